@@ -1,0 +1,36 @@
+"""The one exception that is meant for the user's eyes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Bad input, told in one message: what was wrong, where, what was expected, what to do.
+
+    The command line prints the message alone and exits with a non-zero status; any other exception is a defect of
+    the program and keeps its traceback.
+    """
+
+    def __init__(self, what: str, *, where: object = None, expected: object = None, do: str | None = None) -> None:
+        parts = [what.rstrip(".") + "."]
+        if where is not None:
+            parts.append(f"Where: {where}.")
+        if expected is not None:
+            parts.append(f"Expected: {expected}.")
+        if do is not None:
+            parts.append(f"What to do: {do.rstrip('.')}.")
+        super().__init__("\n  ".join(parts))
+
+
+def unknown_name(kind: str, name: object, names: Iterable[str], *, where: object = None) -> UserError:
+    """Return the error for a `name` that is none of `names`, with the closest match as the advice."""
+    known = sorted(names)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return UserError(
+        f"Unknown {kind} {str(name)!r}",
+        where=where,
+        expected=f"one of {', '.join(known)}" if known else f"no {kind} is defined",
+        do=f"did you mean {close[0]!r}?" if close else None,
+    )

@@ -1,0 +1,88 @@
+"""One file adds one thing: a strategy, a network, a measure or a source is found by its file name.
+
+A plugin file defines a frozen, keyword-only dataclass `Config` and a function `build(config, ...)`; it may define
+`PRESETS`, a dict of named settings such as `paper`.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from fakemedia.core.errors import UserError, unknown_name
+
+PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+T = TypeVar("T")
+
+
+def _is_plugin(path: Path) -> bool:
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    defined = {node.name for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+    return {"Config", "build"} <= defined
+
+
+@cache
+def names(kind: str) -> tuple[str, ...]:
+    """Return the plugin names of `kind` ("strategies", "networks", "similarity", "data.sources", ...), sorted.
+
+    Nothing is imported: a plugin is a file of the folder that defines `Config` and `build`.
+    """
+    folder = PACKAGE_ROOT.joinpath(*kind.split("."))
+    return tuple(sorted(path.stem for path in folder.glob("*.py") if _is_plugin(path)))
+
+
+def load(kind: str, name: str, *, where: object = None) -> ModuleType:
+    """Import and return the plugin module `name`; an unknown name is a UserError that lists the names."""
+    if name not in names(kind):
+        raise unknown_name(kind.rpartition(".")[2].removesuffix("s"), name, names(kind), where=where)
+    return importlib.import_module(f"fakemedia.{kind}.{name}")
+
+
+def configure(config: type[T], settings: Mapping[str, Any], *, where: object,
+              presets: Mapping[str, Mapping[str, Any]] | None = None) -> T:
+    """Return the dataclass `config` filled from `settings`, checked by type.
+
+    A `preset` key in `settings` names a base out of `presets`, which the other keys override. Unknown keys, wrong
+    types and values that `__post_init__` refuses are UserErrors that name the key and `where` it stands.
+    """
+    given = dict(settings)
+    preset = given.pop("preset", None)
+    if preset is not None:
+        if preset not in (presets or {}):
+            raise unknown_name("preset", preset, presets or {}, where=where)
+        given = {**(presets or {})[preset], **given}
+    fields = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
+    for key in given:
+        if key not in fields:
+            raise unknown_name("key", key, [*fields, *(["preset"] if presets else [])], where=where)
+    try:
+        return TypeAdapter(config).validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"The value {first['input']!r} does not fit" + (f" the key {key!r}" if key else ""),
+            where=where,
+            expected=first["msg"].removeprefix("Value error, "),
+        ) from None
+
+
+def create(kind: str, name: str, settings: Mapping[str, Any], *args: Any, where: object = None) -> Any:
+    """Load the plugin, fill its `Config` from `settings` and return `build(config, *args)`."""
+    module = load(kind, name, where=where)
+    return module.build(resolve(kind, name, settings, where=where), *args)
+
+
+def resolve(kind: str, name: str, settings: Mapping[str, Any], *, where: object = None) -> Any:
+    """Return the plugin's checked `Config`, defaults and preset filled in."""
+    module = load(kind, name, where=where)
+    place = where if where is not None else f"{kind} {name!r}"
+    return configure(module.Config, settings, where=place, presets=getattr(module, "PRESETS", None))

@@ -1,0 +1,1 @@
+"""From folders of pictures to batches: sources, index, pixel store, batches, and the forge."""

@@ -1,0 +1,1 @@
+"""Scores of a network, and every metric computed from them."""

@@ -1,0 +1,1 @@
+"""Detector networks: one file a network."""

@@ -1,0 +1,1 @@
+"""Task-similarity measures, one file each, and the grouping of tasks made from them."""

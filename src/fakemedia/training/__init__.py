@@ -1,0 +1,1 @@
+"""The training loop, stages in sequence, checkpoints and the runtime."""
