@@ -1,1 +1,5 @@
-"""Makes fake-media tasks with known families out of any folder of real photographs: one file a family."""
+"""The forge: fake-media tasks of known families, made out of any folder of real photographs."""
+
+from fakemedia.data.forge.tasks import ForgeConfig, families, forge
+
+__all__ = ["ForgeConfig", "families", "forge"]

@@ -1,0 +1,36 @@
+"""Square crops out of a photograph."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+LEAST_CONTRAST = 12.0
+"""Smallest standard deviation of a crop's grey values (0 to 255); flatter or darker regions carry no trace."""
+TRIES = 20
+
+
+def random_crop(photograph: Image.Image, size: int, scale: tuple[float, float],
+                rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a crop of the RGB `photograph`, shrunk by a factor drawn from `scale`: uint8 (size, size, 3).
+
+    The window is redrawn while its contrast is below `LEAST_CONTRAST`; after `TRIES` draws the one of the highest
+    contrast is taken. Shrinking (Lanczos, the factor raised where the photograph is too small for it) hides the
+    camera's and the JPEG grid's own traces, which would differ from photograph to photograph.
+    """
+    best, best_contrast = None, -1.0
+    for _ in range(TRIES):
+        side = min(size / rng.uniform(*scale), *photograph.size)
+        left, top = rng.uniform(0, photograph.width - side), rng.uniform(0, photograph.height - side)
+        if side == size:
+            left, top = round(left), round(top)
+        window = photograph.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+        crop = np.asarray(window)
+        contrast = float(crop.mean(axis=2).std())
+        if contrast >= LEAST_CONTRAST:
+            return crop
+        if contrast > best_contrast:
+            best, best_contrast = crop, contrast
+    assert best is not None
+    return best

@@ -1,0 +1,41 @@
+"""Filters that the families share, on float images (H, W, C) in grey levels 0..255."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+Float = NDArray[np.floating]
+AREA, BILINEAR, BICUBIC, NEAREST = (
+    Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.NEAREST,
+)
+
+
+def resize(image: Float, size: tuple[int, int], method: Image.Resampling) -> Float:
+    """Return the image resampled to `size` = (height, width), without rounding."""
+    height, width = size
+    channels = np.moveaxis(image, 2, 0).astype(np.float32)
+    return np.stack([np.asarray(Image.fromarray(c).resize((width, height), method)) for c in channels], axis=2)
+
+
+def shrink(image: Float, factor: float) -> Float:
+    """Return the image made smaller by `factor`, each pixel the mean of the area that it covers."""
+    height, width = image.shape[:2]
+    return resize(image, (max(1, round(height / factor)), max(1, round(width / factor))), AREA)
+
+
+def blur(image: Float, sigma: float) -> Float:
+    """Return the image under a Gaussian of `sigma` pixels, mirrored at the border."""
+    return gaussian_filter(image, (sigma, sigma, 0), mode="reflect")
+
+
+def sharpen(image: Float, amount: float, sigma: float = 1.0) -> Float:
+    """Return the image with `amount` times what a Gaussian of `sigma` pixels takes away added (unsharp mask)."""
+    return image + amount * (image - blur(image, sigma))
+
+
+def to_uint8(image: Float) -> NDArray[np.uint8]:
+    """Return the image rounded and clipped to 0..255."""
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
