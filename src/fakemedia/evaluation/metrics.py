@@ -1,0 +1,110 @@
+"""How well one set of float64 logits tells fake images from real ones.
+
+`labels` are integers (N,), 0 real and 1 fake; `logits` are float64, z_fake - z_real, so that an image is called fake
+where its logit is above 0 and P(fake) = sigmoid(logit). Ranks are taken from the logits themselves, never from
+probabilities, which saturate. Accuracies are in percent, everything else is a fraction. What a split does not define
+(AUC of a single class, accuracy of an absent class, anything of no image) is NaN.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score, roc_curve
+
+Floats = NDArray[np.float64]
+ECE_BINS = 15
+
+
+def correct(labels: NDArray[np.integer], logits: Floats) -> NDArray[np.bool_]:
+    """Return whether each image is called by its right name, in the shape of `logits` (..., N)."""
+    return (logits > 0) == (labels == 1)
+
+
+def accuracy(labels: NDArray[np.integer], logits: Floats) -> float:
+    """Return the percentage of images called by their right name."""
+    return 100 * float(np.mean(correct(labels, logits))) if len(labels) else np.nan
+
+
+def placements(labels: NDArray[np.integer], logits: Floats) -> Floats:
+    """Return for each image the share of the other class that it is ranked correctly against, ties counting half.
+
+    The placement values (structural components) of DeLong, DeLong and Clarke-Pearson (Biometrics, 1988). `logits` are
+    (..., N), and so is the result; the mean over either class is the AUC. NaN throughout where a class is absent.
+    """
+    fake = labels == 1
+    n_fake, n_real = int(fake.sum()), int((~fake).sum())
+    values = np.full(logits.shape, np.nan)
+    if not n_fake or not n_real:
+        return values
+    ranks = rankdata(logits, axis=-1)
+    values[..., fake] = (ranks[..., fake] - rankdata(logits[..., fake], axis=-1)) / n_real
+    values[..., ~fake] = 1 - (ranks[..., ~fake] - rankdata(logits[..., ~fake], axis=-1)) / n_fake
+    return values
+
+
+def auc(labels: NDArray[np.integer], logits: Floats) -> Floats:
+    """Return the area under the ROC curve, (...,) for `logits` (..., N): P(fake ranks above real), ties half."""
+    values = placements(labels, logits)[..., labels == 1]
+    return values.mean(axis=-1) if values.shape[-1] else np.full(values.shape[:-1], np.nan)
+
+
+def equal_error_rate(labels: NDArray[np.integer], logits: Floats) -> float:
+    """Return the error rate at the threshold where as many real images are called fake as fake ones real.
+
+    Linear interpolation between the two neighbouring points of the ROC curve.
+    """
+    if len(np.unique(labels)) < 2:
+        return np.nan
+    false_alarms, hits, _ = roc_curve(labels, logits, drop_intermediate=False)
+    misses = 1 - hits
+    return float(np.interp(0, false_alarms - misses, false_alarms))
+
+
+def expected_calibration_error(labels: NDArray[np.integer], logits: Floats, bins: int = ECE_BINS) -> float:
+    """Return sum over bins of (images in the bin / N) * |accuracy - mean confidence|.
+
+    Confidence is the probability of the class called, in `bins` bins of equal width over [0, 1] (Guo et al., ICML
+    2017).
+    """
+    if not len(labels):
+        return np.nan
+    confidence = expit(np.abs(logits))
+    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    excess = np.bincount(place, weights=correct(labels, logits) - confidence, minlength=bins)
+    return float(np.abs(excess).sum() / len(labels))
+
+
+def best_threshold(labels: NDArray[np.integer], logits: Floats) -> float:
+    """Return the logit above which calling an image fake gives the highest accuracy; choose it on validation only.
+
+    The threshold lies midway between two neighbouring logits; of equally good ones the nearest to 0 is taken, and 0
+    itself where nothing is better. NaN where a class is absent.
+    """
+    if len(np.unique(labels)) < 2:
+        return np.nan
+    order = np.argsort(logits, kind="stable")
+    values, fake = logits[order], labels[order] == 1
+    gaps = np.flatnonzero(np.diff(values) > 0)
+    candidates = np.concatenate([[0.0], (values[gaps] + values[gaps + 1]) / 2])
+    below = np.searchsorted(values, candidates, side="right")
+    fake_below = np.concatenate([[0], np.cumsum(fake)])[below]
+    right = (below - fake_below) + (fake.sum() - fake_below)
+    best = candidates[right == right.max()]
+    return float(best[np.argmin(np.abs(best))])
+
+
+def task_metrics(labels: NDArray[np.integer], logits: Floats) -> dict[str, float]:
+    """Return accuracy, accuracy_real, accuracy_fake (percent), auc, ap, eer, ece (fractions) of one split."""
+    real, fake = labels == 0, labels == 1
+    return {
+        "accuracy": accuracy(labels, logits),
+        "accuracy_real": accuracy(labels[real], logits[real]),
+        "accuracy_fake": accuracy(labels[fake], logits[fake]),
+        "auc": float(auc(labels, logits)),
+        "ap": float(average_precision_score(labels, logits)) if real.any() and fake.any() else np.nan,
+        "eer": equal_error_rate(labels, logits),
+        "ece": expected_calibration_error(labels, logits),
+    }
