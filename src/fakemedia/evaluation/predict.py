@@ -1,0 +1,64 @@
+"""Scores of a network: the only place where evaluation meets torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from fakemedia.core.types import FAKE, REAL
+from fakemedia.data.batches import EvalBatches
+from fakemedia.data.pixels import PixelStore
+
+Autocast = Callable[[], AbstractContextManager[Any]]
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put `network` into eval mode; every submodule gets its own mode back."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def predict(network: Any, store: PixelStore, *, batch_size: int, crop: int, rows: NDArray[np.int64] | None = None,
+            autocast: Autocast = nullcontext) -> NDArray[np.float64]:
+    """Return the logit z_fake - z_real of the centre crop of each image, float64 (N,), in the store's order.
+
+    `network` is a Detector on its device; `crop` is in pixels; `rows` picks images (default: all). The randomness of
+    torch is not touched.
+    """
+    device = next(network.parameters()).device
+    outputs = []
+    with evaluating(network), torch.inference_mode():
+        for batch in EvalBatches(store, batch_size=batch_size, crop=crop, rows=rows):
+            inputs = network.prepare(batch.to(device).images)
+            with autocast():
+                outputs.append(network(inputs).float())
+        logits = torch.cat(outputs).cpu().double().numpy()
+    return logits[:, FAKE] - logits[:, REAL]
+
+
+def score_suite(network: Any, suite: Mapping[str, PixelStore], *, batch_size: int, crop: int,
+                autocast: Autocast = nullcontext) -> pd.DataFrame:
+    """Return the scores of the suite's test images, task by task in the order given.
+
+    Columns: id (str), task (str), label (int8; 1 fake), source (str, the source photograph), logit (float64).
+    """
+    return pd.concat([
+        pd.DataFrame({
+            "id": store.ids, "task": task, "label": store.labels.astype(np.int8), "source": store.sources,
+            "logit": predict(network, store, batch_size=batch_size, crop=crop, autocast=autocast),
+        })
+        for task, store in suite.items()
+    ], ignore_index=True)

@@ -1,0 +1,227 @@
+"""Stages in sequence: which ones a method trains, what each depends on, how one is learned and scored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fakemedia.core import plugin
+from fakemedia.core.errors import UserError
+from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.plan import Named, Plan, TrainingConfig, stage_fingerprint
+from fakemedia.core.rng import derive
+from fakemedia.core.types import Stage
+from fakemedia.data.batches import Batch, TrainBatches
+from fakemedia.data.pixels import PixelStore
+from fakemedia.evaluation.predict import evaluating, score_suite
+from fakemedia.networks.base import Detector
+from fakemedia.strategies.base import Strategy
+from fakemedia.training.checkpoint import Checkpoint, is_valid, load, make_checkpoint, save
+from fakemedia.training.loop import resume_path, to_device, train_stage
+from fakemedia.training.runtime import Runtime
+
+Stores = Mapping[str, PixelStore]
+DataFingerprints = Mapping[str, Mapping[str, str]]
+VERSIONS = {name: version(name) for name in ("fakemedia", "torch", "timm")}
+
+logger = logging.getLogger(__name__)
+
+
+def planned_stages(plan: Plan, method: str) -> dict[Stage, Stage | None]:
+    """Return the stages at which `method` trains, in order, each with the stage whose checkpoint it starts from.
+
+    None: it starts from the start network.
+    """
+    strategy = _strategy(plan, method, seed=0)
+    stages: dict[Stage, Stage | None] = {}
+    parent = None
+    for stage in plan.stages:
+        if strategy.learns(stage, stage == plan.stages[-1]):
+            stages[stage] = None if strategy.starts_over else parent
+            parent = stage
+    return stages
+
+
+def parent_stage(plan: Plan, method: str, stage: Stage) -> Stage | None:
+    """Return the stage whose checkpoint `stage` starts from; None if it starts from the start network."""
+    return planned_stages(plan, method)[stage]
+
+
+def trained_tasks(plan: Plan, method: str, stage: Stage) -> tuple[str, ...]:
+    """Return the tasks whose training images `stage` reads."""
+    return stage.seen if _strategy(plan, method, seed=0).scope == "seen" else stage.tasks
+
+
+def validated_tasks(plan: Plan, method: str, stage: Stage) -> tuple[str, ...]:
+    """Return the tasks whose validation images choose the epoch of `stage`."""
+    return {"seen": stage.seen, "current": trained_tasks(plan, method, stage), "none": ()}[plan.training.select_on]
+
+
+def expected_fingerprint(plan: Plan, method: str, seed: int, stage: Stage, data: DataFingerprints) -> str:
+    """Return the fingerprint that the checkpoint of `stage` has if it is up to date, from its causes alone.
+
+    `plan` is resolved; `data` holds the fingerprints of the stores by task and split ("train", "val").
+    """
+    parent = parent_stage(plan, method, stage)
+    causes = _by_task(train={task: data[task]["train"] for task in trained_tasks(plan, method, stage)},
+                      val={task: data[task]["val"] for task in validated_tasks(plan, method, stage)})
+    return _fingerprint(plan, method, seed, stage, causes,
+                        parent=expected_fingerprint(plan, method, seed, parent, data) if parent else None)
+
+
+def scores_identity(checkpoint_fingerprint: str, training: TrainingConfig, data: DataFingerprints) -> str:
+    """Return the fingerprint of all that the scores of a checkpoint depend on; `data` holds the "test" splits."""
+    return fingerprint({"checkpoint": checkpoint_fingerprint, "crop": training.crop,
+                        "data": {task: splits["test"] for task, splits in data.items()}})
+
+
+def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Checkpoint | None, train: Stores,
+                validation: Stores, folder: Path | None, runtime: Runtime,
+                on_epoch: Callable[[Mapping[str, Any]], None] | None = None) -> Checkpoint:
+    """Learn `stage` by `method` from the parent's checkpoint, save it as `folder` and return it.
+
+    `plan` is resolved. `train` and `validation` hold at least the stores that `trained_tasks` and `validated_tasks`
+    name. A method that starts over takes no notice of `parent`, the others begin with the start network where it is
+    None. If the parent was made by another method, this one first reviews the training images of the earlier tasks,
+    which `train` must then hold too.
+
+    If `folder` already holds the result, it is read and nothing is trained; an interrupted stage goes on after its
+    last whole epoch. Raises UserError for a missing store, a parent of another network, and what `train_stage` and
+    `save` raise.
+    """
+    strategy = _strategy(plan, method, seed=derive(seed, "strategy", stage.key))
+    parent = None if strategy.starts_over else parent
+    earlier = tuple(task for task in stage.seen if task not in stage.tasks)
+    reviewed = earlier if parent is not None and parent.meta["method"]["name"] != method else ()
+    trained = trained_tasks(plan, method, stage)
+    learned = _pick(train, trained, stage, "training")
+    reviewed_stores = _pick(train, reviewed, stage, "training")
+    validated = _pick(validation, validated_tasks(plan, method, stage), stage, "validation")
+    causes = _by_task(train={task: store.fingerprint for task, store in (reviewed_stores | learned).items()},
+                      val={task: store.fingerprint for task, store in validated.items()})
+    parent_fingerprint = parent.meta["fingerprint"] if parent else None
+    parent_sha256 = parent.meta["weights_sha256"] if parent else None
+    identity = _fingerprint(plan, method, seed, stage, causes, parent=parent_fingerprint)
+    if folder is not None and is_valid(folder, identity, parent_sha256):
+        resume_path(folder).unlink(missing_ok=True)
+        return load(folder)
+
+    config, device = plan.training, runtime.device
+    network = runtime.place(_network(plan.network, seed, parent))
+    batches = TrainBatches(list(learned.values()), batch_size=config.batch_size, crop=config.crop, flip=config.flip,
+                           seed=derive(seed, "batches", stage.key))
+    if reviewed:
+        previous = replace(stage, index=stage.index - 1, tasks=earlier, seen=earlier)
+        review = TrainBatches(list(reviewed_stores.values()), batch_size=config.batch_size, crop=config.crop,
+                              flip=config.flip, seed=derive(seed, "batches", "review", stage.key))
+        _after_stage(strategy, previous, network, review.epoch(0), runtime)
+    elif parent is not None:
+        strategy.load_state_dict(to_device(parent.strategy_state, device))
+    strategy.before_stage(stage, network)
+    result = train_stage(
+        network, strategy, stage, batches, validated, config, seed=derive(seed, "stage", stage.key), runtime=runtime,
+        folder=folder, identity=fingerprint({"stage": identity, "parent": parent_sha256, "versions": VERSIONS}),
+        label=f"{method} seed {seed}, stage {stage.index} of {plan.stages[-1].index} {stage.name}", on_epoch=on_epoch,
+    )
+    _after_stage(strategy, stage, network, batches.epoch(config.epochs), runtime)
+    checkpoint = make_checkpoint(result.weights, strategy.state_dict(), {
+        "fingerprint": identity, "parent_fingerprint": parent_fingerprint,
+        "parent_weights_sha256": parent_sha256, "network": asdict(plan.network), "method": asdict(plan.method(method)),
+        "training": asdict(config), "seed": seed, "stage": asdict(stage), "data": causes,
+        "best_epoch": result.best_epoch, "history": result.history, "versions": VERSIONS,
+    })
+    if folder is not None:
+        save(checkpoint, folder)
+        resume_path(folder).unlink(missing_ok=True)
+    logger.info("%s seed %d, stage %s: epoch %d of %d kept.", method, seed, stage.key, result.best_epoch,
+                len(result.history))
+    return checkpoint
+
+
+def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, plan: Plan, runtime: Runtime) -> pd.DataFrame:
+    """Return the scores of `checkpoint` on the test stores of `suite`, in its order, learned or not.
+
+    Columns as in `evaluation.predict.score_suite`. Raises UserError if the checkpoint is of another network.
+    """
+    network = runtime.place(_network(plan.network, checkpoint.meta["seed"], checkpoint))
+    with runtime.reproducible():
+        return score_suite(network, suite, batch_size=plan.training.batch_size, crop=plan.training.crop,
+                           autocast=runtime.autocast)
+
+
+def _strategy(plan: Plan, method: str, seed: int) -> Strategy:
+    named = plan.method(method)
+    return plugin.create("strategies", named.name, named.settings, seed)
+
+
+def _network(named: Named, seed: int, checkpoint: Checkpoint | None) -> Detector:
+    """Return the start network, or the network of `checkpoint`."""
+    if checkpoint is None:
+        return plugin.create("networks", named.name, named.settings, derive(seed, "network"))
+    found = checkpoint.meta["network"]["name"]
+    if found != named.name:
+        raise UserError("The checkpoint is of another network", where=f"checkpoint {checkpoint.meta['fingerprint']}",
+                        expected=f"{named.name}, found {found}",
+                        do=f"name the network {found}, or start from a checkpoint of {named.name}")
+    settings = {**named.settings, "pretrained": "none"}
+    network = plugin.create("networks", named.name, settings, derive(seed, "network"))
+    own, given = ({name: list(tensor.shape) for name, tensor in state.items()}
+                  for state in (network.state_dict(), checkpoint.weights))
+    if own != given:
+        first = next(name for name in [*own, *given] if own.get(name) != given.get(name))
+        raise UserError("The checkpoint is of the same network in another size",
+                        where=f"checkpoint {checkpoint.meta['fingerprint']}, tensor {first}",
+                        expected=f"shape {own.get(first)}, found {given.get(first)}",
+                        do="give the network the settings that the checkpoint was made with: "
+                           f"{checkpoint.meta['network']['settings']}")
+    network.load_state_dict(checkpoint.weights)
+    return network
+
+
+def _after_stage(strategy: Strategy, stage: Stage, network: Detector, batches: Iterable[Batch],
+                 runtime: Runtime) -> None:
+    on_device = (batch.to(runtime.device) for batch in batches)
+    with runtime.reproducible(), evaluating(network):
+        strategy.after_stage(stage, network,
+                             (replace(batch, inputs=network.prepare(batch.images)) for batch in on_device))
+
+
+def _pick(stores: Stores, tasks: Iterable[str], stage: Stage, kind: str) -> dict[str, PixelStore]:
+    for task in tasks:
+        if task not in stores:
+            raise UserError(f"The {kind} images of {task!r} are missing", where=f"stage {stage.key}",
+                            expected=f"{kind} images of {', '.join(tasks)}", do="give that task's data too")
+    return {task: stores[task] for task in tasks}
+
+
+def _by_task(**splits: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    tasks = {task for fingerprints in splits.values() for task in fingerprints}
+    return {task: {split: fingerprints[task] for split, fingerprints in splits.items() if task in fingerprints}
+            for task in sorted(tasks)}
+
+
+def _fingerprint(plan: Plan, method: str, seed: int, stage: Stage, data: DataFingerprints, parent: str | None) -> str:
+    return stage_fingerprint(network=_identified(plan.network), method=plan.method(method), training=plan.training,
+                             seed=seed, stage=stage, data=data, parent=parent)
+
+
+def _identified(network: Named) -> Named:
+    """Return `network` with the path of a weights file replaced by the hash of what it holds."""
+    path = Path(str(network.settings.get("pretrained")))
+    path = path / "weights.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        return network
+    return replace(network, settings={**network.settings, "pretrained": _file_hash(path, path.stat().st_mtime_ns)})
+
+
+@cache
+def _file_hash(path: Path, mtime_ns: int) -> str:
+    return sha256(path.read_bytes()).hexdigest()
