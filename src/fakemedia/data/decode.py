@@ -1,0 +1,88 @@
+"""Image files to 8-bit RGB pixels, the same way everywhere."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+CODECS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+MAX_PIXELS = 2**26
+"""Largest picture that is decoded, pixels: a bound against decompression bombs (201 MB decoded)."""
+MATTE = (255, 255, 255, 255)
+"""What transparent pictures are laid over: white."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class DecodeError(ValueError):
+    """The bytes are no picture that can be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image file: `pixels` uint8 (H, W, 3), read-only; `codec` (lower case) and colour `mode` of the file."""
+
+    pixels: NDArray[np.uint8]
+    codec: str
+    mode: str
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """Return the pixels of an image file, uint8 (H, W, 3) RGB; see `read_picture` for the rules."""
+    return read_picture(data).pixels
+
+
+def read_picture(data: bytes) -> Picture:
+    """Decode an image file (BMP, GIF, JPEG, PNG, PPM, TIFF or WebP, told by its content).
+
+    First frame; turned upright by its EXIF orientation (left as stored where the EXIF block cannot be read); palettes
+    and grey become RGB; of 16-bit samples the upper byte is kept; CMYK and YCCK are converted without a colour
+    profile; transparency is composited over white.
+
+    Raises DecodeError for anything else: damaged or truncated data, more than MAX_PIXELS, floating-point samples.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=CODECS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise DecodeError(f"{width} x {height} pixels are more than {MAX_PIXELS} in all")
+            codec, mode = str(image.format).lower(), image.mode
+            image.load()
+            turn = _TURNS.get(_orientation(image))
+            rgb = _to_rgb(image)
+            return Picture(np.asarray(rgb if turn is None else rgb.transpose(turn)), codec, mode)
+    except DecodeError:
+        raise
+    except Exception as error:  # Hostile bytes make the codecs raise nearly anything.
+        raise DecodeError(f"{type(error).__name__}: {error}" if data else "the file is empty") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # As above: an EXIF block is free-form input.
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    if image.mode == "F":
+        raise DecodeError("floating-point samples have no known range")
+    if image.mode.startswith("I"):
+        samples = np.asarray(image)
+        if samples.min() < 0 or samples.max() > 0xFFFF:
+            raise DecodeError("samples of more than 16 bits")
+        return Image.fromarray((samples >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        matte = Image.new("RGBA", image.size, MATTE)
+        return Image.alpha_composite(matte, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,120 @@
+"""The index of a task: one validated row an image."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
+from fakemedia.data.decode import DecodeError, read_picture
+from fakemedia.data.parallel import thread_map
+from fakemedia.data.sources.base import Item, Source
+
+COLUMNS = {
+    "id": "str", "path": "str", "task": "str", "split": "str", "label": "int8", "class_name": "str", "source": "str",
+    "codec": "str", "mode": "str", "width": "int64", "height": "int64", "bytes": "int64", "mtime_ns": "int64",
+    "error": "str",
+}
+
+
+def content_id(data: bytes) -> str:
+    """Return the first 32 hex digits of the SHA-256 of an image file."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def build_index(source: Source, task: str, *, workers: int, progress: bool = True) -> pd.DataFrame:
+    """Read and decode every image of `task` once, with `workers` threads; return COLUMNS, one row an image, by path.
+
+    `width` and `height` are those of the decoded, upright picture. Where the source names no source photograph, the
+    image's own id stands for it, so exact copies form one group. An unreadable image has the reason in `error` and
+    0 x 0 pixels; see `check_index`. UserError if the task is not there or cannot be listed.
+    """
+    check_name(task)
+    items = sorted(source.items(task), key=lambda item: item.path)
+    rows = thread_map(lambda item: _row(source, task, item), items, workers=workers, title=f"index {task}",
+                      progress=progress)
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _row(source: Source, task: str, item: Item) -> dict[str, Any]:
+    row = {
+        "id": "", "path": item.path, "task": task, "split": item.split, "label": item.label,
+        "class_name": item.class_name, "source": item.source, "codec": "", "mode": "", "width": 0, "height": 0,
+        "bytes": item.bytes, "mtime_ns": item.mtime_ns, "error": "",
+    }
+    try:
+        data = source.read(item.path)
+        row["id"] = content_id(data)
+        row["source"] = item.source or row["id"]
+        picture = read_picture(data)
+    except OSError as error:
+        return row | {"error": error.strerror or str(error)}
+    except DecodeError as error:
+        return row | {"error": str(error)}
+    height, width, _ = picture.pixels.shape
+    return row | {"codec": picture.codec, "mode": picture.mode, "width": width, "height": height}
+
+
+def index_fingerprint(index: pd.DataFrame, split: str) -> str:
+    """Return a hash of the contents, labels and source groups of `split`, in their order; file names and times do not
+    count."""
+    rows = index[index["split"] == split]
+    return fingerprint([rows["id"].tolist(), rows["label"].tolist(), rows["source"].tolist()])
+
+
+def check_readable(index: pd.DataFrame) -> None:
+    """Raise UserError if an image of the index is unreadable: names the first by path, and how many more there are."""
+    bad = index[index["error"] != ""]
+    if len(bad):
+        first = bad.iloc[0]
+        more = f" ({len(bad) - 1} more images of the task are unreadable)" if len(bad) > 1 else ""
+        raise UserError(f"The image cannot be read: {first['error']}{more}", where=first["path"],
+                        expected="an undamaged image file", do="replace it or take it out of the folder")
+
+
+def check_index(index: pd.DataFrame) -> None:
+    """Raise UserError unless every split holds real and fake images and every image is readable."""
+    check_readable(index)
+    for split in SPLITS:
+        labels = index.loc[index["split"] == split, "label"]
+        for label, name in enumerate(CLASS_FOLDERS):
+            if not (labels == label).any():
+                lacks = f"has no image of the class {name}" if len(labels) else "is empty"
+                task = f"task {index['task'].iloc[0]}, " if len(index) else ""
+                raise UserError(f"The {split} split {lacks}", where=f"{task}split {split}",
+                                expected="real and fake images in train, val and test",
+                                do="add images there; see docs/how-to/own-data.md")
+
+
+def is_current(index: pd.DataFrame, source: Source, task: str) -> bool:
+    """Say whether the files of `task` are those that were indexed, by path, size and time of change; opens none."""
+    listed = pd.DataFrame([(item.path, item.bytes, item.mtime_ns) for item in source.items(task)],
+                          columns=["path", "bytes", "mtime_ns"])
+    known = index[["path", "bytes", "mtime_ns"]]
+    return listed.sort_values("path").to_numpy().tolist() == known.sort_values("path").to_numpy().tolist()
+
+
+def write_index(index: pd.DataFrame, path: Path) -> None:
+    """Write the index as Parquet, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        index.to_parquet(scratch, index=False)
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def read_index(path: Path) -> pd.DataFrame:
+    """Read an index back; UserError if it is missing or damaged."""
+    try:
+        return pd.read_parquet(path)[list(COLUMNS)].astype(COLUMNS)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"No index can be read ({type(error).__name__})", where=path,
+                        do="run the ingestion again: kedro run --tags ingestion") from None
