@@ -1,0 +1,81 @@
+"""Accuracy and AUC matrices of all runs, and estimates with intervals of whatever is computed from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fakemedia.core.rng import generator
+from fakemedia.evaluation import continual, metrics
+from fakemedia.evaluation.intervals import DRAWS, draw_weights, mean_over_seeds, percentile_interval, resampled_means
+from fakemedia.reporting.results import Results
+
+Floats = NDArray[np.float64]
+Quantity = Callable[[Floats, Floats], Floats]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Accuracy (percent) and AUC matrices, float64 (K, M, S, T), and their B bootstrap draws, (B, K, M, S, T)."""
+
+    accuracy: Floats
+    auc: Floats
+    accuracy_draws: Floats
+    auc_draws: Floats
+    seed_weights: NDArray[np.float32]
+    learned: NDArray[np.int64]
+
+
+def measure(results: Results, *, draws: int = DRAWS, seed: int = 0) -> Measured:
+    """Return the accuracy and AUC matrices of all runs with `draws` bootstrap draws, drawn from `seed`.
+
+    The AUC of a draw is its linear part, mean of the fake images' placements + mean of the real images' - AUC
+    (Hajek projection; the components of DeLong et al. 1988), which differs from the full one by O(1/N).
+    """
+    shape = (len(results.seeds), len(results.methods), len(results.stages))
+    weights = draw_weights(results.groups, draws, generator(seed, "bootstrap", "groups"))
+    seed_weights = (draw_weights(shape[0], draws, generator(seed, "bootstrap", "seeds")) if shape[0] > 1
+                    else np.ones((draws, 1), dtype=np.float32))
+    full = (*shape, len(results.tasks))
+    accuracy, auc = np.full(full, np.nan), np.full(full, np.nan)
+    accuracy_draws, auc_draws = np.full((draws, *full), np.nan), np.full((draws, *full), np.nan)
+    for t, task in enumerate(results.scores):
+        if task is None:
+            continue
+        scored = ~np.isnan(task.logits[..., 0])
+        logits, fake = task.logits[scored], task.labels == 1
+        right = metrics.correct(task.labels, logits)
+        accuracy[scored, t] = 100 * right.mean(axis=-1)
+        accuracy_draws[:, scored, t] = 100 * resampled_means(right.T, task.groups, weights)
+        if fake.any() and not fake.all():
+            placed = metrics.placements(task.labels, logits)
+            auc[scored, t] = placed[:, fake].mean(axis=-1)
+            parts = [resampled_means(placed[:, side].T, task.groups[side], weights) for side in (fake, ~fake)]
+            auc_draws[:, scored, t] = np.clip(parts[0] + parts[1] - auc[scored, t], 0, 1)
+    return Measured(accuracy=accuracy, auc=auc, accuracy_draws=accuracy_draws, auc_draws=auc_draws,
+                    seed_weights=seed_weights, learned=continual.learned_at(results.stages))
+
+
+def estimate(measured: Measured, quantity: Quantity) -> tuple[Floats, Floats, Floats]:
+    """Return mean over seeds, lower and upper end of `quantity(accuracy, auc)` for each method: (M, ...) each.
+
+    `quantity` takes matrices (..., S, T) and returns (..., *rest).
+    """
+    mean = mean_over_seeds(quantity(measured.accuracy, measured.auc))
+    draws = mean_over_seeds(quantity(measured.accuracy_draws, measured.auc_draws), measured.seed_weights)
+    return mean, *percentile_interval(draws)
+
+
+def estimate_difference(measured: Measured, quantity: Quantity, baseline: int) -> tuple[Floats, Floats, Floats]:
+    """Return `estimate` of the difference of each method from the method number `baseline`.
+
+    Paired: within each seed, that both must have, and within each draw.
+    """
+    def difference(accuracy: Floats, auc: Floats) -> Floats:
+        values = quantity(accuracy, auc)
+        return values - np.take(values, [baseline], axis=accuracy.ndim - 3)
+
+    return estimate(measured, difference)

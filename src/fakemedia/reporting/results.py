@@ -1,0 +1,129 @@
+"""The scores of all runs of a sequence, checked and laid out by task and run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fakemedia.core.errors import UserError, unknown_name
+from fakemedia.core.types import Stage
+
+Floats = NDArray[np.float64]
+COLUMNS = ("method", "seed", "stage", "task", "id", "label", "source", "logit")
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """The test images of one task, N of them, and what every run said of them.
+
+    labels int8 (N,); groups int64 (N,), codes of the source groups, shared by all tasks; logits float64 (K, M, S, N)
+    for K seeds, M methods and S stages, NaN where there is no score.
+    """
+
+    labels: NDArray[np.int8]
+    groups: NDArray[np.int64]
+    logits: Floats
+
+
+@dataclass(frozen=True)
+class Results:
+    """All scores of one sequence with one network; `scores` in the order of `tasks`, None where a task has none."""
+
+    sequence: str
+    network: str
+    stages: tuple[Stage, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    groups: int
+    scores: tuple[TaskScores | None, ...]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """All tasks of the sequence, in order."""
+        return self.stages[-1].seen
+
+
+def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence[Stage]) -> Results:
+    """Lay out the long table `frame` (COLUMNS; stage from 1, logit float64 = z_fake - z_real) by task and run.
+
+    Runs, stages and tasks may be missing. Raises UserError for a missing column, no scores at all, a task or stage
+    that the sequence does not have, logits that are not finite, and runs that were scored on different images.
+    """
+    where = f"scores of the sequence {sequence}"
+    absent = [column for column in COLUMNS if column not in frame]
+    if absent:
+        raise UserError(f"The scores lack the column {absent[0]!r}", where=where, expected=", ".join(COLUMNS))
+    if frame.empty:
+        raise UserError("There are no scores to report", where=where, expected="the scores of at least one checkpoint",
+                        do="run the training first")
+    tasks = stages[-1].seen
+    for task in frame["task"].unique():
+        if task not in tasks:
+            raise unknown_name("task", task, tasks, where=where)
+    stage = frame["stage"].to_numpy(dtype=np.int64)
+    if stage.min() < 1 or stage.max() > len(stages):
+        raise UserError(f"The stage {stage.min() if stage.min() < 1 else stage.max()} is not of this sequence",
+                        where=where, expected=f"stages from 1 to {len(stages)}")
+    label, logit = frame["label"].to_numpy(dtype=np.int8), frame["logit"].to_numpy(dtype=np.float64)
+    finite = np.isfinite(logit)
+    if not finite.all():
+        bad = frame.iloc[int(np.argmin(finite))]
+        raise UserError(f"{int((~finite).sum())} logits are not finite", expected="finite numbers",
+                        where=f"method {bad['method']}, seed {bad['seed']}, stage {bad['stage']}, task {bad['task']}")
+    method, methods = pd.factorize(frame["method"])
+    seed, seeds = pd.factorize(frame["seed"], sort=True)
+    group, groups = pd.factorize(frame["source"])
+    shape = (len(seeds), len(methods), len(stages))
+    cell = np.ravel_multi_index((seed, method, stage - 1), shape)
+    task_code = pd.Categorical(frame["task"], categories=list(tasks)).codes
+    scores = []
+    for code, task in enumerate(tasks):
+        rows = np.flatnonzero(task_code == code)
+        ids, _ = pd.factorize(frame["id"].iloc[rows])
+        scores.append(_task_scores(shape, cell[rows], ids, label[rows], group[rows], logit[rows],
+                                   where=f"{where}, task {task}") if len(rows) else None)
+    return Results(sequence=sequence, network=network, stages=tuple(stages), methods=tuple(map(str, methods)),
+                   seeds=tuple(map(int, seeds)), groups=len(groups), scores=tuple(scores))
+
+
+def _task_scores(shape: tuple[int, int, int], cell: NDArray[np.int64], ids: NDArray[np.int64],
+                 labels: NDArray[np.int8], groups: NDArray[np.int64], logit: Floats, *, where: str) -> TaskScores:
+    order = np.lexsort((groups, labels, ids, cell))
+    cells, counts = np.unique(cell, return_counts=True)
+    images = int(counts[0])
+    same = (counts == images).all()
+    if same:
+        facts = np.stack([ids, labels, groups])[:, order].reshape(3, len(cells), images)
+        same = (facts == facts[:, :1]).all()
+    if not same:
+        raise UserError("The runs were not scored on the same images", where=where,
+                        expected="each image once for each checkpoint, with one label and one source",
+                        do="score the checkpoints again, all on the same test split")
+    logits = np.full((np.prod(shape), images), np.nan)
+    logits[cells] = logit[order].reshape(len(cells), images)
+    first = order[:images]
+    return TaskScores(labels=labels[first], groups=groups[first], logits=logits.reshape(*shape, images))
+
+
+def missing_scores(results: Results) -> tuple[str, ...]:
+    """Name what is not there: seeds, and stages that another seed of the method has, or the last stage, or tasks."""
+    there = np.zeros((len(results.seeds), len(results.methods), len(results.stages)), dtype=bool)
+    for task in results.scores:
+        if task is not None:
+            there |= ~np.isnan(task.logits[..., 0])
+    missing = [f"{task}: no scores" for task, scores in zip(results.tasks, results.scores, strict=True)
+               if scores is None]
+    for m, method in enumerate(results.methods):
+        expected = there[:, m].any(axis=0)
+        expected[-1] = True
+        for k, seed in enumerate(results.seeds):
+            if not there[k, m].any():
+                missing.append(f"{method}, seed {seed}: no scores")
+                continue
+            missing += [f"{method}, seed {seed}: no scores after stage {stage.key}"
+                        for s, stage in enumerate(results.stages) if expected[s] and not there[k, m, s]]
+    return tuple(missing)

@@ -1,0 +1,135 @@
+"""Every table of the report, made from the scores alone.
+
+Data frames with a row for each estimate; the columns `mean`, `low` and `high` hold the mean over seeds and its 95 %
+interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fakemedia.core.errors import unknown_name
+from fakemedia.core.types import Stage
+from fakemedia.evaluation import continual, metrics
+from fakemedia.evaluation.intervals import DRAWS
+from fakemedia.reporting.estimates import Measured, Quantity, estimate, estimate_difference, measure
+from fakemedia.reporting.results import Results, missing_scores
+
+Floats = NDArray[np.float64]
+RUN_METRICS = ("aa", "forgetting", "bwt", "fwt", "c_auc", "fwt_auc")
+SUMMARY_METRICS = (*RUN_METRICS, "learning_accuracy")
+SPLIT_METRICS = ("accuracy", "accuracy_real", "accuracy_fake", "auc", "ap", "eer", "ece")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Everything that the report shows, as data frames, with the facts that its captions state.
+
+    runs: a row a run (sequence, network, method, seed and RUN_METRICS). summary: method, metric. differences: method,
+    baseline, metric; paired, method minus baseline. curves: method, stage, key, measure (accuracy or auc, over the
+    tasks seen). tasks: method, task, measure (learning_accuracy, final_accuracy, forgetting). matrices: method, stage,
+    key, task, measure (accuracy or auc), learned (stage of the task). splits: method, seed, task and
+    SPLIT_METRICS after the last stage. All but `runs` and `splits` end in mean, low, high.
+    """
+
+    sequence: str
+    network: str
+    stages: tuple[Stage, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    groups: int
+    missing: tuple[str, ...]
+    runs: pd.DataFrame
+    summary: pd.DataFrame
+    differences: pd.DataFrame
+    curves: pd.DataFrame
+    tasks: pd.DataFrame
+    matrices: pd.DataFrame
+    splits: pd.DataFrame
+
+
+def _summary(measured: Measured) -> Quantity:
+    """Return the quantity (..., 7) that holds SUMMARY_METRICS."""
+    peak = continual.peak_stage(measured.accuracy, measured.learned)
+
+    def quantity(accuracy: Floats, auc: Floats) -> Floats:
+        values = continual.summary(accuracy, auc, measured.learned, peak)
+        return np.stack([values[name] for name in SUMMARY_METRICS], axis=-1)
+
+    return quantity
+
+
+def _long(index: dict[str, Sequence], values: tuple[Floats, Floats, Floats]) -> pd.DataFrame:
+    """Return a row for each combination of the `index` values, in order, with columns mean, low, high."""
+    keys = pd.MultiIndex.from_product(list(index.values()), names=list(index))
+    columns = {name: array.reshape(-1) for name, array in zip(("mean", "low", "high"), values, strict=True)}
+    return pd.DataFrame(columns, index=keys).reset_index()
+
+
+def _run_table(results: Results, measured: Measured) -> pd.DataFrame:
+    values = continual.summary(measured.accuracy, measured.auc, measured.learned)
+    ran = ~np.isnan(measured.accuracy).all(axis=(-2, -1))
+    return pd.DataFrame([
+        {"sequence": results.sequence, "network": results.network, "method": method, "seed": seed,
+         **{name: values[name][k, m] for name in RUN_METRICS}}
+        for m, method in enumerate(results.methods) for k, seed in enumerate(results.seeds) if ran[k, m]
+    ])
+
+
+def _split_table(results: Results) -> pd.DataFrame:
+    return pd.DataFrame([
+        {"method": method, "seed": seed, "task": task,
+         **metrics.task_metrics(scores.labels, scores.logits[k, m, -1])}
+        for m, method in enumerate(results.methods) for k, seed in enumerate(results.seeds)
+        for task, scores in zip(results.tasks, results.scores, strict=True)
+        if scores is not None and not np.isnan(scores.logits[k, m, -1, 0])
+    ], columns=["method", "seed", "task", *SPLIT_METRICS])
+
+
+def make_tables(results: Results, *, baseline: str | None = None, draws: int = DRAWS, seed: int = 0) -> Tables:
+    """Return all tables of the report; differences are taken from the method `baseline`, by default the first.
+
+    Raises UserError where `baseline` is no method of the results.
+    """
+    baseline = results.methods[0] if baseline is None else baseline
+    if baseline not in results.methods:
+        raise unknown_name("method", baseline, results.methods, where="baseline")
+    measured = measure(results, draws=draws, seed=seed)
+    learned, methods, tasks = measured.learned, results.methods, results.tasks
+    peak = continual.peak_stage(measured.accuracy, learned)
+    stages, keys = range(1, len(results.stages) + 1), {s: stage.key for s, stage in enumerate(results.stages, 1)}
+
+    curve: dict[str, Quantity] = {"accuracy": lambda accuracy, _: continual.average_over_seen(accuracy, learned),
+                                  "auc": lambda _, auc: continual.average_over_seen(auc, learned)}
+    per_task: dict[str, Quantity] = {
+        "learning_accuracy": lambda accuracy, _: continual.learning_accuracy(accuracy, learned),
+        "final_accuracy": lambda accuracy, _: accuracy[..., -1, :],
+        "forgetting": lambda accuracy, _: continual.forgetting_per_task(accuracy, learned, peak),
+    }
+    cells: dict[str, Quantity] = {"accuracy": lambda accuracy, _: accuracy, "auc": lambda _, auc: auc}
+    curves = pd.concat([_long({"method": methods, "measure": [name], "stage": stages}, estimate(measured, quantity))
+                        for name, quantity in curve.items()], ignore_index=True)
+    matrices = pd.concat([_long({"method": methods, "measure": [name], "stage": stages, "task": tasks},
+                                estimate(measured, quantity)) for name, quantity in cells.items()], ignore_index=True)
+    by_task = [_long({"method": methods, "measure": [name], "task": tasks}, estimate(measured, quantity))
+               for name, quantity in per_task.items()]
+    differences = _long({"method": methods, "metric": SUMMARY_METRICS},
+                        estimate_difference(measured, _summary(measured), methods.index(baseline)))
+    differences.insert(1, "baseline", baseline)
+    return Tables(
+        sequence=results.sequence, network=results.network, stages=results.stages, methods=methods,
+        seeds=results.seeds, groups=results.groups, missing=missing_scores(results),
+        runs=_run_table(results, measured),
+        summary=_long({"method": methods, "metric": SUMMARY_METRICS}, estimate(measured, _summary(measured))),
+        differences=differences[differences["method"] != baseline].reset_index(drop=True),
+        curves=curves.assign(key=curves["stage"].map(keys)),
+        tasks=pd.concat(by_task, ignore_index=True),
+        matrices=matrices.assign(key=matrices["stage"].map(keys),
+                                 learned=matrices["task"].map(dict(zip(tasks, (learned + 1).tolist(), strict=True)))),
+        splits=_split_table(results),
+    )
