@@ -13,6 +13,7 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
 from fakemedia.data.decode import DecodeError, read_picture
+from fakemedia.data.files import sync
 from fakemedia.data.parallel import thread_map
 from fakemedia.data.sources.base import Item, Source
 
@@ -93,11 +94,15 @@ def check_index(index: pd.DataFrame) -> None:
 
 
 def is_current(index: pd.DataFrame, source: Source, task: str) -> bool:
-    """Say whether the files of `task` are those that were indexed, by path, size and time of change; opens none."""
-    listed = pd.DataFrame([(item.path, item.bytes, item.mtime_ns) for item in source.items(task)],
-                          columns=["path", "bytes", "mtime_ns"])
-    known = index[["path", "bytes", "mtime_ns"]]
-    return listed.sort_values("path").to_numpy().tolist() == known.sort_values("path").to_numpy().tolist()
+    """Say whether the source lists what was indexed: the same paths, splits, labels, classes, source photographs, sizes
+    and times of change; opens no image. UserError if the task is not there or cannot be listed."""
+    facts = ["path", "split", "label", "class_name", "bytes", "mtime_ns"]
+    items = sorted(source.items(task), key=lambda item: item.path)
+    listed = [tuple(getattr(item, fact) for fact in facts) for item in items]
+    if listed != list(index[facts].itertuples(index=False, name=None)):
+        return False
+    return all(known == (item.source or id)
+               for item, known, id in zip(items, index["source"], index["id"], strict=True))
 
 
 def write_index(index: pd.DataFrame, path: Path) -> None:
@@ -106,6 +111,7 @@ def write_index(index: pd.DataFrame, path: Path) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         index.to_parquet(scratch, index=False)
+        sync(scratch)
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)

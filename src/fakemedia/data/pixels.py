@@ -22,6 +22,7 @@ from PIL import features
 from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.core.fingerprint import fingerprint
 from fakemedia.data.decode import decode
+from fakemedia.data.files import sync
 from fakemedia.data.index import check_readable, content_id, index_fingerprint
 from fakemedia.data.parallel import thread_map
 from fakemedia.data.sources.base import Source
@@ -239,7 +240,7 @@ def _write(rows: pd.DataFrame, source: Source, folder: Path, *, policy: str, fin
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     for name in (IMAGES, MANIFEST, "."):
-        _sync(folder / name)
+        sync(folder / name)
 
 
 def _move_over(new: Path, folder: Path) -> None:
@@ -257,15 +258,7 @@ def _move_over(new: Path, folder: Path) -> None:
         except FileNotFoundError:  # Another process moved it away first.
             continue
         shutil.rmtree(old)
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder.parent)
 
 
 def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
