@@ -1,0 +1,224 @@
+"""The loop: schedules, selection of the epoch, reproducibility, resuming, and a loss that is not finite."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.plan import TrainingConfig
+from fakemedia.core.types import make_stages
+from fakemedia.data.batches import TrainBatches
+from fakemedia.networks import convnet
+from fakemedia.strategies.base import Strategy
+from fakemedia.training.loop import history_path, learning_rate, resume_path, train_stage
+from fakemedia.training.runtime import Runtime
+
+CPU = Runtime(accelerator="cpu", precision="float32")
+CONFIG = TrainingConfig(epochs=4, batch_size=8, crop=8, lr=0.01)
+(STAGE,) = make_stages([("noise",)])
+
+
+class Interrupt(Exception):
+    """Stands for a killed process."""
+
+
+class Counting(Strategy):
+    """Has a state that an interruption must not lose, and draws from torch's generator as dropout does."""
+
+    def __init__(self):
+        self.weight = 1.0
+        self.improvements = []
+
+    def loss(self, network, batch, logits):
+        terms = super().loss(network, batch, logits)
+        return {"noise": torch.rand(()), "total": self.weight * terms["total"]}
+
+    def after_epoch(self, improved):
+        self.weight *= 0.5
+        self.improvements.append(improved)
+
+    def state_dict(self):
+        return {"weight": torch.tensor(self.weight)}
+
+    def load_state_dict(self, state):
+        self.weight = float(state["weight"])
+
+
+@pytest.fixture
+def train(noise_store):
+    def run(config=CONFIG, strategy=None, validation=None, folder=None, identity="", on_epoch=None):
+        store = noise_store()
+        network = CPU.place(convnet.build(convnet.Config(width=8, depth=2), 0))
+        batches = TrainBatches([store], batch_size=config.batch_size, crop=config.crop, flip=config.flip, seed=1)
+        stores = {"noise": noise_store(seed=1)} if validation is None else validation
+        return train_stage(network, strategy or Counting(), STAGE, batches, stores, config, seed=5, runtime=CPU,
+                           folder=folder, identity=identity, on_epoch=on_epoch)
+
+    return run
+
+
+def assert_same(one, two):
+    assert one.history == two.history
+    assert one.best_epoch == two.best_epoch
+    assert all(torch.equal(tensor, two.weights[name]) for name, tensor in one.weights.items())
+
+
+def rates_of(scheduler_class, config, steps, every, **settings):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.lr)
+    scheduler = scheduler_class(optimizer, **settings)
+    rates = []
+    for step in range(config.epochs * steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if (step + 1) % every == 0 and step + 1 < config.epochs * steps:
+            scheduler.step()
+    return rates
+
+
+def test_one_cycle_is_that_of_torch():
+    config = TrainingConfig(epochs=3, lr=0.1, schedule="one_cycle")
+    expected = rates_of(torch.optim.lr_scheduler.OneCycleLR, config, 7, 1, max_lr=0.1, total_steps=21,
+                        cycle_momentum=False)
+    assert [learning_rate(config, step, 7) for step in range(21)] == pytest.approx(expected)
+
+
+def test_cosine_cycles_as_that_of_torch():
+    config = TrainingConfig(epochs=25, lr=0.005, lr_min=1e-5, period=10, schedule="cosine")
+    expected = rates_of(torch.optim.lr_scheduler.CosineAnnealingLR, config, 2, 2, T_max=10, eta_min=1e-5)
+    rates = [learning_rate(config, step, 2) for step in range(50)]
+    assert rates == pytest.approx(expected)
+    assert rates[20] == pytest.approx(1e-5)
+    assert rates[40] == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_one_cycle_of_a_few_steps(steps):
+    config = TrainingConfig(epochs=1, lr=0.1, schedule="one_cycle")
+    rates = [learning_rate(config, step, steps) for step in range(steps)]
+    assert max(rates) <= 0.1
+    assert min(rates) > 0
+
+
+def test_constant():
+    assert learning_rate(TrainingConfig(lr=0.1, schedule="constant"), 99, 3) == 0.1
+
+
+def test_it_learns_and_two_runs_are_equal(train):
+    config = replace(CONFIG, epochs=12)
+    torch.manual_seed(1)
+    one = train(config, strategy=Strategy())
+    torch.manual_seed(2)
+    generator = torch.get_rng_state()
+    two = train(config, strategy=Strategy())
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert_same(one, two)
+    assert max(record["accuracy"] for record in one.history) > 90
+    assert one.history[-1]["loss"]["total"] < one.history[0]["loss"]["total"]
+    assert set(one.history[0]) == {"epoch", "lr", "loss", "accuracy", "validation"}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("killed_after", [1, 3, 4])
+def test_a_resumed_run_equals_an_uninterrupted_one(train, tmp_path, optimizer, killed_after):
+    config = replace(CONFIG, optimizer=optimizer)
+    whole = train(config, folder=tmp_path / "whole")
+
+    def kill(record):
+        if record["epoch"] == killed_after:
+            raise Interrupt
+
+    folder = tmp_path / "killed"
+    with pytest.raises(Interrupt):
+        train(config, folder=folder, identity="a", on_epoch=kill)
+    seen = []
+    resumed = train(config, folder=folder, identity="a", on_epoch=lambda record: seen.append(record["epoch"]))
+    assert seen == list(range(killed_after + 1, 5))
+    assert_same(whole, resumed)
+    lines = [json.loads(line) for line in history_path(folder).read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert all(line["images_per_second"] > 0 for line in lines)
+
+
+def test_a_resume_state_of_another_run_is_not_used(train, tmp_path, caplog):
+    train(folder=tmp_path / "x", identity="a")
+    seen = []
+    train(folder=tmp_path / "x", identity="b", on_epoch=lambda record: seen.append(record["epoch"]))
+    assert seen == [1, 2, 3, 4]
+    assert "starts over" in caplog.text
+
+
+def test_the_earliest_of_the_best_epochs_is_kept(train, monkeypatch):
+    accuracies = iter([50.0, 80.0, 80.0, 70.0])
+    monkeypatch.setattr("fakemedia.training.loop._StageTraining._accuracy", lambda *_: next(accuracies))
+    strategy = Counting()
+    kept = train(strategy=strategy)
+    assert kept.best_epoch == 2
+    assert strategy.improvements == [True, True, False, False]
+
+
+def test_without_validation_the_last_epoch_is_kept(train):
+    strategy = Counting()
+    assert train(strategy=strategy, validation={}).best_epoch == 4
+    assert strategy.improvements == [True] * 4
+
+
+def test_kept_weights_are_those_of_the_best_epoch(train, monkeypatch):
+    config = replace(CONFIG, schedule="constant")
+    two_epochs = train(replace(config, epochs=2), validation={})
+    accuracies = iter([50.0, 80.0, 80.0, 70.0])
+    monkeypatch.setattr("fakemedia.training.loop._StageTraining._accuracy", lambda *_: next(accuracies))
+    kept = train(config)
+    assert all(torch.equal(tensor, kept.weights[name]) for name, tensor in two_epochs.weights.items())
+
+
+def test_patience_counts_from_the_best_epoch(train, monkeypatch):
+    accuracies = iter([50.0, 60.0, 55.0, 60.0, 99.0])
+    monkeypatch.setattr("fakemedia.training.loop._StageTraining._accuracy", lambda *_: next(accuracies))
+    assert len(train(replace(CONFIG, epochs=9, patience=2)).history) == 4
+
+
+def test_validation_every_and_at_the_end(train):
+    history = train(replace(CONFIG, epochs=5, validation_every=2)).history
+    assert [record["epoch"] for record in history if "accuracy" in record] == [2, 4, 5]
+
+
+def test_a_loss_that_is_not_finite_stops_the_stage(train, tmp_path):
+    class Bad(Strategy):
+        calls = 0
+
+        def loss(self, network, batch, logits):
+            self.calls += 1
+            terms = super().loss(network, batch, logits)
+            if self.calls == 5:
+                return {"penalty": terms["total"] * float("inf"), "total": terms["total"]}
+            return {"penalty": terms["total"], "total": terms["total"]}
+
+    with pytest.raises(UserError, match=r"penalty inf[\s\S]*stage 01_noise, epoch 2, step 2 of 3, learning rate 0\.0"):
+        train(strategy=Bad(), folder=tmp_path / "x", identity="a")
+    state = torch.load(resume_path(tmp_path / "x"), weights_only=True)
+    assert len(state["history"]) == 1
+
+
+def test_a_huge_learning_rate_is_told(train, tmp_path):
+    config = replace(CONFIG, lr=1e30, optimizer="sgd", schedule="constant", epochs=3)
+    with pytest.raises(UserError, match=r"learning rate 1e\+30"):
+        train(config, strategy=Strategy(), folder=tmp_path / "x")
+
+
+def test_bfloat16_stays_close_to_float32(train, noise_store):
+    network = convnet.build(convnet.Config(width=8, depth=2), 0)
+    runtime = Runtime(accelerator="cpu", precision="bfloat16")
+    batches = TrainBatches([noise_store()], batch_size=8, crop=8, flip=True, seed=1)
+    low = train_stage(runtime.place(network), Strategy(), STAGE, batches, {}, CONFIG, seed=5, runtime=runtime)
+    full = train(strategy=Strategy(), validation={})
+    assert low.weights["head.weight"].dtype == torch.float32
+    assert low.history[0]["loss"]["total"] == pytest.approx(full.history[0]["loss"]["total"], rel=0.02)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_device_that_is_not_there():
+    with pytest.raises(UserError, match="no cuda device"):
+        _ = Runtime(accelerator="cuda").device
