@@ -1,0 +1,230 @@
+"""Stages in sequence: who trains where, what depends on what, and one stage learned, saved, resumed and scored."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.plan import Named, Plan, TrainingConfig
+from fakemedia.core.types import Stage, make_stages
+from fakemedia.training import sequence
+from fakemedia.training.checkpoint import load, make_checkpoint
+from fakemedia.training.loop import history_path, resume_path
+from fakemedia.training.runtime import Runtime
+from fakemedia.training.sequence import (
+    expected_fingerprint,
+    learn_stage,
+    parent_stage,
+    planned_stages,
+    score_checkpoint,
+    scores_identity,
+    trained_tasks,
+    validated_tasks,
+)
+
+CPU = Runtime(accelerator="cpu", precision="float32")
+METHODS = ("finetune", "joint", "kd", "ewc")
+STAGES = make_stages([("a",), ("b",), ("c",)])
+ONE, TWO, THREE = STAGES
+DATA = {task: {"train": f"train-{task}", "val": f"val-{task}"} for task in "abc"}
+
+
+def make_plan(**changes) -> Plan:
+    plan = Plan(
+        sequence="tiny", collection="noise", stages=STAGES,
+        network=Named(name="convnet", settings={"width": 8, "depth": 2}),
+        methods=tuple(Named(name=name) for name in METHODS), seeds=(0,),
+        training=TrainingConfig(epochs=2, batch_size=8, crop=8, lr=0.01),
+    )
+    return replace(plan, **changes).resolved()
+
+
+PLAN = make_plan()
+
+
+@pytest.fixture(scope="module")
+def stores(noise_store):
+    return {task: noise_store(seed=seed, sigma=30.0 + 10 * seed) for seed, task in enumerate("abc")}
+
+
+@pytest.fixture(scope="module")
+def learn(stores):
+    def run(stage=ONE, method="finetune", parent=None, folder=None, plan=PLAN, **settings):
+        given = {"train": stores, "validation": stores, "seed": 0, **settings}
+        return learn_stage(plan=plan, method=method, stage=stage, parent=parent, folder=folder, runtime=CPU, **given)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def first(learn):
+    return {method: learn(method=method) for method in ("finetune", "kd", "ewc")}
+
+
+def forbid_training(*args, **kwargs):
+    raise AssertionError("trained")
+
+
+def assert_equal(one, two):
+    assert one.meta == two.meta
+    for name, tensor in one.weights.items():
+        assert torch.equal(tensor, two.weights[name])
+
+
+def test_planned_stages():
+    assert planned_stages(PLAN, "kd") == {ONE: None, TWO: ONE, THREE: TWO}
+    assert planned_stages(PLAN, "joint") == {THREE: None}
+    every = make_plan(methods=(Named(name="joint", settings={"every_stage": True}),))
+    assert planned_stages(every, "joint") == dict.fromkeys(STAGES)
+    assert parent_stage(PLAN, "ewc", THREE) == TWO
+    with pytest.raises(UserError, match="Unknown method"):
+        planned_stages(PLAN, "dk")
+
+
+def test_tasks_that_a_stage_reads():
+    assert trained_tasks(PLAN, "kd", TWO) == ("b",)
+    assert trained_tasks(PLAN, "joint", TWO) == ("a", "b")
+    assert validated_tasks(PLAN, "kd", TWO) == ("a", "b")
+    current = make_plan(training=replace(PLAN.training, select_on="current"))
+    assert validated_tasks(current, "kd", TWO) == ("b",)
+    assert validated_tasks(make_plan(training=replace(PLAN.training, select_on="none")), "kd", TWO) == ()
+
+
+def changed_stages(method: str, plan: Plan = PLAN, data=DATA) -> list[int]:
+    return [stage.index for stage in planned_stages(PLAN, method)
+            if expected_fingerprint(plan, method, 0, stage, data)
+            != expected_fingerprint(PLAN, method, 0, stage, DATA)]
+
+
+def test_fingerprints_change_with_their_causes_and_those_alone():
+    settings = {"kd": {"weight": 3.0}}
+    kd = make_plan(methods=tuple(Named(name=name, settings=settings.get(name, {})) for name in METHODS))
+    assert {method: changed_stages(method, kd) for method in METHODS} == {
+        "finetune": [], "joint": [], "kd": [1, 2, 3], "ewc": []}
+    train_b = {**DATA, "b": {**DATA["b"], "train": "new"}}
+    assert changed_stages("finetune", data=train_b) == [2, 3]
+    assert changed_stages("joint", data=train_b) == [3]
+    val_c = {**DATA, "c": {**DATA["c"], "val": "new"}}
+    assert changed_stages("ewc", data=val_c) == [3]
+    assert changed_stages("finetune", make_plan(training=replace(PLAN.training, lr=0.02))) == [1, 2, 3]
+    assert changed_stages("finetune", make_plan(sequence="other", seeds=(0, 1))) == []
+    shorter = make_plan(stages=STAGES[:2])
+    assert expected_fingerprint(shorter, "kd", 0, TWO, DATA) == expected_fingerprint(PLAN, "kd", 0, TWO, DATA)
+    assert expected_fingerprint(PLAN, "kd", 1, ONE, DATA) != expected_fingerprint(PLAN, "kd", 0, ONE, DATA)
+
+
+def test_fingerprint_depends_on_the_content_of_a_weights_file(tmp_path):
+    def of(name, content):
+        (tmp_path / name).write_bytes(content)
+        network = Named(name="convnet", settings={**PLAN.network.settings, "pretrained": str(tmp_path / name)})
+        return expected_fingerprint(make_plan(network=network), "finetune", 0, ONE, DATA)
+
+    assert of("x.pt", b"1") == of("y.pt", b"1") != of("z.pt", b"2")
+
+
+def test_the_checkpoint_has_the_expected_fingerprint(learn, first, stores):
+    data = {task: {"train": store.fingerprint, "val": store.fingerprint} for task, store in stores.items()}
+    second = learn(TWO, "kd", first["kd"])
+    assert first["kd"].meta["fingerprint"] == expected_fingerprint(PLAN, "kd", 0, ONE, data)
+    assert second.meta["fingerprint"] == expected_fingerprint(PLAN, "kd", 0, TWO, data)
+    assert second.meta["parent_fingerprint"] == first["kd"].meta["fingerprint"]
+    assert second.meta["parent_weights_sha256"] == first["kd"].meta["weights_sha256"]
+    assert second.meta["stage"]["name"] == "b"
+    assert len(second.meta["history"]) == 2
+
+
+def test_every_method_begins_as_fine_tuning(first):
+    for method in ("kd", "ewc"):
+        for name, tensor in first["finetune"].weights.items():
+            assert torch.equal(tensor, first[method].weights[name])
+
+
+@pytest.mark.parametrize("method", ["kd", "ewc"])
+def test_an_interrupted_stage_ends_as_an_undisturbed_one(learn, first, tmp_path, method):
+    class Interrupt(Exception):
+        pass
+
+    def kill(record):
+        raise Interrupt
+
+    whole = learn(TWO, method, first[method], tmp_path / "whole")
+    with pytest.raises(Interrupt):
+        learn(TWO, method, first[method], tmp_path / "killed", on_epoch=kill)
+    assert resume_path(tmp_path / "killed").exists()
+    assert not (tmp_path / "killed").exists()
+    assert_equal(whole, learn(TWO, method, first[method], tmp_path / "killed"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "killed", "killed.history.jsonl", "whole", "whole.history.jsonl"]
+    for file in (tmp_path / "whole").iterdir():
+        assert file.read_bytes() == (tmp_path / "killed" / file.name).read_bytes()
+
+
+def test_a_finished_stage_is_read_and_a_stale_one_trained_anew(learn, first, tmp_path, monkeypatch):
+    folder = tmp_path / "02_b"
+    made = learn(TWO, "ewc", first["ewc"], folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(sequence, "train_stage", forbid_training)
+        found = learn(TWO, "ewc", first["ewc"], folder)
+        assert_equal(made, found)
+        assert torch.equal(made.strategy_state["fisher"], found.strategy_state["fisher"])
+        other_parent = make_checkpoint({name: tensor + 1 for name, tensor in first["ewc"].weights.items()},
+                                       first["ewc"].strategy_state, first["ewc"].meta)
+        with pytest.raises(AssertionError, match="trained"):
+            learn(TWO, "ewc", other_parent, folder)
+    changed = make_plan(training=replace(PLAN.training, lr=0.02))
+    assert learn(TWO, "ewc", first["ewc"], folder, plan=changed).meta != made.meta
+    assert load(folder).meta["training"]["lr"] == 0.02
+    assert history_path(folder).exists()
+
+
+def test_joint_learns_all_tasks_from_the_start_network(learn, first):
+    assert_equal(learn(THREE, "joint"), learn(THREE, "joint", first["finetune"]))
+
+
+def test_a_checkpoint_of_another_method_is_reviewed(learn, first, stores):
+    changed = learn(TWO, "ewc", first["finetune"])
+    assert changed.strategy_state["fisher"].shape == first["ewc"].strategy_state["fisher"].shape
+    assert "train" in changed.meta["data"]["a"]
+    with pytest.raises(UserError, match="training images of 'a' are missing"):
+        learn(TWO, "ewc", first["finetune"], train={"b": stores["b"]})
+
+
+def test_a_single_step_by_hand(learn, first, stores):
+    stage = Stage(index=2, name="new", tasks=("new",), seen=("old", "new"))
+    plan = make_plan(stages=(stage,))
+    folders = {"old": stores["a"], "new": stores["b"]}
+    made = learn(stage, "kd", first["kd"], plan=plan, train={"new": stores["b"]}, validation=folders)
+    assert set(made.meta["history"][0]["validation"]) == {"old", "new"}
+
+
+def test_a_missing_store_is_named(learn, stores):
+    with pytest.raises(UserError, match="validation images of 'a' are missing"):
+        learn(ONE, validation={"b": stores["b"]})
+
+
+def test_a_checkpoint_of_another_network_is_refused(learn, first, stores):
+    resnet = make_plan(network=Named(name="resnet18", settings={"pretrained": "none"}))
+    with pytest.raises(UserError, match=r"another network[\s\S]*resnet18, found convnet"):
+        learn(TWO, parent=first["finetune"], plan=resnet)
+    wider = make_plan(network=Named(name="convnet", settings={"width": 16, "depth": 2}))
+    with pytest.raises(UserError, match=r"another size[\s\S]*shape \[16"):
+        score_checkpoint(first["finetune"], stores, plan=wider, runtime=CPU)
+
+
+def test_scores_of_a_checkpoint(first, stores):
+    scores = score_checkpoint(first["finetune"], stores, plan=PLAN, runtime=CPU)
+    again = score_checkpoint(first["finetune"], stores, plan=PLAN, runtime=CPU)
+    assert scores.equals(again)
+    assert scores["task"].unique().tolist() == ["a", "b", "c"]
+    assert np.isfinite(scores["logit"]).all()
+
+
+def test_identity_of_scores():
+    data = {task: {"test": task} for task in "ab"}
+    identity = scores_identity("f", PLAN.training, data)
+    assert identity == scores_identity("f", replace(PLAN.training, lr=1.0), data)
+    assert identity != scores_identity("f", replace(PLAN.training, crop=9), data)
+    assert identity != scores_identity("g", PLAN.training, data)
+    assert identity != scores_identity("f", PLAN.training, {**data, "b": {"test": "new"}})
