@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -64,12 +65,13 @@ def curve_figure(curves: pd.DataFrame, stages: Sequence[Stage], measure: str = "
 def task_figure(tasks: pd.DataFrame, measure: str) -> Figure:
     """Draw `measure` of `Tables.tasks` for each task, the methods side by side as dots with their intervals.
 
-    Tasks and methods for which it is undefined are left out.
+    Tasks for which it is undefined are left out, and so are methods for which it is undefined on a task that others
+    show: what `joint` scores at the last stage is no learning accuracy.
     """
     methods = list(dict.fromkeys(tasks["method"]))
     table = tasks[(tasks["measure"] == measure) & tasks["mean"].notna()]
     names = [task for task in dict.fromkeys(tasks["task"]) if (table["task"] == task).any()]
-    shown = [method for method in methods if (table["method"] == method).any()]
+    shown = [method for method in methods if names and (table["method"] == method).sum() == len(names)]
     figure = new_figure(ONE_COLUMN if len(names) * len(shown) <= 32 else TWO_COLUMNS, 2.4)
     axes = figure.add_subplot()
     step = 0.72 / max(len(shown), 1)
@@ -87,7 +89,7 @@ def task_figure(tasks: pd.DataFrame, measure: str) -> Figure:
         axes.axhline(0, color="0.4", linewidth=0.6)
     axes.set_xlim(-0.5, max(len(names), 1) - 0.5)
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
-    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.set_ylabel(TASK_LABELS[measure])
     axes.grid(axis="x", visible=False)
     if handles:
@@ -115,8 +117,7 @@ def matrix_figure(matrices: pd.DataFrame, method: str) -> Figure:
     cell = (width - 1.45) / n_columns
     figure = new_figure(width, min(max(cell * 0.8, 0.2), 0.34) * n_rows + 1.05)
     axes = figure.add_subplot()
-    low = 50.0
-    image = axes.imshow(values, cmap="cividis", vmin=low, vmax=100, aspect="auto")
+    image = axes.imshow(values, cmap="cividis", vmin=50, vmax=100, aspect="auto")
     for i, j in np.ndindex(values.shape):
         if not np.isnan(values[i, j]):
             axes.text(j, i, f"{values[i, j]:.0f}", ha="center", va="center", fontsize=6.5,
@@ -129,7 +130,7 @@ def matrix_figure(matrices: pd.DataFrame, method: str) -> Figure:
     axes.spines[:].set_visible(False)
     axes.set_ylabel("After stage")
     axes.set_title(method)
-    under = bool(np.nanmin(values, initial=100) < low)
+    under = bool(np.nanmin(values, initial=100) < 50)
     bar = figure.colorbar(image, ax=axes, extend="min" if under else "neither", fraction=0.06, pad=0.02)
     bar.set_label("Accuracy (%)")
     bar.set_ticks([50, 75, 100] if n_rows < 4 else [50, 60, 70, 80, 90, 100])
@@ -137,13 +138,17 @@ def matrix_figure(matrices: pd.DataFrame, method: str) -> Figure:
     return figure
 
 
-def _outline(axes, stages: np.ndarray, learned: np.ndarray) -> None:
+def _outline(axes: Axes, stages: np.ndarray, learned: np.ndarray) -> None:
     """Draw the line between the tasks learned after each of `stages` and those not yet learned."""
-    seen = [int((learned <= stage).sum()) for stage in stages]
     x, y = [], []
-    for row, count in enumerate(seen):
-        x += [count - 0.5, count - 0.5]
-        y += [row - 0.5, row + 0.5]
+    for row, stage in enumerate(stages):
+        seen = int((learned <= stage).sum())
+        x.append(seen - 0.5)
+        y.append(row - 0.5)
+        if seen == len(learned):
+            break
+        x.append(seen - 0.5)
+        y.append(row + 0.5)
     axes.plot(x, y, color="white", linewidth=2.6, solid_joinstyle="miter")
     axes.plot(x, y, color="#D55E00", linewidth=1.2, solid_joinstyle="miter")
 

@@ -23,14 +23,14 @@ class Metric:
 
 
 METRICS = {
-    "aa": Metric("AA (%)", "Average accuracy after the last stage, %"),
-    "forgetting": Metric("F (points)", "Forgetting: best accuracy since learned minus final accuracy, points",
+    "aa": Metric("AA", "Average accuracy after the last stage, %"),
+    "forgetting": Metric("F", "Forgetting: best accuracy since learned minus final accuracy, points",
                          higher=False),
-    "bwt": Metric("BWT (points)", "Backward transfer: final accuracy minus accuracy when learned, points"),
-    "fwt": Metric("FWT (points)", "Forward transfer: accuracy just before learning minus chance (50 %), points"),
+    "bwt": Metric("BWT", "Backward transfer: final accuracy minus accuracy when learned, points"),
+    "fwt": Metric("FWT", "Forward transfer: accuracy just before learning minus chance (50 %), points"),
     "c_auc": Metric("C-AUC", "Continual AUC: mean over all stages and the tasks learned by then", 3),
     "fwt_auc": Metric("FWT-AUC", "Forward-transfer AUC: mean over all stages and the tasks still to come", 3),
-    "learning_accuracy": Metric("LA (%)", "Learning accuracy: accuracy just after a task was learned, %"),
+    "learning_accuracy": Metric("LA", "Learning accuracy: accuracy just after a task was learned, %"),
 }
 PAPER_METRICS = ("aa", "forgetting", "bwt", "fwt", "c_auc", "fwt_auc")
 HEADLINES = ("aa", "forgetting", "c_auc")
@@ -38,7 +38,7 @@ UPPER_BOUNDS = ("joint",)
 UNDEFINED = "–"
 
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-          "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--"}
+          "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
 def escape_latex(text: str) -> str:
@@ -99,10 +99,10 @@ def summary_rows(tables: Tables, style: Literal["latex", "markdown", "html"], me
         entry = cells.loc[(name, method)]
         value, span = str(entry["value"]), str(entry["range"])
         if style == "latex":
-            value, span = ("--" if text == UNDEFINED else text and f"${text}$" for text in (value, span))
+            value, span = value.replace("-", "$-$").replace(UNDEFINED, "--"), span.replace("-", "$-$")
         if entry["rank"] in (1, 2):
             first = 2 * (int(entry["rank"]) - 1)
-            value = marks[first] + (value.replace("$", "") if style == "latex" else value) + marks[first + 1]
+            value = marks[first] + value + marks[first + 1]
         return value + (f"{marks[4]}{span}{marks[5]}" if span else "")
 
     return [[cell(name, method) for name in metrics] for method in tables.methods]
@@ -113,7 +113,8 @@ def method_note(tables: Tables) -> str:
     seeds = f"{len(tables.seeds)} seeds" if len(tables.seeds) > 1 else "one seed"
     drawn = "source groups and seeds" if len(tables.seeds) > 1 else "source groups"
     return (f"Mean over {seeds}; in brackets the 95 % percentile interval of a bootstrap over {drawn} "
-            f"({tables.groups} source groups), the same draws for every method.")
+            f"({tables.groups} source groups), the same draws for every method. Accuracies in percent, their differences "
+            "in points, AUC as fractions.")
 
 
 def latex_table(tables: Tables, metrics: Sequence[str] = PAPER_METRICS,
