@@ -66,6 +66,7 @@ def timm_detector(architecture: str, pretrained: str, seed: int, **settings: Any
     import timm  # takes seconds to import
 
     with seeded(seed):
+        body: Any
         if pretrained == "imagenet":
             body = _imagenet_body(architecture, settings)
         else:

@@ -9,8 +9,7 @@ on the network or a logger, and leaves the network's parameters, mode and `requi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,13 +18,6 @@ from fakemedia.core.types import Stage
 
 if TYPE_CHECKING:
     from fakemedia.data.batches import Batch
-
-Module = TypeVar("Module", bound=nn.Module)
-
-
-def frozen_copy(network: Module) -> Module:
-    """Return a copy of `network` in eval mode whose parameters take no gradient."""
-    return deepcopy(network).eval().requires_grad_(False)
 
 
 class Strategy:
@@ -68,4 +60,4 @@ class Strategy:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore `state_dict`'s result."""
+        """Restore what `state_dict` returned, on the network's device."""

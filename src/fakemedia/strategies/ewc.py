@@ -10,25 +10,20 @@ measured on every task when it has been learned and added up; theta* are the wei
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import Stage
-from fakemedia.strategies.base import Strategy, frozen_copy
+from fakemedia.strategies.base import Strategy
 
 if TYPE_CHECKING:
     from fakemedia.data.batches import Batch
-
-MAX_CHUNK = 64
-"""Images whose gradients are taken at once, at most."""
-MAX_GRADIENTS = 2**26
-"""Gradient elements held at once, at most (256 MiB), but for a single image's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +32,7 @@ class Config:
 
     weight: float = 1000.0
     """w; per-image Fisher information, so it does not compare with weights for the squared gradient of a batch mean."""
-    fisher_images: int = 1000
+    fisher_images: int = 256
     """Training images of every task that its Fisher information is measured on (fewer if it has fewer)."""
 
     def __post_init__(self) -> None:
@@ -57,25 +52,18 @@ def fisher_diagonal(network: nn.Module, inputs: Tensor, labels: Tensor) -> Tenso
     """Return the summed squared gradients of log p(label | input), float32 (P,) in the order of `flatten`.
 
     `inputs` float (N, 3, H, W), `labels` int64 (N,); the network is used in eval mode and float32. Divided by N this is
-    the diagonal of the empirical Fisher information.
+    the diagonal of the empirical Fisher information. One backward pass an image: on the CPU that is twice as fast as
+    vmap over grad, whose convolutions become grouped ones.
     """
-    trainable = {name: parameter.detach().float() for name, parameter in network.named_parameters()
-                 if parameter.requires_grad}
-    frozen = frozen_copy(network).float()
-
-    def negative_log_likelihood(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-        logits = functional_call(frozen, parameters, (image[None],))
-        return F.cross_entropy(logits, label[None])
-
-    per_image = vmap(grad(negative_log_likelihood), in_dims=(None, 0, 0))
-    size = sum(parameter.numel() for parameter in trainable.values())
-    chunk = max(1, min(MAX_CHUNK, MAX_GRADIENTS // size))
-    total = torch.zeros(size, device=inputs.device)
-    with torch.autocast(inputs.device.type, enabled=False):
-        for images, answers in zip(inputs.float().split(chunk), labels.split(chunk), strict=True):
-            gradients = per_image(trainable, images, answers)
-            total += torch.cat([gradient.square().sum(0).reshape(-1) for gradient in gradients.values()])
-    return total
+    network = deepcopy(network).float().eval()
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    totals = [torch.zeros_like(parameter) for parameter in parameters]
+    with torch.enable_grad(), torch.autocast(inputs.device.type, enabled=False):
+        for image, label in zip(inputs.float(), labels, strict=True):
+            surprise = F.cross_entropy(network(image[None]), label[None])
+            for total, gradient in zip(totals, torch.autograd.grad(surprise, parameters), strict=True):
+                total.addcmul_(gradient, gradient)
+    return torch.cat([total.reshape(-1) for total in totals])
 
 
 class ElasticWeightConsolidation(Strategy):
@@ -102,7 +90,7 @@ class ElasticWeightConsolidation(Strategy):
                 "The Fisher information is not of this network", where=f"stage {stage.key}, method ewc",
                 expected=f"{anchor.numel()} values, one a trainable weight, found {self.fisher.numel()}",
             )
-        self.anchor, self.fisher = anchor, self.fisher.to(anchor.device)
+        self.anchor = anchor
 
     def loss(self, network: nn.Module, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         terms = super().loss(network, batch, logits)
@@ -120,23 +108,22 @@ class ElasticWeightConsolidation(Strategy):
         The tasks of a stage are balanced in its batches, so its sum over tasks is its mean times their number.
         """
         wanted = self.config.fisher_images * len(stage.tasks)
-        total, count = torch.zeros(()), 0
+        total, count = torch.zeros_like(flatten(network), dtype=torch.float32), 0
         for batch in batches:
+            assert batch.inputs is not None
             inputs, labels = batch.inputs[: wanted - count], batch.labels[: wanted - count]
-            total = total.to(inputs.device) + fisher_diagonal(network, inputs, labels)
+            total += fisher_diagonal(network, inputs, labels)
             count += len(labels)
             if count == wanted:
                 break
         fisher = total * (len(stage.tasks) / count)
-        self.fisher = fisher if self.fisher is None else self.fisher.to(fisher.device) + fisher
+        self.fisher = fisher if self.fisher is None else self.fisher + fisher
 
     def state_dict(self) -> dict[str, Tensor]:
         return {} if self.fisher is None else {"fisher": self.fisher}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.fisher = state.get("fisher")
-        if self.fisher is not None and self.anchor is not None:
-            self.fisher = self.fisher.to(self.anchor.device)
 
 
 def build(config: Config, seed: int) -> ElasticWeightConsolidation:

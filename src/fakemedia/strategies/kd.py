@@ -10,6 +10,7 @@ Tassone, Maiano and Amerini 2024). The first stage has no teacher and is fine-tu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fakemedia.core.types import Stage
-from fakemedia.strategies.base import Strategy, frozen_copy
+from fakemedia.strategies.base import Strategy
 
 if TYPE_CHECKING:
     from fakemedia.data.batches import Batch
@@ -71,7 +72,7 @@ class KnowledgeDistillation(Strategy):
         self.epochs_without_improvement = 0
 
     def before_stage(self, stage: Stage, network: nn.Module) -> None:
-        self.teacher = frozen_copy(network) if stage.index > 1 else None
+        self.teacher = deepcopy(network).eval().requires_grad_(False) if stage.index > 1 else None
         self.weight = self.config.weight
         self.epochs_without_improvement = 0
 

@@ -1,0 +1,145 @@
+"""Fisher information against independent computations, and the penalty against numbers computed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from nngeometry.metrics import FIM
+from nngeometry.object import PMatDiag
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.types import make_stages
+from fakemedia.strategies import ewc
+
+FIRST, SECOND, PAIR = (*make_stages([("a",), ("b",)]), make_stages([("a", "b")])[0])
+N = 12
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(3)
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2),
+        ).eval()
+
+
+@pytest.fixture
+def images() -> tuple[torch.Tensor, torch.Tensor]:
+    source = torch.Generator().manual_seed(4)
+    return torch.randn(N, 3, 9, 9, generator=source), torch.randint(0, 2, (N,), generator=source)
+
+
+def _batches(inputs: torch.Tensor, labels: torch.Tensor, size: int) -> Iterator[Any]:
+    for part, answers in zip(inputs.split(size), labels.split(size), strict=True):
+        yield SimpleNamespace(inputs=part, labels=answers)
+
+
+def test_fisher_equals_a_per_sample_loop(network: nn.Module, images: tuple[torch.Tensor, torch.Tensor]) -> None:
+    expected = torch.zeros_like(ewc.flatten(network))
+    for image, label in zip(*images, strict=True):
+        network.zero_grad()
+        torch.log_softmax(network(image[None]), dim=1)[0, label].backward()
+        expected += torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]) ** 2
+    torch.testing.assert_close(ewc.fisher_diagonal(network, *images), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_fisher_equals_nngeometry(network: nn.Module, images: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def negative_log_likelihood(inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(network(inputs), labels, reduction="none")[:, None]
+
+    # The squared Jacobian of the loss of each image, averaged: the empirical Fisher information.
+    oracle = FIM(network, DataLoader(TensorDataset(*images), batch_size=5), PMatDiag, variant="regression",
+                 function=negative_log_likelihood)
+    torch.testing.assert_close(ewc.fisher_diagonal(network, *images) / N, oracle.get_diag(), rtol=1e-4, atol=1e-7)
+
+
+def test_fisher_is_not_the_squared_gradient_of_the_batch_mean(
+        network: nn.Module, images: tuple[torch.Tensor, torch.Tensor]) -> None:
+    F.cross_entropy(network(images[0]), images[1]).backward()
+    of_mean = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]) ** 2
+    assert (ewc.fisher_diagonal(network, *images) / N).sum() > 2 * of_mean.sum()
+
+
+def test_fisher_of_a_stage(network: nn.Module, images: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def measured(stage: Any, wanted: int) -> torch.Tensor:
+        strategy = ewc.build(ewc.Config(fisher_images=wanted), seed=0)
+        strategy.after_stage(stage, network, _batches(*images, size=5))
+        return strategy.state_dict()["fisher"]
+
+    inputs, labels = images
+    seven = ewc.fisher_diagonal(network, inputs[:7], labels[:7]) / 7
+    torch.testing.assert_close(measured(FIRST, 7), seven, rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(measured(FIRST, 100), ewc.fisher_diagonal(network, *images) / N, rtol=1e-5, atol=1e-8)
+    six_each = 2 * ewc.fisher_diagonal(network, *images) / N
+    torch.testing.assert_close(measured(PAIR, 6), six_each, rtol=1e-5, atol=1e-8)
+
+
+def test_stages_add_up_and_leave_the_network_alone(
+        network: nn.Module, images: tuple[torch.Tensor, torch.Tensor]) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    strategy = ewc.build(ewc.Config(), seed=0)
+    strategy.after_stage(FIRST, network, _batches(*images, size=N))
+    once = strategy.state_dict()["fisher"].clone()
+    strategy.after_stage(SECOND, network, _batches(*images, size=N))
+    torch.testing.assert_close(strategy.state_dict()["fisher"], 2 * once)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_frozen_weights_carry_no_importance(network: nn.Module, images: tuple[torch.Tensor, torch.Tensor]) -> None:
+    everything = ewc.fisher_diagonal(network, *images)
+    network.requires_grad_(False)
+    network[7].requires_grad_(True)  # type: ignore[index]
+    torch.testing.assert_close(ewc.fisher_diagonal(network, *images), everything[-12:])
+
+
+def _linear(*weights: float) -> nn.Linear:
+    layer = nn.Linear(1, 2, bias=False)
+    layer.weight.data = torch.tensor(weights)[:, None]
+    return layer
+
+
+def test_penalty_by_hand() -> None:
+    strategy = ewc.build(ewc.Config(weight=10.0), seed=0)
+    strategy.load_state_dict({"fisher": torch.tensor([2.0, 3.0])})
+    strategy.before_stage(SECOND, _linear(1.0, -1.0))
+    student = _linear(1.5, -3.0)
+    batch: Any = SimpleNamespace(inputs=torch.ones(1, 1), labels=torch.tensor([0]))
+    terms = strategy.loss(student, batch, student(batch.inputs))
+    assert terms["penalty"].item() == pytest.approx(2.0 * 0.5**2 + 3.0 * 2.0**2)
+    assert terms["total"].item() == pytest.approx(terms["cross_entropy"].item() + 10.0 * 12.5)
+    terms["penalty"].backward()
+    assert student.weight.grad is not None
+    assert student.weight.grad.flatten().tolist() == pytest.approx([2 * 2.0 * 0.5, 2 * 3.0 * -2.0])
+
+
+def test_the_anchor_is_where_the_last_stage_ended_whatever_is_learned_then() -> None:
+    strategy = ewc.build(ewc.Config(), seed=0)
+    strategy.load_state_dict({"fisher": torch.ones(2)})
+    network = _linear(1.0, 2.0)
+    strategy.before_stage(SECOND, network)
+    batch: Any = SimpleNamespace(inputs=torch.ones(1, 1), labels=torch.tensor([0]))
+    with torch.no_grad():
+        network.weight += 1.0
+    assert strategy.loss(network, batch, network(batch.inputs))["penalty"].item() == pytest.approx(2.0)
+
+
+def test_a_parent_without_importance_is_refused() -> None:
+    with pytest.raises(UserError, match="no Fisher information"):
+        ewc.build(ewc.Config(), seed=0).before_stage(SECOND, _linear(1.0, 2.0))
+
+
+def test_the_importance_of_another_network_is_refused() -> None:
+    strategy = ewc.build(ewc.Config(), seed=0)
+    strategy.load_state_dict({"fisher": torch.ones(3)})
+    with pytest.raises(UserError, match=r"(?s)not of this network.*2 values"):
+        strategy.before_stage(SECOND, _linear(1.0, 2.0))
