@@ -19,7 +19,6 @@ from fakemedia.training.sequence import (
     parent_stage,
     planned_stages,
     score_checkpoint,
-    scores_identity,
     trained_tasks,
     validated_tasks,
 )
@@ -219,12 +218,3 @@ def test_scores_of_a_checkpoint(first, stores):
     assert scores.equals(again)
     assert scores["task"].unique().tolist() == ["a", "b", "c"]
     assert np.isfinite(scores["logit"]).all()
-
-
-def test_identity_of_scores():
-    data = {task: {"test": task} for task in "ab"}
-    identity = scores_identity("f", PLAN.training, data)
-    assert identity == scores_identity("f", replace(PLAN.training, lr=1.0), data)
-    assert identity != scores_identity("f", replace(PLAN.training, crop=9), data)
-    assert identity != scores_identity("g", PLAN.training, data)
-    assert identity != scores_identity("f", PLAN.training, {**data, "b": {"test": "new"}})

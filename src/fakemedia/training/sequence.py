@@ -16,7 +16,7 @@ import pandas as pd
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
-from fakemedia.core.plan import Named, Plan, TrainingConfig, stage_fingerprint
+from fakemedia.core.plan import Named, Plan, stage_fingerprint
 from fakemedia.core.rng import derive
 from fakemedia.core.types import Stage
 from fakemedia.data.batches import Batch, TrainBatches
@@ -75,12 +75,6 @@ def expected_fingerprint(plan: Plan, method: str, seed: int, stage: Stage, data:
                       val={task: data[task]["val"] for task in validated_tasks(plan, method, stage)})
     return _fingerprint(plan, method, seed, stage, causes,
                         parent=expected_fingerprint(plan, method, seed, parent, data) if parent else None)
-
-
-def scores_identity(checkpoint_fingerprint: str, training: TrainingConfig, data: DataFingerprints) -> str:
-    """Return the fingerprint of all that the scores of a checkpoint depend on; `data` holds the "test" splits."""
-    return fingerprint({"checkpoint": checkpoint_fingerprint, "crop": training.crop,
-                        "data": {task: splits["test"] for task, splits in data.items()}})
 
 
 def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Checkpoint | None, train: Stores,
