@@ -120,7 +120,7 @@ def write_index(index: pd.DataFrame, path: Path) -> None:
 def read_index(path: Path) -> pd.DataFrame:
     """Read an index back; UserError if it is missing or damaged."""
     try:
-        return pd.read_parquet(path)[list(COLUMNS)].astype(COLUMNS)
+        return pd.read_parquet(path).loc[:, list(COLUMNS)].astype(COLUMNS)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"No index can be read ({type(error).__name__})", where=path,
                         do="run the ingestion again: kedro run --tags ingestion") from None

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import uuid
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -158,22 +159,23 @@ class PixelStore:
                           (height * line, line, 3, line, 1), writeable=False)
 
     def verify(self) -> None:
-        """Read all pixels once; UserError if they are not those that were written."""
+        """Read the whole store once; UserError if anything in it is not as it was written."""
+        if _checksum((self.folder / IMAGES).read_bytes()) != self._manifest["checksum"]:
+            raise UserError("The pixel store's table of images is damaged", where=self.folder, do=REBUILD)
         for i, expected in enumerate(self._images["checksum"]):
-            if _checksum(self[i]) != expected:
+            if _checksum(self[i].data) != expected:
                 raise UserError(f"Image {i} (id {self.ids[i]}) of the pixel store is damaged", where=self.folder,
                                 do=REBUILD)
-        if _total_checksum(self._images["checksum"].tolist()) != self._manifest["checksum"]:
-            raise UserError("The pixel store's table of images is damaged", where=self.folder, do=REBUILD)
 
 
 def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | Path, *, policy: str = "native",
                 workers: int, progress: bool = True) -> PixelStore:
-    """Decode the images of `split` into a store in `folder`, replacing a store that is there; return it.
+    """Decode the images of `split` into a store in `folder`, replacing another store that is there; return it.
 
     Each of the `workers` threads writes its pictures straight to their place, so memory holds one picture a thread.
-    The store is built in a folder beside `folder` and moved there when whole. UserError: an unknown policy, an empty
-    split, an unreadable image, a file that changed since it was indexed, or a `folder` that holds something else.
+    The store is built in a folder beside `folder` and moved there when whole; of several processes that build the same
+    store at once, the first to end wins. UserError: an unknown policy, an empty split, an unreadable image, a file that
+    changed since it was indexed, or a `folder` that holds something else.
     """
     folder = Path(folder)
     if policy not in POLICIES:
@@ -182,15 +184,19 @@ def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | P
     if rows.empty:
         raise UserError(f"The {split} split is empty", where=folder, expected="at least one image")
     check_readable(rows)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+    if _holds_something_else(folder):
         raise UserError("The folder for a pixel store holds something else", where=folder, expected="a new folder")
+    fingerprint = store_fingerprint(index, split, policy)
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     building.mkdir()
     try:
-        _write(rows, source, building, policy=policy, fingerprint=store_fingerprint(index, split, policy),
-               workers=workers, progress=progress)
-        _move_over(building, folder)
+        _write(rows, source, building, policy=policy, fingerprint=fingerprint, workers=workers, progress=progress)
+        while not _moved(building, folder):
+            if _is_store(folder, fingerprint):
+                break
+            _move_away(folder)
+        sync(folder.parent)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return PixelStore.open(folder)
@@ -199,12 +205,8 @@ def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | P
 def ensure_store(index: pd.DataFrame, source: Source, split: str, folder: str | Path, *, policy: str = "native",
                  workers: int, progress: bool = True) -> PixelStore:
     """Return the store in `folder` if it is the one that `build_store` would build; build it otherwise."""
-    try:
-        store = PixelStore.open(folder)
-    except UserError:
-        store = None
-    if store is not None and store.fingerprint == store_fingerprint(index, split, policy):
-        return store
+    if _is_store(folder, store_fingerprint(index, split, policy)):
+        return PixelStore.open(folder)
     return build_store(index, source, split, folder, policy=policy, workers=workers, progress=progress)
 
 
@@ -225,7 +227,7 @@ def _write(rows: pd.DataFrame, source: Source, folder: Path, *, policy: str, fin
                 raise UserError("The image changed after it was indexed", where=path, do="run the ingestion again")
             pixels = decode(data)
             _write_at(descriptor, pixels.data.cast("B"), offset)
-            return _checksum(pixels)
+            return _checksum(pixels.data)
 
         file.truncate(total)
         checksums = thread_map(write, jobs, workers=workers, title=f"decode {task} {split}", progress=progress)
@@ -234,7 +236,7 @@ def _write(rows: pd.DataFrame, source: Source, folder: Path, *, policy: str, fin
     images.to_parquet(folder / IMAGES, index=False)
     manifest = {
         "format": FORMAT, "task": task, "split": split, "policy": policy, "fingerprint": fingerprint,
-        "images": len(rows), "bytes": total, "checksum": _total_checksum(checksums),
+        "images": len(rows), "bytes": total, "checksum": _checksum((folder / IMAGES).read_bytes()),
         "versions": {"pillow": PIL.__version__, "libjpeg_turbo": features.version("libjpeg_turbo"),
                      "numpy": np.__version__},
     }
@@ -243,22 +245,40 @@ def _write(rows: pd.DataFrame, source: Source, folder: Path, *, policy: str, fin
         sync(folder / name)
 
 
-def _move_over(new: Path, folder: Path) -> None:
-    """Rename the folder `new` to `folder`, whatever stands there and however many try at once: the last one stays."""
-    old = new.with_name(f"{new.name}.old")
-    while True:
-        try:
-            new.rename(folder)
-            break
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        try:
-            folder.rename(old)
-        except FileNotFoundError:  # Another process moved it away first.
-            continue
+def _holds_something_else(folder: Path) -> bool:
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        return True
+    return bool(names) and MANIFEST not in names
+
+
+def _is_store(folder: str | Path, fingerprint: str) -> bool:
+    try:
+        return PixelStore.open(folder).fingerprint == fingerprint
+    except UserError:
+        return False
+
+
+def _moved(new: Path, folder: Path) -> bool:
+    """Rename the folder `new` to `folder` unless one that is not empty stands there; say whether it was done."""
+    try:
+        new.rename(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+def _move_away(folder: Path) -> None:
+    """Delete a folder, first renaming it, so that it is never seen half deleted."""
+    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old")
+    with suppress(FileNotFoundError):  # Another process moved it away first.
+        folder.rename(old)
         shutil.rmtree(old)
-    sync(folder.parent)
 
 
 def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
@@ -272,12 +292,8 @@ def _offsets(heights: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[n
     return np.concatenate([[0], ends[:-1]])
 
 
-def _checksum(pixels: NDArray[np.uint8]) -> str:
-    return hashlib.sha256(pixels.data).hexdigest()[:32]
-
-
-def _total_checksum(checksums: list[str]) -> str:
-    return hashlib.sha256("".join(checksums).encode()).hexdigest()[:32]
+def _checksum(data: bytes | memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
 
 
 def _reflected(length: int, start: int, size: int) -> NDArray[np.int64]:
