@@ -1,1 +1,21 @@
-"""Kedro datasets of the project."""
+"""Kedro datasets of the project.
+
+What is large is made in place, under the path that the catalog names: its dataset checks what a node hands over and
+opens it again. A dataset exists only if it is what the parameters and the data of today would make, so that
+`kedro run --only-missing-outputs` makes anew what is missing or stale, and nothing else.
+"""
+
+from fakemedia.catalog.index import IndexDataset
+from fakemedia.catalog.models import CheckpointDataset, ScoresDataset
+from fakemedia.catalog.pixels import PixelStoreDataset
+from fakemedia.catalog.report import FigureDataset, TableDataset, TextDataset
+
+__all__ = [
+    "CheckpointDataset",
+    "FigureDataset",
+    "IndexDataset",
+    "PixelStoreDataset",
+    "ScoresDataset",
+    "TableDataset",
+    "TextDataset",
+]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from fakemedia.core import plugin
 from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.plugin import configure, names, resolve
@@ -87,12 +88,30 @@ class Plan:
         """All tasks of the sequence, in order."""
         return self.stages[-1].seen
 
+    def stage(self, key: str) -> Stage:
+        """Return the stage with the key `key`; UserError if the sequence has none."""
+        for stage in self.stages:
+            if stage.key == key:
+                return stage
+        raise unknown_name("stage", key, [stage.key for stage in self.stages], where=f"sequence {self.sequence}")
+
     def method(self, name: str) -> Named:
         """Return the method `name` of the sequence; UserError if it has none of that name."""
         for method in self.methods:
             if method.name == name:
                 return method
         raise unknown_name("method", name, [method.name for method in self.methods], where=f"sequence {self.sequence}")
+
+    def learned(self, method: str) -> tuple[Stage, ...]:
+        """Return the stages at which `method` trains.
+
+        A method whose file says `SCOPE = "seen"` (joint training) reads the data of all tasks seen, so it trains at the
+        last stage alone unless its setting `every_stage` is true.
+        """
+        every_stage = self.method(method).settings.get("every_stage", False)
+        if plugin.constant("strategies", method, "SCOPE", "stage") == "seen" and not every_stage:
+            return self.stages[-1:]
+        return self.stages
 
     def resolved(self) -> Plan:
         """Check every plugin's settings and fill in defaults; imports the plugins, hence torch."""
@@ -125,7 +144,9 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
     if sequence not in sequences:
         raise unknown_name("sequence", sequence, sequences, where="parameters_sequences.yml")
     where = f"sequences.{sequence}"
-    check_name(sequence, kind="sequence")
+    if "-" in check_name(sequence, kind="sequence"):
+        raise UserError(f"The sequence name {sequence!r} cannot be used", where="parameters_sequences.yml",
+                        expected="'_' instead of '-', which parts the sequence from the method in the catalog")
     given = dict(_mapping(sequences[sequence], where))
     known = ["collection", "tasks", "network", "training", "methods"]
     for key in given:
@@ -181,3 +202,8 @@ def stage_fingerprint(*, network: Named, method: Named, training: TrainingConfig
         "network": network, "method": method, "training": training, "seed": seed, "stage": stage,
         "data": {task: dict(splits) for task, splits in data.items()}, "parent": parent,
     })
+
+
+def scores_fingerprint(*, weights_sha256: str, training: TrainingConfig, data: Mapping[str, str]) -> str:
+    """Return the fingerprint of all that a scores table depends on; `data` gives each task's test fingerprint."""
+    return fingerprint({"weights": weights_sha256, "crop": training.crop, "data": dict(data)})

@@ -23,9 +23,13 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 T = TypeVar("T")
 
 
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
 def _is_plugin(path: Path) -> bool:
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    defined = {node.name for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+    defined = {node.name for node in _parsed(path).body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
     return {"Config", "build"} <= defined
 
 
@@ -37,6 +41,14 @@ def names(kind: str) -> tuple[str, ...]:
     """
     folder = PACKAGE_ROOT.joinpath(*kind.split("."))
     return tuple(sorted(path.stem for path in folder.glob("*.py") if _is_plugin(path)))
+
+
+def constant(kind: str, name: str, key: str, default: Any) -> Any:
+    """Return the literal that the plugin's file assigns to `key` at its top level, without importing it."""
+    for node in _parsed(PACKAGE_ROOT.joinpath(*kind.split("."), f"{name}.py")).body:
+        if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == key for to in node.targets):
+            return ast.literal_eval(node.value)
+    return default
 
 
 def load(kind: str, name: str, *, where: object = None) -> ModuleType:

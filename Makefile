@@ -1,0 +1,50 @@
+# `make run` and `make test` do all the set-up; everything lives in .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(shell command -v uv 2>/dev/null)
+export DO_NOT_TRACK = 1
+export KEDRO_DISABLE_TELEMETRY = 1
+
+.PHONY: help setup run test lint lock viz clean
+.DEFAULT_GOAL := help
+
+help:  ## Show the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready  ## Make the virtual environment
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else \
+	  f"fakemedia needs Python 3.11 or 3.12 and found {v[0]}.{v[1]}; name one with: make PYTHON=python3.12 ...")'
+ifdef UV
+	uv venv -q --allow-existing --python $(PYTHON) $(VENV)
+	uv pip install -q --python $(BIN)/python -r requirements.lock
+	uv pip install -q --python $(BIN)/python --no-deps -e .
+else
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+endif
+	@touch $@
+
+run: setup  ## Run the default sequence, from photographs to report
+	$(BIN)/kedro run
+
+test: setup  ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: setup  ## Check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+viz: setup  ## Open the pipeline in the browser
+	$(BIN)/kedro viz run
+
+lock:  ## Pin the dependencies anew (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	  --extra dev --extra onnx pyproject.toml -o requirements.lock
+
+clean:  ## Remove what runs have made, but not the raw data
+	find data -mindepth 2 -not -path 'data/01_raw/*' -not -name .gitkeep -delete

@@ -1,0 +1,106 @@
+"""Is a result on disk what the parameters and the data of today would make?
+
+Every answer walks back to its causes: scores to their checkpoint, a checkpoint to its parent and its data, a pixel
+store to its index, an index to the files in its folder. Answers are kept until something is saved.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fakemedia import project
+from fakemedia.catalog.names import CHECKPOINT, INDEX, SCORES, SPLIT
+from fakemedia.catalog.tables import stored_identity
+from fakemedia.core.errors import UserError
+from fakemedia.core.plan import scores_fingerprint
+from fakemedia.core.types import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fakemedia.core.plan import Plan
+
+
+def forget() -> None:
+    """Look at the disk again from here on; called whenever something is saved."""
+    for answer in (fresh_index, split_fingerprint, checkpoint_sha256, scores_are_fresh):
+        answer.cache_clear()
+
+
+@cache
+def fresh_index(collection: str, task: str) -> pd.DataFrame | None:
+    """Return the index of a task if the files it lists are still the files of its source; None otherwise."""
+    from fakemedia.data.forge import is_forged
+    from fakemedia.data.index import is_current, read_index
+
+    path = project.path(INDEX, collection=collection, task=task)
+    config = project.forge_config(collection)
+    if config is not None and not is_forged(config, Path(project.collection(collection)["source"]["root"]), task):
+        return None
+    try:
+        index = read_index(path)
+        return index if is_current(index, project.open_source(collection), task) else None
+    except UserError:
+        return None
+
+
+@cache
+def split_fingerprint(collection: str, task: str, split: str) -> str | None:
+    """Return the fingerprint of a pixel store that was made from the fresh index with today's policy; else None."""
+    from fakemedia.data.pixels import PixelStore, store_fingerprint
+
+    index = fresh_index(collection, task)
+    if index is None:
+        return None
+    policy = project.collection(collection).get("policy", "native")
+    expected = store_fingerprint(index, split, policy)
+    try:
+        found = PixelStore.open(project.path(SPLIT, collection=collection, task=task, split=split)).fingerprint
+    except UserError:
+        return None
+    return expected if found == expected else None
+
+
+def data_fingerprints(plan: Plan, splits: tuple[str, ...] = SPLITS) -> dict[str, dict[str, str]] | None:
+    """Return the fingerprints of the splits of all tasks of `plan`; None if one of them is missing or stale."""
+    found = {task: {split: split_fingerprint(plan.collection, task, split) for split in splits} for task in plan.tasks}
+    if any(value is None for of_task in found.values() for value in of_task.values()):
+        return None
+    return found  # type: ignore[return-value]
+
+
+@cache
+def checkpoint_sha256(sequence: str, method: str, stage: str, seed: int) -> str | None:
+    """Return the hash of the weights of a checkpoint that is valid, as its ancestors are; None otherwise."""
+    from fakemedia.training import checkpoint
+    from fakemedia.training.sequence import expected_fingerprint, parent_stage
+
+    plan = project.resolved_plan(sequence)
+    wanted = plan.stage(stage)
+    data = data_fingerprints(plan, ("train", "val"))
+    if data is None:
+        return None
+    parent, parent_sha256 = parent_stage(plan, method, wanted), None
+    if parent is not None:
+        parent_sha256 = checkpoint_sha256(sequence, method, parent.key, seed)
+        if parent_sha256 is None:
+            return None
+    folder = project.path(CHECKPOINT, sequence=sequence, method=method, stage=stage, seed=seed)
+    if not checkpoint.is_valid(folder, expected_fingerprint(plan, method, seed, wanted, data), parent_sha256):
+        return None
+    return checkpoint.read_meta(folder)["weights_sha256"]
+
+
+@cache
+def scores_are_fresh(sequence: str, method: str, stage: str, seed: int) -> bool:
+    """Say whether the scores of a checkpoint are there and were made from it and from today's test splits."""
+    plan = project.resolved_plan(sequence)
+    weights = checkpoint_sha256(sequence, method, stage, seed)
+    data = data_fingerprints(plan, ("test",))
+    if weights is None or data is None:
+        return False
+    expected = scores_fingerprint(weights_sha256=weights, training=plan.training,
+                                  data={task: splits["test"] for task, splits in data.items()})
+    return stored_identity(project.path(SCORES, sequence=sequence, method=method, stage=stage, seed=seed)) == expected

@@ -1,0 +1,41 @@
+"""The index of a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import AbstractDataset
+
+from fakemedia.catalog import freshness
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class IndexDataset(AbstractDataset):
+    """The validated index of a task, one row an image, as Parquet; it exists only if its files are unchanged."""
+
+    def __init__(self, filepath: str, collection: str, task: str, metadata: dict[str, Any] | None = None) -> None:
+        self._path = Path(filepath)
+        self._key = (collection, task)
+        self.metadata = metadata
+
+    def load(self) -> pd.DataFrame:
+        """Return the index; UserError if the file is missing or damaged."""
+        from fakemedia.data.index import read_index
+
+        return read_index(self._path)
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the index atomically."""
+        from fakemedia.data.index import write_index
+
+        write_index(data, self._path)
+        freshness.forget()
+
+    def _exists(self) -> bool:
+        return freshness.fresh_index(*self._key) is not None
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._path), "collection": self._key[0], "task": self._key[1]}

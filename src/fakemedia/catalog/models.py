@@ -1,0 +1,70 @@
+"""Checkpoints of stages, and their scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import AbstractDataset
+
+from fakemedia.catalog import freshness
+from fakemedia.catalog.tables import read_table, write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fakemedia.training.checkpoint import Checkpoint
+
+
+class _OfStage(AbstractDataset):
+    """What one method makes at one stage with one seed."""
+
+    def __init__(self, filepath: str, sequence: str, method: str, stage: str, seed: str | int,
+                 metadata: dict[str, Any] | None = None) -> None:
+        self._path = Path(filepath)
+        self._key = (sequence, method, stage, int(seed))
+        self.metadata = metadata
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._path), **dict(zip(("sequence", "method", "stage", "seed"), self._key,
+                                                        strict=True))}
+
+
+class CheckpointDataset(_OfStage):
+    """The checkpoint folder of a stage: safetensors and JSON.
+
+    It exists only with the fingerprint that the parameters and the data of today ask for, as do its ancestors.
+    """
+
+    def load(self) -> Checkpoint:
+        """Return the checkpoint; UserError if a file is missing or damaged."""
+        from fakemedia.training import checkpoint
+
+        return checkpoint.load(self._path)
+
+    def save(self, data: Checkpoint) -> None:
+        """Write the checkpoint atomically, unless it already lies there."""
+        from fakemedia.training import checkpoint
+
+        if not checkpoint.is_valid(self._path, data.meta["fingerprint"], data.meta.get("parent_weights_sha256")):
+            checkpoint.save(data, self._path)
+        freshness.forget()
+
+    def _exists(self) -> bool:
+        return freshness.checkpoint_sha256(*self._key) is not None
+
+
+class ScoresDataset(_OfStage):
+    """The scores of a checkpoint over the test splits of all tasks, as Parquet."""
+
+    def load(self) -> pd.DataFrame:
+        """Return the scores; UserError if the file is missing or damaged."""
+        return read_table(self._path)
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the scores atomically."""
+        write_table(data, self._path)
+        freshness.forget()
+
+    def _exists(self) -> bool:
+        return freshness.scores_are_fresh(*self._key)

@@ -1,0 +1,45 @@
+"""Checks before a run, and the headline after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from kedro.framework.hooks import hook_impl
+from kedro.pipeline import Pipeline
+
+from fakemedia import project
+
+
+def _sequences(run_params: dict[str, Any]) -> list[str]:
+    names = run_params.get("pipeline_names") or ["__default__"]
+    return [project.default_sequence() if name == "__default__" else name for name in names]
+
+
+class ProjectHooks:
+    """Bad input ends here, before any node runs."""
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+        """Check the settings of every plugin, and that the folders of the data are there."""
+        tags = {tag for node in pipeline.nodes for tag in node.tags}
+        for sequence in _sequences(run_params):
+            plan = project.plan(sequence)
+            settings = project.collection(plan.collection)
+            if "ingestion" in tags and not settings.get("forge") and settings["source"]["name"] == "folder":
+                from fakemedia.data.layout import check_layout
+
+                check_layout(settings["source"]["root"], plan.tasks)
+            if "training" in tags:
+                project.resolved_plan(sequence)
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+        """Print the headline numbers and where the report lies."""
+        if not any("reporting" in node.tags for node in pipeline.nodes):
+            return
+        for sequence in _sequences(run_params):
+            headline = project.path("{sequence}__headline", sequence=sequence)
+            if headline.exists():
+                click.echo("\n" + headline.read_text(encoding="utf-8"))
+                click.echo(f"Report: {project.path('{sequence}__report', sequence=sequence)}")

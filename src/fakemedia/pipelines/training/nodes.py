@@ -1,0 +1,63 @@
+"""Nodes of the training pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fakemedia.core.plan import Plan
+    from fakemedia.core.types import Stage
+    from fakemedia.data.pixels import PixelStore
+    from fakemedia.training.checkpoint import Checkpoint
+    from fakemedia.training.runtime import Runtime
+
+
+def _runtime(settings: dict[str, Any]) -> Runtime:
+    from fakemedia.core.plugin import configure
+    from fakemedia.training.runtime import Runtime
+
+    return configure(Runtime, settings, where="runtime")
+
+
+def start(validation: dict[str, PixelStore], *stores: PixelStore, plan: Plan, method: str, seed: int, stage: Stage,
+          folder: Path, runtime: dict[str, Any]) -> Checkpoint:
+    """Learn a stage from the start network; see `learn`."""
+    return learn(validation, None, *stores, plan=plan, method=method, seed=seed, stage=stage, folder=folder,
+                 runtime=runtime)
+
+
+def learn(validation: dict[str, PixelStore], parent: Checkpoint | None, *stores: PixelStore, plan: Plan, method: str,
+          seed: int, stage: Stage, folder: Path, runtime: dict[str, Any]) -> Checkpoint:
+    """Learn a stage from its parent's checkpoint, unless `folder` already holds what it would become."""
+    from fakemedia.training.sequence import learn_stage
+
+    return learn_stage(plan=plan.resolved(), method=method, seed=seed, stage=stage, parent=parent,
+                       train={store.task: store for store in stores}, validation=validation, folder=folder,
+                       runtime=_runtime(runtime))
+
+
+def score(checkpoint: Checkpoint, suite: dict[str, PixelStore], *, plan: Plan, path: Path,
+          runtime: dict[str, Any]) -> pd.DataFrame:
+    """Score the test splits of all tasks, learned or not, or return the scores at `path` if nothing changed."""
+    from fakemedia.catalog.tables import read_table, stored_identity
+    from fakemedia.core.plan import scores_fingerprint
+    from fakemedia.training.sequence import score_checkpoint
+
+    identity = scores_fingerprint(weights_sha256=checkpoint.meta["weights_sha256"], training=plan.training,
+                                  data={task: store.fingerprint for task, store in suite.items()})
+    if stored_identity(path) == identity:
+        return read_table(path)
+    scores = score_checkpoint(checkpoint, suite, plan=plan.resolved(), runtime=_runtime(runtime))
+    scores.attrs["identity"] = identity
+    return scores
+
+
+def collect(*tables: pd.DataFrame, keys: tuple[tuple[int, int], ...], method: str) -> pd.DataFrame:
+    """Return the scores of all stages and seeds of a method in one table; `keys` gives (seed, stage index) of each."""
+    import pandas as pd
+
+    return pd.concat([table.assign(method=method, seed=seed, stage=stage)
+                      for table, (seed, stage) in zip(tables, keys, strict=True)], ignore_index=True)

@@ -1,0 +1,122 @@
+"""The project as the running command sees it: its parameters, its plans, and the paths that its catalog gives."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.config import OmegaConfigLoader
+from kedro.utils import find_kedro_project
+
+from fakemedia.core import plugin
+from fakemedia.core.errors import UserError
+from fakemedia.core.plan import Plan, make_plan
+
+if TYPE_CHECKING:
+    from fakemedia.data.forge import ForgeConfig
+    from fakemedia.data.sources.base import Source
+
+_current: ProjectConfigLoader | None = None
+
+
+class ProjectConfigLoader(OmegaConfigLoader):
+    """The usual configuration loader, which remembers its last instance.
+
+    The pipelines are made from the parameters, and Kedro hands none to `register_pipelines`; through this class they
+    see what `--env` and `--params` say, in `kedro run` as in the viewer.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        global _current
+        _current = self
+        for memory in (resolved_plan, _config):
+            memory.cache_clear()
+
+
+def _loader() -> ProjectConfigLoader:
+    if _current is None:
+        project = find_kedro_project(Path.cwd()) or Path.cwd()
+        ProjectConfigLoader(conf_source=str(Path(project) / "conf"), env=os.getenv("KEDRO_ENV"),
+                            base_env="base", default_run_env="local")
+    assert _current is not None
+    return _current
+
+
+@cache
+def _config(kind: str) -> dict[str, Any]:
+    return _loader()[kind]
+
+
+def parameters() -> dict[str, Any]:
+    """Return the parameters of the running session, or of KEDRO_ENV where there is none."""
+    return _config("parameters")
+
+
+def root() -> Path:
+    """Return the project's folder, against which relative paths of the parameters count."""
+    return Path(_loader().conf_source).resolve().parent
+
+
+def path(entry: str, **words: object) -> Path:
+    """Return the absolute path of the catalog entry (or pattern) `entry`, its placeholders filled with `words`."""
+    return root() / _config("catalog")[entry]["filepath"].format(**words)
+
+
+def sequences() -> tuple[str, ...]:
+    """Return the names of the configured sequences, in order."""
+    return tuple(parameters().get("sequences") or ())
+
+
+def default_sequence() -> str:
+    """Return the sequence that a plain `kedro run` runs."""
+    sequence = parameters().get("sequence")
+    if sequence not in sequences():
+        make_plan(parameters(), str(sequence))
+    return str(sequence)
+
+
+def plan(sequence: str) -> Plan:
+    """Return the plan of `sequence`; plugins are named but not imported."""
+    return make_plan(parameters(), sequence)
+
+
+@cache
+def resolved_plan(sequence: str) -> Plan:
+    """Return the plan of `sequence` with every plugin's settings checked and filled in (imports torch)."""
+    return plan(sequence).resolved()
+
+
+def collection(name: str) -> dict[str, Any]:
+    """Return the settings of the data collection `name`; a relative `root` of its source is made absolute."""
+    given = (parameters().get("collections") or {}).get(name)
+    if not isinstance(given, dict) or "name" not in (given.get("source") or {}):
+        raise UserError("The collection says no source", where=f"collections.{name}.source",
+                        expected="a mapping with a name, such as {name: folder, root: data/01_raw/mine}")
+    source = dict(given["source"])
+    if "root" in source:
+        source["root"] = str(root() / source["root"])
+    return {**given, "source": source}
+
+
+def open_source(name: str) -> Source:
+    """Return the source of the collection `name`."""
+    source = collection(name)["source"]
+    settings = {key: value for key, value in source.items() if key != "name"}
+    return plugin.create("data.sources", source["name"], settings, where=f"collections.{name}.source")
+
+
+def forge_config(name: str) -> ForgeConfig | None:
+    """Return how the forge makes the collection `name`; None if its pictures come from elsewhere."""
+    from fakemedia.data.forge import PACKAGED, ForgeConfig
+
+    given = collection(name).get("forge")
+    if given is None:
+        return None
+    config = plugin.configure(ForgeConfig, given, where=f"collections.{name}.forge")
+    if config.photographs == PACKAGED:
+        return config
+    return replace(config, photographs=str(root() / config.photographs))
