@@ -71,8 +71,9 @@ def families(config: ForgeConfig) -> dict[str, str]:
     return found
 
 
-def forge(config: ForgeConfig, root: Path, *, workers: int | None = None, progress: bool = True) -> None:
-    """Write the tasks of `config` to `root` as `<task>/{train,val,test}/{0_real,1_fake}/*.png`.
+def forge(config: ForgeConfig, root: Path, *, tasks: Iterable[str] | None = None, workers: int | None = None,
+          progress: bool = True) -> None:
+    """Write `tasks` of `config` (default: all) to `root` as `<task>/{train,val,test}/{0_real,1_fake}/*.png`.
 
     `<task>/sources.csv` names the photograph behind every picture, `<task>/forge.json` records how the task was made.
     A task that is there with the same record is left alone; one made otherwise is replaced. Pictures depend on the
@@ -81,9 +82,9 @@ def forge(config: ForgeConfig, root: Path, *, workers: int | None = None, progre
     """
     photographs = find_photographs(config.photographs, config.seed)
     jobs = _jobs(config, photographs)
-    tasks = [_task(name, family, config) for name, family in families(config).items()]
-    records = {task.name: _record(task, photographs) for task in tasks}
-    pending = [task for task in tasks if not _is_made(root / task.name, records[task.name])]
+    wanted = [_task(name, config) for name in (config.tasks if tasks is None else tasks)]
+    records = {task.name: _record(task, photographs) for task in wanted}
+    pending = [task for task in wanted if not _is_made(root / task.name, records[task.name])]
     if not pending:
         return
     root.mkdir(parents=True, exist_ok=True)
@@ -106,6 +107,12 @@ def forge(config: ForgeConfig, root: Path, *, workers: int | None = None, progre
                 os.replace(folder, root / task.name)
 
 
+def is_forged(config: ForgeConfig, root: Path, task: str) -> bool:
+    """Say whether `task` lies in `root` as `config` would make it."""
+    photographs = find_photographs(config.photographs, config.seed)
+    return _is_made(root / task, _record(_task(task, config), photographs))
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Task:
     name: str
@@ -123,7 +130,10 @@ class _Job:
     indices: range
 
 
-def _task(name: str, family: str, config: ForgeConfig) -> _Task:
+def _task(name: str, config: ForgeConfig) -> _Task:
+    if name not in config.tasks:
+        raise unknown_name("task", name, config.tasks, where="forge.tasks")
+    family = families(config)[name]
     settings = {key: value for key, value in config.tasks[name].items() if key != "family"}
     return _Task(name=name, family=family, config=config,
                  settings=resolve(FAMILIES, family, settings, where=f"forge.tasks.{name}"))
