@@ -1,0 +1,175 @@
+"""What the training loop, the measures and the checkpoints expect of every network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fakemedia.core import plugin
+from fakemedia.core.errors import UserError
+from fakemedia.networks import convnet
+from fakemedia.networks.base import WEIGHTS_FILE, Detector, load_weights
+
+NAMES = plugin.names("networks")
+SIDE = 32
+
+
+def _build(name: str, seed: int, pretrained: str = "none") -> Detector:
+    module = plugin.load("networks", name)
+    return module.build(module.Config(pretrained=pretrained), seed)
+
+
+@cache
+def _shared(name: str) -> Detector:
+    return _build(name, 1).eval()
+
+
+def _images(n: int = 2) -> torch.Tensor:
+    return torch.randint(0, 256, (n, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(7), dtype=torch.uint8)
+
+
+@pytest.fixture(autouse=True)
+def global_randomness_untouched() -> Iterator[None]:
+    before = torch.get_rng_state()
+    yield
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEveryNetwork:
+    def test_logits_are_the_head_over_the_features(self, name: str) -> None:
+        network = _shared(name)
+        with torch.no_grad():
+            inputs = network.prepare(_images())
+            logits, features = network(inputs), network.features(inputs)
+        assert logits.shape == (2, 2)
+        assert logits.dtype == torch.float32
+        assert features.shape == (2, network.head.in_features)
+        torch.testing.assert_close(network.head(features), logits)
+
+    def test_seed_fixes_the_weights(self, name: str) -> None:
+        again, other = _build(name, 1).state_dict(), _build(name, 2).state_dict()
+        own = _shared(name).state_dict()
+        assert all(torch.equal(value, again[key]) for key, value in own.items())
+        assert not torch.equal(own["head.weight"], other["head.weight"])
+        assert any(not torch.equal(value, other[key]) for key, value in own.items() if key.startswith("body."))
+
+    def test_gradient_reaches_every_parameter(self, name: str) -> None:
+        network = _build(name, 3).train()
+        network(network.prepare(_images())).logsumexp(dim=1).sum().backward()
+        assert [key for key, p in network.named_parameters() if p.grad is None] == []
+        network.eval()
+
+    def test_checkpoint_folder_round_trip(self, name: str, tmp_path: Path) -> None:
+        network = _shared(name)
+        save_file(network.state_dict(), tmp_path / WEIGHTS_FILE)
+        loaded = _build(name, 2, str(tmp_path)).eval()
+        with torch.no_grad():
+            inputs = network.prepare(_images())
+            assert torch.equal(loaded(inputs), network(inputs))
+
+    def test_images_of_other_sides(self, name: str) -> None:
+        network = _shared(name)
+        with torch.no_grad():
+            assert network(torch.zeros(1, 3, 40, 56)).shape == (1, 2)
+
+    def test_one_image_does_not_depend_on_the_others(self, name: str) -> None:
+        network = _shared(name)
+        with torch.no_grad():
+            inputs = network.prepare(_images(3))
+            torch.testing.assert_close(network(inputs)[:1], network(inputs[:1]), rtol=1e-4, atol=1e-4)
+
+
+def test_prepare_normalises_and_keeps_the_images() -> None:
+    network = _shared("convnet")
+    images = torch.full((1, 3, 4, 4), 255, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    inputs = network.prepare(images)
+    torch.testing.assert_close(inputs[0, :, 0, 0], torch.tensor([(1 - 0.485) / 0.229, (1 - 0.456) / 0.224,
+                                                                 (1 - 0.406) / 0.225]))
+    assert inputs.is_contiguous(memory_format=torch.channels_last)
+    assert images.eq(255).all()
+
+
+def test_convnet_residual_sees_second_differences_alone() -> None:
+    rows = torch.arange(8.0)
+    views = convnet.Views()
+    ramp = (rows[:, None] + 2 * rows[None, :]).expand(1, 3, 8, 8)
+    assert torch.equal(views(ramp)[:, 3:], torch.zeros(1, 3, 8, 8))
+    spike = torch.zeros(1, 3, 8, 8)
+    spike[0, 0, 4, 4] = 1.0
+    assert views(spike)[0, 3, 3:6, 3:6].tolist() == [[1, -2, 1], [-2, 4, -2], [1, -2, 1]]
+
+
+def test_convnet_takes_its_size_from_the_configuration() -> None:
+    small = convnet.build(convnet.Config(width=8, depth=3), seed=0)
+    assert small.head.in_features == 16
+    with pytest.raises(UserError, match="width a multiple of 8"):
+        plugin.resolve("networks", "convnet", {"width": 12})
+
+
+class TestWeightsFile:
+    @staticmethod
+    def _architecture_state(classes: int) -> dict[str, torch.Tensor]:
+        """Return the weights of a network of other weights as timm would save them, with a head of `classes`."""
+        other = _build("resnet18", 5)
+        body = {key.removeprefix("body."): value for key, value in other.state_dict().items() if "body." in key}
+        return body | {"fc.weight": torch.ones(classes, 512), "fc.bias": torch.ones(classes)}
+
+    @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+    def test_body_is_loaded_and_a_head_of_other_classes_is_not(self, suffix: str, tmp_path: Path) -> None:
+        state, path = self._architecture_state(1000), tmp_path / f"weights{suffix}"
+        save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+        loaded = _build("resnet18", 1, str(path)).state_dict()
+        assert torch.equal(loaded["body.layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
+        assert torch.equal(loaded["head.weight"], _shared("resnet18").state_dict()["head.weight"])
+
+    def test_two_way_head_is_loaded(self, tmp_path: Path) -> None:
+        save_file(self._architecture_state(2), tmp_path / "w.safetensors")
+        assert _build("resnet18", 1, str(tmp_path / "w.safetensors")).head.weight.eq(1).all()
+
+    def test_files_without_batch_counters(self, tmp_path: Path) -> None:
+        state = {key: value for key, value in self._architecture_state(2).items() if "num_batches" not in key}
+        save_file(state, tmp_path / "w.safetensors")
+        _build("resnet18", 1, str(tmp_path / "w.safetensors"))
+
+    def test_another_network_is_named_by_its_first_tensors(self, tmp_path: Path) -> None:
+        save_file(_shared("resnet18").state_dict(), tmp_path / WEIGHTS_FILE)
+        with pytest.raises(UserError, match=r"body\.1\.weight missing for 16x6x3x3"):
+            _build("convnet", 1, str(tmp_path))
+
+    def test_another_size_of_the_network(self, tmp_path: Path) -> None:
+        save_file(_shared("convnet").state_dict(), tmp_path / WEIGHTS_FILE)
+        with pytest.raises(UserError, match=r"body\.1\.weight 16x6x3x3 for 8x6x3x3"):
+            load_weights(convnet.build(convnet.Config(width=8), seed=0), tmp_path)
+
+    def test_missing_file(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="There are no weights"):
+            _build("resnet18", 1, str(tmp_path / "nothing.pth"))
+
+    @pytest.mark.parametrize("name", ["damaged.safetensors", "damaged.pth"])
+    def test_damaged_file(self, name: str, tmp_path: Path) -> None:
+        (tmp_path / name).write_bytes(b"no weights")
+        with pytest.raises(UserError, match="cannot be read"):
+            _build("convnet", 1, str(tmp_path / name))
+
+    def test_file_without_a_state_dict(self, tmp_path: Path) -> None:
+        torch.save({"epoch": 3}, tmp_path / "w.pth")
+        with pytest.raises(UserError, match="no state dict"):
+            _build("convnet", 1, str(tmp_path / "w.pth"))
+
+
+def test_without_a_connection_imagenet_says_how_to_give_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torch.hub.urlopen", refused)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in NAMES:
+        if plugin.load("networks", name).Config().pretrained == "imagenet":
+            with pytest.raises(UserError, match=r"(?s)no route to host.*pretrained: <path>"):
+                _build(name, 1, "imagenet")
