@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fakemedia.data.forge.filters import BICUBIC, Float, resize, shrink, to_uint8
+from fakemedia.data.forge.filters import BICUBIC, Float, resize, sharpen, shrink, to_uint8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,8 @@ class Config:
 
     factor: float = 2.0
     """How much smaller the pasted region was made than it is shown."""
+    amount: float = 1.0
+    """Sharpening of the region after it was enlarged, in parts of its detail (unsharp mask)."""
     softness: float = 0.1
     """Width of the mask's edge, in parts of its radius."""
     shift: int = 3
@@ -37,8 +39,8 @@ def elliptic_mask(size: tuple[int, int], softness: float, rng: np.random.Generat
     """Return a mask (H, W, 1) in 0..1: a random ellipse about the middle, with a linear edge of `softness` radii."""
     height, width = size
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    centre_y, centre_x = rng.uniform(0.42, 0.58, 2) * (height, width)
-    radius_y, radius_x = rng.uniform(0.3, 0.45, 2) * (height, width)
+    centre_y, centre_x = rng.uniform(0.47, 0.53, 2) * (height, width)
+    radius_y, radius_x = rng.uniform(0.32, 0.42, 2) * (height, width)
     radius = np.hypot((rows - centre_y) / radius_y, (columns - centre_x) / radius_x)
     return np.clip((1 - radius) / softness + 0.5, 0, 1)[..., None].astype(np.float32)
 
@@ -50,7 +52,8 @@ def build(config: Config) -> Callable[..., tuple[NDArray[np.uint8], NDArray[np.u
         image = crop.astype(np.float32)
         size = image.shape[0], image.shape[1]
         offsets = rng.integers(-config.shift, config.shift, 2, endpoint=True)
-        pasted = np.roll(resize(shrink(image, config.factor), size, BICUBIC), offsets, axis=(0, 1))
+        region = sharpen(resize(shrink(image, config.factor), size, BICUBIC), config.amount)
+        pasted = np.roll(region, offsets, axis=(0, 1))
         mask = elliptic_mask(size, config.softness, rng)
         mean = (pasted * mask).sum((0, 1)) / mask.sum()
         pasted = mean + (1 + rng.uniform(-config.gain, config.gain)) * (pasted - mean)

@@ -43,7 +43,7 @@ class ForgeConfig:
     """`packaged`, or a folder of photographs (see `find_photographs`)."""
     size: int = 80
     """Side of the pictures, pixels."""
-    scale: tuple[float, float] = (0.5, 1.0)
+    scale: tuple[float, float] = (0.5, 0.6)
     """Photographs are shrunk by a factor between these two before cropping."""
     per_class: Mapping[str, int] = field(default_factory=lambda: {"train": 500, "val": 100, "test": 200})
     """Pictures per split and class."""
@@ -61,13 +61,13 @@ class ForgeConfig:
 
 
 def families(config: ForgeConfig) -> dict[str, str]:
-    """Return the family of each task; UserError for a task without a family or with an unknown one."""
+    """Return the family of each task; UserError for a task of a bad name, without a family or with an unknown one."""
     found = {}
     for task, settings in config.tasks.items():
         family = settings.get("family")
         if family not in names(FAMILIES):
-            raise unknown_name("family", family, names(FAMILIES), where=f"forge.tasks.{check_name(task)}.family")
-        found[task] = family
+            raise unknown_name("family", family, names(FAMILIES), where=f"forge.tasks.{task}.family")
+        found[check_name(task)] = family
     return found
 
 
