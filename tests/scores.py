@@ -26,7 +26,8 @@ def make_scores(groups: list[tuple[str, ...]], *, methods: tuple[str, ...] = ("f
             for stage in stages[-1:] if method == "joint" else stages:
                 for t, task in enumerate(stages[-1].seen):
                     rng = generator(seed, "images", task)
-                    noise = rng.normal(size=images) + 0.4 * rng.normal(size=photographs)[np.arange(images) % photographs]
+                    shared = rng.normal(size=photographs)[np.arange(images) % photographs]
+                    noise = rng.normal(size=images) + 0.4 * shared
                     own = next(s.index for s in stages if task in s.tasks)
                     kept = KEPT.get(method, 0.5) ** ((stage.index - own) / 2) if stage.index >= own else 0.1
                     strength = (1.9 + 0.25 * (t % 3)) * kept

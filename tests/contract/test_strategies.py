@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import Any
 
 import pytest
 import torch
@@ -135,15 +134,3 @@ class TestEveryStrategy:
         _terms(strategy, network, batch)["total"].backward()
         assert all(p.grad is None and not p.requires_grad for module in held for p in module.parameters())
         assert not any(module.training for top in held for module in top.modules())
-
-    def test_learns_at_the_last_stage(self, name: str, preset: str | None) -> None:
-        strategy = _strategy(name, preset)
-        assert strategy.scope in ("stage", "seen")
-        assert strategy.learns(SECOND, True)
-
-
-def test_joint_learns_at_the_last_stage_or_at_all_on_request() -> None:
-    joint: Any = plugin.load("strategies", "joint")
-    assert not joint.build(joint.Config(), seed=0).learns(FIRST, False)
-    assert joint.build(joint.Config(every_stage=True), seed=0).learns(FIRST, False)
-    assert (joint.Joint.scope, joint.Joint.starts_over) == ("seen", True)

@@ -16,11 +16,7 @@ from fakemedia.training.runtime import Runtime
 from fakemedia.training.sequence import (
     expected_fingerprint,
     learn_stage,
-    parent_stage,
-    planned_stages,
     score_checkpoint,
-    trained_tasks,
-    validated_tasks,
 )
 
 CPU = Runtime(accelerator="cpu", precision="float32")
@@ -72,27 +68,30 @@ def assert_equal(one, two):
         assert torch.equal(tensor, two.weights[name])
 
 
-def test_planned_stages():
-    assert planned_stages(PLAN, "kd") == {ONE: None, TWO: ONE, THREE: TWO}
-    assert planned_stages(PLAN, "joint") == {THREE: None}
+def parents(plan: Plan, method: str) -> dict:
+    return {stage: plan.parent(method, stage) for stage in plan.learned(method)}
+
+
+def test_stages_that_a_method_learns():
+    assert parents(PLAN, "kd") == {ONE: None, TWO: ONE, THREE: TWO}
+    assert parents(PLAN, "joint") == {THREE: None}
     every = make_plan(methods=(Named(name="joint", settings={"every_stage": True}),))
-    assert planned_stages(every, "joint") == dict.fromkeys(STAGES)
-    assert parent_stage(PLAN, "ewc", THREE) == TWO
+    assert parents(every, "joint") == dict.fromkeys(STAGES)
     with pytest.raises(UserError, match="Unknown method"):
-        planned_stages(PLAN, "dk")
+        PLAN.learned("dk")
 
 
 def test_tasks_that_a_stage_reads():
-    assert trained_tasks(PLAN, "kd", TWO) == ("b",)
-    assert trained_tasks(PLAN, "joint", TWO) == ("a", "b")
-    assert validated_tasks(PLAN, "kd", TWO) == ("a", "b")
+    assert PLAN.trained_tasks("kd", TWO) == ("b",)
+    assert PLAN.trained_tasks("joint", TWO) == ("a", "b")
+    assert PLAN.validated_tasks("kd", TWO) == ("a", "b")
     current = make_plan(training=replace(PLAN.training, select_on="current"))
-    assert validated_tasks(current, "kd", TWO) == ("b",)
-    assert validated_tasks(make_plan(training=replace(PLAN.training, select_on="none")), "kd", TWO) == ()
+    assert current.validated_tasks("kd", TWO) == ("b",)
+    assert make_plan(training=replace(PLAN.training, select_on="none")).validated_tasks("kd", TWO) == ()
 
 
 def changed_stages(method: str, plan: Plan = PLAN, data=DATA) -> list[int]:
-    return [stage.index for stage in planned_stages(PLAN, method)
+    return [stage.index for stage in PLAN.learned(method)
             if expected_fingerprint(plan, method, 0, stage, data)
             != expected_fingerprint(PLAN, method, 0, stage, DATA)]
 

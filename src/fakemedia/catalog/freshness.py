@@ -75,14 +75,14 @@ def data_fingerprints(plan: Plan, splits: tuple[str, ...] = SPLITS) -> dict[str,
 def checkpoint_sha256(sequence: str, method: str, stage: str, seed: int) -> str | None:
     """Return the hash of the weights of a checkpoint that is valid, as its ancestors are; None otherwise."""
     from fakemedia.training import checkpoint
-    from fakemedia.training.sequence import expected_fingerprint, parent_stage
+    from fakemedia.training.sequence import expected_fingerprint
 
     plan = project.resolved_plan(sequence)
     wanted = plan.stage(stage)
     data = data_fingerprints(plan, ("train", "val"))
     if data is None:
         return None
-    parent, parent_sha256 = parent_stage(plan, method, wanted), None
+    parent, parent_sha256 = plan.parent(method, wanted), None
     if parent is not None:
         parent_sha256 = checkpoint_sha256(sequence, method, parent.key, seed)
         if parent_sha256 is None:

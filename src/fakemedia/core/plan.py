@@ -102,16 +102,32 @@ class Plan:
                 return method
         raise unknown_name("method", name, [method.name for method in self.methods], where=f"sequence {self.sequence}")
 
-    def learned(self, method: str) -> tuple[Stage, ...]:
-        """Return the stages at which `method` trains.
+    def joins(self, method: str) -> bool:
+        """Return whether `method` reads the training images of all tasks seen and begins with the start network.
 
-        A method whose file says `SCOPE = "seen"` (joint training) reads the data of all tasks seen, so it trains at the
-        last stage alone unless its setting `every_stage` is true.
+        Its file says so by `SCOPE = "seen"`; the others read the stage's own tasks and go on from the stage before.
         """
-        every_stage = self.method(method).settings.get("every_stage", False)
-        if plugin.constant("strategies", method, "SCOPE", "stage") == "seen" and not every_stage:
-            return self.stages[-1:]
-        return self.stages
+        return plugin.constant("strategies", self.method(method).name, "SCOPE", "stage") == "seen"
+
+    def learned(self, method: str) -> tuple[Stage, ...]:
+        """Return the stages at which `method` trains: all, or the last alone if it joins tasks.
+
+        A method that joins tasks trains at every stage if its setting `every_stage` is true.
+        """
+        joins_last = self.joins(method) and not self.method(method).settings.get("every_stage", False)
+        return self.stages[-1:] if joins_last else self.stages
+
+    def parent(self, method: str, stage: Stage) -> Stage | None:
+        """Return the stage whose checkpoint `stage` starts from; None: it begins with the start network."""
+        return None if stage.index == 1 or self.joins(method) else self.stages[stage.index - 2]
+
+    def trained_tasks(self, method: str, stage: Stage) -> tuple[str, ...]:
+        """Return the tasks whose training images `stage` reads."""
+        return stage.seen if self.joins(method) else stage.tasks
+
+    def validated_tasks(self, method: str, stage: Stage) -> tuple[str, ...]:
+        """Return the tasks whose validation images choose the epoch of `stage`."""
+        return {"seen": stage.seen, "current": self.trained_tasks(method, stage), "none": ()}[self.training.select_on]
 
     def resolved(self) -> Plan:
         """Check every plugin's settings and fill in defaults; imports the plugins, hence torch."""

@@ -9,7 +9,7 @@ on the network or a logger, and leaves the network's parameters, mode and `requi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
 
 class Strategy:
     """Plain fine-tuning; a method overrides what it changes."""
-
-    scope: ClassVar[Literal["stage", "seen"]] = "stage"
-    """Whose training images a stage reads: those of its own tasks, or of all tasks seen so far."""
-    starts_over: ClassVar[bool] = False
-    """Whether a stage starts from the network that the first stage started from, not from its parent."""
-
-    def learns(self, stage: Stage, last: bool) -> bool:
-        """Return whether the method trains at `stage`; `last` tells the last stage of the sequence."""
-        return True
 
     def before_stage(self, stage: Stage, network: nn.Module) -> None:
         """Prepare for `stage`; `network`, on its device, holds the weights that the last stage ended with."""

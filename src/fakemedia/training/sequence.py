@@ -35,44 +35,14 @@ VERSIONS = {name: version(name) for name in ("fakemedia", "torch", "timm")}
 logger = logging.getLogger(__name__)
 
 
-def planned_stages(plan: Plan, method: str) -> dict[Stage, Stage | None]:
-    """Return the stages at which `method` trains, in order, each with the stage whose checkpoint it starts from.
-
-    None: it starts from the start network.
-    """
-    strategy = _strategy(plan, method, seed=0)
-    stages: dict[Stage, Stage | None] = {}
-    parent = None
-    for stage in plan.stages:
-        if strategy.learns(stage, stage == plan.stages[-1]):
-            stages[stage] = None if strategy.starts_over else parent
-            parent = stage
-    return stages
-
-
-def parent_stage(plan: Plan, method: str, stage: Stage) -> Stage | None:
-    """Return the stage whose checkpoint `stage` starts from; None if it starts from the start network."""
-    return planned_stages(plan, method)[stage]
-
-
-def trained_tasks(plan: Plan, method: str, stage: Stage) -> tuple[str, ...]:
-    """Return the tasks whose training images `stage` reads."""
-    return stage.seen if _strategy(plan, method, seed=0).scope == "seen" else stage.tasks
-
-
-def validated_tasks(plan: Plan, method: str, stage: Stage) -> tuple[str, ...]:
-    """Return the tasks whose validation images choose the epoch of `stage`."""
-    return {"seen": stage.seen, "current": trained_tasks(plan, method, stage), "none": ()}[plan.training.select_on]
-
-
 def expected_fingerprint(plan: Plan, method: str, seed: int, stage: Stage, data: DataFingerprints) -> str:
     """Return the fingerprint that the checkpoint of `stage` has if it is up to date, from its causes alone.
 
     `plan` is resolved; `data` holds the fingerprints of the stores by task and split ("train", "val").
     """
-    parent = parent_stage(plan, method, stage)
-    causes = _by_task(train={task: data[task]["train"] for task in trained_tasks(plan, method, stage)},
-                      val={task: data[task]["val"] for task in validated_tasks(plan, method, stage)})
+    parent = plan.parent(method, stage)
+    causes = _by_task(train={task: data[task]["train"] for task in plan.trained_tasks(method, stage)},
+                      val={task: data[task]["val"] for task in plan.validated_tasks(method, stage)})
     return _fingerprint(plan, method, seed, stage, causes,
                         parent=expected_fingerprint(plan, method, seed, parent, data) if parent else None)
 
@@ -82,23 +52,23 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
                 on_epoch: Callable[[Mapping[str, Any]], None] | None = None) -> Checkpoint:
     """Learn `stage` by `method` from the parent's checkpoint, save it as `folder` and return it.
 
-    `plan` is resolved. `train` and `validation` hold at least the stores that `trained_tasks` and `validated_tasks`
-    name. A method that starts over takes no notice of `parent`, the others begin with the start network where it is
-    None. If the parent was made by another method, this one first reviews the training images of the earlier tasks,
-    which `train` must then hold too.
+    `plan` is resolved. `train` and `validation` hold at least the stores of `plan.trained_tasks` and
+    `plan.validated_tasks`. A method that joins tasks takes no notice of `parent`; without one, a stage begins with the
+    start network. If the parent was made by another method, this one first reviews the training images of the earlier
+    tasks, which `train` must then hold too.
 
     If `folder` already holds the result, it is read and nothing is trained; an interrupted stage goes on after its
     last whole epoch. Raises UserError for a missing store, a parent of another network, and what `train_stage` and
     `save` raise.
     """
     strategy = _strategy(plan, method, seed=derive(seed, "strategy", stage.key))
-    parent = None if strategy.starts_over else parent
+    parent = None if plan.joins(method) else parent
     earlier = tuple(task for task in stage.seen if task not in stage.tasks)
     reviewed = earlier if parent is not None and parent.meta["method"]["name"] != method else ()
-    trained = trained_tasks(plan, method, stage)
+    trained = plan.trained_tasks(method, stage)
     learned = _pick(train, trained, stage, "training")
     reviewed_stores = _pick(train, reviewed, stage, "training")
-    validated = _pick(validation, validated_tasks(plan, method, stage), stage, "validation")
+    validated = _pick(validation, plan.validated_tasks(method, stage), stage, "validation")
     causes = _by_task(train={task: store.fingerprint for task, store in (reviewed_stores | learned).items()},
                       val={task: store.fingerprint for task, store in validated.items()})
     parent_fingerprint = parent.meta["fingerprint"] if parent else None

@@ -5,7 +5,6 @@ from kedro.pipeline.node import Node
 
 from fakemedia import project
 from fakemedia.catalog.names import CHECKPOINT, RESULTS, SCORES, SPLIT, SUITE, of_stage
-from fakemedia.core import plugin
 from fakemedia.core.plan import Plan
 from fakemedia.core.types import Stage
 from fakemedia.pipelines.training.nodes import collect, learn, score, start
@@ -39,10 +38,9 @@ def _runtime() -> dict[str, object]:
 
 
 def _train_node(plan: Plan, method: str, seed: int, stage: Stage, space: dict[str, str]) -> Node:
-    seen = plugin.constant("strategies", method, "SCOPE", "stage") == "seen"
-    parent = None if seen or stage.index == 1 else plan.stages[stage.index - 2]
+    parent = plan.parent(method, stage)
     stores = [SPLIT.format(collection=plan.collection, task=task, split="train")
-              for task in (stage.seen if seen else stage.tasks)]
+              for task in plan.trained_tasks(method, stage)]
     parents = [of_stage(CHECKPOINT, plan, method, seed, parent)] if parent else []
     return node(
         bound(learn if parent else start, plan=plan, method=method, seed=seed, stage=stage, runtime=_runtime(),
