@@ -47,7 +47,7 @@ def measure(results: Results, *, draws: int = DRAWS, seed: int = 0) -> Measured:
             continue
         scored = ~np.isnan(task.logits[..., 0])
         logits, fake = task.logits[scored], task.labels == 1
-        right = metrics.correct(task.labels, logits)
+        right = metrics.correct(task.labels, logits).astype(np.float64)
         accuracy[scored, t] = 100 * right.mean(axis=-1)
         accuracy_draws[:, scored, t] = 100 * resampled_means(right.T, task.groups, weights)
         if fake.any() and not fake.all():

@@ -31,13 +31,13 @@ def curve_figure(curves: pd.DataFrame, stages: Sequence[Stage], measure: str = "
 
     A method scored after the last stage only is a marker with its error bar, and a line across to compare with.
     """
-    table = curves[(curves["measure"] == measure) & curves["mean"].notna()]
+    table = curves.loc[(curves["measure"] == measure) & curves["mean"].notna()]
     methods = list(dict.fromkeys(curves["method"]))
     figure = new_figure(ONE_COLUMN if len(stages) <= 8 else TWO_COLUMNS, 2.4)
     axes = figure.add_subplot()
     handles = []
     for method, look in looks(methods).items():
-        rows = table[table["method"] == method]
+        rows = table.loc[table["method"] == method]
         if rows.empty:
             continue
         style = {"color": look.colour, "marker": look.marker, "linestyle": look.dashes, "label": method}
@@ -69,7 +69,7 @@ def task_figure(tasks: pd.DataFrame, measure: str) -> Figure:
     show: what `joint` scores at the last stage is no learning accuracy.
     """
     methods = list(dict.fromkeys(tasks["method"]))
-    table = tasks[(tasks["measure"] == measure) & tasks["mean"].notna()]
+    table = tasks.loc[(tasks["measure"] == measure) & tasks["mean"].notna()]
     names = [task for task in dict.fromkeys(tasks["task"]) if (table["task"] == task).any()]
     shown = [method for method in methods if names and (table["method"] == method).sum() == len(names)]
     figure = new_figure(ONE_COLUMN if len(names) * len(shown) <= 32 else TWO_COLUMNS, 2.4)
@@ -78,7 +78,7 @@ def task_figure(tasks: pd.DataFrame, measure: str) -> Figure:
     handles = []
     for i, method in enumerate(shown):
         look = looks(methods)[method]
-        rows = table[table["method"] == method].set_index("task").reindex(names)
+        rows = table.loc[table["method"] == method].set_index("task").reindex(names)
         x = np.arange(len(names)) + (i - (len(shown) - 1) / 2) * step
         axes.vlines(x, rows["low"], rows["high"], color=look.colour, linewidth=0.9)
         axes.plot(x, rows["mean"], color=look.colour, marker=look.marker, linestyle="none")
@@ -106,7 +106,7 @@ def matrix_figure(matrices: pd.DataFrame, method: str) -> Figure:
     The stepped line parts the tasks learned so far (below, left) from those still to come; stages without scores are
     left out.
     """
-    table = matrices[(matrices["method"] == method) & (matrices["measure"] == "accuracy")]
+    table = matrices.loc[(matrices["method"] == method) & (matrices["measure"] == "accuracy")]
     tasks = list(dict.fromkeys(table["task"]))
     learned = table.drop_duplicates("task")["learned"].to_numpy()
     wide = table.pivot(index="stage", columns="task", values="mean")[tasks].dropna(how="all")
@@ -124,7 +124,7 @@ def matrix_figure(matrices: pd.DataFrame, method: str) -> Figure:
                       color="black" if values[i, j] > 77 else "white")
     _outline(axes, wide.index.to_numpy(), learned)
     axes.set_xticks(range(n_columns), tasks, rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(n_rows), [keys[stage] for stage in wide.index])
+    axes.set_yticks(range(n_rows), [str(keys[stage]) for stage in wide.index])
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)

@@ -35,7 +35,7 @@ METRICS = {
 PAPER_METRICS = ("aa", "forgetting", "bwt", "fwt", "c_auc", "fwt_auc")
 HEADLINES = ("aa", "forgetting", "c_auc")
 UPPER_BOUNDS = ("joint",)
-UNDEFINED = "–"
+UNDEFINED = "\N{EN DASH}"
 
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
           "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -113,8 +113,8 @@ def method_note(tables: Tables) -> str:
     seeds = f"{len(tables.seeds)} seeds" if len(tables.seeds) > 1 else "one seed"
     drawn = "source groups and seeds" if len(tables.seeds) > 1 else "source groups"
     return (f"Mean over {seeds}; in brackets the 95 % percentile interval of a bootstrap over {drawn} "
-            f"({tables.groups} source groups), the same draws for every method. Accuracies in percent, their differences "
-            "in points, AUC as fractions.")
+            f"({tables.groups} source groups), the same draws for every method. Accuracies in percent, their "
+            "differences in points, AUC as fractions.")
 
 
 def latex_table(tables: Tables, metrics: Sequence[str] = PAPER_METRICS,

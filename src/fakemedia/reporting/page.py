@@ -109,19 +109,18 @@ def _differences(tables: Tables) -> str:
 
 
 def _splits(tables: Tables) -> str:
-    table = tables.splits.groupby(["method", "task"], sort=False)[list(SPLIT_METRICS)].mean().reset_index()
-    decimals = [1 if name.startswith("accuracy") else 3 for name in SPLIT_METRICS]
-    rows = [[escape(str(method)), escape(str(task)),
-             *(number(float(value), d) for value, d in zip(values, decimals, strict=True))]
-            for method, task, *values in table.itertuples(index=False)]
+    written = [(name, 1 if name.startswith("accuracy") else 3) for name in SPLIT_METRICS]
+    means = tables.splits.groupby(["method", "task"], sort=False, as_index=False).mean(numeric_only=True)
+    rows = [[escape(row["method"]), escape(row["task"]), *(number(row[name], decimals) for name, decimals in written)]
+            for row in means.to_dict("records")]
     header = ["Method", "Task", "Accuracy, %", "Real, %", "Fake, %", "AUC", "AP", "EER", "ECE"]
     return _table(header, rows, text_columns=2)
 
 
 def _runs(tables: Tables) -> str:
-    rows = [[escape(str(row.method)), str(row.seed),
-             *(number(float(getattr(row, name)), METRICS[name].decimals) for name in PAPER_METRICS)]
-            for row in tables.runs.itertuples(index=False)]
+    rows = [[escape(row["method"]), str(row["seed"]),
+             *(number(row[name], METRICS[name].decimals) for name in PAPER_METRICS)]
+            for row in tables.runs.to_dict("records")]
     return _table(["Method", "Seed", *(METRICS[name].short for name in PAPER_METRICS)], rows)
 
 

@@ -111,14 +111,12 @@ def _task_scores(shape: tuple[int, int, int], cell: NDArray[np.int64], ids: NDAr
 
 def missing_scores(results: Results) -> tuple[str, ...]:
     """Name what is not there: seeds, and stages that another seed of the method has, or the last stage, or tasks."""
-    there = np.zeros((len(results.seeds), len(results.methods), len(results.stages)), dtype=bool)
-    for task in results.scores:
-        if task is not None:
-            there |= ~np.isnan(task.logits[..., 0])
+    scored = [~np.isnan(task.logits[..., 0]) for task in results.scores if task is not None]
+    there = np.logical_or.reduce(scored)
     missing = [f"{task}: no scores" for task, scores in zip(results.tasks, results.scores, strict=True)
                if scores is None]
     for m, method in enumerate(results.methods):
-        expected = there[:, m].any(axis=0)
+        expected = np.logical_or.reduce(there[:, m], axis=0)
         expected[-1] = True
         for k, seed in enumerate(results.seeds):
             if not there[k, m].any():

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
 """Widths in inches."""
 
-RC: dict[str, Any] = {
+RC: Any = {
     "font.family": "DejaVu Sans", "font.size": 7, "axes.titlesize": 8, "axes.labelsize": 7,
     "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "legend.fontsize": 6.5,
     "axes.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,

@@ -73,7 +73,7 @@ def _long(index: dict[str, Sequence], values: tuple[Floats, Floats, Floats]) -> 
 
 def _run_table(results: Results, measured: Measured) -> pd.DataFrame:
     values = continual.summary(measured.accuracy, measured.auc, measured.learned)
-    ran = ~np.isnan(measured.accuracy).all(axis=(-2, -1))
+    ran = np.any(np.isfinite(measured.accuracy), axis=(-2, -1))
     return pd.DataFrame([
         {"sequence": results.sequence, "network": results.network, "method": method, "seed": seed,
          **{name: values[name][k, m] for name in RUN_METRICS}}
@@ -102,7 +102,9 @@ def make_tables(results: Results, *, baseline: str | None = None, draws: int = D
     measured = measure(results, draws=draws, seed=seed)
     learned, methods, tasks = measured.learned, results.methods, results.tasks
     peak = continual.peak_stage(measured.accuracy, learned)
-    stages, keys = range(1, len(results.stages) + 1), {s: stage.key for s, stage in enumerate(results.stages, 1)}
+    stages = [stage.index for stage in results.stages]
+    keys = {stage.index: stage.key for stage in results.stages}
+    learned_stage = dict(zip(tasks, (learned + 1).tolist(), strict=True))
 
     curve: dict[str, Quantity] = {"accuracy": lambda accuracy, _: continual.average_over_seen(accuracy, learned),
                                   "auc": lambda _, auc: continual.average_over_seen(auc, learned)}
@@ -126,10 +128,10 @@ def make_tables(results: Results, *, baseline: str | None = None, draws: int = D
         seeds=results.seeds, groups=results.groups, missing=missing_scores(results),
         runs=_run_table(results, measured),
         summary=_long({"method": methods, "metric": SUMMARY_METRICS}, estimate(measured, _summary(measured))),
-        differences=differences[differences["method"] != baseline].reset_index(drop=True),
-        curves=curves.assign(key=curves["stage"].map(keys)),
+        differences=differences.loc[differences["method"] != baseline].reset_index(drop=True),
+        curves=curves.assign(key=[keys[stage] for stage in curves["stage"]]),
         tasks=pd.concat(by_task, ignore_index=True),
-        matrices=matrices.assign(key=matrices["stage"].map(keys),
-                                 learned=matrices["task"].map(dict(zip(tasks, (learned + 1).tolist(), strict=True)))),
+        matrices=matrices.assign(key=[keys[stage] for stage in matrices["stage"]],
+                                 learned=[learned_stage[task] for task in matrices["task"]]),
         splits=_split_table(results),
     )
