@@ -35,7 +35,7 @@ td small { display: block; }
 figure { margin: 0; break-inside: avoid; } figure img { width: 100%; height: auto; display: block; }
 pre { background: var(--tint); padding: .8rem; overflow-x: auto; font-size: .82rem; border-radius: 4px; }
 dt { font-weight: 600; } dd { margin: 0 0 .4rem 1rem; }
-.warning { border-left: 4px solid #D55E00; background: #fdf3ec; padding: .5rem .9rem; }
+.warning { border-left: 4px solid #D55E00; background: #fdf3ec; padding: .5rem .9rem; margin-top: 1rem; }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } nav { display: none; } h2 { break-after: avoid; }
   .scroll { overflow: visible; } table { font-size: 8pt; } th, td { padding: .15rem .3rem; }
   pre { white-space: pre-wrap; } tr { break-inside: avoid; } }
@@ -110,7 +110,8 @@ def _differences(tables: Tables) -> str:
 
 def _splits(tables: Tables) -> str:
     written = [(name, 1 if name.startswith("accuracy") else 3) for name in SPLIT_METRICS]
-    means = tables.splits.groupby(["method", "task"], sort=False, as_index=False).mean(numeric_only=True)
+    by_split = tables.splits.groupby(["method", "task"], sort=False, as_index=False)
+    means = pd.DataFrame(by_split.mean(numeric_only=True))
     rows = [[escape(row["method"]), escape(row["task"]), *(number(row[name], decimals) for name, decimals in written)]
             for row in means.to_dict("records")]
     header = ["Method", "Task", "Accuracy, %", "Real, %", "Fake, %", "AUC", "AP", "EER", "ECE"]
