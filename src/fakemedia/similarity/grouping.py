@@ -1,0 +1,156 @@
+"""From distances between tasks to groups learned together, and the order in which they are learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import cut_tree, linkage
+from scipy.spatial.distance import squareform
+from sklearn.metrics import silhouette_score
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.rng import generator
+
+Order = Literal["given", "similar_first", "dissimilar_first", "hardest_first", "random"]
+Group = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupingConfig:
+    """How tasks are grouped and ordered."""
+
+    n_groups: int | Literal["auto"] = "auto"
+    """Number of groups; `auto`: the number with the highest silhouette, the smallest one of equals."""
+    order: Order = "given"
+    """Order of the groups, and of the tasks inside each: as given; `similar_first`: the closest pair, then always the
+    one closest to the last; `dissimilar_first`: the farthest pair, then always the farthest; `hardest_first`: by
+    falling difficulty; `random`: by seed. Equals come by name."""
+    seed: int = 0
+    """Seed of the order `random`."""
+
+    def __post_init__(self) -> None:
+        if self.n_groups != "auto" and self.n_groups < 1:
+            raise ValueError("n_groups of at least 1, or auto")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouping:
+    """Groups of tasks in the order in which they are learned."""
+
+    groups: tuple[Group, ...]
+    silhouette: float | None
+    """Mean silhouette of the tasks, -1 to 1 (Rousseeuw 1987); None for one group or a group a task."""
+
+
+def symmetric(distances: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean of the table and its transpose, float64 (T, T); UserError if it is no distance matrix."""
+    tasks = list(distances.index)
+    if tasks != list(distances.columns) or len(set(tasks)) < len(tasks):
+        raise UserError("The table of distances is not square",
+                        expected="the same tasks, once each, in rows and columns")
+    if len(tasks) < 2:
+        raise UserError("Grouping needs two tasks", where=f"tasks {', '.join(tasks) or '(none)'}",
+                        expected="at least 2 tasks")
+    values = distances.to_numpy(np.float64)
+    for row, column in np.argwhere(~(np.isfinite(values) & (values >= 0)))[:1]:
+        raise UserError(f"The distance is {values[row, column]}", where=f"tasks {tasks[row]} and {tasks[column]}",
+                        expected="finite distances of at least 0")
+    if values.diagonal().any():
+        raise UserError("A task has a distance to itself", expected="zeros on the diagonal")
+    return pd.DataFrame((values + values.T) / 2, index=tasks, columns=tasks)
+
+
+def hierarchy(distances: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the merges of average-linkage clustering (UPGMA; Sokal and Michener 1958) as SciPy's (T - 1, 4) matrix.
+
+    Leaf i is task i of the symmetric table `distances`. The input of `scipy.cluster.hierarchy.dendrogram`.
+    """
+    return linkage(squareform(distances.to_numpy(), checks=False), method="average")
+
+
+def group_tasks(distances: pd.DataFrame, config: GroupingConfig,
+                difficulty: Mapping[str, float] | None = None) -> Grouping:
+    """Return the tasks of a distance table (T, T) in ordered groups.
+
+    A table that is not symmetric is replaced by its mean with its transpose. `difficulty` by task is what the order
+    `hardest_first` sorts by. But for the order `given`, the result does not depend on the order of the table.
+    Raises UserError for a table that is no distance matrix, more groups than tasks, `auto` with fewer than three
+    tasks, and a difficulty that is missing or not finite.
+    """
+    by_name = symmetric(distances).sort_index(axis=0).sort_index(axis=1)
+    count = _best_count(by_name) if config.n_groups == "auto" else config.n_groups
+    if count > len(by_name):
+        raise UserError(f"There are more groups ({count}) than tasks ({len(by_name)})", where="n_groups",
+                        expected=f"1 to {len(by_name)}")
+    labels = _cut(by_name, count)
+    groups = [tuple(by_name.index[labels == label]) for label in dict.fromkeys(labels)]
+    arrange = _arranger(config, by_name, list(distances.index), _checked(difficulty, by_name.index, config.order))
+    inside = {group: tuple(task for (task,) in arrange([(task,) for task in group])) for group in groups}
+    return Grouping(groups=tuple(inside[group] for group in arrange(groups)), silhouette=_silhouette(by_name, labels))
+
+
+def _cut(distances: pd.DataFrame, count: int) -> NDArray[np.int64]:
+    return cut_tree(hierarchy(distances), n_clusters=count).ravel()
+
+
+def _silhouette(distances: pd.DataFrame, labels: NDArray[np.int64]) -> float | None:
+    if not 1 < len(set(labels)) < len(labels):
+        return None
+    return float(silhouette_score(distances.to_numpy(), labels, metric="precomputed"))
+
+
+def _best_count(distances: pd.DataFrame) -> int:
+    if len(distances) < 3:
+        raise UserError("The silhouette cannot choose the number of groups of two tasks", where="n_groups: auto",
+                        expected="at least 3 tasks", do="give n_groups as a number")
+    return max(range(2, len(distances)), key=lambda count: (_silhouette(distances, _cut(distances, count)), -count))
+
+
+def _path(distances: NDArray[np.float64], *, far: bool) -> list[int]:
+    """Return the greedy path over 0..T-1 from the closest (or farthest) pair on; of equals, the lowest number."""
+    cost = -distances if far else distances
+    left = list(range(len(cost)))
+    pairs = [(cost[i, j], i) for i in left for j in left if i != j]
+    path = [min(pairs)[1] if pairs else 0]
+    left.remove(path[0])
+    while left:
+        path.append(min(left, key=lambda i: (cost[path[-1], i], i)))
+        left.remove(path[-1])
+    return path
+
+
+def _checked(difficulty: Mapping[str, float] | None, tasks: Iterable[str], order: Order) -> Mapping[str, float]:
+    if order != "hardest_first":
+        return {}
+    for task in tasks:
+        if difficulty is None or not np.isfinite(difficulty.get(task, np.nan)):
+            raise UserError(f"The difficulty of the task {task!r} is not known", where="order: hardest_first",
+                            expected="a finite number for each task")
+    return difficulty or {}
+
+
+def _arranger(config: GroupingConfig, distances: pd.DataFrame, given: list[str],
+              difficulty: Mapping[str, float]) -> Callable[[list[Group]], list[Group]]:
+    """Return what orders groups: of several tasks, or of one task each."""
+
+    def between(a: Group, b: Group) -> float:
+        return float(distances.loc[list(a), list(b)].to_numpy().mean())
+
+    def arrange(groups: list[Group]) -> list[Group]:
+        groups = sorted(groups)
+        if config.order == "given":
+            return sorted(groups, key=lambda group: min(given.index(task) for task in group))
+        if config.order == "hardest_first":
+            return sorted(groups, key=lambda group: -np.mean([difficulty[task] for task in group]))
+        if config.order == "random":
+            rng = generator(config.seed, "grouping", *(task for group in groups for task in group))
+            return [groups[i] for i in rng.permutation(len(groups))]
+        matrix = np.array([[between(a, b) for b in groups] for a in groups])
+        return [groups[i] for i in _path(matrix, far=config.order == "dissimilar_first")]
+
+    return arrange

@@ -1,0 +1,83 @@
+"""`transfer`: how badly a linear probe that was trained on one task ranks the images of another.
+
+Formula: d(a, b) = 1 - AUC on task b of a logistic regression trained on task a. Its features are those of the frozen
+network, or (default) level and spread over an image's 16-pixel tiles of the noise residual's log power at each
+frequency (`spectra.spectral_statistics`): a network that has not learned forgeries sees content rather than traces.
+Each task's images are halved: probes learn on one half and are scored on the other.
+Source: cross-domain transfer as task affinity: Zamir et al., "Taskonomy" (CVPR 2018); linear probes: Alain and Bengio
+(2016).
+Range: [0, 1]: 0 ranks perfectly, 0.5 by chance, above it the wrong way round. Not symmetric.
+Cost: features once an image and one regression a task; a pair is a dot product and a sort.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from fakemedia.core.types import FAKE, REAL
+from fakemedia.similarity.base import Measure, TaskSample
+from fakemedia.similarity.probe import Probe, fit_probe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What the probe sees."""
+
+    features: Literal["spectra", "network"] = "spectra"
+    """Local spectra of the noise residual, or the features of the frozen network."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A task's probe, and the features (M, D) and labels (M,) that no probe has seen."""
+
+    probe: Probe
+    features: NDArray[np.float64]
+    labels: NDArray[np.integer]
+
+
+def _features(sample: TaskSample, config: Config) -> NDArray[np.float64]:
+    if config.features == "network":
+        return sample.features
+    return np.concatenate([part.reshape(len(part), -1) for part in sample.spectra], axis=1).astype(np.float64)
+
+
+def auc(a: Probed, b: Probed) -> float:
+    """Return the AUC of a's probe on b's unseen images."""
+    return float(roc_auc_score(b.labels == FAKE, a.probe.logits(b.features)))
+
+
+def probe_task(sample: TaskSample, config: Config) -> Probed:
+    """Return the probe trained on one half of the sample's images, and the other half."""
+    features = _features(sample, config)
+    learned = _half(sample)
+    return Probed(fit_probe(features[learned], sample.labels[learned]), features[~learned], sample.labels[~learned])
+
+
+def _half(sample: TaskSample) -> NDArray[np.bool_]:
+    """Return the mask (N,) of every second image of either class ordered by a hash of their pixels, not by row."""
+    keys = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in sample.images]
+    chosen = np.zeros(len(keys), np.bool_)
+    for label in (REAL, FAKE):
+        rows = sorted(np.flatnonzero(sample.of(label)), key=lambda row: keys[row])
+        chosen[rows[::2]] = True
+    return chosen
+
+
+def hardness(samples: Sequence[TaskSample], config: Config) -> dict[str, float]:
+    """Return the difficulty of each task: 1 - AUC of its own probe on its unseen images (for `hardest_first`)."""
+    probed = {sample.task: probe_task(sample, config) for sample in samples}
+    return {task: 1 - auc(found, found) for task, found in probed.items()}
+
+
+def build(config: Config) -> Measure:
+    """Return the measure."""
+    return Measure(summarise=lambda sample: probe_task(sample, config), distance=lambda a, b: 1 - auc(a, b),
+                   reads="features" if config.features == "network" else "images", symmetric=False, min_images=20)
