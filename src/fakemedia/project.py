@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kedro.config import OmegaConfigLoader
+from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 
 from fakemedia.core import plugin
@@ -19,7 +21,22 @@ if TYPE_CHECKING:
     from fakemedia.data.forge import ForgeConfig
     from fakemedia.data.sources.base import Source
 
+T = TypeVar("T")
 _current: ProjectConfigLoader | None = None
+_remembered: list[Any] = []
+
+
+def remembered(function: Callable[..., T]) -> Callable[..., T]:
+    """Return `function` with its answers kept until the configuration is loaded anew, or `forget` is called."""
+    kept = cache(function)
+    _remembered.append(kept)
+    return kept
+
+
+def forget() -> None:
+    """Drop all remembered answers: something was saved, or the configuration has changed."""
+    for function in _remembered:
+        function.cache_clear()
 
 
 class ProjectConfigLoader(OmegaConfigLoader):
@@ -33,20 +50,19 @@ class ProjectConfigLoader(OmegaConfigLoader):
         super().__init__(*args, **kwargs)
         global _current
         _current = self
-        for memory in (resolved_plan, _config):
-            memory.cache_clear()
+        forget()
 
 
 def _loader() -> ProjectConfigLoader:
     if _current is None:
         project = find_kedro_project(Path.cwd()) or Path.cwd()
         ProjectConfigLoader(conf_source=str(Path(project) / "conf"), env=os.getenv("KEDRO_ENV"),
-                            base_env="base", default_run_env="local")
+                            **settings.CONFIG_LOADER_ARGS)
     assert _current is not None
     return _current
 
 
-@cache
+@remembered
 def _config(kind: str) -> dict[str, Any]:
     return _loader()[kind]
 
@@ -84,7 +100,7 @@ def plan(sequence: str) -> Plan:
     return make_plan(parameters(), sequence)
 
 
-@cache
+@remembered
 def resolved_plan(sequence: str) -> Plan:
     """Return the plan of `sequence` with every plugin's settings checked and filled in (imports torch)."""
     return plan(sequence).resolved()

@@ -6,7 +6,6 @@ store to its index, an index to the files in its folder. Answers are kept until 
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +22,7 @@ if TYPE_CHECKING:
     from fakemedia.core.plan import Plan
 
 
-def forget() -> None:
-    """Look at the disk again from here on; called whenever something is saved."""
-    for answer in (fresh_index, split_fingerprint, checkpoint_sha256, scores_are_fresh):
-        answer.cache_clear()
-
-
-@cache
+@project.remembered
 def fresh_index(collection: str, task: str) -> pd.DataFrame | None:
     """Return the index of a task if the files it lists are still the files of its source; None otherwise."""
     from fakemedia.data.forge import is_forged
@@ -46,7 +39,7 @@ def fresh_index(collection: str, task: str) -> pd.DataFrame | None:
         return None
 
 
-@cache
+@project.remembered
 def split_fingerprint(collection: str, task: str, split: str) -> str | None:
     """Return the fingerprint of a pixel store that was made from the fresh index with today's policy; else None."""
     from fakemedia.data.pixels import PixelStore, store_fingerprint
@@ -71,7 +64,7 @@ def data_fingerprints(plan: Plan, splits: tuple[str, ...] = SPLITS) -> dict[str,
     return found  # type: ignore[return-value]
 
 
-@cache
+@project.remembered
 def checkpoint_sha256(sequence: str, method: str, stage: str, seed: int) -> str | None:
     """Return the hash of the weights of a checkpoint that is valid, as its ancestors are; None otherwise."""
     from fakemedia.training import checkpoint
@@ -93,7 +86,7 @@ def checkpoint_sha256(sequence: str, method: str, stage: str, seed: int) -> str 
     return checkpoint.read_meta(folder)["weights_sha256"]
 
 
-@cache
+@project.remembered
 def scores_are_fresh(sequence: str, method: str, stage: str, seed: int) -> bool:
     """Say whether the scores of a checkpoint are there and were made from it and from today's test splits."""
     plan = project.resolved_plan(sequence)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
 
+from fakemedia import project
 from fakemedia.catalog import freshness
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class IndexDataset(AbstractDataset):
         from fakemedia.data.index import write_index
 
         write_index(data, self._path)
-        freshness.forget()
+        project.forget()
 
     def _exists(self) -> bool:
         return freshness.fresh_index(*self._key) is not None

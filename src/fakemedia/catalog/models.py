@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
 
+from fakemedia import project
 from fakemedia.catalog import freshness
 from fakemedia.catalog.tables import read_table, write_table
 
@@ -48,7 +49,7 @@ class CheckpointDataset(_OfStage):
 
         if not checkpoint.is_valid(self._path, data.meta["fingerprint"], data.meta.get("parent_weights_sha256")):
             checkpoint.save(data, self._path)
-        freshness.forget()
+        project.forget()
 
     def _exists(self) -> bool:
         return freshness.checkpoint_sha256(*self._key) is not None
@@ -64,7 +65,7 @@ class ScoresDataset(_OfStage):
     def save(self, data: pd.DataFrame) -> None:
         """Write the scores atomically."""
         write_table(data, self._path)
-        freshness.forget()
+        project.forget()
 
     def _exists(self) -> bool:
         return freshness.scores_are_fresh(*self._key)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
 
+from fakemedia import project
 from fakemedia.catalog import freshness
 from fakemedia.core.errors import UserError
 
@@ -33,7 +34,7 @@ class PixelStoreDataset(AbstractDataset):
         """Take note of a store that was built in place."""
         if Path(data.folder).resolve() != self._path.resolve():
             raise UserError("The pixel store lies elsewhere", where=data.folder, expected=self._path)
-        freshness.forget()
+        project.forget()
 
     def _exists(self) -> bool:
         return freshness.split_fingerprint(*self._key) is not None

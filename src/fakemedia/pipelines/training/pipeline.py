@@ -4,7 +4,7 @@ from kedro.pipeline import Pipeline, node
 from kedro.pipeline.node import Node
 
 from fakemedia import project
-from fakemedia.catalog.names import CHECKPOINT, RESULTS, SCORES, SPLIT, SUITE, of_stage
+from fakemedia.catalog.names import CHECKPOINT, RESULTS, SCORES, SPLIT, SUITE
 from fakemedia.core.plan import Plan
 from fakemedia.core.types import Stage
 from fakemedia.pipelines.training.nodes import collect, learn, score, start
@@ -13,49 +13,52 @@ from fakemedia.pipelines.wiring import bound
 
 def create_pipeline(plan: Plan) -> Pipeline:
     """Return the nodes that train every method of `plan` stage by stage, and score every checkpoint."""
-    return Pipeline([made for method in plan.methods for made in _method_nodes(plan, method.name)])
+    return sum((_method_pipeline(plan, method.name) for method in plan.methods), Pipeline([]))
 
 
-def _method_nodes(plan: Plan, method: str) -> list[Node]:
-    space = {"namespace": f"{plan.sequence}-{method}"}
-    stages = plan.learned(method)
-    runs = [(seed, stage) for seed in plan.seeds for stage in stages]
-    nodes = []
-    for seed, stage in runs:
-        nodes.append(_train_node(plan, method, seed, stage, space))
-        nodes.append(_score_node(plan, method, seed, stage, space))
+def _method_pipeline(plan: Plan, method: str) -> Pipeline:
+    """Return one method's nodes, in a namespace of their own: one box in the viewer."""
+    runs = [(seed, stage) for seed in plan.seeds for stage in plan.learned(method)]
+    nodes = [made for seed, stage in runs for made in (_train_node(plan, method, seed, stage),
+                                                       _score_node(plan, method, seed, stage))]
     nodes.append(node(
         bound(collect, keys=tuple((seed, stage.index) for seed, stage in runs), method=method),
-        [of_stage(SCORES, plan, method, seed, stage) for seed, stage in runs],
-        RESULTS.format(sequence=plan.sequence, method=method), name="collect_results",
-        tags=["reporting", method], **space,
+        [_local(SCORES, seed, stage) for seed, stage in runs], "results", name="collect_results",
+        tags=["reporting", method],
     ))
-    return nodes
+    made = {name for each in nodes for name in each.outputs}
+    return Pipeline(
+        nodes, namespace=f"{plan.sequence}-{method}", inputs={name for each in nodes for name in each.inputs} - made,
+        outputs={"results": RESULTS.format(sequence=plan.sequence, method=method)},
+    )
+
+
+def _local(pattern: str, seed: int, stage: Stage) -> str:
+    """Return the name inside the method's namespace of what a stage makes."""
+    return pattern.partition(".")[2].format(seed=seed, stage=stage.key)
 
 
 def _runtime() -> dict[str, object]:
     return dict(project.parameters().get("runtime") or {})
 
 
-def _train_node(plan: Plan, method: str, seed: int, stage: Stage, space: dict[str, str]) -> Node:
+def _train_node(plan: Plan, method: str, seed: int, stage: Stage) -> Node:
     parent = plan.parent(method, stage)
     stores = [SPLIT.format(collection=plan.collection, task=task, split="train")
               for task in plan.trained_tasks(method, stage)]
-    parents = [of_stage(CHECKPOINT, plan, method, seed, parent)] if parent else []
     return node(
         bound(learn if parent else start, plan=plan, method=method, seed=seed, stage=stage, runtime=_runtime(),
               folder=project.path(CHECKPOINT, sequence=plan.sequence, method=method, seed=seed, stage=stage.key)),
-        [SUITE.format(sequence=plan.sequence, split="val"), *parents, *stores],
-        of_stage(CHECKPOINT, plan, method, seed, stage), name=f"train_{stage.key}_seed{seed}",
-        tags=["training", method], **space,
+        [SUITE.format(sequence=plan.sequence, split="val"), *([_local(CHECKPOINT, seed, parent)] if parent else []),
+         *stores],
+        _local(CHECKPOINT, seed, stage), name=f"train_{stage.key}_seed{seed}", tags=["training", method],
     )
 
 
-def _score_node(plan: Plan, method: str, seed: int, stage: Stage, space: dict[str, str]) -> Node:
+def _score_node(plan: Plan, method: str, seed: int, stage: Stage) -> Node:
     return node(
         bound(score, plan=plan, runtime=_runtime(),
               path=project.path(SCORES, sequence=plan.sequence, method=method, seed=seed, stage=stage.key)),
-        [of_stage(CHECKPOINT, plan, method, seed, stage), SUITE.format(sequence=plan.sequence, split="test")],
-        of_stage(SCORES, plan, method, seed, stage), name=f"score_{stage.key}_seed{seed}",
-        tags=["training", method], **space,
+        [_local(CHECKPOINT, seed, stage), SUITE.format(sequence=plan.sequence, split="test")],
+        _local(SCORES, seed, stage), name=f"score_{stage.key}_seed{seed}", tags=["training", method],
     )

@@ -1,0 +1,91 @@
+"""One step by hand: learn one more task on plain folders, without a sequence in the configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from fakemedia.core import plugin
+from fakemedia.core.errors import UserError
+from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.plan import TRAINING_PRESETS, Named, Plan, TrainingConfig
+from fakemedia.core.types import SPLITS, check_name, make_stages
+from fakemedia.data.index import build_index, check_index
+from fakemedia.data.pixels import PixelStore, ensure_store
+from fakemedia.evaluation.metrics import task_metrics
+from fakemedia.training.checkpoint import Checkpoint, load
+from fakemedia.training.runtime import Runtime
+from fakemedia.training.sequence import learn_stage, score_checkpoint
+
+
+def learn_step(*, network: str, input_model: Path | None, output_dir: Path, source_datasets: tuple[Path, ...],
+               target_dataset: Path, method: str, pretrained: str, preset: str | None, epochs: int | None,
+               crop: int | None, seed: int, cache: Path, runtime: Runtime) -> pd.DataFrame:
+    """Learn `target_dataset` by `method` from the checkpoint `input_model`, save the checkpoint as `output_dir`.
+
+    A dataset is a task folder in the reference layout; its name is the task's. Without an input model the target is
+    learned as a first task, from `pretrained` weights. Pixel stores go to `cache`. Returns a row a task with its role,
+    and accuracy (percent) and AUC on its test split before (NaN without an input model) and after the step.
+
+    Raises UserError for folders that are not task folders, two tasks of one name, source datasets without an input
+    model or the other way round, and a checkpoint of another network.
+    """
+    if bool(source_datasets) != (input_model is not None):
+        raise UserError("An input model and the datasets that it has learned go together",
+                        where="--input-model and --source-datasets", expected="both, or neither for a first task")
+    sources = [_task(folder) for folder in source_datasets]
+    target = _task(target_dataset)
+    if len({*sources, target}) <= len(sources):
+        raise UserError("Two datasets have one name", where=", ".join([*sources, target]),
+                        expected="a task folder of a different name for each task")
+    parent = load(input_model) if input_model is not None else None
+    plan = _plan(network, parent, method, pretrained, preset, epochs, crop, seed, sources, target)
+    opened = {_task(folder): _stores(folder, cache) for folder in (*source_datasets, target_dataset)}
+    stores = {split: {task: of_task[split] for task, of_task in opened.items()} for split in SPLITS}
+    learned = learn_stage(plan=plan, method=method, seed=seed, stage=plan.stages[-1], parent=parent,
+                          train=stores["train"], validation=stores["val"], folder=output_dir, runtime=runtime)
+    measured = {key: _measure(checkpoint, plan, stores["test"], runtime)
+                for key, checkpoint in (("before", parent), ("after", learned)) if checkpoint is not None}
+    return pd.DataFrame([
+        {"task": task, "role": "target" if task == target else "source",
+         **{f"{metric}_{key}": measured.get(key, {}).get(task, {}).get(metric, float("nan"))
+            for metric in ("accuracy", "auc") for key in ("before", "after")}}
+        for task in stores["test"]
+    ])
+
+
+def _task(folder: Path) -> str:
+    return check_name(folder.resolve().name)
+
+
+def _plan(network: str, parent: Checkpoint | None, method: str, pretrained: str, preset: str | None,
+          epochs: int | None, crop: int | None, seed: int, sources: list[str], target: str) -> Plan:
+    given = {"preset": preset, "epochs": epochs, "crop": crop}
+    training = plugin.configure(TrainingConfig, {key: value for key, value in given.items() if value is not None},
+                                where="kedro step", presets=TRAINING_PRESETS)
+    presets = getattr(plugin.load("strategies", method), "PRESETS", {})
+    settings = dict(parent.meta["network"]["settings"]) if parent else {"pretrained": pretrained}
+    return Plan(
+        sequence="step", collection="step", stages=make_stages([tuple(sources), (target,)] if sources else [(target,)]),
+        network=Named(name=network, settings=settings), training=training, seeds=(seed,),
+        methods=(Named(name=method, settings={"preset": preset} if preset in presets else {}),),
+    ).resolved()
+
+
+def _stores(folder: Path, cache: Path) -> dict[str, PixelStore]:
+    folder = folder.resolve()
+    source = plugin.create("data.sources", "folder", {"root": str(folder.parent)})
+    workers = os.cpu_count() or 1
+    index = build_index(source, folder.name, workers=workers)
+    check_index(index)
+    place = cache / f"{folder.name}-{fingerprint(folder)[:8]}"
+    return {split: ensure_store(index, source, split, place / split, workers=workers) for split in SPLITS}
+
+
+def _measure(checkpoint: Checkpoint, plan: Plan, suite: dict[str, PixelStore],
+             runtime: Runtime) -> dict[str, dict[str, float]]:
+    scores = score_checkpoint(checkpoint, suite, plan=plan, runtime=runtime)
+    return {str(task): task_metrics(rows["label"].to_numpy(), rows["logit"].to_numpy())
+            for task, rows in scores.groupby("task", sort=False)}

@@ -1,0 +1,57 @@
+"""A small project in a temporary folder: the real configuration, with a tiny sequence of its own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Return the folder of a project whose default sequence takes seconds."""
+    for part in ("conf", "pyproject.toml", ".telemetry"):
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        copy(ROOT / part, tmp_path / part)
+    (tmp_path / "src").mkdir()
+    change(tmp_path, {
+        "sequence": "tiny",
+        "sequences": {"tiny": {
+            "collection": "tiny", "tasks": ["gan", "latent"], "network": {"name": "convnet", "width": 8, "depth": 3},
+            "training": {"epochs": 2, "batch_size": 8, "lr": 0.01, "crop": 24},
+            "methods": {"finetune": {}, "kd": {}, "ewc": {}, "joint": {}},
+        }},
+        "collections": {"tiny": {
+            "source": {"name": "folder", "root": "data/01_raw/tiny"},
+            "forge": {"size": 32, "per_class": {"train": 16, "val": 8, "test": 16},
+                      "tasks": {"gan": {"family": "upsampling", "kernel": 3},
+                                "latent": {"family": "latent", "factor": 4}}},
+        }},
+    })
+    return tmp_path
+
+
+def change(project: Path, parameters: dict) -> None:
+    """Merge `parameters` into the project's local ones."""
+    path = project / "conf" / "local" / "parameters.yml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    old = yaml.safe_load(path.read_text()) if path.exists() else {}
+    path.write_text(yaml.safe_dump(_merged(old, parameters)))
+
+
+def _merged(old: dict, new: dict) -> dict:
+    return {**old, **{key: _merged(old[key], value) if isinstance(value, dict) and isinstance(old.get(key), dict)
+                      else value for key, value in new.items()}}
+
+
+def run(project: Path, **options) -> None:
+    """Run the project's default pipeline in this process."""
+    bootstrap_project(project)
+    with KedroSession.create(project_path=project) as session:
+        session.run(**options)

@@ -1,0 +1,76 @@
+"""Bad input ends in one message and a non-zero exit, before any training."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from kedro.framework.startup import bootstrap_project
+
+from fakemedia.core.errors import UserError
+from tests.pipeline.conftest import change, run
+
+TINY = "sequences", "tiny"
+
+
+def nested(*keys: str, value: object) -> dict:
+    for key in reversed(keys):
+        value = {key: value}
+    assert isinstance(value, dict)
+    return value
+
+
+@pytest.mark.parametrize(("keys", "value", "message"), [
+    ((*TINY, "methods"), {"kdd": {}}, "Unknown method 'kdd'"),
+    ((*TINY, "methods", "kd"), {"temprature": 2}, "did you mean 'temperature'"),
+    ((*TINY, "methods", "kd"), {"temperature": "hot"}, "'temperature'"),
+    ((*TINY, "network", "name"), "resnet19", "did you mean 'resnet18'"),
+    ((*TINY, "network", "widht"), 8, "did you mean 'width'"),
+    ((*TINY, "training", "epoch"), 8, "did you mean 'epochs'"),
+    ((*TINY, "training", "lr"), -1, "lr above 0"),
+    ((*TINY, "tasks"), ["gan", "la__tent"], "'la__tent' cannot be used"),
+    ((*TINY, "tasks"), ["gan", "../latent"], "cannot be used"),
+    ((*TINY, "tasks"), ["gan", "gan"], "stands twice"),
+    ((*TINY, "tasks"), [], "has no tasks"),
+    ((*TINY, "colection"), "tiny", "did you mean 'collection'"),
+    ((*TINY, "collection"), "tyni", "Unknown collection 'tyni'"),
+    (("sequence",), "tini", "did you mean 'tiny'"),
+    (("n_seeds",), 0, "'n_seeds'"),
+    (("runtime", "precision"), "float8", "precision"),
+])
+def test_a_fault_in_the_configuration(project: Path, keys: tuple[str, ...], value: object, message: str) -> None:
+    change(project, nested(*keys, value=value))
+    with pytest.raises(UserError, match="(?s)" + message.replace("'", ".")):
+        run(project)
+    assert not list((project / "data").rglob("*.safetensors")) if (project / "data").exists() else True
+
+
+@pytest.mark.parametrize(("damage", "message"), [
+    (lambda task: shutil.rmtree(task / "val/1_fake"), r"val/1_fake"),
+    (lambda task: [path.unlink() for path in (task / "test/0_real").iterdir()], r"test/0_real"),
+    (lambda task: next((task / "train/0_real").iterdir()).write_bytes(b"no image"), r"cannot be read"),
+])
+def test_a_fault_in_the_data(project: Path, damage, message: str) -> None:
+    run(project, tags=["ingestion"])
+    shutil.move(project / "data/01_raw/tiny", project / "data/01_raw/own")
+    change(project, {"collections": {"own": {"source": {"name": "folder", "root": "data/01_raw/own"}}},
+                     "sequences": {"tiny": {"collection": "own"}}})
+    damage(project / "data/01_raw/own/latent")
+    with pytest.raises(Exception, match=message):
+        run(project)
+    assert not list((project / "data").rglob("*.safetensors"))
+
+
+def test_the_command_line_prints_one_message(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    bootstrap_project(project)
+    from fakemedia.cli import cli
+
+    result = CliRunner().invoke(cli, ["run", "--pipelines", "cddb_short"])
+    assert result.exit_code == 1
+    assert "data/01_raw/cddb" in result.output
+    assert "{train,val,test}/{0_real,1_fake}" in result.output
+    assert "docs/how-to/own-data.md" in result.output
+    assert "Traceback" not in result.output

@@ -1,0 +1,108 @@
+"""The real pipeline from photographs to report, and what a second run makes anew."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fakemedia.training import loop
+from tests.pipeline.conftest import change, run
+
+FIGURES = ("average_accuracy", "average_auc", "forgetting", "learning_accuracy", "final_accuracy",
+           "matrix_finetune", "matrix_kd", "matrix_ewc", "matrix_joint")
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of stages that get trained, as `method stage`."""
+    seen: list[str] = []
+    real = loop.train_stage
+
+    def noted(network, strategy, stage, *args, **kwargs):
+        seen.append(f"{kwargs['label'].split()[0]} {stage.key}")
+        return real(network, strategy, stage, *args, **kwargs)
+
+    monkeypatch.setattr("fakemedia.training.sequence.train_stage", noted)
+    return seen
+
+
+def checkpoints(project: Path) -> dict[str, bytes]:
+    folder = project / "data" / "06_models"
+    return {str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob("*") if path.is_file() and path.suffix != ".jsonl"}
+
+
+def test_run_makes_the_report_and_repeats_only_what_changed(project: Path, trained: list[str]) -> None:
+    run(project)
+    assert sorted(trained) == ["ewc 01_gan", "ewc 02_latent", "finetune 01_gan", "finetune 02_latent",
+                               "joint 02_latent", "kd 01_gan", "kd 02_latent"]
+    report = project / "data" / "08_reporting" / "tiny"
+    metrics = pd.read_csv(report / "metrics.csv")
+    assert list(metrics.columns) == ["sequence", "network", "method", "seed", "aa", "forgetting", "bwt", "fwt",
+                                     "c_auc", "fwt_auc"]
+    assert set(metrics["method"]) == {"finetune", "kd", "ewc", "joint"}
+    for name in FIGURES:
+        assert (report / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (report / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    page = (report / "report.html").read_text()
+    assert "data:image" in page and "http" not in page.replace("http://www.w3.org", "")
+    assert (report / "summary.tex").read_text().count("\\toprule") == 1
+    scores = pd.read_parquet(project / "data/07_model_output/tiny/kd/seed0/01_gan.parquet")
+    assert scores.groupby("task").size().to_dict() == {"gan": 32, "latent": 32}
+
+    first = checkpoints(project)
+    trained.clear()
+    run(project)
+    assert trained == []
+    run(project, only_missing_outputs=True)
+    assert trained == []
+    assert checkpoints(project) == first
+
+    change(project, {"sequences": {"tiny": {"methods": {"kd": {"temperature": 3.0}}}}})
+    run(project, only_missing_outputs=True)
+    assert sorted(trained) == ["kd 01_gan", "kd 02_latent"]
+    after = checkpoints(project)
+    assert {name for name in first if first[name] != after[name]} == {
+        name for name in first if name.startswith("tiny/kd/")} - unchanged_weights(first, after)
+
+    trained.clear()
+    shutil.rmtree(project / "data/06_models/tiny/ewc/seed0/01_gan")
+    run(project, only_missing_outputs=True)
+    assert trained == ["ewc 01_gan"]
+    assert checkpoints(project) == after
+
+    shutil.rmtree(project / "data/06_models")
+    trained.clear()
+    run(project, only_missing_outputs=True)
+    assert len(trained) == 7
+    assert checkpoints(project) == after
+
+
+def unchanged_weights(first: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
+    """Return the files of the first stage, where distillation has no teacher: another setting, the same weights."""
+    return {name for name in first if name.startswith("tiny/kd/seed0/01_gan/") and name.endswith(".safetensors")
+            and first[name] == after[name]} | {
+        name for name in first if name.startswith("tiny/kd/") and name.endswith("strategy.safetensors")}
+
+
+def test_changed_data_retrains_what_read_it(project: Path, trained: list[str]) -> None:
+    run(project)
+    trained.clear()
+    change(project, {"collections": {"tiny": {"forge": {"tasks": {"latent": {"family": "latent", "factor": 2}}}}}})
+    run(project, only_missing_outputs=True)
+    assert sorted(trained) == ["ewc 02_latent", "finetune 02_latent", "joint 02_latent", "kd 02_latent"]
+
+
+def test_a_stale_checkpoint_is_never_used(project: Path, trained: list[str]) -> None:
+    run(project, tags=["ingestion", "kd"])
+    meta = project / "data/06_models/tiny/kd/seed0/01_gan/checkpoint.json"
+    facts = json.loads(meta.read_text())
+    meta.write_text(json.dumps({**facts, "fingerprint": "of other parameters"}))
+    trained.clear()
+    run(project, tags=["ingestion", "kd"])
+    assert trained == ["kd 01_gan"]
+    assert json.loads(meta.read_text()) == facts
