@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,21 +19,11 @@ from tqdm import tqdm
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, FAKE, REAL
+from fakemedia.data.batches import select_rows
+from fakemedia.data.pixels import PixelStore
 from fakemedia.similarity.spectra import TILE, spectral_statistics
 
 BATCH_SIZE = 64
-
-
-class FrozenNetwork(Protocol):
-    """The part of a detector that the measures use (see `networks.base.Detector`)."""
-
-    def prepare(self, images: torch.Tensor) -> torch.Tensor:
-        """Return uint8 images (N, 3, H, W) as normalised float inputs."""
-        ...
-
-    def features(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the features (N, D) of `inputs`."""
-        ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -49,7 +39,8 @@ class TaskSample:
     labels: NDArray[np.integer]
     """0 real, 1 fake, (N,)."""
     network: Any = None
-    """A `FrozenNetwork` and torch module; None where no measure reads features."""
+    """A torch module with `prepare(images uint8 (N, 3, H, W)) -> inputs` and `features(inputs) -> (N, D)`, as every
+    detector of `networks` is; None where no measure reads features."""
 
     def of(self, label: int) -> NDArray[np.bool_]:
         """Return the mask (N,) of the images with this label."""
@@ -73,6 +64,14 @@ class TaskSample:
             raise UserError(f"The crops are {_size(self)} pixels", where=f"task {self.task}",
                             expected=f"at least {TILE}x{TILE}")
         return spectral_statistics(self.images)
+
+
+def sample_task(store: PixelStore, *, maximum: int | None, crop: int, seed: int, network: Any = None) -> TaskSample:
+    """Return centre crops of `crop` pixels a side of at most `maximum` images of the store, drawn by `seed`."""
+    rows = select_rows(store, maximum, seed)
+    tops, lefts = (bound // 2 for bound in store.limits(rows, crop))
+    return TaskSample(task=store.task, images=store.crops(rows, tops, lefts, crop), labels=store.labels[rows],
+                      network=network)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ PENALTY = 1.0
 class Config:
     """How much is averaged."""
 
-    images: int = 256
+    images: int = 128
     """Images a task at most: those at even steps along the probe's logit."""
 
     def __post_init__(self) -> None:
