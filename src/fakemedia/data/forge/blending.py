@@ -21,7 +21,7 @@ class Config:
 
     factor: float = 2.0
     """How much smaller the pasted region was made than it is shown."""
-    amount: float = 1.0
+    amount: float = 1.5
     """Sharpening of the region after it was enlarged, in parts of its detail (unsharp mask)."""
     softness: float = 0.1
     """Width of the mask's edge, in parts of its radius."""

@@ -27,7 +27,7 @@ class Config:
     """Upsampling factor of the last layer, pixels: the period of the pattern."""
     kernel: int = 3
     """Side of the kernel, pixels."""
-    spread: float = 0.1
+    spread: float = 0.04
     """Standard deviation of the learned taps about bilinear interpolation, in parts of a tap."""
     detail: float = 0.5
     """Share of the photograph's fine detail that layers after the upsampling restore, 0 to 1."""
