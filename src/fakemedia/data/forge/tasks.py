@@ -44,8 +44,8 @@ class ForgeConfig:
     size: int = 80
     """Side of the pictures, pixels."""
     scale: tuple[float, float] = (0.5, 0.6)
-    """Photographs are shrunk by a factor between these two before cropping: at half size even a soft one is sharp to the
-    pixel, so that blur marks a fake and not the photograph."""
+    """Photographs are shrunk by a factor between these two before cropping: at half size even a soft one is sharp to
+    the pixel, so that blur marks a fake and not the photograph."""
     per_class: Mapping[str, int] = field(default_factory=lambda: {"train": 500, "val": 100, "test": 200})
     """Pictures per split and class."""
     seed: int = 0
