@@ -112,14 +112,16 @@ class TestEveryStrategy:
         strategy = _strategy(name, preset)
         network = _at_second_stage(strategy)
         network.body[1].requires_grad_(False)  # type: ignore[index]
+        batch = _batch(network, 3)
+        logits = network(batch.inputs)
         modes = [module.training for module in network.modules()]
         weights = {key: value.clone() for key, value in network.state_dict().items()}
         fresh = _strategy(name, preset)
         fresh.before_stage(FIRST, network)
-        _terms(fresh, network, _batch(network, 3))["total"].backward()
+        fresh.loss(network, batch, logits)["total"].backward()
         fresh.after_backward(network)
         fresh.after_epoch(True)
-        fresh.after_stage(FIRST, network, [_batch(network, 3)])
+        fresh.after_stage(FIRST, network, [batch])
         fresh.before_stage(SECOND, network)
         assert [module.training for module in network.modules()] == modes
         assert [p.requires_grad for p in network.body[1].parameters()] == [False]  # type: ignore[index]
