@@ -15,6 +15,7 @@ from fakemedia.similarity.logme import bayes_factor, log_evidence, moments
 from fakemedia.similarity.mmd import squared_mmd, summarise_cloud
 from fakemedia.similarity.probe import Probe, fit_probe
 from fakemedia.similarity.spectra import spectral_statistics
+from fakemedia.similarity.transfer import Probed, sensitivity, separability_lost
 
 
 def test_frechet_of_axis_aligned_gaussians():
@@ -139,6 +140,24 @@ def test_the_level_of_white_noise():
 
 
 def test_trace_distance_by_hand():
-    a = Trace(np.zeros((2, 4)), np.zeros((2, 2)))
-    b = Trace(np.array([[2.0, 0, 0, 0], [0, 0, 0, 0]]), np.array([[1.0, 1], [1, 3]]))
-    assert trace_distance(a, b) == pytest.approx(np.sqrt(1 + 0 + 1 + 5))
+    """x = (3, 0, ..., 4), y = (2, 0, ..., 0): cosine 3 / 5, at any strength."""
+    a = Trace(np.array([[3.0, 0], [0, 0]]), np.array([[0.0, 0], [0, 4]]))
+    b = Trace(np.array([[2.0, 0], [0, 0]]), np.zeros((2, 2)))
+    assert trace_distance(a, b) == pytest.approx(1 - 3 / 5)
+    assert trace_distance(a, Trace(-b.radial, b.angular)) == pytest.approx(1 + 3 / 5)
+    assert trace_distance(a, Trace(np.zeros((2, 2)), np.zeros((2, 2)))) == 1
+
+
+def test_separability_lost_by_hand():
+    """Along x the classes lie 4 apart with deviation 1, along y 2 apart with deviation 2: sensitivities 4 and 1."""
+    features = np.array([[-1.0, -2], [1, 2], [3, 0], [5, 4]])
+    labels = np.array([0, 0, 1, 1])
+    along_x = Probed(Probe(np.array([1.0, 0.0]), 0.0), features, labels)
+    along_y = Probed(Probe(np.array([0.0, 1.0]), 7.0), features, labels)
+    assert sensitivity(along_x, along_x) == pytest.approx(4)
+    assert sensitivity(along_y, along_x) == pytest.approx(1)
+    assert separability_lost(along_y, along_x) == pytest.approx(3 / 4)
+    assert separability_lost(along_x, along_y) == 0
+    backwards = Probed(Probe(np.array([-1.0, 0.0]), 0.0), features, labels)
+    assert separability_lost(backwards, along_x) == 2
+    assert separability_lost(along_x, backwards) == 1

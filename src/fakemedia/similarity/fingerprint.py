@@ -5,10 +5,12 @@ deviation over an image's tiles of ln |FFT|^2 (`spectra.spectral_statistics`). T
 (mean of u over fake - mean of u over real images) / (standard deviation of u over real images), and so for v: content
 and camera, which a task's real and fake images share, drop out; v tells a trace in a part of the picture from one all
 over it. Each is averaged over rings of |f| (radial profile R) and over sectors of the direction of f above 0.1 cycles a
-pixel (angular profile A). d(a, b) = (sum over the two R and the two A of the mean squared difference)^(1/2).
+pixel (angular profile A). d(a, b) = 1 - cos(t_a, t_b), where t is the two R and the two A in a row: the shape of a
+trace counts, not its strength, in which members of a family differ most.
 Source: noise residuals as fingerprints: Marra et al., "Do GANs leave artificial fingerprints?" (MIPR 2019); radial and
 angular spectra: Corvi et al., "Intriguing properties of synthetic images" (CVPR workshops 2023).
-Range: [0, inf), in standard deviations of real images. Cost: FFTs of each image's tiles; a pair costs nothing.
+Range: [0, 2]: 0 the same shape, 1 unrelated traces, or a task whose fakes carry none.
+Cost: FFTs of each image's tiles; a pair costs nothing.
 """
 
 from __future__ import annotations
@@ -77,9 +79,10 @@ def _bin_means(values: NDArray[np.float64], bins: NDArray[np.int64], count: int)
 
 
 def trace_distance(a: Trace, b: Trace) -> float:
-    """Return the root of the summed mean squared differences of the profiles."""
-    radial = np.square(a.radial - b.radial).mean(axis=1).sum()
-    return float(np.sqrt(radial + np.square(a.angular - b.angular).mean(axis=1).sum()))
+    """Return 1 - cosine of the traces; 1 if one of them is zero."""
+    x, y = (np.concatenate([trace.radial.ravel(), trace.angular.ravel()]) for trace in (a, b))
+    length = np.linalg.norm(x) * np.linalg.norm(y)
+    return max(0.0, 1 - float(x @ y / length)) if length > 0 else 1.0
 
 
 def build(config: Config) -> Measure:

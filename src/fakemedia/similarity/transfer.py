@@ -1,13 +1,16 @@
-"""`transfer`: how badly a linear probe that was trained on one task ranks the images of another.
+"""`transfer`: how much of a task's separability a linear probe loses that was trained on another task.
 
-Formula: d(a, b) = 1 - AUC on task b of a logistic regression trained on task a. Its features are those of the frozen
-network, or (default) level and spread over an image's 16-pixel tiles of the noise residual's log power at each
-frequency (`spectra.spectral_statistics`): a network that has not learned forgeries sees content rather than traces.
+Formula: d(a, b) = 1 - s(a, b) / s(b, b), at least 0, with s(a, b) the sensitivity index of a logistic regression
+trained on task a over the images of task b: (mean logit of fake - mean logit of real) / root mean variance of the two.
+It is the cross-task AUC = Phi(s / sqrt 2) of normal logits on a scale that does not end: on easy tasks every AUC is
+near 1. The probe's features are those of the frozen network, or (default) level and spread over an image's 16-pixel
+tiles of the noise residual's log power at each frequency (`spectra.spectral_statistics`): a network that has not
+learned forgeries sees content rather than traces.
 Each task's images are halved: probes learn on one half and are scored on the other.
 Source: cross-domain transfer as task affinity: Zamir et al., "Taskonomy" (CVPR 2018); linear probes: Alain and Bengio
-(2016).
-Range: [0, 1]: 0 ranks perfectly, 0.5 by chance, above it the wrong way round. Not symmetric.
-Cost: features once an image and one regression a task; a pair is a dot product and a sort.
+(2016); sensitivity index: Green and Swets, "Signal detection theory and psychophysics" (1966).
+Range: [0, 2]: 0 nothing is lost, 1 all of it, above 1 the probe ranks the wrong way round. Not symmetric.
+Cost: features once an image and one regression a task; a pair is a dot product.
 """
 
 from __future__ import annotations
@@ -49,6 +52,20 @@ def _features(sample: TaskSample, config: Config) -> NDArray[np.float64]:
     return np.concatenate([part.reshape(len(part), -1) for part in sample.spectra], axis=1).astype(np.float64)
 
 
+def sensitivity(a: Probed, b: Probed) -> float:
+    """Return the sensitivity index of a's probe on b's unseen images; 0 if its logits do not vary."""
+    logits = a.probe.logits(b.features)
+    real, fake = logits[b.labels == REAL], logits[b.labels == FAKE]
+    deviation = np.sqrt((real.var() + fake.var()) / 2)
+    return float((fake.mean() - real.mean()) / deviation) if deviation > 0 else 0.0
+
+
+def separability_lost(a: Probed, b: Probed) -> float:
+    """Return the share of b's separability, 0 to 2, that a's probe loses; 1 if b's own probe has none."""
+    own = sensitivity(b, b)
+    return float(np.clip(1 - sensitivity(a, b) / own, 0, 2)) if own > 0 else 1.0
+
+
 def auc(a: Probed, b: Probed) -> float:
     """Return the AUC of a's probe on b's unseen images."""
     return float(roc_auc_score(b.labels == FAKE, a.probe.logits(b.features)))
@@ -79,5 +96,5 @@ def hardness(samples: Sequence[TaskSample], config: Config) -> dict[str, float]:
 
 def build(config: Config) -> Measure:
     """Return the measure."""
-    return Measure(summarise=lambda sample: probe_task(sample, config), distance=lambda a, b: 1 - auc(a, b),
+    return Measure(summarise=lambda sample: probe_task(sample, config), distance=separability_lost,
                    reads="features" if config.features == "network" else "images", symmetric=False, min_images=20)
