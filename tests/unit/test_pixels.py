@@ -322,8 +322,9 @@ def test_bad_input_leaves_nothing_behind(tmp_path: Path) -> None:
     def build(table: pd.DataFrame = index, split: str = "train", **options: str) -> None:
         build_store(table, source, split, tmp_path / "s", workers=1, progress=False, **options)
 
-    with pytest.raises(UserError, match="Unknown policy 'resize'"):
-        build(policy="resize")
+    for policy, what in (("resise", "Unknown policy"), ("resize", "cannot be used"), ("jpeg:101", "from 1 to 100")):
+        with pytest.raises(UserError, match=what):
+            build(policy=policy)
     with pytest.raises(UserError, match="val split is empty"):
         build(split="val")
     with pytest.raises(UserError, match="cannot be read: broken"):

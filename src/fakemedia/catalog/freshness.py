@@ -1,7 +1,7 @@
 """Is a result on disk what the parameters and the data of today would make?
 
 Every answer walks back to its causes: scores to their checkpoint, a checkpoint to its parent and its data, a pixel
-store to its index, an index to the files in its folder. Answers are kept until something is saved.
+store to its index and its audit, an index to the files in its folder. Answers are kept until something is saved.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fakemedia import project
-from fakemedia.catalog.names import CHECKPOINT, INDEX, SCORES, SPLIT
-from fakemedia.catalog.tables import stored_identity
+from fakemedia.catalog.names import CHECKPOINT, FINDINGS, INDEX, SCORES, SPLIT
+from fakemedia.catalog.tables import read_table, stored_identity
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import scores_fingerprint
 from fakemedia.core.types import SPLITS
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fakemedia.core.plan import Plan
+    from fakemedia.data.settings import CollectionConfig
 
 
 @project.remembered
@@ -40,20 +41,39 @@ def fresh_index(collection: str, task: str) -> pd.DataFrame | None:
 
 
 @project.remembered
+def fresh_findings(collection: str, task: str) -> pd.DataFrame | None:
+    """Return the findings about a task if they are those of the fresh index under today's settings; None otherwise."""
+    from fakemedia.data.audit import audit_identity
+
+    index, path = fresh_index(collection, task), project.path(FINDINGS, collection=collection, task=task)
+    if index is None or stored_identity(path) != audit_identity(index, _settings(collection).audit_config):
+        return None
+    return read_table(path)
+
+
+@project.remembered
 def split_fingerprint(collection: str, task: str, split: str) -> str | None:
-    """Return the fingerprint of a pixel store that was made from the fresh index with today's policy; else None."""
+    """Return the fingerprint of a pixel store that was made from the fresh index, without what the quarantine takes,
+    with today's policy; else None."""
+    from fakemedia.data.audit import kept_rows
     from fakemedia.data.pixels import PixelStore, store_fingerprint
 
-    index = fresh_index(collection, task)
-    if index is None:
+    index, findings = fresh_index(collection, task), fresh_findings(collection, task)
+    if index is None or findings is None:
         return None
-    policy = project.collection(collection).get("policy", "native")
-    expected = store_fingerprint(index, split, policy)
+    settings = _settings(collection)
+    expected = store_fingerprint(kept_rows(index, findings), split, settings.policy)
     try:
-        found = PixelStore.open(project.path(SPLIT, collection=collection, task=task, split=split)).fingerprint
+        found = PixelStore.open(project.path(SPLIT, collection=collection, task=task, split=split))
     except UserError:
         return None
-    return expected if found == expected else None
+    return expected if (found.fingerprint, found.streams) == (expected, settings.stream) else None
+
+
+def _settings(collection: str) -> CollectionConfig:
+    from fakemedia.data.settings import collection_config
+
+    return collection_config(project.collection(collection), where=f"collections.{collection}")
 
 
 def data_fingerprints(plan: Plan, splits: tuple[str, ...] = SPLITS) -> dict[str, dict[str, str]] | None:

@@ -2,6 +2,7 @@
 
 SOURCE = "{collection}__source"
 INDEX = "{collection}__{task}__index"
+FINDINGS = "{collection}__{task}__findings"
 SPLIT = "{collection}__{task}__{split}"
 SUITE = "{sequence}__{split}_suite"
 CHECKPOINT = "{sequence}-{method}.checkpoint__{stage}__seed{seed}"

@@ -15,6 +15,9 @@ MAX_PIXELS = 2**26
 MATTE = (255, 255, 255, 255)
 """What transparent pictures are laid over: white."""
 
+_LUMINANCE_SUM = 3688
+"""Sum of the luminance table of the JPEG standard (ITU-T T.81, Table K.1), which libjpeg uses at quality 50."""
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -28,11 +31,13 @@ class DecodeError(ValueError):
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded image file: `pixels` uint8 (H, W, 3), read-only; `codec` (lower case) and colour `mode` of the file."""
+    """A decoded image file: `pixels` uint8 (H, W, 3), read-only; `codec` (lower case) and colour `mode` of the file;
+    `quality` of a JPEG, 1 to 100, or 0."""
 
     pixels: NDArray[np.uint8]
     codec: str
     mode: str
+    quality: int
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
@@ -58,11 +63,20 @@ def read_picture(data: bytes) -> Picture:
             image.load()
             turn = _TURNS.get(_orientation(image))
             rgb = _to_rgb(image)
-            return Picture(np.asarray(rgb if turn is None else rgb.transpose(turn)), codec, mode)
+            return Picture(np.asarray(rgb if turn is None else rgb.transpose(turn)), codec, mode,
+                           _quality(getattr(image, "quantization", None)))
     except DecodeError:
         raise
     except Exception as error:  # Hostile bytes make the codecs raise nearly anything.
         raise DecodeError(f"{type(error).__name__}: {error}" if data else "the file is empty") from error
+
+
+def _quality(tables: dict[int, list[int]] | None) -> int:
+    """Return the JPEG quality whose luminance table has the same sum; the inverse of libjpeg's `jpeg_set_quality`."""
+    if not tables:
+        return 0
+    scale = 100 * sum(next(iter(tables.values()))) / _LUMINANCE_SUM
+    return int(np.clip(round(5000 / scale if scale > 100 else (200 - scale) / 2), 1, 100))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -1,8 +1,14 @@
-"""Files that are whole or not there."""
+"""Files and folders that are whole or not there."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -13,3 +19,68 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock of `folder`, which ends with this process at the latest; yield whether it was obtained."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside `target` to build it in; it is removed at the end, unless it was moved away.
+
+    Folders that builders of `target` left behind when they were killed are removed first: a living builder holds the
+    lock of its folder.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    building = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    with _locked(target.parent, wait=True):
+        remove_leftovers(target)
+        building.mkdir()
+        holder = _locked(building, wait=True)
+        holder.__enter__()
+    try:
+        yield building
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+        holder.__exit__(None, None, None)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what killed builders of `target` left beside it."""
+    for left in target.parent.glob(f".{target.name}.{'[0-9a-f]' * 32}*"):
+        with _locked(left, wait=False) as dead:
+            if dead:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def moved(new: Path, folder: Path) -> bool:
+    """Rename the folder `new` to `folder` unless one that is not empty stands there; say whether it was done."""
+    try:
+        new.rename(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+def move_away(folder: Path) -> None:
+    """Delete a folder, first renaming it, so that it is never seen half deleted."""
+    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old")
+    with suppress(FileNotFoundError):  # Another process moved it away first.
+        folder.rename(old)
+        shutil.rmtree(old, ignore_errors=True)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
@@ -15,13 +19,23 @@ from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
 from fakemedia.data.decode import DecodeError, read_picture
 from fakemedia.data.files import sync
 from fakemedia.data.parallel import thread_map
+from fakemedia.data.perceptual import look
 from fakemedia.data.sources.base import Item, Source
 
 COLUMNS = {
     "id": "str", "path": "str", "task": "str", "split": "str", "label": "int8", "class_name": "str", "source": "str",
     "codec": "str", "mode": "str", "width": "int64", "height": "int64", "bytes": "int64", "mtime_ns": "int64",
-    "error": "str",
+    "quality": "int64", "phash": "str", "mean": "float64", "spread": "float64", "cut": "str", "error": "str",
 }
+
+UNMEASURED = {"id": "", "codec": "", "mode": "", "width": 0, "height": 0, "quality": 0, "phash": "", "mean": 0.0,
+              "spread": 0.0, "error": ""}
+"""The columns that the content of a file gives, as they are where it cannot be read."""
+
+UNREADABLE = ("replace it or take it out; or leave such images out of training by audit: {quarantine: [unreadable]} in "
+              "the collection's settings")
+
+Keep = Callable[[str, str, NDArray[np.uint8]], None]
 
 
 def content_id(data: bytes) -> str:
@@ -29,37 +43,59 @@ def content_id(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def build_index(source: Source, task: str, *, workers: int, progress: bool = True) -> pd.DataFrame:
+def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFrame | None = None,
+                keep: Keep | None = None, progress: bool = True) -> pd.DataFrame:
     """Read and decode every image of `task` once, with `workers` threads; return COLUMNS, one row an image, by path.
 
+    What `previous` knows of a file that kept its size and time of change is taken over; only the others are decoded.
+    `keep` is called in order with the split, the id and the pixels of each picture that was decoded, so that nobody
+    need decode it again.
+
     `width` and `height` are those of the decoded, upright picture. Where the source names no source photograph, the
-    image's own id stands for it, so exact copies form one group. An unreadable image has the reason in `error` and
-    0 x 0 pixels; see `check_index`. UserError if the task is not there or cannot be listed.
+    image's own id stands for it, so exact copies form one group. `cut` is `rule` where the split was not given but cut
+    (see `fakemedia.data.splits`). An unreadable image has the reason in `error` and 0 x 0 pixels; see `check_index`.
+    UserError if the task is not there or cannot be listed.
     """
     check_name(task)
     items = sorted(source.items(task), key=lambda item: item.path)
-    rows = thread_map(lambda item: _row(source, task, item), items, workers=workers, title=f"index {task}",
-                      progress=progress)
+    known = _known(previous)
+    new = [item for item in items if (item.path, item.bytes, item.mtime_ns) not in known]
+    facts = thread_map(lambda item: _measure(source, item), new, workers=workers, title=f"index {task}",
+                       total=len(new), progress=progress)
+    for item, (measured, pixels) in zip(new, facts, strict=True):
+        known[item.path, item.bytes, item.mtime_ns] = measured
+        if keep is not None and pixels is not None:
+            keep(item.split, measured["id"], pixels)
+    rows = [_row(task, item, known[item.path, item.bytes, item.mtime_ns]) for item in items]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def _row(source: Source, task: str, item: Item) -> dict[str, Any]:
-    row = {
-        "id": "", "path": item.path, "task": task, "split": item.split, "label": item.label,
-        "class_name": item.class_name, "source": item.source, "codec": "", "mode": "", "width": 0, "height": 0,
-        "bytes": item.bytes, "mtime_ns": item.mtime_ns, "error": "",
-    }
+def _known(previous: pd.DataFrame | None) -> dict[tuple[str, int, int], dict[str, Any]]:
+    """Return what was measured of each file, by its path, size and time of change; failures are tried again."""
+    if previous is None:
+        return {}
+    whole = previous[previous["error"] == ""]
+    keys = zip(whole["path"], whole["bytes"].tolist(), whole["mtime_ns"].tolist(), strict=True)
+    return dict(zip(keys, whole[list(UNMEASURED)].to_dict("records"), strict=True))
+
+
+def _row(task: str, item: Item, measured: dict[str, Any]) -> dict[str, Any]:
+    return {"task": task, **asdict(item), **measured, "source": item.source or measured["id"]}
+
+
+def _measure(source: Source, item: Item) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
+    measured = dict(UNMEASURED)
     try:
         data = source.read(item.path)
-        row["id"] = content_id(data)
-        row["source"] = item.source or row["id"]
+        measured["id"] = content_id(data)
         picture = read_picture(data)
     except OSError as error:
-        return row | {"error": error.strerror or str(error)}
+        return measured | {"error": error.strerror or str(error)}, None
     except DecodeError as error:
-        return row | {"error": str(error)}
+        return measured | {"error": str(error)}, None
     height, width, _ = picture.pixels.shape
-    return row | {"codec": picture.codec, "mode": picture.mode, "width": width, "height": height}
+    return measured | {"codec": picture.codec, "mode": picture.mode, "width": width, "height": height,
+                       "quality": picture.quality, **vars(look(picture.pixels))}, picture.pixels
 
 
 def index_fingerprint(index: pd.DataFrame, split: str) -> str:
@@ -76,7 +112,7 @@ def check_readable(index: pd.DataFrame) -> None:
         first = bad.iloc[0]
         more = f" ({len(bad) - 1} more images of the task are unreadable)" if len(bad) > 1 else ""
         raise UserError(f"The image cannot be read: {first['error']}{more}", where=first["path"],
-                        expected="an undamaged image file", do="replace it or take it out of the folder")
+                        expected="an undamaged image file", do=UNREADABLE)
 
 
 def check_index(index: pd.DataFrame) -> None:
@@ -96,7 +132,7 @@ def check_index(index: pd.DataFrame) -> None:
 def is_current(index: pd.DataFrame, source: Source, task: str) -> bool:
     """Say whether the source lists what was indexed: the same paths, splits, labels, classes, source photographs, sizes
     and times of change; opens no image. UserError if the task is not there or cannot be listed."""
-    facts = ["path", "split", "label", "class_name", "bytes", "mtime_ns"]
+    facts = ["path", "split", "label", "class_name", "bytes", "mtime_ns", "cut"]
     items = sorted(source.items(task), key=lambda item: item.path)
     listed = [tuple(getattr(item, fact) for fact in facts) for item in items]
     if listed != list(index[facts].itertuples(index=False, name=None)):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -12,12 +13,27 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def thread_map(function: Callable[[T], R], items: Sequence[T], *, workers: int, title: str, progress: bool) -> list[R]:
-    """Return `function` of each item, in order, computed by `workers` threads under a progress bar.
+def thread_map(function: Callable[[T], R], items: Iterable[T], *, workers: int, title: str, total: int,
+               progress: bool) -> Iterator[R]:
+    """Yield `function` of each item, in order, computed by `workers` threads under a progress bar.
 
-    Threads serve because decoding, hashing and file access release the interpreter lock. The first exception is raised
-    and cancels what has not begun.
+    Threads serve because decoding, hashing and file access release the interpreter lock. At most four results a worker
+    wait for their turn, so memory stays bounded. The first exception is raised and cancels what has not begun.
     """
-    with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(function, items)
-        return list(tqdm(results, total=len(items), desc=title, unit="image", disable=None if progress else True))
+    waiting: deque[Future[R]] = deque()
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        tqdm(total=total, desc=title, unit="image", disable=None if progress else True) as bar,
+    ):
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= 4 * workers:
+                    yield waiting.popleft().result()
+                    bar.update()
+            while waiting:
+                yield waiting.popleft().result()
+                bar.update()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
 import os
-import shutil
-import uuid
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,23 +16,33 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from PIL import features
 
-from fakemedia.core.errors import UserError, unknown_name
+from fakemedia.core import plugin
+from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
-from fakemedia.data.decode import decode
-from fakemedia.data.files import sync
+from fakemedia.data.decode import DecodeError, decode
+from fakemedia.data.files import move_away, moved, remove_leftovers, scratch_folder, sync
 from fakemedia.data.index import check_readable, content_id, index_fingerprint
 from fakemedia.data.parallel import thread_map
+from fakemedia.data.policies import NATIVE, kept_size, policy_function
+from fakemedia.data.pool import (
+    FORMAT,
+    IMAGES,
+    MANIFEST,
+    PIXELS,
+    DecodedPictures,
+    PixelWriter,
+    Room,
+    checksum,
+    open_decoded,
+    share_file,
+)
 from fakemedia.data.sources.base import Source
 
-FORMAT = 1
-"""Version of the files and of the decoding rules; part of every store's fingerprint."""
-POLICIES = ("native",)
-"""`native`: every picture in its own size, never resized, since resampling erases the traces that detectors live on."""
-PIXELS, IMAGES, MANIFEST = "pixels.u8", "images.parquet", "manifest.json"
 REBUILD = "delete the folder and run the ingestion again"
+AGAIN = "run the ingestion again"
 
 
-def store_fingerprint(index: pd.DataFrame, split: str, policy: str = "native") -> str:
+def store_fingerprint(index: pd.DataFrame, split: str, policy: str = NATIVE) -> str:
     """Return the fingerprint that a store of `split` built from `index` has."""
     return fingerprint({"format": FORMAT, "index": index_fingerprint(index, split), "policy": policy})
 
@@ -44,7 +50,10 @@ def store_fingerprint(index: pd.DataFrame, split: str, policy: str = "native") -
 class PixelStore:
     """The decoded images of one split; files are opened on first use, so copies and pickles are cheap.
 
-    Attributes: `folder`, `task`, `split`, `policy`, `fingerprint` (content and policy).
+    A streaming store holds no pixels and decodes the files of its source at every access instead.
+
+    Attributes: `folder`, `task`, `split`, `policy`, `fingerprint` (content and policy),
+    `streams`.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -53,7 +62,8 @@ class PixelStore:
         try:
             self._manifest: dict[str, Any] = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
             known = self._manifest["format"] == FORMAT
-            whole = known and (self.folder / PIXELS).stat().st_size == self._manifest["bytes"]
+            self.streams = bool(self._manifest["source"])
+            whole = known and (self.streams or (self.folder / PIXELS).stat().st_size == self._manifest["bytes"])
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"No pixel store can be opened ({error!r})", where=self.folder, do=REBUILD) from None
         if not whole:
@@ -109,14 +119,21 @@ class PixelStore:
 
     @cached_property
     def _offsets(self) -> NDArray[np.int64]:
-        return _offsets(self.heights, self.widths)
+        return self._images["offset"].to_numpy(np.int64)
 
     @cached_property
     def _pixels(self) -> NDArray[np.uint8]:
         return np.memmap(self.folder / PIXELS, np.uint8, mode="r").view(np.ndarray)
 
+    @cached_property
+    def _source(self) -> Source:
+        name, settings = self._manifest["source"]["name"], self._manifest["source"]["settings"]
+        return plugin.create("data.sources", name, settings)
+
     def __getitem__(self, i: int) -> NDArray[np.uint8]:
-        """Return image `i`, uint8 (H, W, 3): a read-only view of the file."""
+        """Return image `i`, uint8 (H, W, 3): a read-only view of the file, or freshly decoded."""
+        if self.streams:
+            return _decoded(self._source, self._images["path"].iloc[i], self.ids[i], self.policy)
         height, width = int(self.heights[i]), int(self.widths[i])
         start = int(self._offsets[i])
         return self._pixels[start:start + 3 * height * width].reshape(height, width, 3)
@@ -136,7 +153,8 @@ class PixelStore:
         if any(((at < 0) | (at > bound)).any() for at, bound in zip((tops, lefts), bounds, strict=True)):
             raise IndexError(f"a crop of {size} pixels lies outside its image")
         if self._uniform and size <= min(self.heights[0], self.widths[0]):
-            return self._windows(size)[rows, tops, lefts].reshape(len(rows), size, size, 3)
+            slots = self._offsets[rows] // (3 * self.heights[0] * self.widths[0])
+            return self._windows(size)[slots, tops, lefts].reshape(len(rows), size, size, 3)
         out = np.empty((len(rows), size, size, 3), np.uint8)
         for k, (i, top, left) in enumerate(zip(rows.tolist(), tops.tolist(), lefts.tolist(), strict=True)):
             image = self[i]
@@ -149,37 +167,45 @@ class PixelStore:
 
     @cached_property
     def _uniform(self) -> bool:
-        return bool((self.heights == self.heights[0]).all() and (self.widths == self.widths[0]).all())
+        """Whether the pixel file holds nothing but pictures of one size."""
+        area = 3 * self.heights[0] * self.widths[0]
+        return not self.streams and bool(
+            (self.heights == self.heights[0]).all() and (self.widths == self.widths[0]).all()
+            and (self._offsets % area == 0).all())
 
     def _windows(self, size: int) -> NDArray[np.uint8]:
-        """Return a view (N, tops, lefts, size, 3 size) of every crop in a store of equal images."""
-        n, height, width = len(self), int(self.heights[0]), int(self.widths[0])
+        """Return a view (slots, tops, lefts, size, 3 size) of every crop in a file of equal pictures."""
+        height, width = int(self.heights[0]), int(self.widths[0])
         line = 3 * width
-        return as_strided(self._pixels, (n, height - size + 1, width - size + 1, size, 3 * size),
+        slots = len(self._pixels) // (height * line)
+        return as_strided(self._pixels, (slots, height - size + 1, width - size + 1, size, 3 * size),
                           (height * line, line, 3, line, 1), writeable=False)
 
     def verify(self) -> None:
         """Read the whole store once; UserError if anything in it is not as it was written."""
-        if _checksum((self.folder / IMAGES).read_bytes()) != self._manifest["checksum"]:
+        if checksum((self.folder / IMAGES).read_bytes()) != self._manifest["checksum"]:
             raise UserError("The pixel store's table of images is damaged", where=self.folder, do=REBUILD)
         for i, expected in enumerate(self._images["checksum"]):
-            if _checksum(self[i].data) != expected:
+            if checksum(self[i].data) != expected and not self.streams:
                 raise UserError(f"Image {i} (id {self.ids[i]}) of the pixel store is damaged", where=self.folder,
                                 do=REBUILD)
 
 
-def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | Path, *, policy: str = "native",
+def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | Path, *, policy: str = NATIVE,
+                pool: Path | None = None, room: Room | None = None, stream: Mapping[str, Any] | None = None,
                 workers: int, progress: bool = True) -> PixelStore:
-    """Decode the images of `split` into a store in `folder`, replacing another store that is there; return it.
+    """Put the images of `split` into a store in `folder`, replacing another store that is there; return it.
 
-    Each of the `workers` threads writes its pictures straight to their place, so memory holds one picture a thread.
-    The store is built in a folder beside `folder` and moved there when whole; of several processes that build the same
-    store at once, the first to end wins. UserError: an unknown policy, an empty split, an unreadable image, a file that
-    changed since it was indexed, or a `folder` that holds something else.
+    Pictures that the store before, or the `pool` of the index, holds already are not decoded again. The `workers`
+    threads decode the others, a few pictures ahead. The store is built in a folder beside `folder` and moved there when
+    whole; of several processes that build the same store at once, the first to end wins. With `stream`, the name and
+    settings of the source, the store holds no pixels. `room` bounds the bytes of pixels that are written.
+
+    UserError: a policy that is none, an empty split, an unreadable image, a file that changed since it was indexed, too
+    little room, or a `folder` that holds something else.
     """
     folder = Path(folder)
-    if policy not in POLICIES:
-        raise unknown_name("policy", policy, POLICIES)
+    policy_function(policy)
     rows = index.loc[index["split"] == split]
     if rows.empty:
         raise UserError(f"The {split} split is empty", where=folder, expected="at least one image")
@@ -187,56 +213,100 @@ def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | P
     if _holds_something_else(folder):
         raise UserError("The folder for a pixel store holds something else", where=folder, expected="a new folder")
     fingerprint = store_fingerprint(index, split, policy)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    building.mkdir()
-    try:
-        _write(rows, source, building, policy=policy, fingerprint=fingerprint, workers=workers, progress=progress)
-        while not _moved(building, folder):
-            if _is_store(folder, fingerprint):
+    with scratch_folder(folder) as building:
+        if stream:
+            images, size = _streamed(rows, policy), 0
+        else:
+            donors = [found for place in (folder, pool) if place and (found := open_decoded(place, policy))]
+            decoded = _decode_rest(rows, source, donors, policy, workers, progress)
+            places, size = _fill(building / PIXELS, rows["id"].tolist(), donors, decoded, room or Room())
+            images = _placed(rows, places)
+        _describe(building, rows, images, policy=policy, fingerprint=fingerprint, size=size, stream=stream)
+        while not moved(building, folder):
+            if _is_store(folder, fingerprint, bool(stream)):
                 break
-            _move_away(folder)
+            move_away(folder)
         sync(folder.parent)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return PixelStore.open(folder)
 
 
-def ensure_store(index: pd.DataFrame, source: Source, split: str, folder: str | Path, *, policy: str = "native",
+def ensure_store(index: pd.DataFrame, source: Source, split: str, folder: str | Path, *, policy: str = NATIVE,
+                 pool: Path | None = None, room: Room | None = None, stream: Mapping[str, Any] | None = None,
                  workers: int, progress: bool = True) -> PixelStore:
     """Return the store in `folder` if it is the one that `build_store` would build; build it otherwise."""
-    if _is_store(folder, store_fingerprint(index, split, policy)):
+    if _is_store(folder, store_fingerprint(index, split, policy), bool(stream)):
+        remove_leftovers(Path(folder))
         return PixelStore.open(folder)
-    return build_store(index, source, split, folder, policy=policy, workers=workers, progress=progress)
+    return build_store(index, source, split, folder, policy=policy, pool=pool, room=room, stream=stream,
+                       workers=workers, progress=progress)
 
 
-def _write(rows: pd.DataFrame, source: Source, folder: Path, *, policy: str, fingerprint: str, workers: int,
-           progress: bool) -> None:
-    heights, widths = rows["height"].to_numpy(), rows["width"].to_numpy()
-    task, split = str(rows["task"].iloc[0]), str(rows["split"].iloc[0])
-    jobs = list(zip(rows["path"], rows["id"], _offsets(heights, widths).tolist(), strict=True))
-    total = int(3 * (heights * widths).sum())
+def _decoded(source: Source, path: str, id: str, policy: str) -> NDArray[np.uint8]:
+    """Return a picture of the source under `policy`; UserError if it is not the one that was indexed."""
+    try:
+        data = source.read(path)
+    except OSError as error:
+        raise UserError(f"The image cannot be read any more ({error})", where=path, do=AGAIN) from None
+    if content_id(data) != id:
+        raise UserError("The image changed after it was indexed", where=path, do=AGAIN)
+    try:
+        return policy_function(policy)(decode(data))
+    except DecodeError as error:
+        raise UserError(f"The image cannot be read: {error}", where=path, do=AGAIN) from None
 
-    with (folder / PIXELS).open("wb") as file:
-        descriptor = file.fileno()
 
-        def write(job: tuple[str, str, int]) -> str:
-            path, expected, offset = job
-            data = source.read(path)
-            if content_id(data) != expected:
-                raise UserError("The image changed after it was indexed", where=path, do="run the ingestion again")
-            pixels = decode(data)
-            _write_at(descriptor, pixels.data.cast("B"), offset)
-            return _checksum(pixels.data)
+def _decode_rest(rows: pd.DataFrame, source: Source, donors: list[DecodedPictures], policy: str, workers: int,
+                 progress: bool) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield the id and the pixels of each content in `rows`, from the first donor that has it, or decoded."""
+    def picture(job: tuple[str, str]) -> tuple[str, NDArray[np.uint8]]:
+        id, path = job
+        for donor in donors:
+            if (pixels := donor.read(id)) is not None:
+                return id, pixels
+        return id, _decoded(source, path, id, policy)
 
-        file.truncate(total)
-        checksums = thread_map(write, jobs, workers=workers, title=f"decode {task} {split}", progress=progress)
-        os.fsync(descriptor)
-    images = rows[["id", "label", "source", "height", "width"]].assign(checksum=checksums)
+    jobs = list(dict(zip(rows["id"], rows["path"], strict=True)).items())
+    return thread_map(picture, jobs, workers=workers, total=len(jobs), progress=progress,
+                      title=f"decode {rows['task'].iloc[0]} {rows['split'].iloc[0]}")
+
+
+def _fill(path: Path, ids: list[str], donors: list[DecodedPictures],
+          decoded: Iterator[tuple[str, NDArray[np.uint8]]], room: Room) -> tuple[dict[str, tuple], int]:
+    """Make the pixel file `path`: the file of a donor that holds what is wanted, or a new one; return the places."""
+    for donor in donors:
+        wanted = {id: donor.places[id] for id in ids if id in donor.places}
+        needed = sum(3 * height * width for _, height, width, _ in wanted.values())
+        size = donor.path.stat().st_size
+        if len(wanted) == len(set(ids)) and 2 * needed >= size:
+            share_file(donor.path, path)
+            return wanted, size
+    writer = PixelWriter(path, room)
+    try:
+        for id, pixels in decoded:
+            writer.write(id, pixels)
+    finally:
+        writer.close()
+    return writer.places, writer.bytes
+
+
+def _placed(rows: pd.DataFrame, places: dict[str, tuple]) -> pd.DataFrame:
+    found = pd.DataFrame([places[id] for id in rows["id"]], columns=["offset", "height", "width", "checksum"])
+    return pd.concat([rows[["id", "label", "source"]].reset_index(drop=True), found], axis=1)
+
+
+def _streamed(rows: pd.DataFrame, policy: str) -> pd.DataFrame:
+    sizes = [kept_size(policy, height, width) for height, width in zip(rows["height"], rows["width"], strict=True)]
+    return rows[["id", "label", "source", "path"]].assign(
+        offset=0, height=[height for height, _ in sizes], width=[width for _, width in sizes], checksum="")
+
+
+def _describe(folder: Path, rows: pd.DataFrame, images: pd.DataFrame, *, policy: str, fingerprint: str, size: int,
+              stream: Mapping[str, Any] | None) -> None:
     images.to_parquet(folder / IMAGES, index=False)
     manifest = {
-        "format": FORMAT, "task": task, "split": split, "policy": policy, "fingerprint": fingerprint,
-        "images": len(rows), "bytes": total, "checksum": _checksum((folder / IMAGES).read_bytes()),
+        "format": FORMAT, "task": str(rows["task"].iloc[0]), "split": str(rows["split"].iloc[0]), "policy": policy,
+        "fingerprint": fingerprint, "images": len(images), "bytes": size, "source": dict(stream) if stream else None,
+        "checksum": checksum((folder / IMAGES).read_bytes()),
         "versions": {"pillow": PIL.__version__, "libjpeg_turbo": features.version("libjpeg_turbo"),
                      "numpy": np.__version__},
     }
@@ -255,45 +325,12 @@ def _holds_something_else(folder: Path) -> bool:
     return bool(names) and MANIFEST not in names
 
 
-def _is_store(folder: str | Path, fingerprint: str) -> bool:
+def _is_store(folder: str | Path, fingerprint: str, streams: bool) -> bool:
     try:
-        return PixelStore.open(folder).fingerprint == fingerprint
+        store = PixelStore.open(folder)
     except UserError:
         return False
-
-
-def _moved(new: Path, folder: Path) -> bool:
-    """Rename the folder `new` to `folder` unless one that is not empty stands there; say whether it was done."""
-    try:
-        new.rename(folder)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            return False
-        raise
-    return True
-
-
-def _move_away(folder: Path) -> None:
-    """Delete a folder, first renaming it, so that it is never seen half deleted."""
-    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old")
-    with suppress(FileNotFoundError):  # Another process moved it away first.
-        folder.rename(old)
-        shutil.rmtree(old)
-
-
-def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
-    while data:
-        written = os.pwrite(descriptor, data, offset)
-        data, offset = data[written:], offset + written
-
-
-def _offsets(heights: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.int64]:
-    ends = np.cumsum(3 * heights * widths)
-    return np.concatenate([[0], ends[:-1]])
-
-
-def _checksum(data: bytes | memoryview) -> str:
-    return hashlib.sha256(data).hexdigest()[:32]
+    return store.fingerprint == fingerprint and store.streams == streams
 
 
 def _reflected(length: int, start: int, size: int) -> NDArray[np.int64]:

@@ -24,6 +24,8 @@ class Item:
     """Size of the file."""
     mtime_ns: int
     """Time of its last change, nanoseconds since the epoch."""
+    cut: str = ""
+    """`rule` if the split was not given but cut by rule; see `fakemedia.data.splits`."""
 
 
 class Source(Protocol):

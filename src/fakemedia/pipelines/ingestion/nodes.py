@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fakemedia import project
+from fakemedia.core.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from fakemedia.data.pixels import PixelStore
+    from fakemedia.data.pool import Room
+    from fakemedia.data.settings import CollectionConfig
     from fakemedia.data.sources.base import Source
+
+logger = logging.getLogger(__name__)
 
 
 def workers() -> int:
@@ -21,31 +28,97 @@ def workers() -> int:
 
 
 def open_source(*, collection: str, tasks: tuple[str, ...]) -> Source:
-    """Return the source of a data collection; what the forge makes is made first, unless it is there unchanged."""
-    from fakemedia.data.forge import forge
+    """Return the source of a data collection; what the forge makes is made first, unless it is there unchanged.
 
+    UserError if the source lacks one of `tasks`.
+    """
+    from fakemedia.data.forge import forge
+    from fakemedia.data.policies import policy_function
+
+    policy_function(project.collection(collection).get("policy", "native"))
     config = project.forge_config(collection)
     if config is not None:
         forge(config, Path(project.collection(collection)["source"]["root"]), tasks=tasks, workers=workers())
-    return project.open_source(collection)
+    source = project.open_source(collection)
+    held = source.tasks()
+    missing = [task for task in tasks if task not in held]
+    if missing:
+        raise UserError(f"The collection {collection} lacks the tasks {', '.join(missing)}",
+                        where=f"collections.{collection}.source", do="see docs/how-to/own-data.md",
+                        expected=f"all tasks of the sequence; there are {', '.join(held) or 'none'}")
+    return source
 
 
-def index_images(source: Source, *, task: str) -> pd.DataFrame:
-    """Return the validated index of a task: one row an image."""
-    from fakemedia.data.index import build_index, check_index
+def index_images(source: Source, *, task: str, path: Path, pool: Path, settings: CollectionConfig) -> pd.DataFrame:
+    """Return the index of a task: one row an image. Files that `path` has indexed already are not decoded again; what
+    is decoded is kept in `pool` for the stores."""
+    from fakemedia.data.index import build_index, read_index
+    from fakemedia.data.pool import Pool
 
-    index = build_index(source, task, workers=workers())
-    check_index(index)
-    return index
+    try:
+        previous = read_index(path)
+    except UserError:
+        previous = None
+    if settings.stream:
+        return build_index(source, task, workers=workers(), previous=previous)
+    with Pool(pool, policy=settings.policy, room=_room(settings, pool.parent)) as kept:
+        return build_index(source, task, workers=workers(), previous=previous, keep=kept.add)
 
 
-def store_pixels(index: pd.DataFrame, source: Source, *, folders: dict[str, Path],
-                 policy: str) -> tuple[PixelStore, ...]:
-    """Return the pixel stores of a task, one a split, decoded into `folders` unless they lie there unchanged."""
+def _room(settings: CollectionConfig, task: Path) -> Room:
+    """Return the room that the collection's other tasks leave to the task in the folder `task`."""
+    from fakemedia.data.pool import GIB, Room
+
+    total = float("inf") if settings.max_gib is None else settings.max_gib
+    taken = sum(path.stat().st_size for path in task.parent.glob("*/*/pixels.u8") if path.parent.parent != task)
+    return Room(total=total, left=total * GIB - taken)
+
+
+def audit_images(index: pd.DataFrame, *, settings: CollectionConfig) -> pd.DataFrame:
+    """Return what is wrong with a task, a row a finding."""
+    from fakemedia.data.audit import audit_identity, audit_task, verdict
+
+    findings = audit_task(index, settings.audit_config)
+    task, state = index["task"].iloc[0] if len(index) else "", verdict(findings)
+    counts = ", ".join(f"{kind} {count}" for kind, count in findings["finding"].value_counts().items())
+    logger.log(logging.INFO if state == "pass" else logging.WARNING, "Audit of %s: %s%s", task, state,
+               f" ({counts}; {findings['left_out'].sum()} left out)" if counts else "")
+    findings.attrs["identity"] = audit_identity(index, settings.audit_config)
+    return findings
+
+
+def summarise_audit(*tables: pd.DataFrame, sequence: str) -> tuple[pd.DataFrame, str, Figure, str]:
+    """Return the findings about all tasks, the verdict and counts as JSON, a figure, and the audit page.
+
+    `tables` are the indexes and then the findings of the tasks.
+    """
+    from fakemedia.reporting.audit import audit_figure, audit_page, audit_summary, gather_findings
+
+    half = len(tables) // 2
+    indexes, findings = list(tables[:half]), gather_findings(tables[:half], tables[half:])
+    summary = audit_summary(indexes, findings)
+    figure = audit_figure(indexes)
+    return findings, summary, figure, audit_page(sequence, indexes, findings, figure)
+
+
+def store_pixels(index: pd.DataFrame, source: Source, findings: pd.DataFrame, *, folders: dict[str, Path], pool: Path,
+                 settings: CollectionConfig) -> tuple[PixelStore, ...]:
+    """Return the pixel stores of a task, one a split, in `folders`, unless they lie there unchanged.
+
+    UserError if the audit refuses the data; the quarantine's images are left out.
+    """
+    from fakemedia.data.audit import accept
+    from fakemedia.data.files import move_away
     from fakemedia.data.pixels import ensure_store
 
-    return tuple(ensure_store(index, source, split, folder, policy=policy, workers=workers())
-                 for split, folder in folders.items())
+    kept = accept(index, findings, settings.audit_config)
+    room = _room(settings, pool.parent)
+    stream = {"name": settings.source["name"], "settings": {key: value for key, value in settings.source.items()
+                                                            if key != "name"}} if settings.stream else None
+    stores = tuple(ensure_store(kept, source, split, folder, policy=settings.policy, pool=pool / split, room=room,
+                                stream=stream, workers=workers()) for split, folder in folders.items())
+    move_away(pool)
+    return stores
 
 
 def gather(*stores: PixelStore) -> dict[str, PixelStore]:

@@ -3,31 +3,49 @@
 from kedro.pipeline import Pipeline, node
 
 from fakemedia import project
-from fakemedia.catalog.names import INDEX, SOURCE, SPLIT, SUITE
+from fakemedia.catalog.names import FINDINGS, INDEX, SOURCE, SPLIT, SUITE
 from fakemedia.core.plan import Plan
 from fakemedia.core.types import SPLITS
-from fakemedia.pipelines.ingestion.nodes import gather, index_images, open_source, store_pixels
+from fakemedia.data.settings import collection_config
+from fakemedia.pipelines.ingestion.nodes import (
+    audit_images,
+    gather,
+    index_images,
+    open_source,
+    store_pixels,
+    summarise_audit,
+)
 from fakemedia.pipelines.wiring import bound
+
+AUDIT = ("findings", "verdict", "figure", "page")
 
 
 def create_pipeline(plan: Plan) -> Pipeline:
     """Return the nodes that bring the tasks of `plan` into pixel stores, and gather the suites for evaluation."""
-    collection, settings = plan.collection, project.collection(plan.collection)
+    collection, sequence = plan.collection, plan.sequence
+    settings = collection_config(project.collection(collection), where=f"collections.{collection}")
     source = SOURCE.format(collection=collection)
-    nodes = [node(bound(open_source, collection=collection, tasks=plan.tasks), None, source, name=f"open_{collection}")]
-    for task in plan.tasks:
-        index = INDEX.format(collection=collection, task=task)
+    indexes = [INDEX.format(collection=collection, task=task) for task in plan.tasks]
+    findings = [FINDINGS.format(collection=collection, task=task) for task in plan.tasks]
+    nodes = [
+        node(bound(open_source, collection=collection, tasks=plan.tasks), None, source, name=f"open_{collection}"),
+        node(bound(summarise_audit, sequence=sequence), [*indexes, *findings],
+             [f"{sequence}__audit_{part}" for part in AUDIT], name=f"audit_{sequence}_summary"),
+    ]
+    for task, index, found in zip(plan.tasks, indexes, findings, strict=True):
         splits = {split: SPLIT.format(collection=collection, task=task, split=split) for split in SPLITS}
         folders = {split: project.path(SPLIT, collection=collection, task=task, split=split) for split in SPLITS}
-        policy = settings.get("policy", "native")
+        pool = folders["train"].with_name("decoded")
         nodes += [
-            node(bound(index_images, task=task), source, index, name=f"index_{collection}_{task}"),
-            node(bound(store_pixels, folders=folders, policy=policy), [index, source], list(splits.values()),
-                 name=f"store_{collection}_{task}"),
+            node(bound(index_images, task=task, path=project.path(INDEX, collection=collection, task=task), pool=pool,
+                       settings=settings), source, index, name=f"index_{collection}_{task}"),
+            node(bound(audit_images, settings=settings), index, found, name=f"audit_{collection}_{task}"),
+            node(bound(store_pixels, folders=folders, pool=pool, settings=settings), [index, source, found],
+                 list(splits.values()), name=f"store_{collection}_{task}"),
         ]
     nodes += [
         node(gather, [SPLIT.format(collection=collection, task=task, split=split) for task in plan.tasks],
-             SUITE.format(sequence=plan.sequence, split=split), name=f"gather_{plan.sequence}_{split}")
+             SUITE.format(sequence=sequence, split=split), name=f"gather_{sequence}_{split}")
         for split in ("val", "test")
     ]
     return Pipeline(nodes, tags="ingestion")

@@ -1,0 +1,63 @@
+"""What a picture looks like, in few numbers: for duplicates and empty pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.fft import dct
+
+_BASIS = dct(np.eye(32), axis=0, norm="ortho")[:8].astype(np.float32)
+_LEVELS = np.arange(256)
+
+
+@dataclass(frozen=True)
+class Look:
+    """Perceptual hash (16 hex digits), and mean and standard deviation of the grey levels, 0 to 255."""
+
+    phash: str
+    mean: float
+    spread: float
+
+
+def look(pixels: NDArray[np.uint8]) -> Look:
+    """Return the look of a picture, uint8 (H, W, 3).
+
+    The hash has a bit for each of the 8 x 8 lowest frequencies of the discrete cosine transform of the picture at
+    32 x 32 grey pixels: above the median or not (Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash
+    Functions). Recompression and resizing change few of the bits. Of large pictures every n-th pixel is looked at, 128
+    or more a side.
+    """
+    step = max(1, min(pixels.shape[:2]) // 128)
+    grey = Image.fromarray(np.ascontiguousarray(pixels[::step, ::step])).convert("L")
+    counts = np.array(grey.histogram())
+    mean = float((counts * _LEVELS).sum() / counts.sum())
+    spread = float(np.sqrt((counts * (_LEVELS - mean) ** 2).sum() / counts.sum()))
+    small = np.asarray(grey.resize((32, 32), Image.Resampling.BOX), np.float32)
+    frequencies = _BASIS @ small @ _BASIS.T
+    return Look(np.packbits(frequencies > np.median(frequencies)).tobytes().hex(), mean, spread)
+
+
+def near_pairs(hashes: list[str], *, distance: int = 3) -> NDArray[np.int64]:
+    """Return the pairs (i, j), i < j, of hashes that differ in at most `distance` bits, int64 (P, 2), sorted.
+
+    Hashes that differ in at most 3 bits agree in one of 4 parts of 16 bits; only those are compared. Of a crowd of
+    equals, each is paired with the next eight.
+    """
+    parts = distance + 1
+    words = np.array([int(value, 16) for value in hashes], np.uint64)
+    found = [np.empty((0, 2), np.int64)]
+    edges = np.linspace(0, 64, parts + 1).astype(int)
+    for low, high in pairwise(edges.tolist()):
+        part = (words >> np.uint64(low)) & np.uint64(2 ** (high - low) - 1)
+        order = np.argsort(part, kind="stable")
+        for bucket in np.split(order, np.flatnonzero(np.diff(part[order])) + 1):
+            for start in range(len(bucket) - 1):
+                others = bucket[start + 1:]
+                close = others[np.bitwise_count(words[bucket[start]] ^ words[others]) <= distance][:8]
+                if len(close):
+                    found.append(np.stack([np.full(len(close), bucket[start]), close], 1))
+    return np.unique(np.sort(np.concatenate(found), 1), axis=0)

@@ -1,0 +1,61 @@
+"""How pictures are kept in a pixel store: `native`, `resize:<n>` or `jpeg:<q>`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fakemedia.core.errors import UserError, unknown_name
+
+NATIVE = "native"
+POLICIES = ("native", "resize:<n>", "jpeg:<q>")
+"""`native`: every picture as it is, since resampling erases the traces that detectors live on. `resize:<n>`: the
+shorter side becomes n pixels, bicubic. `jpeg:<q>`: real and fake alike are compressed once more, at quality q."""
+
+Pixels = NDArray[np.uint8]
+
+
+@cache
+def policy_function(policy: str) -> Callable[[Pixels], Pixels]:
+    """Return what `policy` does to a picture, uint8 (H, W, 3); UserError for a policy that is none."""
+    name, _, number = policy.partition(":")
+    if name == NATIVE and not number:
+        return lambda pixels: pixels
+    bounds = {"resize": (1, 8192), "jpeg": (1, 100)}
+    if name not in bounds:
+        raise unknown_name("policy", policy, POLICIES)
+    least, most = bounds[name]
+    if not number.isdecimal() or not least <= int(number) <= most:
+        raise UserError(f"The policy {policy!r} cannot be used", expected=f"{name}:<number from {least} to {most}>")
+    return _resizer(int(number)) if name == "resize" else _recompressor(int(number))
+
+
+def kept_size(policy: str, height: int, width: int) -> tuple[int, int]:
+    """Return the height and width that a picture has under `policy`."""
+    name, _, number = policy.partition(":")
+    if name != "resize":
+        return height, width
+    scale = int(number) / min(height, width)
+    return round(height * scale), round(width * scale)
+
+
+def _resizer(side: int) -> Callable[[Pixels], Pixels]:
+    def resize(pixels: Pixels) -> Pixels:
+        height, width = kept_size(f"resize:{side}", *pixels.shape[:2])
+        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+    return resize
+
+
+def _recompressor(quality: int) -> Callable[[Pixels], Pixels]:
+    def recompress(pixels: Pixels) -> Pixels:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+        return np.asarray(Image.open(buffer).convert("RGB"))
+
+    return recompress

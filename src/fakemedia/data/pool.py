@@ -1,0 +1,170 @@
+"""Pictures that are decoded already, by content: so that an image is decoded once, whatever is made of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fakemedia.core.errors import UserError
+from fakemedia.data.files import move_away, moved, scratch_folder, sync
+from fakemedia.data.policies import policy_function
+
+PIXELS, IMAGES, MANIFEST = "pixels.u8", "images.parquet", "manifest.json"
+FORMAT = 2
+"""Version of the files and of the decoding rules; part of every store's fingerprint."""
+GIB = 2**30
+
+
+def checksum(data: bytes | memoryview) -> str:
+    """Return the CRC-32 of `data`, 8 hex digits: it finds damage, at a third of the cost of a cryptographic hash."""
+    return f"{zlib.crc32(data):08x}"
+
+
+@dataclass
+class Room:
+    """How many bytes of decoded pictures may still be written; `total` is what the user allows."""
+
+    total: float = float("inf")
+    left: float = float("inf")
+
+    def take(self, size: int, where: Path) -> None:
+        """Take `size` bytes; UserError if they are not there."""
+        if size > self.left:
+            raise UserError(f"The decoded pictures need more than {self.total / GIB:g} GiB", where=where,
+                            expected="no more than max_gib of the collection",
+                            do="raise max_gib, set stream: true to decode during training, or set a policy such as "
+                               "resize:256")
+        self.left -= size
+
+
+class PixelWriter:
+    """Writes pictures one after another into a pixel file, each content once.
+
+    `places`: id -> (offset in bytes, height, width, checksum). UserError if there is no `room` or the disk is full.
+    """
+
+    def __init__(self, path: Path, room: Room) -> None:
+        self.places: dict[str, tuple[int, int, int, str]] = {}
+        self.bytes = 0
+        self._path, self._room = path, room
+        self._file = path.open("wb", buffering=0)
+
+    def write(self, id: str, pixels: NDArray[np.uint8]) -> None:
+        """Append a picture, uint8 (H, W, 3), unless it is there."""
+        if id in self.places:
+            return
+        self._room.take(pixels.nbytes, self._path.parent)
+        data = np.ascontiguousarray(pixels).data.cast("B")
+        self.places[id] = (self.bytes, *pixels.shape[:2], checksum(data))
+        self.bytes += len(data)
+        try:
+            while data:
+                data = data[self._file.write(data):]
+        except OSError as error:
+            raise UserError(f"Writing the decoded pictures failed ({error.strerror})", where=self._path.parent,
+                            expected="a writable disk with free space",
+                            do="make room, or set stream: true to decode in training") from error
+
+    def close(self) -> None:
+        """Wait until all is on the disk."""
+        if not self._file.closed:
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+
+class DecodedPictures:
+    """A folder with a pixel file and a table of what lies where: a pixel store, or what an index left for one."""
+
+    def __init__(self, folder: Path, policy: str) -> None:
+        """Open the folder; ValueError, KeyError or OSError unless it holds pictures under `policy`."""
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT or manifest["policy"] != policy or manifest.get("source"):
+            raise ValueError("other pictures")
+        self.path = folder / PIXELS
+        if self.path.stat().st_size != manifest["bytes"]:
+            raise ValueError("not whole")
+        table = pd.read_parquet(folder / IMAGES)
+        self.places = {row[0]: row[1:] for row in table[["id", "offset", "height", "width", "checksum"]].itertuples(
+            index=False, name=None)}
+        self._file = self.path.open("rb", buffering=0)
+
+    def read(self, id: str) -> NDArray[np.uint8] | None:
+        """Return a picture, uint8 (H, W, 3), or None if it is not there as it was written."""
+        if id not in self.places:
+            return None
+        offset, height, width, expected = self.places[id]
+        data = os.pread(self._file.fileno(), 3 * height * width, offset)
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3) if checksum(data) == expected else None
+
+
+def open_decoded(folder: Path, policy: str) -> DecodedPictures | None:
+    """Return the pictures in `folder`, if it holds some under `policy`."""
+    try:
+        return DecodedPictures(folder, policy)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+class Pool:
+    """Takes the pictures that an index decodes, for the stores; used in a `with` block, whole at its end or not there.
+
+    `folder` gets a folder for each split of which something was decoded.
+    """
+
+    def __init__(self, folder: Path, *, policy: str, room: Room) -> None:
+        self._folder, self._policy, self._room = folder, policy, room
+        self._apply = policy_function(policy)
+        self._writers: dict[str, PixelWriter] = {}
+
+    def __enter__(self) -> Pool:
+        self._scratch = scratch_folder(self._folder)
+        self._building = self._scratch.__enter__()
+        return self
+
+    def add(self, split: str, id: str, pixels: NDArray[np.uint8]) -> None:
+        """Keep a picture as the policy has it; UserError if there is no room."""
+        if split not in self._writers:
+            (self._building / split).mkdir()
+            self._writers[split] = PixelWriter(self._building / split / PIXELS, self._room)
+        self._writers[split].write(id, self._apply(pixels))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        try:
+            for split, writer in self._writers.items():
+                writer.close()
+                if kind is None:
+                    write_places(self._building / split, writer.places, self._policy, writer.bytes)
+            if kind is None and self._writers:
+                while not moved(self._building, self._folder):
+                    move_away(self._folder)
+        finally:
+            self._scratch.__exit__(kind, error, trace)
+
+
+def write_places(folder: Path, places: dict[str, tuple[int, int, int, str]], policy: str, size: int) -> None:
+    """Write the table and the manifest of decoded pictures that belong to no store yet."""
+    table = pd.DataFrame([(id, *place) for id, place in places.items()],
+                         columns=["id", "offset", "height", "width", "checksum"])
+    table.to_parquet(folder / IMAGES, index=False)
+    manifest = {"format": FORMAT, "policy": policy, "bytes": size}
+    (folder / MANIFEST).write_text(json.dumps(manifest) + "\n", encoding="utf-8")
+    for name in (IMAGES, MANIFEST, "."):
+        sync(folder / name)
+
+
+def share_file(path: Path, to: Path) -> None:
+    """Give the file `path` the second name `to`; copy it where the file system has no hard links."""
+    try:
+        os.link(path, to)
+    except OSError:
+        shutil.copyfile(path, to)
