@@ -1,7 +1,8 @@
-"""A small convolutional detector for the CPU, which sees the image and its high-pass residual.
+"""A small convolutional detector for the CPU, which sees the high-pass residual of the image alone.
 
-Upsampling and blending leave their traces in the residual of neighbouring pixels (Fridrich and Kodovsky 2012 for the
-kernel), transposed convolutions rather in the image itself, so the first convolution sees both.
+What generators leave behind lies in the relations of neighbouring pixels; the second difference along both axes lets
+it through and holds content back (Fridrich and Kodovsky 2012, "Rich models for steganalysis of digital images"). With
+the image itself beside it, so small a network learns the content of its few training photographs.
 """
 
 from __future__ import annotations
@@ -21,42 +22,39 @@ class Config:
     """Size, and where the weights come from."""
 
     width: int = 16
-    """Channels of the first layer; they double at every halving of the resolution."""
+    """Channels of the first two layers; every further two have twice as many, up to four times."""
     depth: int = 7
-    """Convolutions; every second one halves the resolution."""
+    """Convolutions; the first, third and fifth halve the resolution."""
     pretrained: str = "none"
     """"none", or the path of a weights file or checkpoint folder."""
 
     def __post_init__(self) -> None:
-        if not (self.width >= 8 and self.width % 8 == 0 and self.depth >= 1):
-            raise ValueError("width a multiple of 8 and depth of at least 1")
+        if self.width < 1 or self.depth < 1:
+            raise ValueError("width and depth of at least 1")
 
 
-class Views(nn.Module):
-    """Adds the second difference along both axes to the channels: (N, 3, H, W) -> (N, 6, H, W)."""
+class Residual(nn.Module):
+    """The second difference along both axes of each channel, (N, 3, H, W) -> (N, 3, H, W), scaled to order one."""
 
     kernel: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         second = torch.tensor([1.0, -2.0, 1.0])
-        self.register_buffer("kernel", torch.outer(second, second).expand(3, 1, 3, 3).clone(), persistent=False)
+        self.register_buffer("kernel", 2.5 * torch.outer(second, second).repeat(3, 1, 1, 1), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        residual = F.conv2d(F.pad(inputs, (1, 1, 1, 1), mode="replicate"), self.kernel, groups=3)
-        return torch.cat([inputs, residual], dim=1)
+        return F.conv2d(F.pad(inputs, (1, 1, 1, 1), mode="reflect"), self.kernel, groups=3)
 
 
 def _body(width: int, depth: int) -> tuple[nn.Sequential, int]:
-    layers: list[nn.Module] = [Views()]
-    channels = 6
+    layers: list[nn.Module] = [Residual()]
+    channels = 3
     for layer in range(depth):
-        out = width * 2 ** (layer // 2)
-        layers += [
-            nn.Conv2d(channels, out, 3, stride=1 + layer % 2, padding=1, bias=False),
-            nn.GroupNorm(out // 8, out),
-            nn.ReLU(inplace=True),
-        ]
+        out = width * 2 ** min(layer // 2, 2)
+        stride = 2 if layer in (0, 2, 4) else 1
+        layers += [nn.Conv2d(channels, out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out),
+                   nn.ReLU(inplace=True)]
         channels = out
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
 

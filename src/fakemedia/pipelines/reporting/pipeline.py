@@ -30,7 +30,7 @@ def create_pipeline(plan: Plan) -> Pipeline:
         *(node(bound(draw_tasks, measure=measure), tables, f"{sequence}__{measure}", name=f"draw_{measure}_{sequence}")
           for measure in ("forgetting", "learning_accuracy", "final_accuracy")),
         *(node(bound(draw_matrix, method=method), tables, MATRIX.format(sequence=sequence, method=method),
-               name=f"draw_matrix_{method}_{sequence}", tags=method) for method in methods),
+               name=f"draw_matrix_{method}_{sequence}") for method in methods),
         node(bound(write_page, plan=plan), tables, f"{sequence}__report", name=f"write_report_{sequence}"),
     ]
     return Pipeline(nodes, tags="reporting")
