@@ -71,6 +71,5 @@ def test_the_command_line_prints_one_message(project: Path, monkeypatch: pytest.
     result = CliRunner().invoke(cli, ["run", "--pipelines", "cddb_short"])
     assert result.exit_code == 1
     assert "data/01_raw/cddb" in result.output
-    assert "{train,val,test}/{0_real,1_fake}" in result.output
     assert "docs/how-to/own-data.md" in result.output
     assert "Traceback" not in result.output
