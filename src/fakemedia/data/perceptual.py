@@ -28,8 +28,8 @@ def look(pixels: NDArray[np.uint8]) -> Look:
 
     The hash has a bit for each of the 8 x 8 lowest frequencies of the discrete cosine transform of the picture at
     32 x 32 grey pixels: above the median or not (Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash
-    Functions). Recompression and resizing change few of the bits. Of large pictures every n-th pixel is looked at, 128
-    or more a side.
+    Functions). Recompression changes few of the bits, resizing some more. Of large pictures every n-th pixel is looked
+    at, 128 or more a side.
     """
     step = max(1, min(pixels.shape[:2]) // 128)
     grey = Image.fromarray(np.ascontiguousarray(pixels[::step, ::step])).convert("L")
