@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from fakemedia.core.errors import UserError
-from fakemedia.data.files import sync
+from fakemedia.data.files import read_regular, sync
 from fakemedia.data.pool import GIB
 
 ZIPS, TARS = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zip")
@@ -88,10 +88,10 @@ def _of_file(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
     try:
         status = path.stat()
     except OSError:
-        yield path.relative_to(root).as_posix(), Entry(0, 0, path.read_bytes)
+        yield path.relative_to(root).as_posix(), Entry(0, 0, lambda: read_regular(path))
         return
     if stat.S_ISREG(status.st_mode):
-        yield path.relative_to(root).as_posix(), Entry(status.st_size, status.st_mtime_ns, path.read_bytes)
+        yield path.relative_to(root).as_posix(), Entry(status.st_size, status.st_mtime_ns, lambda: read_regular(path))
 
 
 def _of_archive(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:

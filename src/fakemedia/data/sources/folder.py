@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import SPLITS
+from fakemedia.data.files import read_regular
 from fakemedia.data.layout import check_layout, class_folders, image_names
 from fakemedia.data.sources.base import Item
 
@@ -64,7 +65,7 @@ class FolderSource:
 
     def read(self, path: str) -> bytes:
         """Return the content of the file `path`, relative to `root`; OSError if it cannot be read."""
-        return (self.root / path).read_bytes()
+        return read_regular(self.root / path)
 
     def _source_groups(self, task: str) -> dict[str, str] | None:
         table = self.root / task / SOURCES_TABLE

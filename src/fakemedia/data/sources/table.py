@@ -12,6 +12,7 @@ import pandas as pd
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import SPLITS, check_name
+from fakemedia.data.files import read_regular
 from fakemedia.data.sources.base import Item
 from fakemedia.data.splits import complete
 
@@ -61,7 +62,7 @@ class TableSource:
 
     def read(self, path: str) -> bytes:
         """Return the content of an image file; OSError if it cannot be read."""
-        return (self.root / path).read_bytes()
+        return read_regular(self.root / path)
 
     @cached_property
     def _rows(self) -> pd.DataFrame:
