@@ -64,8 +64,9 @@ UNREADABLE: dict[str, bytes] = {
     **{f"headers_only.{codec}": data[:30] for codec, data in
        {"jpg": JPEG, "png": PNG, "webp": WEBP, "gif": GIF, "bmp": BMP, "tiff": TIFF}.items()},
     "almost_whole.png": PNG[:-60], "almost_whole.jpg": JPEG[:-400],
-    "flipped_magic.jpg": flipped(JPEG, 0, 1), "flipped_magic.png": flipped(PNG, 1, 2), "flipped_magic.gif": flipped(GIF, 0),
-    "flipped_header.png": flipped(PNG, 18, 19), "flipped_colour.png": flipped(PNG, 25),
+    "flipped_magic.jpg": flipped(JPEG, 0, 1), "flipped_magic.png": flipped(PNG, 1, 2),
+    "flipped_magic.gif": flipped(GIF, 0), "flipped_header.png": flipped(PNG, 18, 19),
+    "flipped_colour.png": flipped(PNG, 25),
     "flipped_body.png": flipped(PNG, *range(200, 260)), "flipped_length.png": flipped(PNG, 8, 9),
     "flipped_size.webp": flipped(WEBP, 4, 5, 6, 7, 23, 24), "flipped_frame.jpg": flipped(JPEG, 158, 159, 160, 161, 162),
     "bomb.png": png(60000, 60000), "bomb_wide.png": png(2**31 - 1, 2), "bomb_body.png": png(20000, 20000, bytes(10**6)),

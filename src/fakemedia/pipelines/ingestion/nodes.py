@@ -69,9 +69,9 @@ def _room(settings: CollectionConfig, task: Path) -> Room:
     """Return the room that the collection's other tasks leave to the task in the folder `task`."""
     from fakemedia.data.pool import GIB, Room
 
-    total = float("inf") if settings.max_gib is None else settings.max_gib
+    total = float("inf") if settings.max_gib is None else settings.max_gib * GIB
     taken = sum(path.stat().st_size for path in task.parent.glob("*/*/pixels.u8") if path.parent.parent != task)
-    return Room(total=total, left=total * GIB - taken)
+    return Room(total=total, left=total - taken)
 
 
 def audit_images(index: pd.DataFrame, *, settings: CollectionConfig) -> pd.DataFrame:

@@ -1,0 +1,264 @@
+"""Decoding once, keeping under a policy, streaming, bounded disk, and builds that were killed."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.types import CLASS_FOLDERS, SPLITS
+from fakemedia.data import index as indexing
+from fakemedia.data import pixels as storing
+from fakemedia.data.decode import decode
+from fakemedia.data.index import build_index, read_index, write_index
+from fakemedia.data.pixels import PixelStore, build_store, ensure_store
+from fakemedia.data.pool import GIB, Pool, Room
+from fakemedia.data.sources.folder import FolderSource
+
+
+def write_task(root: Path, images: int = 3, size: tuple[int, int] = (20, 30)) -> FolderSource:
+    rng = np.random.default_rng(0)
+    for split in SPLITS:
+        for name in CLASS_FOLDERS:
+            folder = root / "gan" / split / name
+            folder.mkdir(parents=True)
+            for number in range(images):
+                pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return FolderSource(root)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> FolderSource:
+    return write_task(tmp_path / "raw")
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows with every image that is decoded."""
+    seen: list[int] = []
+    for module, name in ((indexing, "read_picture"), (storing, "decode")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda data, real=real: (seen.append(1), real(data))[1])
+    return seen
+
+
+def ingest(source: FolderSource, work: Path, policy: str = "native",
+           room: Room | None = None) -> tuple[pd.DataFrame, PixelStore]:
+    path = work / "index.parquet"
+    previous = read_index(path) if path.exists() else None
+    with Pool(work / "decoded", policy=policy, room=room or Room()) as pool:
+        index = build_index(source, "gan", workers=2, previous=previous, keep=pool.add, progress=False)
+    write_index(index, path)
+    stores = [ensure_store(index, source, split, work / split, policy=policy, pool=work / "decoded" / split,
+                           room=room, workers=2, progress=False) for split in SPLITS]
+    return index, stores[0]
+
+
+def test_an_image_is_decoded_once(source: FolderSource, tmp_path: Path, decoded: list[int]) -> None:
+    index, store = ingest(source, tmp_path / "work")
+    assert len(decoded) == len(index) == 18
+    for i, path in enumerate(index.loc[index["split"] == "train", "path"]):
+        np.testing.assert_array_equal(store[i], decode(source.read(path)))
+    store.verify()
+    decoded.clear()
+    again, _ = ingest(source, tmp_path / "work")
+    assert decoded == []
+    pd.testing.assert_frame_equal(again, index)
+
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(source.root / "gan/train/1_fake/0.png")
+    Image.new("RGB", (9, 8), (3, 2, 1)).save(source.root / "gan/train/0_real/new.png")
+    changed, store = ingest(source, tmp_path / "work")
+    assert len(decoded) == 2
+    assert len(changed) == 19
+    store.verify()
+    for i, path in enumerate(changed.loc[changed["split"] == "train", "path"]):
+        np.testing.assert_array_equal(store[i], decode(source.read(path)))
+
+
+def test_an_unreadable_file_is_tried_again(source: FolderSource) -> None:
+    path = source.root / "gan/train/0_real/0.png"
+    whole, status = path.read_bytes(), path.stat()
+    path.write_bytes(bytes(len(whole)))
+    os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    index = build_index(source, "gan", workers=1, progress=False)
+    assert (index["error"] != "").sum() == 1
+    path.write_bytes(whole)
+    os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    assert (build_index(source, "gan", workers=1, previous=index, progress=False)["error"] == "").all()
+
+
+def test_copies_share_their_pixels(source: FolderSource, tmp_path: Path) -> None:
+    fakes = source.root / "gan/train/1_fake"
+    (fakes / "copy.png").write_bytes((fakes / "0.png").read_bytes())
+    _, store = ingest(source, tmp_path / "work")
+    assert len(store) == 7
+    assert (store.folder / "pixels.u8").stat().st_size == 6 * 20 * 30 * 3
+    crops = store.crops(np.arange(7), np.zeros(7, int), np.zeros(7, int), 16)
+    for i in range(7):
+        np.testing.assert_array_equal(crops[i], store[i][:16, :16])
+
+
+@pytest.mark.parametrize(("policy", "shape"), [("native", (20, 30, 3)), ("resize:10", (10, 15, 3)),
+                                               ("resize:40", (40, 60, 3)), ("jpeg:50", (20, 30, 3))])
+def test_policies(source: FolderSource, tmp_path: Path, policy: str, shape: tuple[int, ...]) -> None:
+    index, store = ingest(source, tmp_path / "work", policy)
+    image = decode(source.read(index.loc[index["split"] == "train", "path"].iloc[0]))
+    assert (store.policy, store[0].shape) == (policy, shape)
+    if policy == "jpeg:50":
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=50)
+        image = decode(buffer.getvalue())
+    elif policy != "native":
+        image = np.asarray(Image.fromarray(image).resize(shape[1::-1], Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(store[0], image)
+    stream = streamed(index, source, tmp_path, policy)
+    np.testing.assert_array_equal(stream[0], image)
+    assert (stream.heights[0], stream.widths[0]) == shape[:2]
+
+
+def test_another_policy_makes_another_store(source: FolderSource, tmp_path: Path) -> None:
+    _, native = ingest(source, tmp_path / "work")
+    _, small = ingest(source, tmp_path / "work", "resize:10")
+    assert small.folder == native.folder
+    assert small.fingerprint != native.fingerprint
+    assert small[0].shape == (10, 15, 3)
+
+
+def streamed(index: pd.DataFrame, source: FolderSource, folder: Path, policy: str = "native") -> PixelStore:
+    return build_store(index, source, "train", folder / "stream", policy=policy, workers=1, progress=False,
+                       stream={"name": "folder", "settings": {"root": str(source.root)}})
+
+
+def test_a_streaming_store_gives_the_same_crops_without_pixels(source: FolderSource, tmp_path: Path) -> None:
+    index, store = ingest(source, tmp_path / "work")
+    stream = pickle.loads(pickle.dumps(streamed(index, source, tmp_path)))
+    assert stream.streams
+    assert sorted(path.name for path in stream.folder.iterdir()) == ["images.parquet", "manifest.json"]
+    assert stream.fingerprint == store.fingerprint
+    rows, tops, lefts = np.array([3, 0, 5]), np.array([4, 0, 2]), np.array([1, 7, 3])
+    np.testing.assert_array_equal(stream.crops(rows, tops, lefts, 16), store.crops(rows, tops, lefts, 16))
+    stream.verify()
+    path = source.root / str(index.loc[index["split"] == "train", "path"].iloc[0])
+    path.write_bytes((source.root / "gan/train/1_fake/1.png").read_bytes())
+    with pytest.raises(UserError, match="changed after it was indexed"):
+        _ = stream[0]
+    path.unlink()
+    with pytest.raises(UserError, match="cannot be read any more"):
+        _ = stream[0]
+
+
+def test_the_disk_is_bounded(source: FolderSource, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"(?s)more than 1e-05 GiB.*raise max_gib, set stream: true"):
+        ingest(source, tmp_path / "work", room=Room(total=1e-5 * GIB, left=1e-5 * GIB))
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_full_disk_is_told(source: FolderSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.RawIOBase):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def fileno(self) -> int:
+            return os.open(os.devnull, os.O_WRONLY)
+
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, *args, **kwargs: Full() if self.name == "pixels.u8" else
+                        real(self, *args, **kwargs))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    with pytest.raises(UserError, match=r"(?s)No space left on device.*make room"):
+        ingest(source, tmp_path / "work")
+    assert not list((tmp_path / "work").iterdir())
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from fakemedia.data import pixels, index
+from fakemedia.data.pool import Pool, Room
+from fakemedia.data.sources.folder import FolderSource
+source, work = FolderSource(Path(sys.argv[1])), Path(sys.argv[2])
+real = source.read
+seen = []
+
+def read(self, path):
+    seen.append(path)
+    if len(seen) > 6:
+        print("half", flush=True)
+        time.sleep(60)
+    return real(path)
+
+FolderSource.read = read
+if sys.argv[3] == "index":
+    with Pool(work / "decoded", policy="native", room=Room()) as pool:
+        index.build_index(source, "gan", workers=1, keep=pool.add, progress=False)
+else:
+    seen.extend("123")
+    table = index.read_index(work / "index.parquet")
+    pixels.build_store(table, source, "train", work / "train", workers=1, progress=False)
+"""
+
+
+@pytest.mark.parametrize("what", ["index", "store"])
+def test_a_build_that_was_killed_leaves_nothing_that_is_used(tmp_path: Path, what: str) -> None:
+    source, work = write_task(tmp_path / "raw"), tmp_path / "work"
+    work.mkdir()
+    index = build_index(source, "gan", workers=1, progress=False)
+    write_index(index, work / "index.parquet")
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(source.root), str(work), what],
+                               stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "half\n"
+    target = {"index": "decoded", "store": "train"}[what]
+    half = [path for path in work.iterdir() if path.name.startswith(f".{target}.")]
+    assert len(half) == 1
+    if what == "store":  # A living builder's folder is left alone.
+        build_store(index, source, "train", work / "train", workers=1, progress=False)
+        assert half[0].exists()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert half[0].exists()
+    _, store = ingest(source, work)
+    store.verify()
+    assert sorted(path.name for path in work.iterdir()) == ["decoded", "index.parquet", "test", "train", "val"][
+        0 if what == "index" and (work / "decoded").exists() else 1:]
+
+
+def test_results_come_in_order_and_few_wait(tmp_path: Path) -> None:
+    from fakemedia.data.parallel import thread_map
+
+    running = []
+
+    def slow(number: int) -> int:
+        running.append(number)
+        time.sleep(0.001 * (number % 3))
+        return number
+
+    results = thread_map(slow, range(200), workers=2, title="", total=200, progress=False)
+    assert next(results) == 0
+    time.sleep(0.05)
+    assert len(running) <= 9
+    assert list(results) == list(range(1, 200))
+
+
+def test_ycck_is_read_as_cmyk(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("CMYK", (16, 16), (128, 128, 128, 0)).save(buffer, "JPEG", quality=95)
+    data = bytearray(buffer.getvalue())
+    adobe = data.index(b"Adobe")
+    data[adobe + 11] = 2  # The Adobe marker's transform: YCCK.
+    grey = decode(bytes(data))
+    assert grey.shape == (16, 16, 3)
+    np.testing.assert_allclose(grey.astype(int), 127, atol=4)
