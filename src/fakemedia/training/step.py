@@ -15,22 +15,24 @@ from fakemedia.core.types import SPLITS, check_name, make_stages
 from fakemedia.data.index import build_index, check_index
 from fakemedia.data.pixels import PixelStore, ensure_store
 from fakemedia.evaluation.metrics import task_metrics
-from fakemedia.training.checkpoint import Checkpoint, load
+from fakemedia.training.checkpoint import META, STRATEGY, WEIGHTS, Checkpoint, load
 from fakemedia.training.runtime import Runtime
 from fakemedia.training.sequence import learn_stage, score_checkpoint
 
 
 def learn_step(*, network: str, input_model: Path | None, output_dir: Path, source_datasets: tuple[Path, ...],
-               target_dataset: Path, method: str, pretrained: str, preset: str | None, epochs: int | None,
+               target_dataset: Path, method: str, pretrained: str | None, preset: str | None, epochs: int | None,
                crop: int | None, seed: int, cache: Path, runtime: Runtime) -> pd.DataFrame:
     """Learn `target_dataset` by `method` from the checkpoint `input_model`, save the checkpoint as `output_dir`.
 
     A dataset is a task folder in the reference layout; its name is the task's. Without an input model the target is
-    learned as a first task, from `pretrained` weights. Pixel stores go to `cache`. Returns a row a task with its role,
-    and accuracy (percent) and AUC on its test split before (NaN without an input model) and after the step.
+    learned as a first task, from `pretrained` weights (None: the network's default). Pixel stores go to `cache`.
+    Returns a row a task with its role, and accuracy (percent) and AUC on its test split before (NaN without an input
+    model) and after the step.
 
     Raises UserError for folders that are not task folders, two tasks of one name, source datasets without an input
-    model or the other way round, and a checkpoint of another network.
+    model or the other way round, a checkpoint of another network, and an output folder that is the input model or
+    holds other files.
     """
     if bool(source_datasets) != (input_model is not None):
         raise UserError("An input model and the datasets that it has learned go together",
@@ -40,7 +42,11 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
     if len({*sources, target}) <= len(sources):
         raise UserError("Two datasets have one name", where=", ".join([*sources, target]),
                         expected="a task folder of a different name for each task")
+    _check_place(output_dir, input_model)
     parent = load(input_model) if input_model is not None else None
+    if parent is not None and parent.meta["network"]["name"] != network:
+        raise UserError("The input model is of another network", where=input_model, expected=network,
+                        do=f"say --network {parent.meta['network']['name']}, or give a checkpoint of {network}")
     plan = _plan(network, parent, method, pretrained, preset, epochs, crop, seed, sources, target)
     opened = {_task(folder): _stores(folder, cache) for folder in (*source_datasets, target_dataset)}
     stores = {split: {task: of_task[split] for task, of_task in opened.items()} for split in SPLITS}
@@ -60,13 +66,24 @@ def _task(folder: Path) -> str:
     return check_name(folder.resolve().name)
 
 
-def _plan(network: str, parent: Checkpoint | None, method: str, pretrained: str, preset: str | None,
+def _check_place(output_dir: Path, input_model: Path | None) -> None:
+    """Raise UserError unless `output_dir` is new, empty or an older checkpoint, which will be replaced as a whole."""
+    if input_model is not None and output_dir.resolve() == input_model.resolve():
+        raise UserError("The output would replace the input model", where=output_dir, expected="a folder of its own")
+    held = {path.name for path in output_dir.iterdir()} if output_dir.is_dir() else set()
+    if output_dir.is_file() or held - {WEIGHTS, STRATEGY, META}:
+        raise UserError("The output folder holds something else than a checkpoint", where=output_dir,
+                        expected="a new or empty folder, or a checkpoint to replace", do="name another --output-dir")
+
+
+def _plan(network: str, parent: Checkpoint | None, method: str, pretrained: str | None, preset: str | None,
           epochs: int | None, crop: int | None, seed: int, sources: list[str], target: str) -> Plan:
     given = {"preset": preset, "epochs": epochs, "crop": crop}
     training = plugin.configure(TrainingConfig, {key: value for key, value in given.items() if value is not None},
                                 where="kedro step", presets=TRAINING_PRESETS)
     presets = getattr(plugin.load("strategies", method), "PRESETS", {})
-    settings = dict(parent.meta["network"]["settings"]) if parent else {"pretrained": pretrained}
+    start = {} if pretrained is None else {"pretrained": pretrained}
+    settings = dict(parent.meta["network"]["settings"]) if parent else start
     return Plan(
         sequence="step", collection="step", stages=make_stages([tuple(sources), (target,)] if sources else [(target,)]),
         network=Named(name=network, settings=settings), training=training, seeds=(seed,),
