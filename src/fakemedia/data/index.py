@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ UNMEASURED = {"id": "", "codec": "", "mode": "", "width": 0, "height": 0, "quali
 UNREADABLE = ("replace it or take it out; or leave such images out of training by audit: {quarantine: [unreadable]} in "
               "the collection's settings")
 
+LISTED = ("path", "split", "label", "class_name", "bytes", "mtime_ns", "cut")
+"""The columns that the source's listing gives; `source` is one, too, unless it is empty."""
+
 Keep = Callable[[str, str, NDArray[np.uint8]], None]
 
 
@@ -58,6 +61,8 @@ def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFra
     """
     check_name(task)
     items = sorted(source.items(task), key=lambda item: item.path)
+    if previous is not None and _lists(previous, items):
+        return previous
     known = _known(previous)
     new = [item for item in items if (item.path, item.bytes, item.mtime_ns) not in known]
     facts = thread_map(lambda item: _measure(source, item), new, workers=workers, title=f"index {task}",
@@ -80,7 +85,8 @@ def _known(previous: pd.DataFrame | None) -> dict[tuple[str, int, int], dict[str
 
 
 def _row(task: str, item: Item, measured: dict[str, Any]) -> dict[str, Any]:
-    return {"task": task, **asdict(item), **measured, "source": item.source or measured["id"]}
+    return {"task": task, **{fact: getattr(item, fact) for fact in LISTED}, **measured,
+            "source": item.source or measured["id"]}
 
 
 def _measure(source: Source, item: Item) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
@@ -132,13 +138,17 @@ def check_index(index: pd.DataFrame) -> None:
 def is_current(index: pd.DataFrame, source: Source, task: str) -> bool:
     """Say whether the source lists what was indexed: the same paths, splits, labels, classes, source photographs, sizes
     and times of change; opens no image. UserError if the task is not there or cannot be listed."""
-    facts = ["path", "split", "label", "class_name", "bytes", "mtime_ns", "cut"]
-    items = sorted(source.items(task), key=lambda item: item.path)
-    listed = [tuple(getattr(item, fact) for fact in facts) for item in items]
-    if listed != list(index[facts].itertuples(index=False, name=None)):
+    return _lists(index, sorted(source.items(task), key=lambda item: item.path), whole=False)
+
+
+def _lists(index: pd.DataFrame, items: list[Item], *, whole: bool = True) -> bool:
+    """Say whether `index` has the facts of `items`, and, if it must be `whole`, no failure."""
+    if len(index) != len(items) or (whole and (index["error"] != "").any()):
+        return False
+    if any(index[fact].tolist() != list(map(attrgetter(fact), items)) for fact in LISTED):
         return False
     return all(known == (item.source or id)
-               for item, known, id in zip(items, index["source"], index["id"], strict=True))
+               for item, known, id in zip(items, index["source"].tolist(), index["id"].tolist(), strict=True))
 
 
 def write_index(index: pd.DataFrame, path: Path) -> None:
