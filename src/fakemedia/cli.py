@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
+from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
+from yaml import YAMLError
 
 from fakemedia import project
 from fakemedia.core import plugin
@@ -38,8 +41,30 @@ def plain_errors(command: Callable) -> Callable:
     return wrapped
 
 
+def _is_refusal(error: ValueError) -> bool:
+    """Say whether Kedro itself refuses a name of a pipeline, tag, node, namespace or dataset."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__") in ("kedro.framework.session.session", "kedro.pipeline.pipeline")
+
+
+@plain_errors
+def _run(**options: Any) -> Any:
+    try:
+        return kedro_run.callback(**options)  # type: ignore[misc]
+    except ValueError as error:
+        if not _is_refusal(error):
+            raise
+        for sequence in {options["pipeline"], *(options["pipelines"] or ())} - {None, "__default__"}:
+            project.plan(sequence)
+        raise UserError(str(error), where="options of kedro run", do="see the names with: kedro registry describe"
+                        ) from error
+    except (MissingConfigException, YAMLError) as error:
+        raise UserError(f"The configuration cannot be read: {error}", where="conf/", expected="a folder of YAML files",
+                        do="mend the file, or name another --env") from error
+
+
 run = copy.copy(kedro_run)
-run.callback = plain_errors(kedro_run.callback)  # type: ignore[arg-type]
+run.callback = _run
 
 
 @click.group(name="fakemedia")
@@ -60,8 +85,8 @@ cli.add_command(run)
 @click.option("--target-dataset", required=True, type=click.Path(path_type=Path), help="Folder of the task to learn.")
 @click.option("--method", default="kd", show_default=True, type=click.Choice(plugin.names("strategies")),
               help="Continual-learning method.")
-@click.option("--pretrained", default="imagenet", show_default=True,
-              help="Weights that a first task starts from: imagenet, none, or a file.")
+@click.option("--pretrained", show_default="the network's own", help="Weights that a first task starts from: imagenet, "
+              "none, or a file.")
 @click.option("--preset", type=click.Choice(["paper"]), help="Settings of training and method as published.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the target's training images, at most.")
 @click.option("--crop", type=click.IntRange(min=8), help="Side of the crop that the network sees, pixels.")
@@ -73,10 +98,8 @@ def step(**options: Any) -> None:
     A task's folder is {train,val,test}/{0_real,1_fake}/ with image files; its name is the task's name. The result is
     a checkpoint folder, and a table of what was learned and what was kept.
     """
-    from fakemedia.training.runtime import Runtime
     from fakemedia.training.step import learn_step
 
-    runtime = plugin.configure(Runtime, project.parameters().get("runtime") or {}, where="runtime")
-    table = learn_step(**options, cache=project.root() / "data" / "03_primary" / "step", runtime=runtime)
+    table = learn_step(**options, cache=project.root() / "data" / "03_primary" / "step", runtime=project.runtime())
     click.echo(table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
     click.echo(f"Checkpoint: {options['output_dir']}")

@@ -34,6 +34,7 @@ def nested(*keys: str, value: object) -> dict:
     ((*TINY, "tasks"), ["gan", "../latent"], "cannot be used"),
     ((*TINY, "tasks"), ["gan", "gan"], "stands twice"),
     ((*TINY, "tasks"), [], "has no tasks"),
+    ((*TINY, "tasks"), "gan", "has no tasks"),
     ((*TINY, "colection"), "tiny", "did you mean 'collection'"),
     ((*TINY, "collection"), "tyni", "Unknown collection 'tyni'"),
     (("sequence",), "tini", "did you mean 'tiny'"),
@@ -68,8 +69,18 @@ def test_the_command_line_prints_one_message(project: Path, monkeypatch: pytest.
     bootstrap_project(project)
     from fakemedia.cli import cli
 
-    result = CliRunner().invoke(cli, ["run", "--pipelines", "cddb_short"])
-    assert result.exit_code == 1
-    assert "data/01_raw/cddb" in result.output
-    assert "docs/how-to/own-data.md" in result.output
-    assert "Traceback" not in result.output
+    def output(*options: str) -> str:
+        result = CliRunner().invoke(cli, ["run", *options])
+        assert result.exit_code == 1
+        assert result.output.count("Error: ") == 1
+        assert "Traceback" not in result.output
+        return result.output
+
+    without_data = output("--pipelines", "cddb_short")
+    assert "data/01_raw/cddb" in without_data
+    assert "docs/how-to/own-data.md" in without_data
+    assert "did you mean 'tiny'?" in output("--pipelines", "tinny")
+    assert "no nodes" in output("--tags", "trainign")
+    assert "conf/nowhere" in output("--env", "nowhere")
+    (project / "conf/local/parameters.yml").write_text("seed: [")
+    assert "conf/local/parameters.yml" in output()

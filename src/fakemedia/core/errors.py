@@ -20,7 +20,7 @@ class UserError(ValueError):
         if expected is not None:
             parts.append(f"Expected: {expected}.")
         if do is not None:
-            parts.append(f"What to do: {do.rstrip('.')}.")
+            parts.append(f"What to do: {do if do.endswith('?') else do.rstrip('.') + '.'}")
         super().__init__("\n  ".join(parts))
 
 

@@ -59,8 +59,14 @@ class TrainingConfig:
         for key in ("epochs", "batch_size", "crop", "validation_every", "period"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} of at least 1")
+        for key in ("patience", "validation_max"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ValueError(f"{key} of at least 1, or none")
         if not self.lr > 0:
             raise ValueError("lr above 0")
+        if not (0 <= self.momentum < 1 and self.weight_decay >= 0 and self.lr_min >= 0):
+            raise ValueError("momentum in [0, 1), weight_decay and lr_min of at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,12 +175,13 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
         if key not in known:
             raise unknown_name("key", key, known, where=where)
     collections = _mapping(parameters.get("collections"), "collections")
-    collection = given.get("collection")
+    collection = str(given.get("collection"))
     if collection not in collections:
         raise unknown_name("collection", collection, collections, where=f"{where}.collection")
-    tasks = [check_name(task) for task in given.get("tasks") or []]
-    if not tasks:
+    check_name(collection, kind="collection")
+    if not isinstance(given.get("tasks"), list) or not given["tasks"]:
         raise UserError("The sequence has no tasks", where=f"{where}.tasks", expected="a list of at least one task")
+    tasks = [check_name(task) for task in given["tasks"]]
     for task in tasks:
         if tasks.count(task) > 1:
             raise UserError(f"The task {task!r} stands twice", where=f"{where}.tasks", expected="each task once")
