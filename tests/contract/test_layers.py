@@ -1,0 +1,28 @@
+"""What may import what: the layers, and what the quick commands must not pay for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn")
+
+
+def test_imports_go_downward_only() -> None:
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
+
+
+@pytest.mark.parametrize("command", [["registry", "list"], ["run", "--help"], ["step", "--help"]])
+def test_quick_commands_import_no_framework(command: list[str]) -> None:
+    program = (f"import sys, kedro.framework.cli.cli as kedro\nsys.argv = ['kedro', *{command!r}]\n"
+               f"try:\n    kedro.main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+               f"found = [name for name in {HEAVY!r} if name in sys.modules]\nassert not found, found\n")
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    if command == ["registry", "list"]:
+        assert "cddb_short" in result.stdout
