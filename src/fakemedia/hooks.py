@@ -32,6 +32,7 @@ class ProjectHooks:
                 check_layout(settings["source"]["root"], plan.tasks)
             if "training" in tags:
                 project.resolved_plan(sequence)
+                project.runtime()
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:

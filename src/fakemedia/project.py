@@ -20,6 +20,7 @@ from fakemedia.core.plan import Plan, make_plan
 if TYPE_CHECKING:
     from fakemedia.data.forge import ForgeConfig
     from fakemedia.data.sources.base import Source
+    from fakemedia.training.runtime import Runtime
 
 T = TypeVar("T")
 _current: ProjectConfigLoader | None = None
@@ -98,6 +99,13 @@ def default_sequence() -> str:
 def plan(sequence: str) -> Plan:
     """Return the plan of `sequence`; plugins are named but not imported."""
     return make_plan(parameters(), sequence)
+
+
+def runtime() -> Runtime:
+    """Return the device and the arithmetic that the parameters ask for (imports torch)."""
+    from fakemedia.training.runtime import Runtime
+
+    return plugin.configure(Runtime, parameters().get("runtime") or {}, where="runtime")
 
 
 @remembered

@@ -119,8 +119,3 @@ def store_pixels(index: pd.DataFrame, source: Source, findings: pd.DataFrame, *,
                                 stream=stream, workers=workers()) for split, folder in folders.items())
     move_away(pool)
     return stores
-
-
-def gather(*stores: PixelStore) -> dict[str, PixelStore]:
-    """Return the stores of one split by task, in the order of the sequence."""
-    return {store.task: store for store in stores}

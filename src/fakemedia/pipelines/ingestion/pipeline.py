@@ -3,13 +3,12 @@
 from kedro.pipeline import Pipeline, node
 
 from fakemedia import project
-from fakemedia.catalog.names import FINDINGS, INDEX, SOURCE, SPLIT, SUITE
+from fakemedia.catalog.names import FINDINGS, INDEX, SOURCE, SPLIT
 from fakemedia.core.plan import Plan
 from fakemedia.core.types import SPLITS
 from fakemedia.data.settings import collection_config
 from fakemedia.pipelines.ingestion.nodes import (
     audit_images,
-    gather,
     index_images,
     open_source,
     store_pixels,
@@ -21,7 +20,7 @@ AUDIT = ("findings", "verdict", "figure", "page")
 
 
 def create_pipeline(plan: Plan) -> Pipeline:
-    """Return the nodes that bring the tasks of `plan` into pixel stores, and gather the suites for evaluation."""
+    """Return the nodes that bring the tasks of `plan` into pixel stores."""
     collection, sequence = plan.collection, plan.sequence
     settings = collection_config(project.collection(collection), where=f"collections.{collection}")
     source = SOURCE.format(collection=collection)
@@ -43,9 +42,4 @@ def create_pipeline(plan: Plan) -> Pipeline:
             node(bound(store_pixels, folders=folders, pool=pool, settings=settings), [index, source, found],
                  list(splits.values()), name=f"store_{collection}_{task}"),
         ]
-    nodes += [
-        node(gather, [SPLIT.format(collection=collection, task=task, split=split) for task in plan.tasks],
-             SUITE.format(sequence=sequence, split=split), name=f"gather_{sequence}_{split}")
-        for split in ("val", "test")
-    ]
     return Pipeline(nodes, tags="ingestion")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fakemedia import project
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -12,35 +14,30 @@ if TYPE_CHECKING:
     from fakemedia.core.types import Stage
     from fakemedia.data.pixels import PixelStore
     from fakemedia.training.checkpoint import Checkpoint
-    from fakemedia.training.runtime import Runtime
 
 
-def _runtime(settings: dict[str, Any]) -> Runtime:
-    from fakemedia.core.plugin import configure
-    from fakemedia.training.runtime import Runtime
-
-    return configure(Runtime, settings, where="runtime")
+def gather(*stores: PixelStore) -> dict[str, PixelStore]:
+    """Return the stores of one split by task, in the order of the sequence."""
+    return {store.task: store for store in stores}
 
 
 def start(validation: dict[str, PixelStore], *stores: PixelStore, plan: Plan, method: str, seed: int, stage: Stage,
-          folder: Path, runtime: dict[str, Any]) -> Checkpoint:
+          folder: Path) -> Checkpoint:
     """Learn a stage from the start network; see `learn`."""
-    return learn(validation, None, *stores, plan=plan, method=method, seed=seed, stage=stage, folder=folder,
-                 runtime=runtime)
+    return learn(validation, None, *stores, plan=plan, method=method, seed=seed, stage=stage, folder=folder)
 
 
 def learn(validation: dict[str, PixelStore], parent: Checkpoint | None, *stores: PixelStore, plan: Plan, method: str,
-          seed: int, stage: Stage, folder: Path, runtime: dict[str, Any]) -> Checkpoint:
+          seed: int, stage: Stage, folder: Path) -> Checkpoint:
     """Learn a stage from its parent's checkpoint, unless `folder` already holds what it would become."""
     from fakemedia.training.sequence import learn_stage
 
     return learn_stage(plan=plan.resolved(), method=method, seed=seed, stage=stage, parent=parent,
                        train={store.task: store for store in stores}, validation=validation, folder=folder,
-                       runtime=_runtime(runtime))
+                       runtime=project.runtime())
 
 
-def score(checkpoint: Checkpoint, suite: dict[str, PixelStore], *, plan: Plan, path: Path,
-          runtime: dict[str, Any]) -> pd.DataFrame:
+def score(checkpoint: Checkpoint, suite: dict[str, PixelStore], *, plan: Plan, path: Path) -> pd.DataFrame:
     """Score the test splits of all tasks, learned or not, or return the scores at `path` if nothing changed."""
     from fakemedia.catalog.tables import read_table, stored_identity
     from fakemedia.core.plan import scores_fingerprint
@@ -50,7 +47,7 @@ def score(checkpoint: Checkpoint, suite: dict[str, PixelStore], *, plan: Plan, p
                                   data={task: store.fingerprint for task, store in suite.items()})
     if stored_identity(path) == identity:
         return read_table(path)
-    scores = score_checkpoint(checkpoint, suite, plan=plan.resolved(), runtime=_runtime(runtime))
+    scores = score_checkpoint(checkpoint, suite, plan=plan.resolved(), runtime=project.runtime())
     scores.attrs["identity"] = identity
     return scores
 

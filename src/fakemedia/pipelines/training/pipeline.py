@@ -7,13 +7,23 @@ from fakemedia import project
 from fakemedia.catalog.names import CHECKPOINT, RESULTS, SCORES, SPLIT, SUITE
 from fakemedia.core.plan import Plan
 from fakemedia.core.types import Stage
-from fakemedia.pipelines.training.nodes import collect, learn, score, start
+from fakemedia.pipelines.training.nodes import collect, gather, learn, score, start
 from fakemedia.pipelines.wiring import bound
 
 
 def create_pipeline(plan: Plan) -> Pipeline:
-    """Return the nodes that train every method of `plan` stage by stage, and score every checkpoint."""
-    return sum((_method_pipeline(plan, method.name) for method in plan.methods), Pipeline([]))
+    """Return the nodes that gather the suites, train every method of `plan` stage by stage, and score every checkpoint.
+
+    Whatever a method needs is tagged with its name too: `--tags training` or `--tags kd` goes on from the pixel stores.
+    """
+    methods = [method.name for method in plan.methods]
+    suites = Pipeline([
+        node(gather, [SPLIT.format(collection=plan.collection, task=task, split=split) for task in plan.tasks],
+             SUITE.format(sequence=plan.sequence, split=split), name=f"gather_{plan.sequence}_{split}",
+             tags=["training", *methods])
+        for split in ("val", "test")
+    ])
+    return sum((_method_pipeline(plan, method) for method in methods), suites)
 
 
 def _method_pipeline(plan: Plan, method: str) -> Pipeline:
@@ -38,16 +48,12 @@ def _local(pattern: str, seed: int, stage: Stage) -> str:
     return pattern.partition(".")[2].format(seed=seed, stage=stage.key)
 
 
-def _runtime() -> dict[str, object]:
-    return dict(project.parameters().get("runtime") or {})
-
-
 def _train_node(plan: Plan, method: str, seed: int, stage: Stage) -> Node:
     parent = plan.parent(method, stage)
     stores = [SPLIT.format(collection=plan.collection, task=task, split="train")
               for task in plan.trained_tasks(method, stage)]
     return node(
-        bound(learn if parent else start, plan=plan, method=method, seed=seed, stage=stage, runtime=_runtime(),
+        bound(learn if parent else start, plan=plan, method=method, seed=seed, stage=stage,
               folder=project.path(CHECKPOINT, sequence=plan.sequence, method=method, seed=seed, stage=stage.key)),
         [SUITE.format(sequence=plan.sequence, split="val"), *([_local(CHECKPOINT, seed, parent)] if parent else []),
          *stores],
@@ -57,7 +63,7 @@ def _train_node(plan: Plan, method: str, seed: int, stage: Stage) -> Node:
 
 def _score_node(plan: Plan, method: str, seed: int, stage: Stage) -> Node:
     return node(
-        bound(score, plan=plan, runtime=_runtime(),
+        bound(score, plan=plan,
               path=project.path(SCORES, sequence=plan.sequence, method=method, seed=seed, stage=stage.key)),
         [_local(CHECKPOINT, seed, stage), SUITE.format(sequence=plan.sequence, split="test")],
         _local(SCORES, seed, stage), name=f"score_{stage.key}_seed{seed}", tags=["training", method],
