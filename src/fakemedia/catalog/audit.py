@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,27 +37,25 @@ class FindingsDataset(AbstractDataset):
         project.forget()
 
     def _exists(self) -> bool:
-        return freshness.fresh_findings(*self._key) is not None
+        return _are_fresh(*self._key)
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._path), "collection": self._key[0], "task": self._key[1]}
 
 
 class _OfAudit:
-    """A part of a sequence's audit; it exists only if it is younger than all findings it is made from."""
+    """A part of a sequence's audit, made from the findings of all tasks."""
 
-    _path: Path
     _sequence: str
 
-    def _exists(self) -> bool:
-        if not self._path.exists():
-            return False
-        plan, made = project.plan(self._sequence), self._path.stat().st_mtime_ns
-        return all(
-            freshness.fresh_findings(plan.collection, task) is not None
-            and project.path(FINDINGS, collection=plan.collection, task=task).stat().st_mtime_ns <= made
-            for task in plan.tasks
-        )
+    def _tables(self) -> dict[Path, Callable[[], bool]]:
+        plan = project.plan(self._sequence)
+        return {project.path(FINDINGS, collection=plan.collection, task=task):
+                partial(_are_fresh, plan.collection, task) for task in plan.tasks}
+
+
+def _are_fresh(collection: str, task: str) -> bool:
+    return freshness.fresh_findings(collection, task) is not None
 
 
 class AuditFigureDataset(_OfAudit, FigureDataset):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ from kedro_datasets._typing import ImagePreview, TablePreview
 
 from fakemedia import project
 from fakemedia.catalog import freshness
+from fakemedia.catalog.files import replacing
 from fakemedia.catalog.names import SCORES
-from fakemedia.core.errors import UserError
+from fakemedia.catalog.tables import stored_identity
+from fakemedia.core.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,41 +24,45 @@ if TYPE_CHECKING:
 
 
 class _ReportDataset(AbstractDataset):
-    """A part of the report of one sequence; it exists only if it is younger than all scores it is drawn from."""
+    """A part of the report of one sequence; it exists only if it was made from tables that are all fresh.
+
+    What it was made from stands beside it, in `.made_from`: fewer seeds or methods leave every table as it was.
+    """
 
     def __init__(self, filepath: str, sequence: str, metadata: dict[str, Any] | None = None) -> None:
         self._path = Path(filepath)
         self._sequence = sequence
         self.metadata = metadata
 
-    def _exists(self) -> bool:
-        if not self._path.exists():
-            return False
-        plan, drawn = project.plan(self._sequence), self._path.stat().st_mtime_ns
+    def _tables(self) -> dict[Path, Callable[[], bool]]:
+        """Return the tables that the part is made from, each with the question whether it is fresh."""
+        plan = project.plan(self._sequence)
         runs = [(method.name, stage.key, seed) for method in plan.methods for stage in plan.learned(method.name)
                 for seed in plan.seeds]
-        return all(
-            freshness.scores_are_fresh(plan.sequence, method, stage, seed)
-            and project.path(SCORES, sequence=plan.sequence, method=method, stage=stage,
-                             seed=seed).stat().st_mtime_ns <= drawn
+        return {
+            project.path(SCORES, sequence=plan.sequence, method=method, stage=stage, seed=seed):
+                partial(freshness.scores_are_fresh, plan.sequence, method, stage, seed)
             for method, stage, seed in runs
-        )
+        }
+
+    @property
+    def _stamp(self) -> Path:
+        return self._path.parent / ".made_from" / self._path.name
+
+    def _identity(self) -> str:
+        return fingerprint([[path, stored_identity(path)] for path in self._tables()])
+
+    def _exists(self) -> bool:
+        return (self._path.is_file() and self._stamp.is_file() and self._stamp.read_text() == self._identity()
+                and all(is_fresh() for is_fresh in self._tables().values()))
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._path), "sequence": self._sequence}
 
-    def _write(self, data: bytes, path: Path | None = None) -> None:
-        path = path or self._path
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            scratch.write_bytes(data)
-            os.replace(scratch, path)
-        except OSError as error:
-            raise UserError(f"Writing failed ({error})", where=path, expected="a writable folder with free space",
-                            do="make room, then draw the report again with: kedro run --tags reporting") from error
-        finally:
-            scratch.unlink(missing_ok=True)
+    def _write(self, files: dict[Path, bytes]) -> None:
+        for path, data in {**files, self._stamp: self._identity().encode()}.items():
+            with replacing(path) as scratch:
+                scratch.write_bytes(data)
 
 
 class FigureDataset(_ReportDataset):
@@ -69,8 +76,7 @@ class FigureDataset(_ReportDataset):
         """Write both files atomically."""
         from fakemedia.reporting.style import render
 
-        for kind in ("pdf", "png"):
-            self._write(render(data, kind), self._path.with_suffix(f".{kind}"))
+        self._write({self._path.with_suffix(f".{kind}"): render(data, kind) for kind in ("pdf", "png")})
 
     def preview(self) -> ImagePreview:
         """Return the picture for the viewer."""
@@ -88,7 +94,7 @@ class TableDataset(_ReportDataset):
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the table atomically."""
-        self._write(data.to_csv(index=False).encode())
+        self._write({self._path: data.to_csv(index=False).encode()})
 
     def preview(self, nrows: int = 20) -> TablePreview:
         """Return the first rows for the viewer."""
@@ -104,4 +110,4 @@ class TextDataset(_ReportDataset):
 
     def save(self, data: str) -> None:
         """Write the text atomically."""
-        self._write(data.encode())
+        self._write({self._path: data.encode()})

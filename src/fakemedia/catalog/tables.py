@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fakemedia.catalog.files import replacing
 from fakemedia.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,16 +24,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     plain.attrs = {}
     arrow = pa.Table.from_pandas(plain, preserve_index=False)
     arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _KEY: identity.encode()})
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as scratch:
         pq.write_table(arrow, scratch)
-        os.replace(scratch, path)
-    except OSError as error:
-        raise UserError(f"Writing failed ({error})", where=path, expected="a writable folder with free space",
-                        do="make room, then run again: what was saved before is untouched") from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def read_table(path: Path) -> pd.DataFrame:
