@@ -170,7 +170,7 @@ def test_tasks_that_share_images_are_noted(tmp_path: Path) -> None:
     indexes = [index_of(tmp_path, task) for task in ("crn", "imle")]
     notes = shared_images(indexes)
     assert notes[["task", "finding", "severity", "other"]].to_numpy().tolist() == [["crn", "shared", "note", "imle"]]
-    assert notes["detail"].iloc[0].startswith("5 images (0_real) are also in imle; 5 times in train")
+    assert notes["detail"].iloc[0].startswith("5 images (0_real) are also in imle; 5 of them in train")
     findings = gather_findings(indexes, [audit_task(index, AuditConfig()) for index in indexes])
     assert verdict(findings) == "pass"
 

@@ -47,7 +47,7 @@ def audit_task(index: pd.DataFrame, config: AuditConfig) -> pd.DataFrame:
     found += [*_imbalance(rows, config.imbalance), *_shortcut(rows, config.shortcut_auc), *_cut(rows)]
     table = pd.DataFrame(found, columns=[name for name in COLUMNS if name not in ("task", "left_out")])
     table["left_out"] = table["finding"].isin(config.quarantine)
-    return table.fillna("").assign(task=str(rows["task"].iloc[0]) if len(rows) else "")[list(COLUMNS)]
+    return table.fillna("").assign(task=str(rows["task"].iloc[0]) if len(rows) else "").loc[:, list(COLUMNS)]
 
 
 def audit_identity(index: pd.DataFrame, config: AuditConfig) -> str:
@@ -61,20 +61,20 @@ def shared_images(indexes: list[pd.DataFrame]) -> pd.DataFrame:
     found = []
     for first, second in combinations(indexes, 2):
         names = [str(index["task"].iloc[0]) for index in (first, second)]
-        pairs = first[first["error"] == ""].merge(second, on="id", suffixes=("", "_other"))
+        pairs = first.loc[first["error"] == ""].merge(second, on="id", suffixes=("", "_other"))
         if len(pairs):
             crossing = int(((pairs["split"] == "train") != (pairs["split_other"] == "train")).sum())
             kinds = " and ".join(sorted(CLASS_FOLDERS[label] for label in pairs["label"].unique()))
             found.append({"task": names[0], "finding": "shared", "severity": NOTE, "other": names[1],
                           "left_out": False, "detail": f"{pairs['id'].nunique()} images ({kinds}) are also in "
-                          f"{names[1]}; {crossing} times in train of one task and held out in the other"})
+                          f"{names[1]}; {crossing} of them in train of one task and held out in the other"})
     return pd.DataFrame(found, columns=list(COLUMNS)).fillna("")
 
 
 def kept_rows(index: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
     """Return the index without the images that the quarantine takes."""
-    taken = set(findings.loc[findings["left_out"].astype(bool), "path"])
-    return index[~index["path"].isin(taken)].reset_index(drop=True)
+    taken = findings.loc[findings["left_out"].astype(bool), "path"].tolist()
+    return index.loc[~index["path"].isin(taken)].reset_index(drop=True)
 
 
 def verdict(findings: pd.DataFrame) -> str:
@@ -92,7 +92,7 @@ def accept(index: pd.DataFrame, findings: pd.DataFrame, config: AuditConfig) -> 
     state = verdict(findings)
     if state == "fail" or (state == "warn" and config.strict):
         told = FAULT if state == "fail" else WARNING
-        rows = findings[(findings["severity"] == told) & ~findings["left_out"].astype(bool)]
+        rows = findings.loc[(findings["severity"] == told) & ~findings["left_out"].astype(bool)]
         first = rows.iloc[0]
         kinds = ", ".join(f"{kind}: {count}" for kind, count in rows["finding"].value_counts().items())
         what = f"The image cannot be read: {first['detail']}" if state == "fail" else (
@@ -110,23 +110,23 @@ def _finding(kind: str, severity: str, row: Any = None, **more: str) -> dict[str
 
 
 def _unreadable(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    for row in rows[rows["error"] != ""].itertuples():
+    for row in rows.loc[rows["error"] != ""].itertuples():
         yield _finding("unreadable", FAULT, row, detail=str(row.error))
 
 
 def _empty(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    for row in rows[(rows["error"] == "") & (rows["spread"] < LEAST_SPREAD)].itertuples():
+    for row in rows.loc[(rows["error"] == "") & (rows["spread"] < LEAST_SPREAD)].itertuples():
         yield _finding("empty", WARNING, row, detail=f"grey levels {row.mean:.0f} ± {row.spread:.1f}")
 
 
 def _copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    whole = _by_split(rows[rows["error"] == ""])
+    whole = _by_split(rows.loc[rows["error"] == ""])
     for _, group in whole[whole.duplicated("id", keep=False)].groupby("id", sort=False):
         contradicts = group["label"].nunique() > 1
         stays = group.iloc[-1]
         for row in (group if contradicts else group.iloc[:-1]).itertuples():
             if contradicts:
-                other = group[group["label"] != row.label].iloc[0]["path"]
+                other = group.loc[group["label"] != row.label].iloc[0]["path"]
                 yield _finding("contradiction", WARNING, row, other=other, detail="the same file is real and fake")
             elif row.split == stays["split"]:
                 yield _finding("duplicate", WARNING, row, other=stays["path"], detail="the same file again")
@@ -136,7 +136,8 @@ def _copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
 
 
 def _near_copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    whole = _by_split(rows[(rows["error"] == "") & (rows["spread"] >= LEAST_SPREAD)].drop_duplicates("id", keep="last"))
+    whole = _by_split(rows.loc[(rows["error"] == "") & (rows["spread"] >= LEAST_SPREAD)])
+    whole = whole.drop_duplicates("id", keep="last").reset_index(drop=True)
     pairs = near_pairs(whole["phash"].tolist())
     mean, spread = whole["mean"].to_numpy(), whole["spread"].to_numpy()
     split, group = whole["split"].to_numpy(str), whole["source"].to_numpy(str)
@@ -174,7 +175,7 @@ def _imbalance(rows: pd.DataFrame, most: float) -> Iterator[dict[str, str]]:
 
 
 def _shortcut(rows: pd.DataFrame, threshold: float) -> Iterator[dict[str, str]]:
-    aucs = container_auc(rows[rows["error"] == ""])
+    aucs = container_auc(rows.loc[rows["error"] == ""])
     telling = [f"{fact} {auc:.2f}" for fact, auc in aucs.items() if auc > threshold]
     if telling:
         yield _finding("shortcut", WARNING, detail="container facts tell real from fake, AUC: " + ", ".join(telling))

@@ -79,7 +79,7 @@ def _known(previous: pd.DataFrame | None) -> dict[tuple[str, int, int], dict[str
     """Return what was measured of each file, by its path, size and time of change; failures are tried again."""
     if previous is None:
         return {}
-    whole = previous[previous["error"] == ""]
+    whole = previous.loc[previous["error"] == ""]
     keys = zip(whole["path"], whole["bytes"].tolist(), whole["mtime_ns"].tolist(), strict=True)
     return dict(zip(keys, whole[list(UNMEASURED)].to_dict("records"), strict=True))
 
@@ -107,13 +107,13 @@ def _measure(source: Source, item: Item) -> tuple[dict[str, Any], NDArray[np.uin
 def index_fingerprint(index: pd.DataFrame, split: str) -> str:
     """Return a hash of the contents, labels and source groups of `split`, in their order; file names and times do not
     count."""
-    rows = index[index["split"] == split]
+    rows = index.loc[index["split"] == split]
     return fingerprint([rows["id"].tolist(), rows["label"].tolist(), rows["source"].tolist()])
 
 
 def check_readable(index: pd.DataFrame) -> None:
     """Raise UserError if an image of the index is unreadable: names the first by path, and how many more there are."""
-    bad = index[index["error"] != ""]
+    bad = index.loc[index["error"] != ""]
     if len(bad):
         first = bad.iloc[0]
         more = f" ({len(bad) - 1} more images of the task are unreadable)" if len(bad) > 1 else ""

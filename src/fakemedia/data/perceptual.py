@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dct
 
-_BASIS = dct(np.eye(32), axis=0, norm="ortho")[:8].astype(np.float32)
+_BASIS = np.asarray(dct(np.eye(32), axis=0, norm="ortho"))[:8].astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def audit_summary(indexes: Sequence[pd.DataFrame], findings: pd.DataFrame) -> st
     tasks = {}
     for index in indexes:
         task = _name(index)
-        mine = findings[findings["task"] == task]
+        mine = findings.loc[findings["task"] == task]
         tasks[task] = {"verdict": verdict(mine), "images": len(index), "left_out": _left_out(mine),
                        "findings": {str(kind): int(count) for kind, count in mine["finding"].value_counts().items()}}
     return json.dumps({"verdict": verdict(findings), "images": sum(len(index) for index in indexes),
@@ -52,7 +52,7 @@ def audit_summary(indexes: Sequence[pd.DataFrame], findings: pd.DataFrame) -> st
 
 
 def _left_out(findings: pd.DataFrame) -> int:
-    return len(findings[findings["left_out"].astype(bool)][["task", "path"]].drop_duplicates())
+    return len(findings.loc[findings["left_out"].astype(bool)][["task", "path"]].drop_duplicates())
 
 
 def _name(index: pd.DataFrame) -> str:
@@ -67,14 +67,14 @@ def _container(index: pd.DataFrame) -> pd.Series:
 @styled
 def audit_figure(indexes: Sequence[pd.DataFrame]) -> Figure:
     """Return the containers (codec, JPEG quality, mode) and the sizes of real and fake images, a row a task."""
-    whole = [index[index["error"] == ""] for index in indexes]
+    whole = [index.loc[index["error"] == ""] for index in indexes]
     figure = new_figure(TWO_COLUMNS, 0.8 + 0.75 * len(whole))
     axes = figure.subplots(len(whole), 2, squeeze=False, sharex="col")
     kinds = sorted({str(kind) for index in whole for kind in _container(index).unique()})
     for row, index in enumerate(whole):
         bars, sizes = axes[row]
         for label, (name, place) in enumerate((("real", 0.2), ("fake", -0.2))):
-            mine = index[index["label"] == label]
+            mine = index.loc[index["label"] == label]
             left = 0.0
             for kind, share in _container(mine).value_counts(normalize=True).sort_index().items():
                 colour = COLOURS[kinds.index(str(kind)) % len(COLOURS)]
@@ -132,7 +132,7 @@ def _findings(findings: pd.DataFrame) -> str:
         return "<p>None.</p>"
     parts = []
     for severity, heading in ((FAULT, "Faults"), (WARNING, "Warnings"), (NOTE, "Notes")):
-        mine = findings[findings["severity"] == severity]
+        mine = findings.loc[findings["severity"] == severity]
         if mine.empty:
             continue
         parts.append(f"<h3>{heading}</h3>")

@@ -76,7 +76,7 @@ class HuggingFaceSource:
     @cached_property
     def _parts(self) -> dict[str, Any]:
         try:
-            import datasets
+            import datasets  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise UserError("Reading such data sets needs a package that is not installed", where="source huggingface",
                             do="pip install 'fakemedia[huggingface]'") from None

@@ -73,7 +73,7 @@ class TableSource:
         for name in KNOWN:
             if name not in rows:
                 rows[name] = self.task if name == "task" else ""
-        text = rows[list(KNOWN)].astype("str").where(rows[list(KNOWN)].notna(), "")
+        text = pd.DataFrame(rows[list(KNOWN)].astype("str").where(rows[list(KNOWN)].notna(), ""))
         self._check(text["path"] != "", "has no path")
         text["label"] = text["label"].str.removesuffix(".0")
         self._check(text["label"].isin(["0", "1"]), "has a label other than 0 (real) and 1 (fake)")

@@ -59,7 +59,7 @@ class VideoSource:
         """Return a frame as PNG; OSError if the video cannot be decoded there."""
         video, _, frame = path.rpartition("#")
         try:
-            import av
+            import av  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise UserError("Reading videos needs a package that is not installed", where="source video",
                             do="pip install 'fakemedia[video]'") from None
