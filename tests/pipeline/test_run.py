@@ -37,6 +37,11 @@ def checkpoints(project: Path) -> dict[str, bytes]:
             for path in folder.rglob("*") if path.is_file() and path.suffix != ".jsonl"}
 
 
+def scores(project: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(project)): path.read_bytes()
+            for path in (project / "data" / "07_model_output").rglob("*.parquet")}
+
+
 def test_run_makes_the_report_and_repeats_only_what_changed(project: Path, trained: list[str]) -> None:
     run(project)
     assert sorted(trained) == ["ewc 01_gan", "ewc 02_latent", "finetune 01_gan", "finetune 02_latent",
@@ -53,8 +58,8 @@ def test_run_makes_the_report_and_repeats_only_what_changed(project: Path, train
     assert "data:image" in page
     assert "http" not in page.replace("http://www.w3.org", "")
     assert (report / "summary.tex").read_text().count("\\toprule") == 1
-    scores = pd.read_parquet(project / "data/07_model_output/tiny/kd/seed0/01_gan.parquet")
-    assert scores.groupby("task").size().to_dict() == {"gan": 32, "latent": 32}
+    table = pd.read_parquet(project / "data/07_model_output/tiny/kd/seed0/01_gan.parquet")
+    assert table.groupby("task").size().to_dict() == {"gan": 32, "latent": 32}
 
     first = checkpoints(project)
     trained.clear()
@@ -79,11 +84,14 @@ def test_run_makes_the_report_and_repeats_only_what_changed(project: Path, train
     assert trained == ["ewc 01_gan"]
     assert checkpoints(project) == after
 
+    scored = scores(project)
     shutil.rmtree(project / "data/06_models")
+    shutil.rmtree(project / "data/07_model_output")
     trained.clear()
     run(project, only_missing_outputs=True)
     assert len(trained) == 7
     assert checkpoints(project) == after
+    assert scores(project) == scored
 
     local = project / "conf/local/parameters.yml"
     parameters = yaml.safe_load(local.read_text())
