@@ -9,6 +9,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 
 from fakemedia import project
+from fakemedia.catalog.names import HEADLINE, REPORT
 
 
 def _sequences(run_params: dict[str, Any]) -> list[str]:
@@ -40,7 +41,7 @@ class ProjectHooks:
         if not any("reporting" in node.tags for node in pipeline.nodes):
             return
         for sequence in _sequences(run_params):
-            headline = project.path("{sequence}__headline", sequence=sequence)
+            headline = project.path(HEADLINE, sequence=sequence)
             if headline.exists():
                 click.echo("\n" + headline.read_text(encoding="utf-8"))
-                click.echo(f"Report: {project.path('{sequence}__report', sequence=sequence)}")
+                click.echo(f"Report: {project.path(REPORT, sequence=sequence)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 from typing import Any
 
@@ -109,22 +109,27 @@ def _finding(kind: str, severity: str, row: Any = None, **more: str) -> dict[str
     return {"finding": kind, "severity": severity, **image, **more}
 
 
+def _each(rows: pd.DataFrame) -> Iterable[Any]:
+    """Return the rows as named tuples."""
+    return rows.itertuples()
+
+
 def _unreadable(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    for row in rows.loc[rows["error"] != ""].itertuples():
+    for row in _each(rows.loc[rows["error"] != ""]):
         yield _finding("unreadable", FAULT, row, detail=str(row.error))
 
 
 def _empty(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    for row in rows.loc[(rows["error"] == "") & (rows["spread"] < LEAST_SPREAD)].itertuples():
+    for row in _each(rows.loc[(rows["error"] == "") & (rows["spread"] < LEAST_SPREAD)]):
         yield _finding("empty", WARNING, row, detail=f"grey levels {row.mean:.0f} ± {row.spread:.1f}")
 
 
 def _copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
     whole = _by_split(rows.loc[rows["error"] == ""])
-    for _, group in whole[whole.duplicated("id", keep=False)].groupby("id", sort=False):
-        contradicts = group["label"].nunique() > 1
+    for _, group in whole.loc[whole.duplicated("id", keep=False)].groupby("id", sort=False):
+        contradicts = len(set(group["label"])) > 1
         stays = group.iloc[-1]
-        for row in (group if contradicts else group.iloc[:-1]).itertuples():
+        for row in _each(group if contradicts else group.iloc[:-1]):
             if contradicts:
                 other = group.loc[group["label"] != row.label].iloc[0]["path"]
                 yield _finding("contradiction", WARNING, row, other=other, detail="the same file is real and fake")
@@ -146,7 +151,7 @@ def _near_copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
                   & ((split[i] != split[j]) | (group[i] != group[j]))]
     for members in _clusters(pairs, len(whole)):
         stays = whole.iloc[members[-1]]
-        for row in whole.iloc[members[:-1]].itertuples():
+        for row in _each(whole.iloc[members[:-1]]):
             leaks = row.split != stays["split"]
             yield _finding("near_leak" if leaks else "near_duplicate", WARNING if leaks else NOTE, row,
                            other=stays["path"], detail="nearly the same picture"
@@ -155,7 +160,7 @@ def _near_copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
 
 def _by_split(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of train before those of val before those of test."""
-    order = rows["split"].map({split: place for place, split in enumerate(SPLITS)})
+    order = rows["split"].map({split: place for place, split in enumerate(SPLITS)}.get)
     return rows.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
 
 
@@ -169,7 +174,7 @@ def _clusters(pairs: np.ndarray, size: int) -> list[np.ndarray]:
 
 def _imbalance(rows: pd.DataFrame, most: float) -> Iterator[dict[str, str]]:
     for split, labels in rows.groupby("split")["label"]:
-        real, fake = int((labels == 0).sum()), int((labels == 1).sum())
+        real, fake = np.count_nonzero(labels == 0), np.count_nonzero(labels == 1)
         if max(real, fake) > most * min(real, fake):
             yield _finding("imbalance", WARNING, split=str(split), detail=f"{real} real and {fake} fake images")
 
@@ -182,6 +187,6 @@ def _shortcut(rows: pd.DataFrame, threshold: float) -> Iterator[dict[str, str]]:
 
 
 def _cut(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    if (rows["cut"] != "").any():
+    if (rows["cut"] != "").to_numpy().any():
         counts = ", ".join(f"{split} {(rows['split'] == split).sum()}" for split in SPLITS)
         yield _finding("cut", NOTE, detail=f"splits that were not given were cut by rule: {counts} images")

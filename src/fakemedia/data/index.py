@@ -143,7 +143,7 @@ def is_current(index: pd.DataFrame, source: Source, task: str) -> bool:
 
 def _lists(index: pd.DataFrame, items: list[Item], *, whole: bool = True) -> bool:
     """Say whether `index` has the facts of `items`, and, if it must be `whole`, no failure."""
-    if len(index) != len(items) or (whole and (index["error"] != "").any()):
+    if len(index) != len(items) or (whole and (index["error"] != "").to_numpy().any()):
         return False
     if any(index[fact].tolist() != list(map(attrgetter(fact), items)) for fact in LISTED):
         return False

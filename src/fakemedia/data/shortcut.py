@@ -38,6 +38,6 @@ def _auc(columns: np.ndarray, labels: np.ndarray, noise: float, seed: int) -> fl
         return 0.5
     tree = DecisionTreeClassifier(max_depth=4, min_samples_leaf=max(2, len(labels) // 100), random_state=seed)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    scores = cross_val_predict(tree, columns, labels, cv=folds, method="predict_proba")[:, 1]
-    auc = float(roc_auc_score(labels, scores))
+    scores = np.asarray(cross_val_predict(tree, columns, labels, cv=folds, method="predict_proba"))
+    auc = float(roc_auc_score(labels, scores[:, 1]))
     return auc if auc > 0.5 + noise else 0.5

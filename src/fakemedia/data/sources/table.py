@@ -45,7 +45,7 @@ class TableSource:
 
     def items(self, task: str) -> list[Item]:
         """Return the images of `task`; splits that are not there are cut. UserError for a table that cannot be used."""
-        rows = self._rows[self._rows["task"] == task]
+        rows = self._rows.loc[self._rows["task"] == task]
         if rows.empty:
             raise UserError(f"The table has no images of the task {task}", where=self.table,
                             expected=f"one of {', '.join(self.tasks())}")
@@ -74,12 +74,14 @@ class TableSource:
             if name not in rows:
                 rows[name] = self.task if name == "task" else ""
         text = pd.DataFrame(rows[list(KNOWN)].astype("str").where(rows[list(KNOWN)].notna(), ""))
-        self._check(text["path"] != "", "has no path")
-        text["label"] = text["label"].str.removesuffix(".0")
-        self._check(text["label"].isin(["0", "1"]), "has a label other than 0 (real) and 1 (fake)")
-        self._check(text["split"].isin([*SPLITS, ""]), f"has a split other than {', '.join(SPLITS)}")
-        self._check(text["path"].map(self._inside), "names a path outside of the root")
-        self._check(~text["path"].duplicated(), "repeats a path")
+        path, split = pd.Series(text["path"]), pd.Series(text["split"])
+        self._check(path != "", "has no path")
+        label = pd.Series(text["label"]).str.removesuffix(".0")
+        text["label"] = label
+        self._check(label.isin(["0", "1"]), "has a label other than 0 (real) and 1 (fake)")
+        self._check(split.isin([*SPLITS, ""]), f"has a split other than {', '.join(SPLITS)}")
+        self._check(path.map(self._inside), "names a path outside of the root")
+        self._check(~path.duplicated(), "repeats a path")
         for task in set(text["task"]):
             check_name(task)
         return text
