@@ -127,7 +127,7 @@ def _empty(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
 def _copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
     whole = _by_split(rows.loc[rows["error"] == ""])
     for _, group in whole.loc[whole.duplicated("id", keep=False)].groupby("id", sort=False):
-        contradicts = len(set(group["label"])) > 1
+        contradicts = group["label"].nunique() > 1
         stays = group.iloc[-1]
         for row in _each(group if contradicts else group.iloc[:-1]):
             if contradicts:
