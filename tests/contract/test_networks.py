@@ -97,12 +97,13 @@ def test_prepare_normalises_and_keeps_the_images() -> None:
 
 def test_convnet_residual_sees_second_differences_alone() -> None:
     rows = torch.arange(8.0)
-    views = convnet.Views()
+    residual = convnet.Residual()
     ramp = (rows[:, None] + 2 * rows[None, :]).expand(1, 3, 8, 8)
-    assert torch.equal(views(ramp)[:, 3:], torch.zeros(1, 3, 8, 8))
+    assert torch.equal(residual(ramp), torch.zeros(1, 3, 8, 8))
     spike = torch.zeros(1, 3, 8, 8)
     spike[0, 0, 4, 4] = 1.0
-    assert views(spike)[0, 3, 3:6, 3:6].tolist() == [[1, -2, 1], [-2, 4, -2], [1, -2, 1]]
+    assert residual(spike)[0, 0, 3:6, 3:6].tolist() == [[2.5, -5, 2.5], [-5, 10, -5], [2.5, -5, 2.5]]
+    assert not residual(spike)[0, 1:].any()
 
 
 def test_convnet_takes_its_size_from_the_configuration() -> None:

@@ -166,7 +166,8 @@ def test_a_finished_stage_is_read_and_a_stale_one_trained_anew(learn, first, tmp
         patch.setattr(sequence, "train_stage", forbid_training)
         found = learn(TWO, "ewc", first["ewc"], folder)
         assert_equal(made, found)
-        assert torch.equal(made.strategy_state["fisher"], found.strategy_state["fisher"])
+        assert made.strategy_state.keys() == found.strategy_state.keys()
+        assert all(torch.equal(tensor, found.strategy_state[name]) for name, tensor in made.strategy_state.items())
         other_parent = make_checkpoint({name: tensor + 1 for name, tensor in first["ewc"].weights.items()},
                                        first["ewc"].strategy_state, first["ewc"].meta)
         with pytest.raises(AssertionError, match="trained"):
@@ -183,7 +184,7 @@ def test_joint_learns_all_tasks_from_the_start_network(learn, first):
 
 def test_a_checkpoint_of_another_method_is_reviewed(learn, first, stores):
     changed = learn(TWO, "ewc", first["finetune"])
-    assert changed.strategy_state["fisher"].shape == first["ewc"].strategy_state["fisher"].shape
+    assert changed.strategy_state.keys() == first["ewc"].strategy_state.keys()
     assert "train" in changed.meta["data"]["a"]
     with pytest.raises(UserError, match="training images of 'a' are missing"):
         learn(TWO, "ewc", first["finetune"], train={"b": stores["b"]})
