@@ -89,6 +89,7 @@ cli.add_command(run)
               "none, or a file.")
 @click.option("--preset", type=click.Choice(["paper"]), help="Settings of training and method as published.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the target's training images, at most.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images a training step.")
 @click.option("--crop", type=click.IntRange(min=8), help="Side of the crop that the network sees, pixels.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Fixes all that is random.")
 @plain_errors

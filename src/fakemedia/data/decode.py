@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 CODECS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 2**26
@@ -67,8 +67,10 @@ def read_picture(data: bytes) -> Picture:
                            _quality(getattr(image, "quantization", None)))
     except DecodeError:
         raise
+    except UnidentifiedImageError:  # Its text names an object in memory.
+        raise DecodeError("no image format is recognised" if data else "the file is empty") from None
     except Exception as error:  # Hostile bytes make the codecs raise nearly anything.
-        raise DecodeError(f"{type(error).__name__}: {error}" if data else "the file is empty") from error
+        raise DecodeError(f"{type(error).__name__}: {error}") from error
 
 
 def _quality(tables: dict[int, list[int]] | None) -> int:

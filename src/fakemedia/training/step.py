@@ -22,7 +22,7 @@ from fakemedia.training.sequence import learn_stage, score_checkpoint
 
 def learn_step(*, network: str, input_model: Path | None, output_dir: Path, source_datasets: tuple[Path, ...],
                target_dataset: Path, method: str, pretrained: str | None, preset: str | None, epochs: int | None,
-               crop: int | None, seed: int, cache: Path, runtime: Runtime) -> pd.DataFrame:
+               batch_size: int | None, crop: int | None, seed: int, cache: Path, runtime: Runtime) -> pd.DataFrame:
     """Learn `target_dataset` by `method` from the checkpoint `input_model`, save the checkpoint as `output_dir`.
 
     A dataset is a task folder in the reference layout; its name is the task's. Without an input model the target is
@@ -47,7 +47,8 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
     if parent is not None and parent.meta["network"]["name"] != network:
         raise UserError("The input model is of another network", where=input_model, expected=network,
                         do=f"say --network {parent.meta['network']['name']}, or give a checkpoint of {network}")
-    plan = _plan(network, parent, method, pretrained, preset, epochs, crop, seed, sources, target)
+    given = {"epochs": epochs, "batch_size": batch_size, "crop": crop}
+    plan = _plan(network, parent, method, pretrained, preset, given, seed, sources, target)
     opened = {_task(folder): _stores(folder, cache) for folder in (*source_datasets, target_dataset)}
     stores = {split: {task: of_task[split] for task, of_task in opened.items()} for split in SPLITS}
     learned = learn_stage(plan=plan, method=method, seed=seed, stage=plan.stages[-1], parent=parent,
@@ -77,16 +78,15 @@ def _check_place(output_dir: Path, input_model: Path | None) -> None:
 
 
 def _plan(network: str, parent: Checkpoint | None, method: str, pretrained: str | None, preset: str | None,
-          epochs: int | None, crop: int | None, seed: int, sources: list[str], target: str) -> Plan:
-    given = {"preset": preset, "epochs": epochs, "crop": crop}
-    training = plugin.configure(TrainingConfig, {key: value for key, value in given.items() if value is not None},
-                                where="kedro step", presets=TRAINING_PRESETS)
+          given: dict[str, int | None], seed: int, sources: list[str], target: str) -> Plan:
+    settings = {key: value for key, value in {"preset": preset, **given}.items() if value is not None}
+    training = plugin.configure(TrainingConfig, settings, where="kedro step", presets=TRAINING_PRESETS)
     presets = getattr(plugin.load("strategies", method), "PRESETS", {})
     start = {} if pretrained is None else {"pretrained": pretrained}
-    settings = dict(parent.meta["network"]["settings"]) if parent else start
+    of_network = dict(parent.meta["network"]["settings"]) if parent else start
     return Plan(
         sequence="step", collection="step", stages=make_stages([tuple(sources), (target,)] if sources else [(target,)]),
-        network=Named(name=network, settings=settings), training=training, seeds=(seed,),
+        network=Named(name=network, settings=of_network), training=training, seeds=(seed,),
         methods=(Named(name=method, settings={"preset": preset} if preset in presets else {}),),
     ).resolved()
 
