@@ -3,7 +3,7 @@
 from kedro.pipeline import Pipeline
 
 from fakemedia import project
-from fakemedia.pipelines import ingestion, reporting, training
+from fakemedia.pipelines import grouping, ingestion, reporting, training
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -12,6 +12,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     for name in project.sequences():
         plan = project.plan(name)
         pipelines[name] = (
-            ingestion.create_pipeline(plan) + training.create_pipeline(plan) + reporting.create_pipeline(plan)
+            ingestion.create_pipeline(plan) + grouping.create_pipeline(plan) + training.create_pipeline(plan)
+            + reporting.create_pipeline(plan)
         )
     return {"__default__": pipelines[project.default_sequence()], **pipelines}

@@ -10,7 +10,16 @@ import yaml
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+from fakemedia.project import forget
+
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test see the configuration that another one loaded."""
+    monkeypatch.setattr("fakemedia.project._current", None)
+    forget()
 
 
 @pytest.fixture
@@ -29,7 +38,7 @@ def project(tmp_path: Path) -> Path:
         }},
         "collections": {"tiny": {
             "source": {"name": "folder", "root": "data/01_raw/tiny"},
-            "forge": {"size": 32, "per_class": {"train": 16, "val": 8, "test": 16},
+            "forge": {"size": 32, "per_class": {"train": 24, "val": 8, "test": 16},
                       "tasks": {"gan": {"family": "upsampling", "kernel": 3},
                                 "latent": {"family": "latent", "factor": 4}}},
         }},

@@ -54,6 +54,11 @@ def test_run_makes_the_report_and_repeats_only_what_changed(project: Path, train
     for name in FIGURES:
         assert (report / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (report / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    for measure in ("fingerprint", "transfer"):
+        distances = pd.read_csv(report / "similarity" / f"{measure}.csv", index_col="task")
+        assert list(distances.index) == list(distances.columns) == ["gan", "latent"]
+        assert distances.loc["gan", "latent"] > 0
+        assert (report / "similarity" / f"{measure}.png").read_bytes().startswith(b"\x89PNG")
     page = (report / "report.html").read_text()
     assert "data:image" in page
     assert "http" not in page.replace("http://www.w3.org", "")

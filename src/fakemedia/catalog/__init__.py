@@ -5,17 +5,17 @@ opens it again. A dataset exists only if it is what the parameters and the data 
 `kedro run --only-missing-outputs` makes anew what is missing or stale, and nothing else.
 """
 
-from fakemedia.catalog.audit import AuditFigureDataset, AuditTableDataset, AuditTextDataset, FindingsDataset
+from fakemedia.catalog.audit import DataFigureDataset, DataTableDataset, DataTextDataset, FindingsDataset
 from fakemedia.catalog.index import IndexDataset
 from fakemedia.catalog.models import CheckpointDataset, ScoresDataset
 from fakemedia.catalog.pixels import PixelStoreDataset
 from fakemedia.catalog.report import FigureDataset, TableDataset, TextDataset
 
 __all__ = [
-    "AuditFigureDataset",
-    "AuditTableDataset",
-    "AuditTextDataset",
     "CheckpointDataset",
+    "DataFigureDataset",
+    "DataTableDataset",
+    "DataTextDataset",
     "FigureDataset",
     "FindingsDataset",
     "IndexDataset",

@@ -43,8 +43,8 @@ class FindingsDataset(AbstractDataset):
         return {"filepath": str(self._path), "collection": self._key[0], "task": self._key[1]}
 
 
-class _OfAudit:
-    """A part of a sequence's audit, made from the findings of all tasks."""
+class _OfData:
+    """A part of a sequence's report that is made from the data alone: fresh if the findings of all tasks are."""
 
     _sequence: str
 
@@ -58,13 +58,13 @@ def _are_fresh(collection: str, task: str) -> bool:
     return freshness.fresh_findings(collection, task) is not None
 
 
-class AuditFigureDataset(_OfAudit, FigureDataset):
-    """A figure of the audit, as PNG and PDF."""
+class DataFigureDataset(_OfData, FigureDataset):
+    """A figure of the data, as PNG and PDF."""
 
 
-class AuditTableDataset(_OfAudit, TableDataset):
-    """A table of the audit, as CSV."""
+class DataTableDataset(_OfData, TableDataset):
+    """A table of the data, as CSV."""
 
 
-class AuditTextDataset(_OfAudit, TextDataset):
-    """A text of the audit: HTML or JSON."""
+class DataTextDataset(_OfData, TextDataset):
+    """A text about the data: HTML or JSON."""
