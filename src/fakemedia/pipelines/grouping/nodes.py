@@ -10,19 +10,23 @@ if TYPE_CHECKING:
 
     from fakemedia.core.plan import Plan
     from fakemedia.data.pixels import PixelStore
+    from fakemedia.similarity.base import TaskSample
 
 IMAGES = 1000
 
 
-def measure_distances(*stores: PixelStore, measure: str, plan: Plan) -> pd.DataFrame:
-    """Return the distances between the tasks' training images by `measure`: a row a task, first column `task`.
+def sample_tasks(*stores: PixelStore, plan: Plan) -> list[TaskSample]:
+    """Return centre crops, of the size that the network sees, of at most IMAGES training images of each task."""
+    from fakemedia.similarity.base import sample_task
 
-    Of each task at most IMAGES images are looked at, in centre crops of the size that the network sees.
-    """
+    return [sample_task(store, maximum=IMAGES, crop=plan.training.crop, seed=plan.seeds[0]) for store in stores]
+
+
+def measure_distances(samples: list[TaskSample], *, measure: str) -> pd.DataFrame:
+    """Return the distances between the tasks by `measure`: a row a task, first column `task`."""
     from fakemedia.core import plugin
-    from fakemedia.similarity.base import distance_matrix, sample_task
+    from fakemedia.similarity.base import distance_matrix
 
-    samples = [sample_task(store, maximum=IMAGES, crop=plan.training.crop, seed=plan.seeds[0]) for store in stores]
     distances = distance_matrix(plugin.create("similarity", measure, {}), samples)
     return distances.rename_axis("task").reset_index()
 

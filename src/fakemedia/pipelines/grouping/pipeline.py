@@ -4,7 +4,7 @@ from kedro.pipeline import Pipeline, node
 
 from fakemedia.catalog.names import SPLIT
 from fakemedia.core.plan import Plan
-from fakemedia.pipelines.grouping.nodes import draw_distances, measure_distances
+from fakemedia.pipelines.grouping.nodes import draw_distances, measure_distances, sample_tasks
 from fakemedia.pipelines.wiring import bound
 
 MEASURES = ("fingerprint", "transfer")
@@ -15,8 +15,10 @@ def create_pipeline(plan: Plan) -> Pipeline:
     if len(plan.tasks) < 2:
         return Pipeline([])
     stores = [SPLIT.format(collection=plan.collection, task=task, split="train") for task in plan.tasks]
-    nodes = [made for measure in MEASURES for made in (
-        node(bound(measure_distances, measure=measure, plan=plan), stores, measure, name=f"measure_{measure}"),
-        node(bound(draw_distances, measure=measure), measure, f"figure_{measure}", name=f"draw_{measure}"),
-    )]
+    nodes = [node(bound(sample_tasks, plan=plan), stores, "samples", name="sample_tasks")]
+    for measure in MEASURES:
+        nodes += [
+            node(bound(measure_distances, measure=measure), "samples", measure, name=f"measure_{measure}"),
+            node(bound(draw_distances, measure=measure), measure, f"figure_{measure}", name=f"draw_{measure}"),
+        ]
     return Pipeline(nodes, namespace=f"{plan.sequence}-similarity", inputs=set(stores), tags="grouping")
