@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +15,19 @@ from fakemedia.data.pixels import PixelStore, build_store
 from fakemedia.data.sources.base import Item
 
 
-class NoiseSource:
-    """One task: real images are smooth, fake ones carry noise of the standard deviation `sigma`."""
+class GivenPictures:
+    """One task of the given pictures, real and fake by turns."""
 
-    def __init__(self, images: int, size: int, sigma: float, seed: int) -> None:
-        rng = np.random.default_rng(seed)
+    def __init__(self, task: str, pictures: Iterable[np.ndarray]) -> None:
+        self._task = task
         self._files = {}
-        for number in range(images):
-            pixels = rng.normal(rng.uniform(80, 170, 3), sigma if number % 2 else 2.0, (size, size, 3))
+        for number, pixels in enumerate(pictures):
             buffer = io.BytesIO()
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "PNG")
+            Image.fromarray(pixels).save(buffer, "PNG")
             self._files[f"{number:04d}.png"] = buffer.getvalue()
 
     def tasks(self) -> list[str]:
-        return ["noise"]
+        return [self._task]
 
     def items(self, task: str) -> list[Item]:
         return [Item(path=path, split="train", label=number % 2, class_name="", source="", bytes=len(data), mtime_ns=0)
@@ -38,14 +37,32 @@ class NoiseSource:
         return self._files[path]
 
 
+def noise(images: int, size: int, sigma: float, seed: int) -> Iterator[np.ndarray]:
+    """Yield pictures: the real ones are smooth, the fake ones carry noise of the standard deviation `sigma`."""
+    rng = np.random.default_rng(seed)
+    for number in range(images):
+        pixels = rng.normal(rng.uniform(80, 170, 3), sigma if number % 2 else 2.0, (size, size, 3))
+        yield pixels.clip(0, 255).astype(np.uint8)
+
+
 @pytest.fixture(scope="session")
-def noise_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., PixelStore]:
+def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Iterable[np.ndarray]], PixelStore]:
+    """Return a maker of training stores of given pictures."""
+
+    def make(task: str, pictures: Iterable[np.ndarray]) -> PixelStore:
+        source = GivenPictures(task, pictures)
+        index = build_index(source, task, workers=1, progress=False)
+        return build_store(index, source, "train", Path(tmp_path_factory.mktemp("stores")) / task, workers=1,
+                           progress=False)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def noise_store(make_store: Callable[[str, Iterable[np.ndarray]], PixelStore]) -> Callable[..., PixelStore]:
     """Return a maker of stores of a task that a tiny network learns in a few epochs."""
 
     def make(*, images: int = 24, size: int = 12, sigma: float = 40.0, seed: int = 0) -> PixelStore:
-        source = NoiseSource(images, size, sigma, seed)
-        folder = Path(tmp_path_factory.mktemp("stores")) / f"{images}_{size}_{sigma}_{seed}"
-        return build_store(build_index(source, "noise", workers=1, progress=False), source, "train", folder, workers=1,
-                           progress=False)
+        return make_store("noise", noise(images, size, sigma, seed))
 
     return make

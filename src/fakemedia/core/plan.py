@@ -52,6 +52,10 @@ class TrainingConfig:
     keep the last epoch without looking at validation."""
     validation_max: int | None = 1000
     """Validation images a task at most, drawn once by seed; None: all."""
+    validation_share: float | None = 0.1
+    """Most that validation may cost, as a share of training: an image costs one pass in validation and three in
+    training. The images are divided equally among the tasks validated, so that the cost of a stage does not grow with
+    the tasks seen; each task keeps 32 at least. None: no limit."""
     validation_every: int = 1
     """Epochs between validations; the last epoch is always validated."""
 
@@ -63,6 +67,8 @@ class TrainingConfig:
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise ValueError(f"{key} of at least 1, or none")
+        if self.validation_share is not None and not self.validation_share > 0:
+            raise ValueError("validation_share above 0, or none")
         if not self.lr > 0:
             raise ValueError("lr above 0")
         if not (0 <= self.momentum < 1 and self.weight_decay >= 0 and self.lr_min >= 0):

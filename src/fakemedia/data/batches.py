@@ -7,8 +7,10 @@ at which a run was interrupted.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,10 @@ from torch import Tensor
 from fakemedia.core.errors import UserError
 from fakemedia.core.rng import bits, derive, integers
 from fakemedia.data.pixels import PixelStore
+from fakemedia.data.resident import ResidentPixels, ahead, pixel_bytes
+
+HELD = 2**29
+"""Bytes of crops that are kept for evaluating them again."""
 
 
 @dataclass
@@ -37,8 +43,34 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on `device`."""
-        return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in vars(self).items()
-                                if tensor is not None})
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """Return the batch in memory from where it is copied to a GPU without waiting."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return replace(self, **{name: change(tensor) for name, tensor in vars(self).items() if tensor is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """What the images of an epoch are and how each is cropped: arrays, or tensors on a device, (N,), int64 or bool."""
+
+    tasks: Any
+    rows: Any
+    labels: Any
+    tops: Any
+    lefts: Any
+    mirrored: Any
+
+    def at(self, places: Any) -> Draws:
+        """Return the draws at `places`, a slice or positions."""
+        return Draws(**{name: values[places] for name, values in vars(self).items()})
+
+    def to(self, device: torch.device) -> Draws:
+        """Return the draws as tensors on `device`."""
+        return Draws(**{name: torch.from_numpy(values).to(device) for name, values in vars(self).items()})
 
 
 def _batch(images: NDArray[np.uint8], labels: NDArray[np.int64], tasks: NDArray[np.int64],
@@ -62,18 +94,27 @@ class TrainBatches:
     starts over in a new order, also across epochs.
     """
 
-    def __init__(self, stores: Sequence[PixelStore], *, batch_size: int, crop: int, flip: bool, seed: int) -> None:
+    def __init__(self, stores: Sequence[PixelStore], *, batch_size: int, crop: int, flip: bool, seed: int,
+                 share: tuple[int, int] = (0, 1)) -> None:
         """Take crops of `crop` x `crop` pixels; `flip` mirrors half of them.
 
-        UserError: fewer images than `batch_size`, or stores decoded under different policies.
+        `share` is the number of this process, from 0, and how many divide each batch among them.
+        UserError: fewer images than `batch_size`, a batch that cannot be divided, or stores decoded under different
+        policies.
         """
         self.stores = list(stores)
         self.batch_size, self.crop, self.flip, self.seed = batch_size, crop, flip, seed
-        self._images = sum(len(store) for store in self.stores)
+        self._rank, self._world = share
+        self._size = sum(len(store) for store in self.stores)
+        self._resident: ResidentPixels | None = None
+        self._device = torch.device("cpu")
         names = ", ".join(store.task for store in self.stores)
-        if self._images < batch_size:
-            raise UserError(f"A batch of {batch_size} is larger than the {self._images} training images",
+        if self._size < batch_size:
+            raise UserError(f"A batch of {batch_size} is larger than the {self._size} training images",
                             where=f"training split of {names}", do="lower training.batch_size or add images")
+        if batch_size % self._world:
+            raise UserError(f"A batch of {batch_size} cannot be divided among {self._world} devices",
+                            where="training.batch_size", expected=f"a multiple of {self._world}")
         if len({store.policy for store in self.stores}) > 1:
             raise UserError("The pixel stores were decoded under different policies", where=names,
                             expected="one policy for all tasks", do="run the ingestion of all tasks again")
@@ -81,19 +122,60 @@ class TrainBatches:
     @property
     def steps(self) -> int:
         """Batches an epoch."""
-        return self._images // self.batch_size
+        return self._size // self.batch_size
+
+    @property
+    def images(self) -> int:
+        """Images an epoch."""
+        return self.steps * self.batch_size
+
+    def to(self, device: torch.device, room: int) -> TrainBatches:
+        """Make the batches on `device` from now on, where all pixels are kept if they need no more than `room` bytes.
+
+        Otherwise, batches are cropped in the host's memory and copied while the device computes. Either way they are
+        the same.
+        """
+        self._device = device
+        if not any(store.streams for store in self.stores) and pixel_bytes(self.stores) <= room:
+            self._resident = ResidentPixels(self.stores, device)
+        return self
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Yield the batches of `epoch` (from 0), from `start_step` on."""
-        tasks = np.arange(self._images) % len(self.stores)
-        rows = np.empty(self._images, np.int64)
-        for task in range(len(self.stores)):
-            rows[tasks == task] = self._draws(task, epoch, int((tasks == task).sum()))
-        for step in range(start_step, self.steps):
-            positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-            yield self._crop(epoch, positions, tasks[positions], rows[positions])
+        """Yield the batches of `epoch` (from 0), from `start_step` on; of each, this process's share."""
+        draws = self._draw(epoch)
+        places = [np.arange(step * self.batch_size, (step + 1) * self.batch_size)[self._rank::self._world]
+                  for step in range(start_step, self.steps)]
+        if self._resident is not None:
+            on_device = draws.to(self._device)
+            for at in places:
+                yield self._resident_batch(on_device.at(slice(int(at[0]), int(at[-1]) + 1, self._world)))
+            return
+        workers = self._workers()
+        make = lambda at: self._batch(draws.at(at))  # noqa: E731
+        for batch in ahead(make, places, workers) if workers else map(make, places):
+            yield batch.to(self._device)
 
-    def _draws(self, task: int, epoch: int, count: int) -> NDArray[np.int64]:
+    def _workers(self) -> int:
+        """Return how many threads make batches ahead: none where a crop costs next to nothing beside the step."""
+        if any(store.streams for store in self.stores):
+            return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return 0 if self._device.type == "cpu" else 2
+
+    def _draw(self, epoch: int) -> Draws:
+        positions = np.arange(self._size)
+        tasks = positions % len(self.stores)
+        rows, labels, max_tops, max_lefts = np.empty((4, self._size), np.int64)
+        for task, store in enumerate(self.stores):
+            mine = np.flatnonzero(tasks == task)
+            rows[mine] = self._order(task, epoch, len(mine))
+            labels[mine] = store.labels[rows[mine]]
+            max_tops[mine], max_lefts[mine] = store.limits(rows[mine], self.crop)
+        flips = integers(derive(self.seed, "flip", epoch), positions, 2) if self.flip else np.zeros_like(rows)
+        return Draws(tasks=tasks, rows=rows, labels=labels, mirrored=flips.astype(bool),
+                     tops=integers(derive(self.seed, "top", epoch), positions, max_tops + 1),
+                     lefts=integers(derive(self.seed, "left", epoch), positions, max_lefts + 1))
+
+    def _order(self, task: int, epoch: int, count: int) -> NDArray[np.int64]:
         """Return the rows of the store `task` that `epoch` shows, (count,): pass after pass over the store."""
         size = len(self.stores[task])
         passes, places = np.divmod(np.arange(epoch * count, (epoch + 1) * count), size)
@@ -101,21 +183,20 @@ class TrainBatches:
                   for number in np.unique(passes).tolist()}
         return np.concatenate([order[places[passes == number]] for number, order in orders.items()])
 
-    def _crop(self, epoch: int, positions: NDArray[np.int64], tasks: NDArray[np.int64],
-              rows: NDArray[np.int64]) -> Batch:
-        images = np.empty((len(rows), self.crop, self.crop, 3), np.uint8)
-        labels = np.empty(len(rows), np.int64)
+    def _batch(self, draws: Draws) -> Batch:
+        images = np.empty((len(draws.rows), self.crop, self.crop, 3), np.uint8)
         for task, store in enumerate(self.stores):
-            mine = np.flatnonzero(tasks == task)
-            max_top, max_left = store.limits(rows[mine], self.crop)
-            tops = integers(derive(self.seed, "top", epoch), positions[mine], max_top + 1)
-            lefts = integers(derive(self.seed, "left", epoch), positions[mine], max_left + 1)
-            images[mine] = store.crops(rows[mine], tops, lefts, self.crop)
-            labels[mine] = store.labels[rows[mine]]
-        if self.flip:
-            chosen = np.flatnonzero(integers(derive(self.seed, "flip", epoch), positions, 2))
-            images[chosen] = _mirrored(images[chosen])
-        return _batch(images, labels, tasks, rows)
+            mine = np.flatnonzero(draws.tasks == task)
+            images[mine] = store.crops(draws.rows[mine], draws.tops[mine], draws.lefts[mine], self.crop)
+        chosen = np.flatnonzero(draws.mirrored)
+        images[chosen] = _mirrored(images[chosen])
+        batch = _batch(images, draws.labels, draws.tasks, draws.rows)
+        return batch.pinned() if self._device.type == "cuda" else batch
+
+    def _resident_batch(self, draws: Draws) -> Batch:
+        assert self._resident is not None
+        images = self._resident.crops(draws.tasks, draws.rows, draws.tops, draws.lefts, draws.mirrored, self.crop)
+        return Batch(images=images, labels=draws.labels, tasks=draws.tasks, rows=draws.rows)
 
 
 class EvalBatches:
@@ -129,6 +210,12 @@ class EvalBatches:
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)
+
+    def held(self, device: torch.device) -> Sequence[Batch] | EvalBatches:
+        """Return the batches on `device`, to be read again and again, if they have no more than HELD bytes."""
+        if 3 * self.crop * self.crop * len(self.rows) > HELD:
+            return self
+        return [batch.to(device) for batch in self]
 
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, len(self.rows), self.batch_size):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fakemedia.core.types import FAKE, REAL
-from fakemedia.data.batches import EvalBatches
+from fakemedia.data.batches import Batch, EvalBatches
 from fakemedia.data.pixels import PixelStore
 
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -38,10 +38,16 @@ def predict(network: Any, store: PixelStore, *, batch_size: int, crop: int, rows
     `network` is a Detector on its device; `crop` is in pixels; `rows` picks images (default: all). The randomness of
     torch is not touched.
     """
+    batches = EvalBatches(store, batch_size=batch_size, crop=crop, rows=rows)
+    return predict_batches(network, batches, autocast=autocast)
+
+
+def predict_batches(network: Any, batches: Iterable[Batch], *, autocast: Autocast = nullcontext) -> NDArray[np.float64]:
+    """Return the logit z_fake - z_real of each image of `batches`, float64 (N,), in their order; see `predict`."""
     device = next(network.parameters()).device
-    outputs = []
     with evaluating(network), torch.inference_mode():
-        for batch in EvalBatches(store, batch_size=batch_size, crop=crop, rows=rows):
+        outputs = []
+        for batch in batches:
             inputs = network.prepare(batch.to(device).images)
             with autocast():
                 outputs.append(network(inputs).float())

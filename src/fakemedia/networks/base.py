@@ -44,8 +44,10 @@ class Detector(nn.Module):
         return self.body(inputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the logits (N, 2) of normalised inputs (N, 3, H, W)."""
-        return self.head(self.features(inputs))
+        """Return the logits (N, 2) of normalised inputs (N, 3, H, W); the head computes in float32 in any autocast."""
+        features = self.features(inputs)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features.float())
 
 
 @contextmanager

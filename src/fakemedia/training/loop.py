@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,21 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.plan import TrainingConfig
 from fakemedia.core.rng import derive
 from fakemedia.core.types import FAKE, Stage
-from fakemedia.data.batches import TrainBatches, select_rows
+from fakemedia.data.batches import Batch, EvalBatches, TrainBatches, select_rows
 from fakemedia.data.pixels import PixelStore
-from fakemedia.evaluation.predict import predict
+from fakemedia.evaluation.predict import predict_batches
 from fakemedia.networks.base import Detector
 from fakemedia.strategies.base import Strategy
 from fakemedia.training.checkpoint import load_resume, save_resume, write_file
 from fakemedia.training.runtime import Runtime
 
-CLOCK = ("seconds", "images_per_second")
+Validation = dict[str, tuple[Iterable[Batch], np.ndarray]]
+CLOCK = ("seconds", "images_per_second", "memory_mib")
+"""What a record holds of the machine and the moment."""
+PASSES = 3
+"""What training on an image costs, in forward passes (the backward pass costs two)."""
+LEAST_VALIDATION = 32
+"""Validation images that a task keeps, whatever they cost."""
 WARM_UP, START_FACTOR, END_FACTOR = 0.3, 25.0, 1e4
 
 
@@ -90,7 +96,8 @@ def train_stage(network: Detector, strategy: Strategy, stage: Stage, train: Trai
     Raises UserError for a loss or weights that are not finite; the state of the last good epoch stays.
     """
     training = _StageTraining(network=network, strategy=strategy, stage=stage, train=train, config=config, seed=seed,
-                              runtime=runtime, validation=_validation_rows(validation, config, seed))
+                              runtime=runtime, validation=validation_batches(validation, train.images, config, seed,
+                                                                             runtime))
     with runtime.reproducible():
         return training.run(folder, identity, label or stage.key, on_epoch)
 
@@ -105,10 +112,25 @@ def history_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.history.jsonl")
 
 
-def _validation_rows(stores: Mapping[str, PixelStore], config: TrainingConfig,
-                     seed: int) -> dict[str, tuple[PixelStore, np.ndarray]]:
-    return {task: (store, select_rows(store, config.validation_max, derive(seed, "validation", task)))
-            for task, store in stores.items()}
+def validation_images(config: TrainingConfig, train_images: int, tasks: int) -> int | None:
+    """Return how many validation images a task has at most, where an epoch trains on `train_images`; None: all."""
+    limits = [] if config.validation_max is None else [config.validation_max]
+    if config.validation_share is not None:
+        passes = PASSES * train_images * config.validation_every * config.validation_share
+        limits.append(max(LEAST_VALIDATION, int(passes / tasks)))
+    return min(limits, default=None)
+
+
+def validation_batches(stores: Mapping[str, PixelStore], train_images: int, config: TrainingConfig, seed: int,
+                       runtime: Runtime) -> Validation:
+    """Return this process's share of the images that choose the epoch: batches and labels (N,) by task."""
+    batches: Validation = {}
+    for task, store in stores.items():
+        most = validation_images(config, train_images, len(stores))
+        rows = select_rows(store, most, derive(seed, "validation", task))[runtime.rank::runtime.world]
+        chosen = EvalBatches(store, batch_size=runtime.evaluation_batch(config.batch_size), crop=config.crop, rows=rows)
+        batches[task] = chosen.held(runtime.device), store.labels[rows]
+    return batches
 
 
 @dataclass(kw_only=True)
@@ -120,7 +142,7 @@ class _StageTraining:
     config: TrainingConfig
     seed: int
     runtime: Runtime
-    validation: dict[str, tuple[PixelStore, np.ndarray]]
+    validation: Validation
     best_epoch: int = 0
     best_accuracy: float = -1.0
     best_weights: dict[str, Tensor] | None = None
@@ -151,7 +173,7 @@ class _StageTraining:
     @property
     def images(self) -> int:
         """Images an epoch."""
-        return self.train.steps * self.config.batch_size
+        return self.train.images
 
     @property
     def epoch(self) -> int:
@@ -179,7 +201,7 @@ class _StageTraining:
         for rate, batch in zip(rates, self.train.epoch(self.epoch), strict=True):
             for group in groups:
                 group["lr"] = rate
-            batch = self.strategy.mix(batch.to(self.runtime.device))
+            batch = self.strategy.mix(batch)
             inputs = self.network.prepare(batch.images)
             batch = replace(batch, inputs=inputs)
             with self.runtime.autocast():
@@ -192,13 +214,15 @@ class _StageTraining:
             names = tuple(terms)
             losses.append(torch.stack([term.detach().float() for term in terms.values()]))
             bar.update(self.config.batch_size)
-        table = torch.stack(losses).cpu().double()
+        table = self.runtime.mean(torch.stack(losses)).cpu().double()
         self._check_finite(table, names, rates)
+        self.runtime.align(self.network)
         seconds = time.perf_counter() - started
         record: dict[str, Any] = {"epoch": self.epoch + 1, "lr": rates[0],
                                   "loss": dict(zip(names, table.mean(0).tolist(), strict=True)),
                                   **self._validated(self.epoch + 1), "seconds": seconds,
-                                  "images_per_second": self.images / seconds}
+                                  "images_per_second": self.images / seconds,
+                                  "memory_mib": self.runtime.memory_mib()}
         self.history.append(record)
         self.strategy.after_epoch(self._improved(record))
         return record
@@ -227,13 +251,14 @@ class _StageTraining:
         due = epoch % self.config.validation_every == 0 or epoch == self.config.epochs
         if not self.validation or not due:
             return {}
-        accuracies = {task: self._accuracy(store, rows) for task, (store, rows) in self.validation.items()}
+        accuracies = {task: self._accuracy(*images) for task, images in self.validation.items()}
         return {"accuracy": sum(accuracies.values()) / len(accuracies), "validation": accuracies}
 
-    def _accuracy(self, store: PixelStore, rows: np.ndarray) -> float:
-        logits = predict(self.network, store, batch_size=self.config.batch_size, crop=self.config.crop, rows=rows,
-                         autocast=self.runtime.autocast)
-        return 100.0 * float(np.mean((logits > 0) == (store.labels[rows] == FAKE)))
+    def _accuracy(self, batches: Iterable[Batch], labels: np.ndarray) -> float:
+        logits = predict_batches(self.network, batches, autocast=self.runtime.autocast)
+        counts = torch.tensor([int(((logits > 0) == (labels == FAKE)).sum()), len(labels)], device=self.runtime.device)
+        right, images = self.runtime.total(counts).tolist()
+        return 100.0 * right / images
 
     def _improved(self, record: dict[str, Any]) -> bool:
         """Note the epoch if it is the best so far; without validation the latest is the best."""

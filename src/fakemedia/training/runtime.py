@@ -1,8 +1,14 @@
-"""The device and the arithmetic: the only file that knows Lightning Fabric."""
+"""The devices and the arithmetic: the only file that knows Lightning Fabric.
+
+Several processes (`torchrun ... kedro run`, or the setting `devices`) each take their share of every batch; whatever is
+measured or saved is the same in all of them, and the first one alone writes.
+"""
 
 from __future__ import annotations
 
 import os
+import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -16,21 +22,54 @@ from torch.optim import Optimizer
 from fakemedia.core.errors import UserError
 
 Network = TypeVar("Network", bound=nn.Module)
+EVALUATED = 512
+"""Images that a GPU evaluates at once."""
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Where and how precisely to compute; neither is part of a checkpoint's fingerprint."""
+    """Where and how precisely to compute; no part of a checkpoint's fingerprint, but named in it."""
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto`: the GPU if there is one."""
+    devices: int = 1
+    """Devices of this machine that train together, each with its share of every batch; several machines: start the
+    same command under torchrun on each."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the forward pass (weights stay float32); `auto`: bfloat16 on a GPU that has it, else float32."""
+    """Arithmetic of the forward pass (weights stay float32); `auto`: bfloat16 where the device computes with it, else
+    float32."""
+    compile: bool = False
+    """Compile the network (torch.compile): a minute at every stage, for a faster step on some GPUs; none on the CPU."""
+    resident_share: float = 0.5
+    """Share of the free device memory up to which a stage's pixels are kept there; beyond it batches are copied."""
+
+    def __post_init__(self) -> None:
+        if self.devices < 1 or not 0 <= self.resident_share < 1:
+            raise ValueError("devices of at least 1 and resident_share in [0, 1)")
 
     @property
     def device(self) -> torch.device:
-        """The device of network and batches; UserError if the accelerator asked for is not there."""
+        """The device of network and batches; UserError if what was asked for is not there."""
         return self._fabric.device
+
+    @property
+    def rank(self) -> int:
+        """The number of this process among those that train together, from 0."""
+        return self._fabric.global_rank
+
+    @property
+    def world(self) -> int:
+        """How many processes train together."""
+        return self._fabric.world_size
+
+    @cached_property
+    def resolved_precision(self) -> Precision:
+        """The arithmetic that `precision` means on this device."""
+        computes = {"cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
+                    "cpu": _cpu_computes_bfloat16}.get(self._kind, lambda: False)
+        wanted = self.precision == "bfloat16" or (self.precision == "auto" and computes())
+        return "bfloat16" if wanted else "float32"
 
     def place(self, network: Network) -> Network:
         """Return `network` moved to the device, its convolutions in channels_last memory."""
@@ -39,17 +78,71 @@ class Runtime:
     def setup(self, network: nn.Module, optimizer: Optimizer) -> tuple[Callable[[Tensor], Tensor], Optimizer]:
         """Return the network's forward pass and the optimiser as training is to call them.
 
-        `network` already lies on the device and stays the plain module, whose weights the optimiser changes.
+        `network` already lies on the device and stays the plain module, whose weights the optimiser changes. On several
+        GPUs its batch normalisation takes the statistics of the whole batch; on several CPU processes each those of
+        its share.
         """
-        return self._fabric.setup(network, optimizer)
+        module = network
+        if self.world > 1 and self.device.type == "cuda":
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        if self.compile:
+            module = torch.compile(module)  # pyright: ignore[reportAssignmentType]
+        return self._fabric.setup(module, optimizer)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of the scalar `loss` to the parameters."""
+        """Add the gradients of the scalar `loss`, averaged over the processes, to the parameters."""
         self._fabric.backward(loss)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return a context in which forward passes use the precision."""
-        return self._fabric.autocast()
+        """Return a context in which forward passes use the precision.
+
+        Torch's own: Fabric's would round the inputs before the network sees them.
+        """
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.resolved_precision == "bfloat16")
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return `values` averaged over the processes."""
+        return values if self.world == 1 else self._fabric.all_reduce(values, reduce_op="mean")
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return `values` summed over the processes."""
+        return values if self.world == 1 else self._fabric.all_reduce(values, reduce_op="sum")
+
+    def align(self, network: nn.Module) -> None:
+        """Give every process the first one's state: without a common batch normalisation, their statistics differ."""
+        if self.world > 1:
+            for tensor in network.state_dict().values():
+                torch.distributed.broadcast(tensor, 0)
+
+    def evaluation_batch(self, batch_size: int) -> int:
+        """Return how many images are evaluated at once, where `batch_size` are trained on."""
+        return max(batch_size, EVALUATED) if self.device.type == "cuda" else batch_size
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.world > 1:
+            self._fabric.barrier()
+
+    def room(self) -> int:
+        """Return how many bytes of pixels may be kept on the device; 0 where they lie in the host's memory anyway."""
+        if self.device.type != "cuda":
+            return 0
+        return int(self.resident_share * torch.cuda.mem_get_info(self.device)[0])
+
+    def memory_mib(self) -> float:
+        """Return the memory of this process, MiB: the most allocated on a GPU so far, or else what the host holds now.
+
+        Loaded pages of memory-mapped files do not count where the system tells them apart.
+        """
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
+        try:
+            with open("/proc/self/status", encoding="ascii") as status:
+                kib = {line.split(":")[0]: line.split()[1] for line in status if line.startswith("Rss")}
+            return int(kib["RssAnon"]) / 2**10
+        except (OSError, KeyError):
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
     @contextmanager
     def reproducible(self, seed: int = 0) -> Iterator[None]:
@@ -66,17 +159,35 @@ class Runtime:
             torch.use_deterministic_algorithms(before, warn_only=warn_only)
 
     @cached_property
-    def _fabric(self) -> Any:
+    def _kind(self) -> str:
+        """The kind of device; UserError if there is none, or fewer than asked for."""
         available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         if not available.get(self.accelerator, True):
             raise UserError(f"There is no {self.accelerator} device on this machine", where="runtime.accelerator",
                             expected=" or ".join(["auto", *(name for name, there in available.items() if there)]))
-        cuda = self.accelerator in ("auto", "cuda") and available["cuda"]
-        automatic = cuda and self.precision == "auto" and torch.cuda.is_bf16_supported(including_emulation=False)
-        if cuda:
+        automatic = "cuda" if available["cuda"] else "mps" if available["mps"] else "cpu"
+        kind = automatic if self.accelerator == "auto" else self.accelerator
+        most = {"cpu": os.cpu_count() or 1, "cuda": torch.cuda.device_count()}.get(kind, 1)
+        if max(self.devices, int(os.environ.get("LOCAL_WORLD_SIZE", 1))) > most:
+            raise UserError(f"There are fewer devices than asked for: {most} ({kind})", where="runtime.devices",
+                            expected=f"1 to {most}", do=f"run with --params runtime.devices={most}")
+        return kind
+
+    @cached_property
+    def _fabric(self) -> Any:
+        if self._kind == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.precision != "float32"
         from lightning_fabric import Fabric  # takes seconds to import
 
-        precision = "bf16-mixed" if automatic or self.precision == "bfloat16" else "32-true"
-        return Fabric(accelerator=self.accelerator, devices=1, precision=precision)
+        processes, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+        fabric = Fabric(accelerator=self._kind, devices=here, num_nodes=processes // here,
+                        precision="32-true", strategy="ddp" if processes > 1 else "auto")
+        fabric.launch()
+        return fabric
+
+
+def _cpu_computes_bfloat16() -> bool:
+    """Say whether the CPU multiplies in bfloat16 (AVX512-BF16 or AMX); others emulate it, slower than float32."""
+    found = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(supported() for supported in found if supported is not None)

@@ -16,7 +16,7 @@ import pandas as pd
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
-from fakemedia.core.plan import Named, Plan, stage_fingerprint
+from fakemedia.core.plan import Named, Plan, TrainingConfig, stage_fingerprint
 from fakemedia.core.rng import derive
 from fakemedia.core.types import Stage
 from fakemedia.data.batches import Batch, TrainBatches
@@ -80,12 +80,10 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
 
     config, device = plan.training, runtime.device
     network = runtime.place(_network(plan.network, seed, parent))
-    batches = TrainBatches(list(learned.values()), batch_size=config.batch_size, crop=config.crop, flip=config.flip,
-                           seed=derive(seed, "batches", stage.key))
+    batches = _batches(learned, config, derive(seed, "batches", stage.key), runtime)
     if reviewed:
         previous = replace(stage, index=stage.index - 1, tasks=earlier, seen=earlier)
-        review = TrainBatches(list(reviewed_stores.values()), batch_size=config.batch_size, crop=config.crop,
-                              flip=config.flip, seed=derive(seed, "batches", "review", stage.key))
+        review = _batches(reviewed_stores, config, derive(seed, "batches", "review", stage.key), runtime, shared=False)
         _after_stage(strategy, previous, network, review.epoch(0), runtime)
     elif parent is not None:
         strategy.load_state_dict(to_device(parent.strategy_state, device))
@@ -95,7 +93,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         folder=folder, identity=fingerprint({"stage": identity, "parent": parent_sha256, "versions": VERSIONS}),
         label=f"{method} seed {seed}, stage {stage.index} of {plan.stages[-1].index} {stage.name}", on_epoch=on_epoch,
     )
-    _after_stage(strategy, stage, network, batches.epoch(config.epochs), runtime)
+    seen = _batches(learned, config, derive(seed, "batches", stage.key), runtime, shared=False)
+    _after_stage(strategy, stage, network, seen.epoch(config.epochs), runtime)
     checkpoint = make_checkpoint(result.weights, strategy.state_dict(), {
         "fingerprint": identity, "parent_fingerprint": parent_fingerprint,
         "parent_weights_sha256": parent_sha256, "network": asdict(plan.network), "method": asdict(plan.method(method)),
@@ -103,8 +102,11 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         "best_epoch": result.best_epoch, "history": result.history, "versions": VERSIONS,
     })
     if folder is not None:
-        save(checkpoint, folder)
-        resume_path(folder).unlink(missing_ok=True)
+        if runtime.rank == 0:
+            save(checkpoint, folder)
+            resume_path(folder).unlink(missing_ok=True)
+        runtime.wait()
+        checkpoint = load(folder) if runtime.rank else checkpoint
     logger.info("%s seed %d, stage %s: epoch %d of %d kept.", method, seed, stage.key, result.best_epoch,
                 len(result.history))
     return checkpoint
@@ -150,12 +152,19 @@ def _network(named: Named, seed: int, checkpoint: Checkpoint | None) -> Detector
     return network
 
 
+def _batches(stores: Stores, config: TrainingConfig, seed: int, runtime: Runtime, *,
+             shared: bool = True) -> TrainBatches:
+    """Return the batches of `stores` on the device: this process's share of each, or the whole."""
+    batches = TrainBatches(list(stores.values()), batch_size=config.batch_size, crop=config.crop, flip=config.flip,
+                           seed=seed, share=(runtime.rank, runtime.world) if shared else (0, 1))
+    return batches.to(runtime.device, runtime.room() if shared else 0)
+
+
 def _after_stage(strategy: Strategy, stage: Stage, network: Detector, batches: Iterable[Batch],
                  runtime: Runtime) -> None:
-    on_device = (batch.to(runtime.device) for batch in batches)
     with runtime.reproducible(), evaluating(network):
         strategy.after_stage(stage, network,
-                             (replace(batch, inputs=network.prepare(batch.images)) for batch in on_device))
+                             (replace(batch, inputs=network.prepare(batch.images)) for batch in batches))
 
 
 def _pick(stores: Stores, tasks: Iterable[str], stage: Stage, kind: str) -> dict[str, PixelStore]:
