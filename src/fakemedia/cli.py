@@ -14,7 +14,7 @@ from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from yaml import YAMLError
 
-from fakemedia import project
+from fakemedia import processes, project
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 
@@ -49,8 +49,11 @@ def _is_refusal(error: ValueError) -> bool:
 
 @plain_errors
 def _run(**options: Any) -> Any:
+    processes.hush()
     try:
         return kedro_run.callback(**options)  # type: ignore[misc]
+    except processes.Wanted as wanted:
+        processes.restart(wanted.devices)
     except ValueError as error:
         if not _is_refusal(error):
             raise

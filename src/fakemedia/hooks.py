@@ -7,8 +7,9 @@ from typing import Any
 import click
 from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
 
-from fakemedia import project
+from fakemedia import processes, project
 from fakemedia.catalog.names import HEADLINE, REPORT
 
 
@@ -33,12 +34,26 @@ class ProjectHooks:
                 check_layout(settings["source"]["root"], plan.tasks)
             if "training" in tags:
                 project.resolved_plan(sequence)
-                project.runtime()
+                runtime = project.runtime()
+                if runtime.devices > processes.count():
+                    raise processes.Wanted(runtime.devices)
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Let the first of several processes go ahead, but in training: the others then find its work done."""
+        if processes.number() > 0 and not processes.shares(node):
+            project.runtime().wait()
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Let the other processes follow."""
+        if processes.count() > 1 and processes.number() == 0 and not processes.shares(node):
+            project.runtime().wait()
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         """Print the headline numbers and where the report lies."""
-        if not any("reporting" in node.tags for node in pipeline.nodes):
+        if processes.number() > 0 or not any("reporting" in node.tags for node in pipeline.nodes):
             return
         for sequence in _sequences(run_params):
             headline = project.path(HEADLINE, sequence=sequence)

@@ -101,6 +101,7 @@ def plan(sequence: str) -> Plan:
     return make_plan(parameters(), sequence)
 
 
+@remembered
 def runtime() -> Runtime:
     """Return the device and the arithmetic that the parameters ask for (imports torch)."""
     from fakemedia.training.runtime import Runtime

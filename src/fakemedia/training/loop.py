@@ -159,7 +159,7 @@ class _StageTraining:
             while not self.done:
                 record = self._epoch(forward, stepper, optimizer.param_groups, bar)
                 bar.set_postfix_str(self._progress())
-                if folder is not None:
+                if folder is not None and self.runtime.rank == 0:
                     save_resume({"identity": identity, **self._state(optimizer)}, resume_path(folder))
                     write_file(history_path(folder), _json_lines(self.history))
                 if on_epoch is not None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
@@ -22,6 +23,8 @@ from torch.optim import Optimizer
 from fakemedia.core.errors import UserError
 
 Network = TypeVar("Network", bound=nn.Module)
+PATIENCE = timedelta(days=7)
+"""How long processes wait for the first one, which alone brings the data in."""
 EVALUATED = 512
 """Images that a GPU evaluates at once."""
 Precision = Literal["float32", "bfloat16"]
@@ -70,6 +73,11 @@ class Runtime:
                     "cpu": _cpu_computes_bfloat16}.get(self._kind, lambda: False)
         wanted = self.precision == "bfloat16" or (self.precision == "auto" and computes())
         return "bfloat16" if wanted else "float32"
+
+    def facts(self) -> dict[str, Any]:
+        """Return what of this runtime the rounding of results depends on."""
+        return {"device": self.device.type, "precision": self.resolved_precision, "processes": self.world,
+                "compiled": self.compile}
 
     def place(self, network: Network) -> Network:
         """Return `network` moved to the device, its convolutions in channels_last memory."""
@@ -179,10 +187,11 @@ class Runtime:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.precision != "float32"
         from lightning_fabric import Fabric  # takes seconds to import
+        from lightning_fabric.strategies.ddp import DDPStrategy
 
         processes, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-        fabric = Fabric(accelerator=self._kind, devices=here, num_nodes=processes // here,
-                        precision="32-true", strategy="ddp" if processes > 1 else "auto")
+        fabric = Fabric(accelerator=self._kind, devices=here, num_nodes=processes // here, precision="32-true",
+                        strategy=DDPStrategy(timeout=PATIENCE) if processes > 1 else "auto")
         fabric.launch()
         return fabric
 

@@ -78,7 +78,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         resume_path(folder).unlink(missing_ok=True)
         return load(folder)
 
-    config, device = plan.training, runtime.device
+    config, device, computed_with = plan.training, runtime.device, runtime.facts()
     network = runtime.place(_network(plan.network, seed, parent))
     batches = _batches(learned, config, derive(seed, "batches", stage.key), runtime)
     if reviewed:
@@ -90,8 +90,9 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     strategy.before_stage(stage, network)
     result = train_stage(
         network, strategy, stage, batches, validated, config, seed=derive(seed, "stage", stage.key), runtime=runtime,
-        folder=folder, identity=fingerprint({"stage": identity, "parent": parent_sha256, "versions": VERSIONS}),
-        label=f"{method} seed {seed}, stage {stage.index} of {plan.stages[-1].index} {stage.name}", on_epoch=on_epoch,
+        folder=folder, on_epoch=on_epoch,
+        identity=fingerprint({"stage": identity, "parent": parent_sha256, "versions": VERSIONS, **computed_with}),
+        label=f"{method} seed {seed}, stage {stage.index} of {plan.stages[-1].index} {stage.name}",
     )
     seen = _batches(learned, config, derive(seed, "batches", stage.key), runtime, shared=False)
     _after_stage(strategy, stage, network, seen.epoch(config.epochs), runtime)
@@ -100,6 +101,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         "parent_weights_sha256": parent_sha256, "network": asdict(plan.network), "method": asdict(plan.method(method)),
         "training": asdict(config), "seed": seed, "stage": asdict(stage), "data": causes,
         "best_epoch": result.best_epoch, "history": result.history, "versions": VERSIONS,
+        "computed_with": computed_with,
     })
     if folder is not None:
         if runtime.rank == 0:

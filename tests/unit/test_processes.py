@@ -1,0 +1,33 @@
+"""Several processes learn what one learns."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+TOLERANCE = 1e-5
+"""Of weights and loss terms: sums of shares are rounded in another order."""
+
+
+def test_two_processes_match_one(noise_store, tmp_path: Path) -> None:
+    store, out = noise_store(images=24, size=12), tmp_path / "two.pt"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    subprocess.run([*launch, SCRIPT, store.folder, out], check=True, capture_output=True, timeout=240,
+                   env={**os.environ, "OMP_NUM_THREADS": "1"})
+    learned = torch.load(out, weights_only=True)
+    script = runpy.run_path(str(SCRIPT))
+    for method in script["METHODS"]:
+        one, two = script["learn"](method, store), learned[method]
+        assert (one["processes"], two["processes"]) == (1, 2)
+        for name, expected in one["weights"].items():
+            torch.testing.assert_close(two["weights"][name], expected, rtol=0, atol=TOLERANCE)
+        for found, expected in zip(two["history"], one["history"], strict=True):
+            assert found["loss"] == pytest.approx(expected["loss"], abs=TOLERANCE)
+            assert found["validation"] == expected["validation"]
