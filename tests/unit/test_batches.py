@@ -139,8 +139,9 @@ def test_crops_and_flips_cover_what_they_can(stores: list[PixelStore]) -> None:
     assert (plain[:, 2, 0, 0] < plain[:, 2, 0, 1]).all()
 
 
-def test_images_smaller_than_the_crop_are_padded(stores: list[PixelStore]) -> None:
-    images = next(batches_of(stores, crop=12, flip=False).epoch(0)).images
+def test_images_smaller_than_the_crop_are_padded(stores: list[PixelStore], tmp_path: Path) -> None:
+    larger = make_store(tmp_path, 4, 2, side=12)
+    images = next(batches_of([stores[0], larger], crop=12, flip=False).epoch(0)).images
     assert images[0, 2, 0].tolist() == [2, 1, 0, 1, 2, 3, 4, 5, 6, 7, 6, 5]
 
 

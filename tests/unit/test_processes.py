@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from fakemedia.core.errors import UserError
+from fakemedia.training.runtime import Runtime
+
 SCRIPT = Path(__file__).with_name("two_processes.py")
 TOLERANCE = 1e-5
 """Of weights and loss terms: sums of shares are rounded in another order."""
@@ -31,3 +34,9 @@ def test_two_processes_match_one(noise_store, tmp_path: Path) -> None:
         for found, expected in zip(two["history"], one["history"], strict=True):
             assert found["loss"] == pytest.approx(expected["loss"], abs=TOLERANCE)
             assert found["validation"] == expected["validation"]
+
+
+def test_more_devices_than_there_are_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(UserError, match=r"There are fewer devices than asked for: 2 \(cpu\)"):
+        _ = Runtime(accelerator="cpu", devices=3).device

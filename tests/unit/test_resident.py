@@ -81,3 +81,9 @@ def test_work_ahead_stops_with_its_reader(tmp_path: Path) -> None:
     assert next(results) == 0
     results.close()
     assert len(begun) < 20
+
+
+def test_a_crop_larger_than_every_image_is_named(stores: list[PixelStore]) -> None:
+    with pytest.raises(UserError, match="A crop of 33 pixels is larger than every image") as caught:
+        TrainBatches(stores, batch_size=4, crop=33, flip=False, seed=0)
+    assert "20 pixels at most" in str(caught.value)

@@ -99,8 +99,8 @@ class TrainBatches:
         """Take crops of `crop` x `crop` pixels; `flip` mirrors half of them.
 
         `share` is the number of this process, from 0, and how many divide each batch among them.
-        UserError: fewer images than `batch_size`, a batch that cannot be divided, or stores decoded under different
-        policies.
+        UserError: fewer images than `batch_size`, a batch that cannot be divided, a crop larger than every image, or
+        stores decoded under different policies.
         """
         self.stores = list(stores)
         self.batch_size, self.crop, self.flip, self.seed = batch_size, crop, flip, seed
@@ -115,6 +115,11 @@ class TrainBatches:
         if batch_size % self._world:
             raise UserError(f"A batch of {batch_size} cannot be divided among {self._world} devices",
                             where="training.batch_size", expected=f"a multiple of {self._world}")
+        largest = max(int(np.minimum(store.heights, store.widths).max()) for store in self.stores)
+        if crop > largest:
+            raise UserError(f"A crop of {crop} pixels is larger than every image", where=f"training split of {names}",
+                            expected=f"{largest} pixels at most; smaller images among larger ones are padded",
+                            do="lower training.crop, or set the collection's policy to resize:<n>")
         if len({store.policy for store in self.stores}) > 1:
             raise UserError("The pixel stores were decoded under different policies", where=names,
                             expected="one policy for all tasks", do="run the ingestion of all tasks again")
