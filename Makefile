@@ -8,11 +8,11 @@ export KEDRO_DISABLE_TELEMETRY = 1
 # Threads that wait give their core away: twice as fast where other programs run too.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: help setup run test lint lock viz clean
+.PHONY: help setup run test test-slow lint lock viz clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 setup: $(VENV)/.ready  ## Make the virtual environment
 
@@ -35,6 +35,9 @@ run: setup  ## Run the default sequence, from photographs to report
 
 test: setup  ## Run the tests, on two processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slow: setup  ## Run the tests that take long: whole pipelines, killed runs, notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 lint: setup  ## Check style, types and layers
 	$(BIN)/ruff check .
