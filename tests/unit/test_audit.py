@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -182,7 +183,19 @@ def test_the_page_tells_all(tmp_path: Path) -> None:
     page = audit_page("seq", indexes, findings, audit_figure(indexes))
     for word in ("unreadable", "near_leak", "gan/train/0_real/03.png", "1 are left out", "data:image/png"):
         assert word in page
-    assert '"left_out": 1' in audit_summary(indexes, findings)
+
+
+def test_the_summary_counts_what_is_left_out_by_split_and_class(tmp_path: Path) -> None:
+    plant(write_task(tmp_path))
+    index = index_of(tmp_path)
+    findings = audit_task(index, AuditConfig(quarantine=("unreadable", "leak", "contradiction")))
+    summary = json.loads(audit_summary([index], gather_findings([index], [findings])))
+    task = summary["tasks"]["gan"]
+    assert (summary["left_out"], summary["images"], task["left_out"], task["images"]) == (4, 96, 4, 96)
+    counts = {(split, name): tuple(found.values()) for split, classes in task["splits"].items()
+              for name, found in classes.items()}
+    assert counts == {("train", "real"): (24, 2), ("train", "fake"): (24, 0), ("val", "real"): (12, 1),
+                      ("val", "fake"): (12, 1), ("test", "real"): (12, 0), ("test", "fake"): (12, 0)}
 
 
 def test_identity_follows_facts_and_settings(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fakemedia.core.types import SPLITS
-from fakemedia.data.audit import FAULT, NOTE, WARNING, shared_images, verdict
+from fakemedia.data.audit import FAULT, NOTE, WARNING, kept_rows, shared_images, verdict
 from fakemedia.reporting.page import STYLE
 from fakemedia.reporting.style import COLOURS, TWO_COLUMNS, new_figure, render, styled
 
@@ -30,6 +30,7 @@ MEANINGS = {
 }
 WORDS = {"pass": "Nothing to mend.", "warn": "Look at the warnings before you train.",
          "fail": "The data cannot be trained on as they are."}
+CLASSES = ("real", "fake")
 SHOWN = 20
 """Findings of one kind in one task that the page lists; the table has all."""
 
@@ -40,19 +41,29 @@ def gather_findings(indexes: Sequence[pd.DataFrame], findings: Sequence[pd.DataF
 
 
 def audit_summary(indexes: Sequence[pd.DataFrame], findings: pd.DataFrame) -> str:
-    """Return the verdict, the images and those left out, by task and in all, as JSON."""
+    """Return the verdict, the images and those left out, in all, by task, and by split and class, as JSON:
+
+    {verdict, images, left_out, tasks: {task: {verdict, images, left_out, findings: {kind: count},
+    splits: {split: {real | fake: {images, left_out}}}}}}
+    """
     tasks = {}
     for index in indexes:
-        task = _name(index)
-        mine = findings.loc[findings["task"] == task]
-        tasks[task] = {"verdict": verdict(mine), "images": len(index), "left_out": _left_out(mine),
-                       "findings": {str(kind): int(count) for kind, count in mine["finding"].value_counts().items()}}
-    return json.dumps({"verdict": verdict(findings), "images": sum(len(index) for index in indexes),
-                       "left_out": _left_out(findings), "tasks": tasks}, indent=2) + "\n"
+        mine = findings.loc[findings["task"] == _name(index)]
+        kinds = {str(kind): int(count) for kind, count in mine["finding"].value_counts().items()}
+        tasks[_name(index)] = {"verdict": verdict(mine), **_counts(index, mine), "findings": kinds,
+                               "splits": {split: _by_class(index.loc[index["split"] == split], mine)
+                                          for split in SPLITS}}
+    return json.dumps({"verdict": verdict(findings),
+                       **{key: sum(counts[key] for counts in tasks.values()) for key in ("images", "left_out")},
+                       "tasks": tasks}, indent=2) + "\n"
 
 
-def _left_out(findings: pd.DataFrame) -> int:
-    return len(findings.loc[findings["left_out"].astype(bool)][["task", "path"]].drop_duplicates())
+def _counts(rows: pd.DataFrame, findings: pd.DataFrame) -> dict[str, int]:
+    return {"images": len(rows), "left_out": len(rows) - len(kept_rows(rows, findings))}
+
+
+def _by_class(rows: pd.DataFrame, findings: pd.DataFrame) -> dict[str, dict[str, int]]:
+    return {name: _counts(rows.loc[rows["label"] == label], findings) for label, name in enumerate(CLASSES)}
 
 
 def _name(index: pd.DataFrame) -> str:
@@ -73,7 +84,7 @@ def audit_figure(indexes: Sequence[pd.DataFrame]) -> Figure:
     kinds = sorted({str(kind) for index in whole for kind in _container(index).unique()})
     for row, index in enumerate(whole):
         bars, sizes = axes[row]
-        for label, (name, place) in enumerate((("real", 0.2), ("fake", -0.2))):
+        for label, (name, place) in enumerate(zip(CLASSES, (0.2, -0.2), strict=True)):
             mine = index.loc[index["label"] == label]
             left = 0.0
             for kind, share in _container(mine).value_counts(normalize=True).sort_index().items():
@@ -82,7 +93,7 @@ def audit_figure(indexes: Sequence[pd.DataFrame]) -> Figure:
                 left += 100 * share
             sizes.plot(mine["width"], mine["height"], "o" if label == 0 else "x", markersize=3, alpha=0.5,
                        color=COLOURS[label], label=name, markerfacecolor="none")
-        bars.set_yticks([0.2, -0.2], ["real", "fake"])
+        bars.set_yticks([0.2, -0.2], CLASSES)
         bars.set_title(_name(index), loc="left")
         bars.grid(False)
         sizes.set_ylabel("height, px")
