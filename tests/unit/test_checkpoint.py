@@ -91,16 +91,3 @@ def test_validity(tmp_path, checkpoint):
 def test_meta_is_plain_json(checkpoint):
     assert checkpoint.meta["stage"] == {"tasks": ["x"]}
     assert json.loads(json.dumps(checkpoint.meta)) == checkpoint.meta
-
-
-def test_resume_state(tmp_path, caplog):
-    path = tmp_path / "x.resume.pt"
-    assert checkpoints.load_resume(path, "me") is None
-    checkpoints.save_resume({"identity": "me", "history": [{"loss": 1.0}], "tensor": torch.ones(2)}, path)
-    assert checkpoints.load_resume(path, "me")["history"] == [{"loss": 1.0}]
-    assert not caplog.records
-    assert checkpoints.load_resume(path, "other") is None
-    assert "other parameters" in caplog.text
-    path.write_bytes(path.read_bytes()[:40])
-    assert checkpoints.load_resume(path, "me") is None
-    assert "damaged" in caplog.text

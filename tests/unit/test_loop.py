@@ -1,6 +1,8 @@
 """The loop: schedules, selection of the epoch, reproducibility, resuming, and a loss that is not finite."""
 
 import json
+import signal
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,7 +14,9 @@ from fakemedia.core.types import make_stages
 from fakemedia.data.batches import TrainBatches
 from fakemedia.networks import convnet
 from fakemedia.strategies.base import Strategy
-from fakemedia.training.loop import history_path, learning_rate, resume_path, train_stage
+from fakemedia.training.loop import history_path, train_stage
+from fakemedia.training.optimizer import learning_rate
+from fakemedia.training.resume import resume_path
 from fakemedia.training.runtime import Runtime
 
 CPU = Runtime(accelerator="cpu", precision="float32")
@@ -48,12 +52,12 @@ class Counting(Strategy):
 
 @pytest.fixture
 def train(noise_store):
-    def run(config=CONFIG, strategy=None, validation=None, folder=None, identity="", on_epoch=None):
+    def run(config=CONFIG, strategy=None, validation=None, folder=None, identity="", on_epoch=None, runtime=CPU):
         store = noise_store()
         network = CPU.place(convnet.build(convnet.Config(width=8, depth=2), 0))
         batches = TrainBatches([store], batch_size=config.batch_size, crop=config.crop, flip=config.flip, seed=1)
         stores = {"noise": noise_store(seed=1)} if validation is None else validation
-        return train_stage(network, strategy or Counting(), STAGE, batches, stores, config, seed=5, runtime=CPU,
+        return train_stage(network, strategy or Counting(), STAGE, batches, stores, config, seed=5, runtime=runtime,
                            folder=folder, identity=identity, on_epoch=on_epoch)
 
     return run
@@ -140,6 +144,81 @@ def test_a_resumed_run_equals_an_uninterrupted_one(train, tmp_path, optimizer, k
     lines = [json.loads(line) for line in history_path(folder).read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
     assert all(line["images_per_second"] > 0 for line in lines)
+
+
+@pytest.mark.parametrize("killed_at", range(12))
+def test_a_run_killed_inside_an_epoch_equals_an_uninterrupted_one(train, tmp_path, monkeypatch, killed_at):
+    """Killed in one of its 12 steps, after a saved state at each; validation varies so that the best epoch is early."""
+    saving = replace(CPU, save_minutes=0.0)
+
+    def run(folder, strategy):
+        accuracies = {1: 50.0, 2: 80.0, 3: 80.0, 4: 70.0}
+        monkeypatch.setattr("fakemedia.training.loop._StageTraining._accuracy",
+                            lambda training, *_: accuracies[training.epoch + 1])
+        return train(folder=folder, strategy=strategy, identity="a", runtime=saving)
+
+    class Killed(Counting):
+        steps = 0
+
+        def loss(self, network, batch, logits):
+            if self.steps == killed_at:
+                raise Interrupt
+            self.steps += 1
+            return super().loss(network, batch, logits)
+
+    whole = run(tmp_path / "whole", Counting())
+    with pytest.raises(Interrupt):
+        run(tmp_path / "killed", Killed())
+    again = Killed()
+    again.steps = killed_at + 1
+    assert_same(whole, run(tmp_path / "killed", again))
+    assert again.steps == 13
+    assert whole.best_epoch == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("place", ["step", "validation"])
+def test_a_stop_saves_the_last_whole_step(train, tmp_path, monkeypatch, number, place):
+    class Stopped(Counting):
+        steps = 0
+
+        def loss(self, network, batch, logits):
+            self.steps += 1
+            if self.steps == 5 and place == "step":
+                signal.raise_signal(number)
+            return super().loss(network, batch, logits)
+
+    whole = train()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    strategy = Stopped()
+    try:
+        with monkeypatch.context() as patch:
+            if place == "validation":
+                patch.setattr("fakemedia.training.loop.predict_batches", lambda *_, **__: signal.raise_signal(number))
+            with pytest.raises(KeyboardInterrupt):
+                train(folder=tmp_path / "x", strategy=strategy)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    state = torch.load(resume_path(tmp_path / "x"), weights_only=True)
+    assert (len(state["history"]), state["step"]) == ((1, 2) if place == "step" else (0, 3))
+    resumed = Stopped()
+    resumed.steps = 5
+    assert_same(whole, train(folder=tmp_path / "x", strategy=resumed))
+    assert resumed.steps == 5 + 12 - strategy.steps
+
+
+def test_states_that_cost_much_are_saved_seldom(train, tmp_path, monkeypatch):
+    saved = []
+
+    def save(files, state, best):
+        saved.append(len(state["history"]))
+        time.sleep(0.01)
+
+    monkeypatch.setattr("fakemedia.training.loop.ResumeFiles.save", save)
+    monkeypatch.setattr("fakemedia.training.loop.CHEAP", 0.0)
+    monkeypatch.setattr("fakemedia.training.loop.SAVING_SHARE", 1e-6)
+    train(folder=tmp_path / "x")
+    assert saved == [1]
 
 
 def test_a_resume_state_of_another_run_is_not_used(train, tmp_path, caplog):

@@ -11,7 +11,8 @@ from fakemedia.core.plan import Named, Plan, TrainingConfig
 from fakemedia.core.types import Stage, make_stages
 from fakemedia.training import sequence
 from fakemedia.training.checkpoint import load, make_checkpoint
-from fakemedia.training.loop import history_path, resume_path
+from fakemedia.training.loop import history_path
+from fakemedia.training.resume import resume_path
 from fakemedia.training.runtime import Runtime
 from fakemedia.training.sequence import (
     expected_fingerprint,

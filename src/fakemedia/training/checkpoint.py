@@ -1,11 +1,9 @@
-"""Checkpoints of stages and resume states inside a stage: written atomically, checked when read."""
+"""Checkpoints of stages: written atomically, checked when read."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -22,8 +20,6 @@ from torch import Tensor
 from fakemedia.core.errors import UserError
 
 WEIGHTS, STRATEGY, META = "weights.safetensors", "strategy.safetensors", "checkpoint.json"
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,31 +100,6 @@ def is_valid(folder: Path, fingerprint: str, parent_sha256: str | None = None) -
         return False
     return (meta["fingerprint"] == fingerprint and meta.get("parent_weights_sha256") == parent_sha256
             and (folder / WEIGHTS).is_file() and (folder / STRATEGY).is_file())
-
-
-def save_resume(state: Mapping[str, Any], path: Path) -> None:
-    """Write a resume state (tensors, numbers, strings, lists and dicts) atomically."""
-    buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
-    write_file(path, buffer.getbuffer())
-
-
-def load_resume(path: Path, identity: str) -> dict[str, Any] | None:
-    """Return the resume state of `identity`, tensors on the CPU; None if there is none, or another's or a damaged one.
-
-    The last two are told in a warning.
-    """
-    if not path.exists():
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["identity"] == identity:
-            return state
-        reason = "was left by other parameters, data or code"
-    except Exception:  # the unpickler raises whatever the damaged bytes make it
-        reason = "is damaged"
-    logger.warning("The resume state %s %s: the stage starts over.", path, reason)
-    return None
 
 
 def write_file(path: Path, data: bytes | memoryview) -> None:

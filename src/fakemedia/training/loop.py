@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import TrainingConfig
@@ -24,7 +22,11 @@ from fakemedia.data.pixels import PixelStore
 from fakemedia.evaluation.predict import predict_batches
 from fakemedia.networks.base import Detector
 from fakemedia.strategies.base import Strategy
-from fakemedia.training.checkpoint import load_resume, save_resume, write_file
+from fakemedia.training.checkpoint import write_file
+from fakemedia.training.interruption import deferred
+from fakemedia.training.optimizer import learning_rate, make_optimizer
+from fakemedia.training.progress import Progress
+from fakemedia.training.resume import ResumeFiles
 from fakemedia.training.runtime import Runtime
 
 Validation = dict[str, tuple[Iterable[Batch], np.ndarray]]
@@ -34,39 +36,11 @@ PASSES = 3
 """What training on an image costs, in forward passes (the backward pass costs two)."""
 LEAST_VALIDATION = 32
 """Validation images that a task keeps, whatever they cost."""
-WARM_UP, START_FACTOR, END_FACTOR = 0.3, 25.0, 1e4
-
-
-def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
-    """Return the learning rate of `step`, counted from 0 over the whole stage, with `steps` steps an epoch.
-
-    `one_cycle`: half a cosine from lr/25 up to lr in the first 30 % of the stage, then down to lr/250000 (Smith and
-    Topin 2018, in two phases). `cosine`: lr_min + (lr - lr_min) (1 + cos(pi epoch / period)) / 2, going on past
-    `period` (Loshchilov and Hutter 2017, without restarts).
-    """
-    if config.schedule == "constant":
-        return config.lr
-    if config.schedule == "cosine":
-        return _anneal(config.lr, config.lr_min, step // steps / config.period)
-    total = config.epochs * steps
-    peak = max(WARM_UP * total - 1, 0)
-    low = config.lr / START_FACTOR
-    if step < peak:
-        return _anneal(low, config.lr, step / peak)
-    return _anneal(config.lr, low / END_FACTOR, (step - peak) / max(total - 1 - peak, 1))
-
-
-def _anneal(start: float, end: float, part: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
-
-
-def make_optimizer(network: Detector, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Return the optimiser of `config` over all parameters of `network`."""
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=config.lr, momentum=config.momentum,
-                               weight_decay=config.weight_decay)
-    return torch.optim.AdamW(network.parameters(), lr=config.lr, betas=(config.momentum, 0.999),
-                             weight_decay=config.weight_decay)
+TOGETHER = 16
+"""Steps after which several processes agree whether to save or to stop; a single one looks after every step."""
+CHEAP, SAVING_SHARE = 0.2, 0.05
+"""A state that takes longer than so many seconds to save is saved at the end of an epoch only if that costs at most
+this share of the time since the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,22 +63,20 @@ def train_stage(network: Detector, strategy: Strategy, stage: Stage, train: Trai
     """Train `network`, which lies on the runtime's device, and leave the selected epoch's weights in it.
 
     The selected epoch has the best mean accuracy over the tasks of `validation` (the earliest of equals), or is the
-    last one if `validation` is empty. With `folder`, the history goes to `<folder>.history.jsonl` and the state after
-    each epoch to `<folder>.resume.pt`, from where the next call with the same `identity` goes on, to the same result
-    bit for bit. `on_epoch` gets each record once the epoch is safely on the disk.
+    last one if `validation` is empty. With `folder`, the history goes to `<folder>.history.jsonl` and the state, after
+    each epoch and inside it after every `runtime.save_minutes`, to `<folder>.resume.pt`, from where the next call with
+    the same `identity` goes on, to the same result bit for bit. `on_epoch` gets each record of this call.
 
-    Raises UserError for a loss or weights that are not finite; the state of the last good epoch stays.
+    Raises UserError for a loss or weights that are not finite; the last state saved stays. Ctrl-C and SIGTERM end as
+    KeyboardInterrupt, with the state after the last whole step saved.
     """
-    training = _StageTraining(network=network, strategy=strategy, stage=stage, train=train, config=config, seed=seed,
-                              runtime=runtime, validation=validation_batches(validation, train.images, config, seed,
-                                                                             runtime))
+    training = _StageTraining(
+        network=network, strategy=strategy, stage=stage, train=train, config=config, seed=seed, runtime=runtime,
+        validation=validation_batches(validation, train.images, config, seed, runtime),
+        optimizer=make_optimizer(network, config), files=None if folder is None else ResumeFiles(folder, identity),
+    )
     with runtime.reproducible():
-        return training.run(folder, identity, label or stage.key, on_epoch)
-
-
-def resume_path(folder: Path) -> Path:
-    """Return where the stage that will be saved as `folder` keeps its resume state."""
-    return folder.with_name(f"{folder.name}.resume.pt")
+        return training.run(label or stage.key, on_epoch)
 
 
 def history_path(folder: Path) -> Path:
@@ -143,37 +115,45 @@ class _StageTraining:
     seed: int
     runtime: Runtime
     validation: Validation
+    optimizer: torch.optim.Optimizer
+    files: ResumeFiles | None
     best_epoch: int = 0
     best_accuracy: float = -1.0
     best_weights: dict[str, Tensor] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    step: int = 0
+    """Steps done of the epoch that is not in the history yet."""
+    seconds: float = 0.0
+    """What they took, with what came after them."""
+    terms: tuple[str, ...] = ()
+    losses: Tensor = field(default_factory=lambda: torch.empty(0))
+    """The loss terms of its steps that were read from the device, float32 (steps, terms)."""
+    unread: list[Tensor] = field(default_factory=list)
+    """Those of the latest steps, on the device."""
+    begun: float = field(default_factory=time.monotonic)
+    """When this run began to work on the epoch."""
+    saved: float = field(default_factory=time.monotonic)
+    """When the state was saved last, and what that took."""
+    saving: float = 0.0
 
-    def run(self, folder: Path | None, identity: str, label: str,
-            on_epoch: Callable[[Mapping[str, Any]], None] | None) -> Trained:
-        optimizer = make_optimizer(self.network, self.config)
-        if folder is not None:
-            self._restore(load_resume(resume_path(folder), identity), optimizer)
-        forward, stepper = self.runtime.setup(self.network, optimizer)
-        with tqdm(total=self.config.epochs * self.images, initial=self.epoch * self.images, desc=label, unit="img",
-                  disable=None, dynamic_ncols=True) as bar:
+    def run(self, label: str, on_epoch: Callable[[Mapping[str, Any]], None] | None) -> Trained:
+        if self.files is not None:
+            self._restore(self.files.load())
+        forward, stepper = self.runtime.setup(self.network, self.optimizer)
+        with Progress(label, epochs=self.config.epochs, images=self.train.images,
+                      done=self.epoch * self.train.images + self.step * self.config.batch_size) as progress:
             while not self.done:
-                record = self._epoch(forward, stepper, optimizer.param_groups, bar)
-                bar.set_postfix_str(self._progress())
-                if folder is not None and self.runtime.rank == 0:
-                    save_resume({"identity": identity, **self._state(optimizer)}, resume_path(folder))
-                    write_file(history_path(folder), _json_lines(self.history))
+                record = self._epoch(forward, stepper, progress)
+                self._save_epoch()
+                progress.epoch(record, self.best_accuracy)
                 if on_epoch is not None:
                     on_epoch(record)
+            progress.finish(self.history, self.best_epoch, self.best_accuracy)
         if self.best_weights is not None:
             self.network.load_state_dict(self.best_weights)
         return Trained(weights=self.network.state_dict(), best_epoch=self.best_epoch,
                        history=[{key: value for key, value in record.items() if key not in CLOCK}
                                 for record in self.history])
-
-    @property
-    def images(self) -> int:
-        """Images an epoch."""
-        return self.train.images
 
     @property
     def epoch(self) -> int:
@@ -190,17 +170,38 @@ class _StageTraining:
         return patience is not None and "accuracy" in self.history[-1] and self.epoch - self.best_epoch >= patience
 
     def _epoch(self, forward: Callable[[Tensor], Tensor], stepper: torch.optim.Optimizer,
-               groups: list[dict[str, Any]], bar: tqdm) -> dict[str, Any]:
-        """Train one epoch and validate it; the loss terms are read from the device once, at the end."""
-        started = time.perf_counter()
-        first = self.epoch * self.train.steps
-        rates = [learning_rate(self.config, first + step, self.train.steps) for step in range(self.train.steps)]
-        torch.manual_seed(derive(self.seed, "epoch", self.epoch))
+               progress: Progress) -> dict[str, Any]:
+        """Train what is left of an epoch, validate it and return its record.
+
+        Where a stop is asked for, the state after the last whole step is saved and KeyboardInterrupt raised.
+        """
+        try:
+            with deferred() as asked:
+                self._steps(forward, stepper, progress, asked)
+            self._read_losses()
+            self.runtime.align(self.network)
+            seconds = self._seconds()
+            validated = self._validated(self.epoch + 1)
+        except KeyboardInterrupt:
+            self._save()
+            raise
+        record: dict[str, Any] = {"epoch": self.epoch + 1, "lr": self._rate(0), "loss": self._mean_losses(),
+                                  **validated, "seconds": seconds, "images_per_second": self.train.images / seconds,
+                                  "memory_mib": self.runtime.memory_mib()}
+        self.history.append(record)
+        self.step, self.seconds, self.losses, self.begun = 0, 0.0, torch.empty(0), time.monotonic()
+        self.strategy.after_epoch(self._improved(record))
+        return record
+
+    def _steps(self, forward: Callable[[Tensor], Tensor], stepper: torch.optim.Optimizer, progress: Progress,
+               asked: Callable[[], bool]) -> None:
+        """Train the steps that are left of the epoch; save the state when it is time, or when a stop is asked for."""
+        if self.step == 0:
+            torch.manual_seed(derive(self.seed, "epoch", self.epoch))
         self.network.train()
-        names, losses = (), []
-        for rate, batch in zip(rates, self.train.epoch(self.epoch), strict=True):
-            for group in groups:
-                group["lr"] = rate
+        for batch in self.train.epoch(self.epoch, self.step):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._rate(self.step)
             batch = self.strategy.mix(batch)
             inputs = self.network.prepare(batch.images)
             batch = replace(batch, inputs=inputs)
@@ -211,40 +212,57 @@ class _StageTraining:
             self.strategy.after_backward(self.network)
             stepper.step()
             stepper.zero_grad()
-            names = tuple(terms)
-            losses.append(torch.stack([term.detach().float() for term in terms.values()]))
-            bar.update(self.config.batch_size)
-        table = self.runtime.mean(torch.stack(losses)).cpu().double()
-        self._check_finite(table, names, rates)
-        self.runtime.align(self.network)
-        seconds = time.perf_counter() - started
-        record: dict[str, Any] = {"epoch": self.epoch + 1, "lr": rates[0],
-                                  "loss": dict(zip(names, table.mean(0).tolist(), strict=True)),
-                                  **self._validated(self.epoch + 1), "seconds": seconds,
-                                  "images_per_second": self.images / seconds,
-                                  "memory_mib": self.runtime.memory_mib()}
-        self.history.append(record)
-        self.strategy.after_epoch(self._improved(record))
-        return record
+            self.terms = tuple(terms)
+            self.unread.append(torch.stack([term.detach().float() for term in terms.values()]))
+            self.step += 1
+            progress.step(self.config.batch_size)
+            if self.runtime.world > 1 and self.step % TOGETHER and self.step < self.train.steps:
+                continue
+            stop, save, show = self.runtime.any_of(
+                asked(), time.monotonic() - self.saved > 60 * self.runtime.save_minutes, progress.due())
+            if stop:
+                raise KeyboardInterrupt
+            if save:
+                self._save()
+            if show:
+                self._read_losses()
+                progress.show(self.epoch + 1, self._mean_losses(), self.best_accuracy)
 
-    def _progress(self) -> str:
-        text = f"epoch {self.epoch}/{self.config.epochs}, loss {self.history[-1]['loss']['total']:.3f}"
-        return f"{text}, best validation {self.best_accuracy:.1f} %" if self.best_weights else text
+    def _rate(self, step: int) -> float:
+        """Return the learning rate of a step of this epoch."""
+        return learning_rate(self.config, self.epoch * self.train.steps + step, self.train.steps)
 
-    def _check_finite(self, table: Tensor, names: tuple[str, ...], rates: list[float]) -> None:
-        bad = (~table.isfinite()).any(1).nonzero()
+    def _seconds(self) -> float:
+        """Return the seconds that the epoch has taken so far, over all runs that worked on it."""
+        return self.seconds + time.monotonic() - self.begun
+
+    def _read_losses(self) -> None:
+        """Read the loss terms from the device, averaged over the processes; UserError if one is not finite."""
+        if self.unread:
+            read = self.runtime.mean(torch.stack(self.unread)).cpu()
+            self.losses = torch.cat([self.losses, read]) if len(self.losses) else read
+            self.unread = []
+        self._check_finite()
+
+    def _mean_losses(self) -> dict[str, float]:
+        return dict(zip(self.terms, self.losses.double().mean(0).tolist(), strict=True))
+
+    def _check_finite(self) -> None:
+        bad = (~self.losses.isfinite().all(-1)).nonzero()
         if len(bad):
             step = int(bad[0])
-            found = ", ".join(f"{name} {value:g}" for name, value in zip(names, table[step].tolist(), strict=True))
+            values = zip(self.terms, self.losses[step].tolist(), strict=True)
+            found = ", ".join(f"{name} {value:g}" for name, value in values)
         elif not _all_finite(self.network):
-            step, found = len(rates) - 1, "the weights after the step"
+            step, found = self.step - 1, "the weights after the step"
         else:
             return
+        kept = "" if self.files is None else "; the checkpoints of earlier stages and the last good state are kept"
         raise UserError(
             f"The training has left the finite numbers: {found}",
-            where=f"stage {self.stage.key}, epoch {self.epoch + 1}, step {step + 1} of {len(rates)}, "
-                  f"learning rate {rates[step]:g}",
-            expected="finite loss terms", do="lower training.lr or the weight of the term; nothing was saved",
+            where=f"stage {self.stage.key}, epoch {self.epoch + 1}, step {step + 1} of {self.train.steps}, "
+                  f"learning rate {self._rate(step):g}",
+            expected="finite loss terms", do=f"lower training.lr or the weight of the term{kept}",
         )
 
     def _validated(self, epoch: int) -> dict[str, Any]:
@@ -268,22 +286,52 @@ class _StageTraining:
         if record.get("accuracy", -1.0) <= self.best_accuracy:
             return False
         self.best_epoch, self.best_accuracy = self.epoch, record["accuracy"]
-        self.best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self.best_weights = _copied(self.network)
         return True
 
-    def _state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        return {"network": self.network.state_dict(), "optimizer": optimizer.state_dict(),
-                "strategy": self.strategy.state_dict(), "best_epoch": self.best_epoch,
-                "best_accuracy": self.best_accuracy, "best_weights": self.best_weights, "history": self.history}
+    def _save_epoch(self) -> None:
+        """Save the history, and the state unless that takes too long for so short an epoch."""
+        if self.files is None or self.runtime.rank > 0:
+            return
+        write_file(history_path(self.files.folder), _json_lines(self.history))
+        if self.saving < CHEAP or time.monotonic() - self.saved > self.saving / SAVING_SHARE:
+            self._save()
 
-    def _restore(self, state: dict[str, Any] | None, optimizer: torch.optim.Optimizer) -> None:
+    def _save(self) -> None:
+        """Save the state as it is after a whole step; every process must come here in the middle of an epoch."""
+        if self.files is None:
+            return
+        self._read_losses()
+        begun = time.monotonic()
+        if self.runtime.rank == 0:
+            at_best = self.best_epoch == self.epoch and self.step == 0
+            best = None if self.best_weights is None or at_best else (self.best_epoch, self.best_weights)
+            self.files.save({
+                "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "strategy": self.strategy.state_dict(), "random": self.runtime.random_state(),
+                "best_epoch": self.best_epoch, "best_accuracy": self.best_accuracy, "history": self.history,
+                "step": self.step, "seconds": self._seconds(), "terms": list(self.terms), "losses": self.losses,
+            }, best)
+        self.saved = time.monotonic()
+        self.saving = self.saved - begun
+
+    def _restore(self, state: dict[str, Any] | None) -> None:
         if state is None:
             return
         self.network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.strategy.load_state_dict(to_device(state["strategy"], self.runtime.device))
+        self.runtime.set_random_state(state["random"])
         self.best_epoch, self.best_accuracy = state["best_epoch"], state["best_accuracy"]
-        self.best_weights, self.history = state["best_weights"], state["history"]
+        self.best_weights = state["best_weights"]
+        if self.best_weights is None and self.best_accuracy >= 0:  # the state was saved at the end of the best epoch
+            self.best_weights = _copied(self.network)
+        self.history, self.step, self.seconds = state["history"], state["step"], state["seconds"]
+        self.terms, self.losses = tuple(state["terms"]), state["losses"]
+
+
+def _copied(network: Detector) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
 def to_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

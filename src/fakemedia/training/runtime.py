@@ -46,10 +46,13 @@ class Runtime:
     """Compile the network (torch.compile): a minute at every stage, for a faster step on some GPUs; none on the CPU."""
     resident_share: float = 0.5
     """Share of the free device memory up to which a stage's pixels are kept there; beyond it batches are copied."""
+    save_minutes: float = 5.0
+    """Minutes of training inside an epoch after which its state is saved, to go on from there after a kill; at the end
+    of an epoch it is saved in any case."""
 
     def __post_init__(self) -> None:
-        if self.devices < 1 or not 0 <= self.resident_share < 1:
-            raise ValueError("devices of at least 1 and resident_share in [0, 1)")
+        if self.devices < 1 or not 0 <= self.resident_share < 1 or not self.save_minutes >= 0:
+            raise ValueError("devices of at least 1, resident_share in [0, 1) and save_minutes of at least 0")
 
     @property
     def device(self) -> torch.device:
@@ -115,6 +118,22 @@ class Runtime:
     def total(self, values: Tensor) -> Tensor:
         """Return `values` summed over the processes."""
         return values if self.world == 1 else self._fabric.all_reduce(values, reduce_op="sum")
+
+    def any_of(self, *flags: bool) -> list[bool]:
+        """Return for each of `flags` whether a process raises it."""
+        if self.world == 1:
+            return list(flags)
+        return self.total(torch.tensor(flags, dtype=torch.int32, device=self.device)).bool().tolist()
+
+    def random_state(self) -> list[Tensor]:
+        """Return the states of torch's generators, of the CPU and of the device, uint8."""
+        return [torch.get_rng_state(), *([torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [])]
+
+    def set_random_state(self, states: list[Tensor]) -> None:
+        """Put torch's generators into the `states` that `random_state` returned on a device of the same kind."""
+        torch.set_rng_state(states[0])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(states[1], self.device)
 
     def align(self, network: nn.Module) -> None:
         """Give every process the first one's state: without a common batch normalisation, their statistics differ."""

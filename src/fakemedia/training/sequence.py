@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import cache
@@ -25,14 +24,13 @@ from fakemedia.evaluation.predict import evaluating, score_suite
 from fakemedia.networks.base import Detector
 from fakemedia.strategies.base import Strategy
 from fakemedia.training.checkpoint import Checkpoint, is_valid, load, make_checkpoint, save
-from fakemedia.training.loop import resume_path, to_device, train_stage
+from fakemedia.training.loop import to_device, train_stage
+from fakemedia.training.resume import remove_resume
 from fakemedia.training.runtime import Runtime
 
 Stores = Mapping[str, PixelStore]
 DataFingerprints = Mapping[str, Mapping[str, str]]
 VERSIONS = {name: version(name) for name in ("fakemedia", "torch", "timm")}
-
-logger = logging.getLogger(__name__)
 
 
 def expected_fingerprint(plan: Plan, method: str, seed: int, stage: Stage, data: DataFingerprints) -> str:
@@ -57,8 +55,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     start network. If the parent was made by another method, this one first reviews the training images of the earlier
     tasks, which `train` must then hold too.
 
-    If `folder` already holds the result, it is read and nothing is trained; an interrupted stage goes on after its
-    last whole epoch. Raises UserError for a missing store, a parent of another network, and what `train_stage` and
+    If `folder` already holds the result, it is read and nothing is trained; an interrupted stage goes on where its
+    state was saved last. Raises UserError for a missing store, a parent of another network, and what `train_stage` and
     `save` raise.
     """
     strategy = _strategy(plan, method, seed=derive(seed, "strategy", stage.key))
@@ -75,7 +73,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     parent_sha256 = parent.meta["weights_sha256"] if parent else None
     identity = _fingerprint(plan, method, seed, stage, causes, parent=parent_fingerprint)
     if folder is not None and is_valid(folder, identity, parent_sha256):
-        resume_path(folder).unlink(missing_ok=True)
+        if runtime.rank == 0:
+            remove_resume(folder)
         return load(folder)
 
     config, device, computed_with = plan.training, runtime.device, runtime.facts()
@@ -106,11 +105,9 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     if folder is not None:
         if runtime.rank == 0:
             save(checkpoint, folder)
-            resume_path(folder).unlink(missing_ok=True)
+            remove_resume(folder)
         runtime.wait()
         checkpoint = load(folder) if runtime.rank else checkpoint
-    logger.info("%s seed %d, stage %s: epoch %d of %d kept.", method, seed, stage.key, result.best_epoch,
-                len(result.history))
     return checkpoint
 
 
