@@ -7,7 +7,6 @@ at which a run was interrupted.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.rng import bits, derive, integers
+from fakemedia.data.parallel import cores
 from fakemedia.data.pixels import PixelStore
 from fakemedia.data.resident import ResidentPixels, ahead, pixel_bytes
 
@@ -163,7 +163,7 @@ class TrainBatches:
     def _workers(self) -> int:
         """Return how many threads make batches ahead: none where a crop costs next to nothing beside the step."""
         if any(store.streams for store in self.stores):
-            return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            return cores()
         return 0 if self._device.type == "cpu" else 2
 
     def _draw(self, epoch: int) -> Draws:
@@ -225,8 +225,7 @@ class EvalBatches:
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, len(self.rows), self.batch_size):
             rows = self.rows[start:start + self.batch_size]
-            max_top, max_left = self.store.limits(rows, self.crop)
-            images = self.store.crops(rows, max_top // 2, max_left // 2, self.crop)
+            images = self.store.centre_crops(rows, self.crop)
             yield _batch(images, self.store.labels[rows], np.zeros(len(rows), np.int64), rows)
 
 

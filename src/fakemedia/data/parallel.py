@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,14 +14,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def thread_map(function: Callable[[T], R], items: Iterable[T], *, workers: int, title: str, total: int,
-               progress: bool) -> Iterator[R]:
+               progress: bool, ahead: int = 0) -> Iterator[R]:
     """Yield `function` of each item, in order, computed by `workers` threads under a progress bar.
 
-    Threads serve because decoding, hashing and file access release the interpreter lock. At most four results a worker
-    wait for their turn, so memory stays bounded. The first exception is raised and cancels what has not begun.
+    Threads serve because decoding, hashing and file access release the interpreter lock. At most four results a worker,
+    or `ahead` if that is more, wait for their turn, so memory stays bounded. The first exception is raised and cancels
+    what has not begun.
     """
     waiting: deque[Future[R]] = deque()
+    most = max(4 * workers, ahead)
     with (
         ThreadPoolExecutor(workers) as pool,
         tqdm(total=total, desc=title, unit="image", disable=None if progress else True) as bar,
@@ -28,7 +36,7 @@ def thread_map(function: Callable[[T], R], items: Iterable[T], *, workers: int, 
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) >= 4 * workers:
+                if len(waiting) >= most:
                     yield waiting.popleft().result()
                     bar.update()
             while waiting:

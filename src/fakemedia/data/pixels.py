@@ -19,6 +19,7 @@ from PIL import features
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
+from fakemedia.data.crops import centre, cropped
 from fakemedia.data.decode import DecodeError, decode
 from fakemedia.data.files import move_away, moved, remove_leftovers, scratch_folder, sync
 from fakemedia.data.index import check_readable, content_id, index_fingerprint
@@ -142,12 +143,16 @@ class PixelStore:
         """Return the largest top and the largest left of a crop of `size` in the images `rows`; 0 in smaller ones."""
         return np.maximum(self.heights[rows] - size, 0), np.maximum(self.widths[rows] - size, 0)
 
+    def centre_crops(self, rows: NDArray[np.integer], size: int) -> NDArray[np.uint8]:
+        """Return the centre crops of the images `rows`, uint8 (N, size, size, 3), a copy."""
+        return self.crops(rows, *centre(self.heights[rows], self.widths[rows], size), size)
+
     def crops(self, rows: NDArray[np.integer], tops: NDArray[np.integer], lefts: NDArray[np.integer],
               size: int) -> NDArray[np.uint8]:
         """Return square crops, uint8 (N, size, size, 3), a copy.
 
-        `rows`, `tops` and `lefts` are (N,). An image smaller than `size` is first padded to it, centred, by reflection
-        without repeating the edge (a side of one pixel repeats it). IndexError: a crop is outside its image.
+        `rows`, `tops` and `lefts` are (N,); smaller images are padded as in `cropped`. IndexError: a crop is outside
+        its image.
         """
         bounds = self.limits(rows, size)
         if any(((at < 0) | (at > bound)).any() for at, bound in zip((tops, lefts), bounds, strict=True)):
@@ -157,12 +162,7 @@ class PixelStore:
             return self._windows(size)[slots, tops, lefts].reshape(len(rows), size, size, 3)
         out = np.empty((len(rows), size, size, 3), np.uint8)
         for k, (i, top, left) in enumerate(zip(rows.tolist(), tops.tolist(), lefts.tolist(), strict=True)):
-            image = self[i]
-            height, width, _ = image.shape
-            if min(height, width) >= size:
-                out[k] = image[top:top + size, left:left + size]
-            else:
-                out[k] = image.take(_reflected(width, left, size), 1).take(_reflected(height, top, size), 0)
+            out[k] = cropped(self[i], top, left, size)
         return out
 
     @cached_property
@@ -331,12 +331,3 @@ def _is_store(folder: str | Path, fingerprint: str, streams: bool) -> bool:
     except UserError:
         return False
     return store.fingerprint == fingerprint and store.streams == streams
-
-
-def _reflected(length: int, start: int, size: int) -> NDArray[np.int64]:
-    """Return the positions in a line of `length` pixels that a crop of `size` at `start` of the padded line shows."""
-    if length == 1:
-        return np.zeros(size, np.int64)
-    period = 2 * (length - 1)
-    positions = (np.arange(size) + start - max(size - length, 0) // 2) % period
-    return np.minimum(positions, period - positions)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from fakemedia.core.types import FAKE, REAL
 from fakemedia.data.batches import Batch, EvalBatches
@@ -44,15 +44,23 @@ def predict(network: Any, store: PixelStore, *, batch_size: int, crop: int, rows
 
 def predict_batches(network: Any, batches: Iterable[Batch], *, autocast: Autocast = nullcontext) -> NDArray[np.float64]:
     """Return the logit z_fake - z_real of each image of `batches`, float64 (N,), in their order; see `predict`."""
+    with evaluating(network):
+        return margins(torch.cat([class_logits(network, batch.images, autocast=autocast) for batch in batches]))
+
+
+@torch.inference_mode()
+def class_logits(network: Any, images: Tensor, *, autocast: Autocast = nullcontext) -> Tensor:
+    """Return the logits of uint8 images (N, 3, H, W), wherever these lie: float32 (N, 2), on the network's device."""
     device = next(network.parameters()).device
-    with evaluating(network), torch.inference_mode():
-        outputs = []
-        for batch in batches:
-            inputs = network.prepare(batch.to(device).images)
-            with autocast():
-                outputs.append(network(inputs).float())
-        logits = torch.cat(outputs).cpu().double().numpy()
-    return logits[:, FAKE] - logits[:, REAL]
+    inputs = network.prepare(images.to(device, non_blocking=True))
+    with autocast():
+        return network(inputs).float()
+
+
+def margins(logits: Tensor) -> NDArray[np.float64]:
+    """Return z_fake - z_real of logits (N, 2), float64 (N,)."""
+    values = logits.cpu().double().numpy()
+    return values[:, FAKE] - values[:, REAL]
 
 
 def score_suite(network: Any, suite: Mapping[str, PixelStore], *, batch_size: int, crop: int,

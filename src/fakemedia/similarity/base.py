@@ -69,8 +69,7 @@ class TaskSample:
 def sample_task(store: PixelStore, *, maximum: int | None, crop: int, seed: int, network: Any = None) -> TaskSample:
     """Return centre crops of `crop` pixels a side of at most `maximum` images of the store, drawn by `seed`."""
     rows = select_rows(store, maximum, seed)
-    tops, lefts = (bound // 2 for bound in store.limits(rows, crop))
-    return TaskSample(task=store.task, images=store.crops(rows, tops, lefts, crop), labels=store.labels[rows],
+    return TaskSample(task=store.task, images=store.centre_crops(rows, crop), labels=store.labels[rows],
                       network=network)
 
 

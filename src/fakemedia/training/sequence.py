@@ -99,6 +99,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         "fingerprint": identity, "parent_fingerprint": parent_fingerprint,
         "parent_weights_sha256": parent_sha256, "network": asdict(plan.network), "method": asdict(plan.method(method)),
         "training": asdict(config), "seed": seed, "stage": asdict(stage), "data": causes,
+        "policy": next(iter(learned.values())).policy,
         "best_epoch": result.best_epoch, "history": result.history, "versions": VERSIONS,
         "computed_with": computed_with,
     })
@@ -120,6 +121,11 @@ def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, plan: Plan, runti
     with runtime.reproducible():
         return score_suite(network, suite, batch_size=plan.training.batch_size, crop=plan.training.crop,
                            autocast=runtime.autocast)
+
+
+def restore_network(checkpoint: Checkpoint) -> Detector:
+    """Return the network of `checkpoint` with its weights, on the CPU; UserError if it cannot be built any more."""
+    return _network(Named(**checkpoint.meta["network"]), checkpoint.meta["seed"], checkpoint)
 
 
 def _strategy(plan: Plan, method: str, seed: int) -> Strategy:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fakemedia import project
 from fakemedia.core.errors import UserError
+from fakemedia.data.parallel import cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def workers() -> int:
-    """Return how many workers decode images: one a core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def open_source(*, collection: str, tasks: tuple[str, ...]) -> Source:
     """Return the source of a data collection; what the forge makes is made first, unless it is there unchanged.
 
@@ -38,7 +33,7 @@ def open_source(*, collection: str, tasks: tuple[str, ...]) -> Source:
     policy_function(project.collection(collection).get("policy", "native"))
     config = project.forge_config(collection)
     if config is not None:
-        forge(config, Path(project.collection(collection)["source"]["root"]), tasks=tasks, workers=workers())
+        forge(config, Path(project.collection(collection)["source"]["root"]), tasks=tasks, workers=cores())
     source = project.open_source(collection)
     held = source.tasks()
     missing = [task for task in tasks if task not in held]
@@ -60,9 +55,9 @@ def index_images(source: Source, *, task: str, path: Path, pool: Path, settings:
     except UserError:
         previous = None
     if settings.stream:
-        return build_index(source, task, workers=workers(), previous=previous)
+        return build_index(source, task, workers=cores(), previous=previous)
     with Pool(pool, policy=settings.policy, room=_room(settings, pool.parent)) as kept:
-        return build_index(source, task, workers=workers(), previous=previous, keep=kept.add)
+        return build_index(source, task, workers=cores(), previous=previous, keep=kept.add)
 
 
 def _room(settings: CollectionConfig, task: Path) -> Room:
@@ -116,6 +111,6 @@ def store_pixels(index: pd.DataFrame, source: Source, findings: pd.DataFrame, *,
     stream = {"name": settings.source["name"], "settings": {key: value for key, value in settings.source.items()
                                                             if key != "name"}} if settings.stream else None
     stores = tuple(ensure_store(kept, source, split, folder, policy=settings.policy, pool=pool / split, room=room,
-                                stream=stream, workers=workers()) for split, folder in folders.items())
+                                stream=stream, workers=cores()) for split, folder in folders.items())
     move_away(pool)
     return stores
