@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.networks import convnet
 from fakemedia.networks.base import WEIGHTS_FILE, Detector, load_weights
+from fakemedia.training.runtime import with_common_statistics
 
 NAMES = plugin.names("networks")
 SIDE = 32
@@ -51,6 +53,17 @@ class TestEveryNetwork:
         assert logits.dtype == torch.float32
         assert features.shape == (2, network.head.in_features)
         torch.testing.assert_close(network.head(features), logits)
+
+    def test_statistics_common_to_all_processes_change_nothing_in_evaluation(self, name: str) -> None:
+        network = _build(name, 1).eval()
+        inputs, names = network.prepare(_images()), list(network.state_dict())
+        with torch.no_grad():
+            expected = network(inputs)
+            converted = with_common_statistics(network)
+            torch.testing.assert_close(converted(inputs), expected)
+        assert list(converted.state_dict()) == names
+        own = (nn.BatchNorm2d, nn.BatchNorm1d)
+        assert not any(isinstance(module, own) for module in converted.modules())
 
     def test_seed_fixes_the_weights(self, name: str) -> None:
         again, other = _build(name, 1).state_dict(), _build(name, 2).state_dict()

@@ -42,8 +42,8 @@ class Batch:
     """float (N, 3, H, W), what the network saw: normalised on the device."""
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on `device`."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        """Return the batch on `device`; a GPU copies it without the host waiting if it is `pinned`."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
 
     def pinned(self) -> Batch:
         """Return the batch in memory from where it is copied to a GPU without waiting."""

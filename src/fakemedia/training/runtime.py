@@ -6,6 +6,7 @@ measured or saved is the same in all of them, and the first one alone writes.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import sys
@@ -27,6 +28,8 @@ PATIENCE = timedelta(days=7)
 """How long processes wait for the first one, which alone brings the data in."""
 EVALUATED = 512
 """Images that a GPU evaluates at once."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameters of mallopt in glibc's malloc.h."""
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -93,9 +96,7 @@ class Runtime:
         GPUs its batch normalisation takes the statistics of the whole batch; on several CPU processes each those of
         its share.
         """
-        module = network
-        if self.world > 1 and self.device.type == "cuda":
-            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        module = with_common_statistics(network) if self.world > 1 and self.device.type == "cuda" else network
         if self.compile:
             module = torch.compile(module)  # pyright: ignore[reportAssignmentType]
         return self._fabric.setup(module, optimizer)
@@ -154,7 +155,9 @@ class Runtime:
         """Return how many bytes of pixels may be kept on the device; 0 where they lie in the host's memory anyway."""
         if self.device.type != "cuda":
             return 0
-        return int(self.resident_share * torch.cuda.mem_get_info(self.device)[0])
+        # What torch holds for itself is free too: the pixels of the stage before, for one.
+        held = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return int(self.resident_share * (torch.cuda.mem_get_info(self.device)[0] + held))
 
     def memory_mib(self) -> float:
         """Return the memory of this process, MiB: the most allocated on a GPU so far, or else what the host holds now.
@@ -176,13 +179,17 @@ class Runtime:
         """Use deterministic kernels where there are any, and torch's generators from `seed`; all is put back after."""
         before = torch.are_deterministic_algorithms_enabled()
         warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+        memory: Any = torch.utils.deterministic
+        fill = memory.fill_uninitialized_memory
         devices = [self.device] if self.device.type == "cuda" else []
         torch.use_deterministic_algorithms(True, warn_only=True)
+        memory.fill_uninitialized_memory = False  # a check against reading it unwritten, for 3 % of a step
         try:
             with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(seed)
                 yield
         finally:
+            memory.fill_uninitialized_memory = fill
             torch.use_deterministic_algorithms(before, warn_only=warn_only)
 
     @cached_property
@@ -205,6 +212,8 @@ class Runtime:
         if self._kind == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.precision != "float32"
+        elif self._kind == "cpu":
+            keep_freed_memory()
         from lightning_fabric import Fabric  # takes seconds to import
         from lightning_fabric.strategies.ddp import DDPStrategy
 
@@ -213,6 +222,24 @@ class Runtime:
                         strategy=DDPStrategy(timeout=PATIENCE) if processes > 1 else "auto")
         fabric.launch()
         return fabric
+
+
+def with_common_statistics(network: nn.Module) -> nn.Module:
+    """Return `network` with its batch normalisations replaced by those over all processes, the weights shared.
+
+    By timm's function: torch's own loses the activations that some of timm's layers hold.
+    """
+    from timm.layers.norm_act import convert_sync_batchnorm
+
+    return convert_sync_batchnorm(network)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next step: giving it back and taking it anew costs 8 % of a step."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 2**30)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _cpu_computes_bfloat16() -> bool:
