@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def _strategy(name: str, preset: str | None) -> Strategy:
 
 def _terms(strategy: Strategy, network: Detector, batch: Batch) -> dict[str, torch.Tensor]:
     batch = strategy.mix(batch)
-    assert batch.inputs is not None
+    batch = replace(batch, inputs=network.prepare(batch.images))
     return strategy.loss(network, batch, network(batch.inputs))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -80,3 +83,34 @@ def test_a_message_has_four_parts() -> None:
     assert str(error).split("\n  ") == ["It is wrong.", "Where: there.", "Expected: right.", "What to do: mend it."]
     assert str(unknown_name("word", "bee", ["be"])).endswith("What to do: did you mean 'be'?")
     assert "no word is defined" in str(unknown_name("word", "bee", []))
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a folder for plugins outside the package; afterwards it is forgotten."""
+    monkeypatch.setattr(plugin, "_roots", list(plugin._roots))
+    (tmp_path / "strategies").mkdir()
+    yield tmp_path
+    sys.modules.pop("fakemedia.strategies.mine", None)
+    plugin.names.cache_clear()
+
+
+def write(folder: Path, rate: float) -> None:
+    (folder / "strategies" / "mine.py").write_text(
+        f"from dataclasses import dataclass\nSCOPE = 'seen'\n@dataclass(frozen=True, kw_only=True)\nclass Config:\n"
+        f"    rate: float = {rate}\ndef build(config, seed):\n    return config.rate, seed\n")
+    plugin.add_folder(folder)
+
+
+def test_plugins_of_another_folder_are_the_package_s_equals(outside: Path) -> None:
+    write(outside, rate=1.0)
+    assert {"mine", "kd"} < set(plugin.names("strategies"))
+    assert plugin.constant("strategies", "mine", "SCOPE", "stage") == "seen"
+    assert plugin.create("strategies", "mine", {}, 7) == (1.0, 7)
+    write(outside, rate=2.0)
+    assert plugin.create("strategies", "mine", {}, 7) == (2.0, 7)
+
+
+def test_a_folder_of_plugins_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="folder of plugins does not exist"):
+        plugin.add_folder(tmp_path / "none")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,26 @@ from fakemedia.core.errors import UserError, unknown_name
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 T = TypeVar("T")
+_roots = [PACKAGE_ROOT]
+
+
+def add_folder(folder: str | Path) -> None:
+    """Find plugins in `folder` too, which is laid out as the package: `<folder>/strategies/<name>.py`.
+
+    For this process alone; the package's own plugins go first. Call it again after a file there has changed.
+    UserError if there is no such folder.
+    """
+    root = Path(folder).resolve()
+    if not root.is_dir():
+        raise UserError("The folder of plugins does not exist", where=root)
+    if root not in _roots:
+        _roots.append(root)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("fakemedia.") and root in Path(getattr(module, "__file__", None) or "/").parents:
+            del sys.modules[name]
+    importlib.invalidate_caches()
+    _parsed.cache_clear()
+    names.cache_clear()
 
 
 @cache
@@ -38,14 +59,22 @@ def names(kind: str) -> tuple[str, ...]:
     """Return the plugin names of `kind` ("strategies", "networks", "similarity", "data.sources", ...), sorted.
 
     Nothing is imported: a plugin is a file of the folder that defines `Config` and `build`.
+
+    >>> {"ewc", "finetune", "joint", "kd"} <= set(names("strategies"))
+    True
     """
-    folder = PACKAGE_ROOT.joinpath(*kind.split("."))
-    return tuple(sorted(path.stem for path in folder.glob("*.py") if _is_plugin(path)))
+    return tuple(sorted({path.stem for root in _roots for path in root.joinpath(*kind.split(".")).glob("*.py")
+                         if _is_plugin(path)}))
+
+
+def _path(kind: str, name: str) -> Path:
+    paths = [root.joinpath(*kind.split("."), f"{name}.py") for root in _roots]
+    return next(path for path in paths if path.is_file())
 
 
 def constant(kind: str, name: str, key: str, default: Any) -> Any:
     """Return the literal that the plugin's file assigns to `key` at its top level, without importing it."""
-    for node in _parsed(PACKAGE_ROOT.joinpath(*kind.split("."), f"{name}.py")).body:
+    for node in _parsed(_path(kind, name)).body:
         if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == key for to in node.targets):
             return ast.literal_eval(node.value)
     return default
@@ -55,6 +84,9 @@ def load(kind: str, name: str, *, where: object = None) -> ModuleType:
     """Import and return the plugin module `name`; an unknown name is a UserError that lists the names."""
     if name not in names(kind):
         raise unknown_name(kind.rpartition(".")[2].removesuffix("s"), name, names(kind), where=where)
+    folder, package = str(_path(kind, name).parent), importlib.import_module(f"fakemedia.{kind}")
+    if folder not in package.__path__:
+        package.__path__.append(folder)
     return importlib.import_module(f"fakemedia.{kind}.{name}")
 
 
@@ -88,7 +120,11 @@ def configure(config: type[T], settings: Mapping[str, Any], *, where: object,
 
 
 def create(kind: str, name: str, settings: Mapping[str, Any], *args: Any, where: object = None) -> Any:
-    """Load the plugin, fill its `Config` from `settings` and return `build(config, *args)`."""
+    """Load the plugin, fill its `Config` from `settings` and return `build(config, *args)`.
+
+    >>> create("data.sources", "folder", {"root": "data/01_raw/demo"})
+    FolderSource(root=PosixPath('data/01_raw/demo'))
+    """
     module = load(kind, name, where=where)
     return module.build(resolve(kind, name, settings, where=where), *args)
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,27 @@ def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, plan: Plan, runti
 def restore_network(checkpoint: Checkpoint) -> Detector:
     """Return the network of `checkpoint` with its weights, on the CPU; UserError if it cannot be built any more."""
     return _network(Named(**checkpoint.meta["network"]), checkpoint.meta["seed"], checkpoint)
+
+
+def learn_plan(plan: Plan, stores: Mapping[str, Stores], *, runtime: Runtime,
+               folder: Path | None = None) -> pd.DataFrame:
+    """Learn every method of `plan` stage by stage, for each seed; return the scores of all checkpoints in one table.
+
+    `plan` is resolved; `stores` holds the stores of its tasks by split. With `folder`, checkpoints are kept as
+    `<folder>/<method>/seed<n>/<stage>` and those that are up to date are not trained again. Columns as in
+    `evaluation.predict.score_suite`, and method (str), seed (int) and stage (int, from 1): what
+    `reporting.results.gather` takes. Raises UserError as `learn_stage` does.
+    """
+    tables = []
+    for method, seed in product([method.name for method in plan.methods], plan.seeds):
+        learned = None
+        for stage in plan.learned(method):
+            place = folder / method / f"seed{seed}" / stage.key if folder is not None else None
+            learned = learn_stage(plan=plan, method=method, seed=seed, stage=stage, parent=learned,
+                                  train=stores["train"], validation=stores["val"], folder=place, runtime=runtime)
+            scores = score_checkpoint(learned, stores["test"], plan=plan, runtime=runtime)
+            tables.append(scores.assign(method=method, seed=seed, stage=stage.index))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _strategy(plan: Plan, method: str, seed: int) -> Strategy:
