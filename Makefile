@@ -8,7 +8,7 @@ export KEDRO_DISABLE_TELEMETRY = 1
 # Threads that wait give their core away: twice as fast where other programs run too.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: help setup run test test-slow lint lock viz clean
+.PHONY: help setup run test test-slow lint docs lock viz clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the commands
@@ -44,12 +44,15 @@ lint: setup  ## Check style, types and layers
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+docs: setup  ## Build the documentation into site/, warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 viz: setup  ## Open the pipeline in the browser
 	$(BIN)/kedro viz run
 
 lock:  ## Pin the dependencies anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-	  --extra dev --extra onnx pyproject.toml -o requirements.lock
+	  --extra dev --extra docs --extra onnx pyproject.toml -o requirements.lock
 
 clean:  ## Remove what runs have made, but not the raw data
 	find data -mindepth 2 -not -path 'data/01_raw/*' -not -name .gitkeep -delete

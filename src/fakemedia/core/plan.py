@@ -32,11 +32,13 @@ class TrainingConfig:
     batch_size: int = 64
     """Images a step."""
     optimizer: Literal["sgd", "adamw"] = "adamw"
+    """SGD with momentum, or AdamW (Loshchilov and Hutter 2019)."""
     lr: float = 3e-4
     """Peak learning rate."""
     momentum: float = 0.9
     """SGD momentum, or AdamW's beta 1."""
     weight_decay: float = 0.01
+    """Decay of all weights: added to the gradient by `sgd`, decoupled from it by `adamw`."""
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     """`one_cycle` warms up and anneals over the stage, by step; `cosine` goes down and up again, by epoch."""
     period: int = 10

@@ -17,7 +17,11 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """Return a 63-bit seed for `purpose`, e.g. `derive(seed, "crop", epoch)`; equal arguments give equal seeds."""
+    """Return a 63-bit seed for `purpose`; equal arguments give equal seeds.
+
+    >>> derive(0, "crop", 1), derive(0, "crop", 2)
+    (4585484393309860484, 1189894037475698717)
+    """
     text = "\x1f".join([f"{int(seed)}", *(f"{type(part).__name__}:{part}" for part in purpose)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
@@ -37,6 +41,12 @@ def bits(key: int, counters: NDArray[np.integer]) -> NDArray[np.uint64]:
 
 
 def integers(key: int, counters: NDArray[np.integer], high: NDArray[np.integer] | int) -> NDArray[np.int64]:
-    """Return an integer in [0, high) for each counter, int64; `high` >= 1 broadcasts (bias below high / 2**32)."""
+    """Return an integer in [0, high) for each counter, int64; `high` >= 1 broadcasts (bias below high / 2**32).
+
+    >>> integers(derive(0, "crop", 1), np.arange(5), 10)
+    array([4, 5, 8, 8, 1])
+    >>> integers(derive(0, "crop", 1), np.array([3]), 10)  # the third, whatever was drawn before
+    array([8])
+    """
     top = bits(key, counters) >> np.uint64(32)
     return ((top * np.asarray(high).astype(np.uint64)) >> np.uint64(32)).astype(np.int64)

@@ -44,7 +44,11 @@ class Stage:
 
 
 def make_stages(groups: list[tuple[str, ...]]) -> tuple[Stage, ...]:
-    """Return the stages that learn `groups` of tasks in turn; a group of three that begins with `a` is `a_plus2`."""
+    """Return the stages that learn `groups` of tasks in turn; a group of three that begins with `a` is `a_plus2`.
+
+    >>> [stage.key for stage in make_stages([("gaugan",), ("crn", "imle")])]
+    ['01_gaugan', '02_crn_plus1']
+    """
     stages: list[Stage] = []
     seen: tuple[str, ...] = ()
     for index, tasks in enumerate(groups, start=1):

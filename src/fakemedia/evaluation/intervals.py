@@ -63,6 +63,10 @@ def percentile_interval(draws: Floats, level: float = LEVEL) -> tuple[Floats, Fl
     """Return the lower and upper end of the central `level` of the draws (B, ...), each (...).
 
     Draws that are NaN are left out; NaN where none is left.
+
+    >>> low, high = percentile_interval(np.arange(1001.0))
+    >>> round(float(low)), round(float(high))
+    (25, 975)
     """
     tail = (1 - level) / 2
     flat = draws.reshape(len(draws), -1)

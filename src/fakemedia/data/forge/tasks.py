@@ -49,6 +49,7 @@ class ForgeConfig:
     per_class: Mapping[str, int] = field(default_factory=lambda: {"train": 500, "val": 100, "test": 200})
     """Pictures per split and class."""
     seed: int = 0
+    """Fixes the crops and whatever a family draws."""
 
     def __post_init__(self) -> None:
         if self.size < 16:

@@ -1,0 +1,105 @@
+"""The examples in pages and docstrings do what they are said to do."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fakemedia.core import plugin
+from fakemedia.similarity.base import TaskSample, distance_matrix
+
+ROOT = Path(__file__).parents[2]
+HOW_TO = ROOT / "docs" / "how-to"
+WITH_EXAMPLES = [path for path in sorted((ROOT / "src").rglob("*.py"))
+                 if re.search("^ *>>> ", path.read_text(encoding="utf-8"), re.MULTILINE)]
+
+
+def _example(page: str, name: str) -> str:
+    """Return the Python code of `page` that follows the mention of the file `name`."""
+    _, _, rest = (HOW_TO / page).read_text(encoding="utf-8").partition(f"/{name}.py`")
+    found = re.search(r"```python\n(.*?)```", rest, re.DOTALL)
+    assert found, f"{page} has no code for {name}"
+    return found[1]
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return an empty folder for plugins, whose files are forgotten afterwards."""
+    monkeypatch.setattr(plugin, "_roots", list(plugin._roots))
+    known = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+    plugin.names.cache_clear()
+
+
+def _install(folder: Path, kind: str, page: str, name: str) -> None:
+    place = folder.joinpath(*kind.split("."))
+    place.mkdir(parents=True)
+    (place / f"{name}.py").write_text(_example(page, name), encoding="utf-8")
+    plugin.add_folder(folder)
+
+
+def test_the_method_of_the_page_is_the_notebook_s() -> None:
+    cells = nbformat.read(ROOT / "notebooks" / "new_method.ipynb", as_version=4).cells
+    (written,) = [cell.source for cell in cells if cell.source.startswith("%%writefile")]
+    assert written.partition("\n")[2].strip() == _example("add-a-method.md", "rehearsal").strip()
+
+
+@pytest.mark.parametrize("name", ["efficientnet", "tiny"])
+def test_networks(plugins: Path, name: str) -> None:
+    _install(plugins, "networks", "add-a-network.md", name)
+    network = plugin.create("networks", name, {"pretrained": "none"}, 0).eval()
+    images = torch.zeros((2, 3, 32, 32), dtype=torch.uint8)
+    assert network(network.prepare(images)).shape == (2, 2)
+
+
+def test_measure(plugins: Path) -> None:
+    _install(plugins, "similarity", "add-a-measure.md", "brightness")
+    samples = [TaskSample(task=task, images=np.stack([np.full((8, 8, 3), level) + np.eye(8)[..., None]] * 2)
+                          .astype(np.uint8), labels=np.array([0, 1])) for task, level in (("dark", 10), ("light", 30))]
+    distances = distance_matrix(plugin.create("similarity", "brightness", {}), samples)
+    assert distances.loc["dark", "light"] == pytest.approx(20)
+
+
+def test_source(plugins: Path) -> None:
+    _install(plugins, "data.sources", "add-a-source.md", "flat")
+    (plugins / "pictures" / "mine").mkdir(parents=True)
+    for number in range(40):
+        for name in ("real", "fake"):
+            Image.new("RGB", (8, 8)).save(plugins / "pictures" / "mine" / f"{name}_{number}.png")
+    source = plugin.create("data.sources", "flat", {"root": str(plugins / "pictures")})
+    assert source.tasks() == ["mine"]
+    items = source.items("mine")
+    assert {item.split for item in items} == {"train", "val", "test"}
+    assert all(len({item.split for item in items if item.source == photograph}) == 1
+               for photograph in {item.source for item in items})
+    assert source.read(items[0].path).startswith(b"\x89PNG")
+
+
+def test_forge_family(plugins: Path) -> None:
+    _install(plugins, "data.forge", "add-a-forge-family.md", "posterise")
+    make = plugin.load("data.forge", "posterise").build(plugin.resolve("data.forge", "posterise", {"bits": 3}))
+    crop = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    real, fake = make(crop, np.random.default_rng(0))
+    assert (real == crop).all()
+    assert len(np.unique(fake)) == 6
+    assert (fake == crop // 32 * 32).all()
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.stem)
+def test_docstrings(path: Path) -> None:
+    name = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
+    failed, tried = doctest.testmod(importlib.import_module(name))
+    assert tried
+    assert not failed

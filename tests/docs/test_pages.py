@@ -1,0 +1,85 @@
+"""The pages: what they link to, what the code says in them, and that they ask nobody else for anything."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)")
+GENERATED = re.compile(r"^<!-- (\w+) ?(\S*) -->$", re.MULTILINE)
+
+sys.path.append(str(ROOT / "docs"))
+import reference_text  # noqa: E402
+
+CONFIGURATION = (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = [link.partition("#")[0] for link in LINK.findall(page.read_text(encoding="utf-8"))]
+    broken = [link for link in links if link and "://" not in link and not (page.parent / link).exists()]
+    assert not broken
+
+
+@pytest.mark.parametrize(("kind", "argument"), GENERATED.findall(CONFIGURATION))
+def test_every_key_has_a_meaning(kind: str, argument: str) -> None:
+    text = reference_text.generate(kind, argument)
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert rows or kind == "presets"
+    assert all(row.split(" | ")[-1].strip(" |") for row in rows)
+
+
+def test_the_reference_has_every_kind_of_settings() -> None:
+    asked = GENERATED.findall(CONFIGURATION)
+    for path in sorted((ROOT / "src" / "fakemedia").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
+        kind = ".".join(module.split(".")[1:-1])
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name == "Config":
+                assert ("plugins", kind) in asked, f"docs/reference/configuration.md: <!-- plugins {kind} -->"
+            elif isinstance(node, ast.ClassDef) and node.name.endswith("Config"):
+                place = f"{module}:{node.name}"
+                assert ("settings", place) in asked, f"docs/reference/configuration.md: <!-- settings {place} -->"
+
+
+def test_what_a_key_says_is_what_the_code_says() -> None:
+    (row,) = [row for row in reference_text.keys(reference_text._named("fakemedia.core.plan:TrainingConfig"))
+              if row["key"] == "patience"]
+    assert row == {"key": "patience", "type": "integer or `null`", "default": "`null`",
+                   "meaning": "Stop after so many epochs without a better validation accuracy; None: never."}
+
+
+def test_the_catalog_page_has_every_file() -> None:
+    entries = yaml.safe_load((ROOT / "conf" / "base" / "catalog.yml").read_text(encoding="utf-8"))
+    text = reference_text.catalog_text()
+    for entry, given in entries.items():
+        assert (f"| `{entry}`<br>`{given.get('filepath')}` | " in text) == ("filepath" in given)
+
+
+def test_the_commands_page_has_every_command() -> None:
+    text = reference_text.commands_text()
+    assert "## `kedro step`" in text
+    assert "--target-dataset" in text
+    assert "--only-missing-outputs" in text
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_asks_no_other_address(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True,
+                           env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
+    assert built.returncode == 0, built.stderr
+    loaded = re.compile(r"""(?:<(?:script|img|iframe)[^>]+src|<link[^>]+href)=["']?(?:https?:)?//[^"' >]+""")
+    for page in tmp_path.rglob("*.html"):
+        assert not loaded.findall(page.read_text(encoding="utf-8")), page
+    for sheet in tmp_path.rglob("*.css"):
+        assert not re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//", sheet.read_text(encoding="utf-8")), sheet
