@@ -34,6 +34,7 @@ class ProjectHooks:
                 check_layout(settings["source"]["root"], plan.tasks)
             if "training" in tags:
                 project.resolved_plan(sequence)
+                project.calibration_config()
                 runtime = project.runtime()
                 if runtime.devices > processes.count():
                     raise processes.Wanted(runtime.devices)

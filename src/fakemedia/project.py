@@ -20,6 +20,7 @@ from fakemedia.core.plan import Plan, make_plan
 if TYPE_CHECKING:
     from fakemedia.data.forge import ForgeConfig
     from fakemedia.data.sources.base import Source
+    from fakemedia.evaluation.calibration import CalibrationConfig
     from fakemedia.training.runtime import Runtime
 
 T = TypeVar("T")
@@ -107,6 +108,14 @@ def runtime() -> Runtime:
     from fakemedia.training.runtime import Runtime
 
     return plugin.configure(Runtime, parameters().get("runtime") or {}, where="runtime")
+
+
+@remembered
+def calibration_config() -> CalibrationConfig:
+    """Return how checkpoints are calibrated (imports scikit-learn)."""
+    from fakemedia.evaluation.calibration import CalibrationConfig
+
+    return plugin.configure(CalibrationConfig, parameters().get("calibration") or {}, where="calibration")
 
 
 @remembered

@@ -63,23 +63,10 @@ def test_calibration_error_by_hand() -> None:
     assert metrics.expected_calibration_error(labels, logits, bins=10) == pytest.approx((2 * 0.3 + 0.4) / 3)
 
 
-def test_best_threshold_by_hand() -> None:
-    labels = np.array([0, 0, 1, 1])
-    assert metrics.best_threshold(labels, np.array([1.0, 2.0, 4.0, 5.0])) == 3
-    assert metrics.best_threshold(labels, np.array([-2.0, -1.0, 1.0, 2.0])) == 0
-
-
-def test_best_threshold_is_at_least_as_good_as_every_other() -> None:
-    labels, logits = noisy_split()
-    best = metrics.accuracy(labels, logits - metrics.best_threshold(labels, logits))
-    assert best >= max(metrics.accuracy(labels, logits - t) for t in np.linspace(-3, 4, 141))
-
-
 @pytest.mark.parametrize("labels", [np.zeros(3, int), np.ones(3, int), np.zeros(0, int)])
 def test_one_class_leaves_the_rest_undefined_without_a_warning(labels: np.ndarray) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = metrics.task_metrics(labels, np.linspace(-1, 1, len(labels)))
-        assert math.isnan(metrics.best_threshold(labels, np.zeros(len(labels))))
     assert all(math.isnan(found[name]) for name in ("auc", "ap", "eer"))
     assert math.isnan(found["accuracy"]) == (len(labels) == 0)

@@ -40,6 +40,8 @@ def nested(*keys: str, value: object) -> dict:
     (("sequence",), "tini", "did you mean 'tiny'"),
     (("n_seeds",), 0, "'n_seeds'"),
     (("runtime", "precision"), "float8", "precision"),
+    (("calibration", "target"), 95, "such as 0.95"),
+    (("calibration", "targt"), 0.9, "did you mean 'target'"),
 ])
 def test_a_fault_in_the_configuration(project: Path, keys: tuple[str, ...], value: object, message: str) -> None:
     change(project, nested(*keys, value=value))

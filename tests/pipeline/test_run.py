@@ -54,6 +54,16 @@ def test_run_makes_the_report_and_repeats_only_what_changed(project: Path, train
     for name in FIGURES:
         assert (report / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (report / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    calibrated = pd.read_csv(report / "calibration.csv")
+    assert len(calibrated) == 7 * 2
+    assert set(calibrated.loc[~calibrated["seen"], "task"]) == {"latent"}
+    last = calibrated[(calibrated["method"] == "kd") & (calibrated["stage"] == 2)]
+    saved = json.loads((project / "data/06_models/tiny/kd/seed0/02_latent/calibration.json").read_text())
+    assert saved["tasks"] == ["gan", "latent"]
+    assert saved["images"] == 32
+    assert last["temperature"].tolist() == pytest.approx([saved["temperature"]] * 2)
+    validation = pd.read_parquet(project / "data/07_model_output/tiny/kd/seed0/01_gan.validation.parquet")
+    assert validation.groupby("task").size().to_dict() == {"gan": 16}
     for measure in ("fingerprint", "transfer"):
         distances = pd.read_csv(report / "similarity" / f"{measure}.csv", index_col="task")
         assert list(distances.index) == list(distances.columns) == ["gan", "latent"]
@@ -89,6 +99,15 @@ def test_run_makes_the_report_and_repeats_only_what_changed(project: Path, train
     assert trained == ["ewc 01_gan"]
     assert checkpoints(project) == after
 
+    change(project, {"calibration": {"target": 0.9}})
+    trained.clear()
+    run(project, only_missing_outputs=True)
+    assert trained == []
+    calibrated_anew = checkpoints(project)
+    assert {name for name in after if calibrated_anew[name] != after[name]} == {
+        name for name in after if name.endswith("calibration.json")}
+    after = calibrated_anew
+
     scored = scores(project)
     shutil.rmtree(project / "data/06_models")
     shutil.rmtree(project / "data/07_model_output")
@@ -111,7 +130,7 @@ def test_run_makes_the_report_and_repeats_only_what_changed(project: Path, train
 def unchanged_weights(first: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
     """Return the files of the first stage, where distillation has no teacher: another setting, the same weights."""
     return {name for name in first if name.startswith("tiny/kd/seed0/01_gan/") and name.endswith(".safetensors")
-            and first[name] == after[name]} | {
+            and first[name] == after[name]} | {"tiny/kd/seed0/01_gan/calibration.json"} | {
         name for name in first if name.startswith("tiny/kd/") and name.endswith("strategy.safetensors")}
 
 

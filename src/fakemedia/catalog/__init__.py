@@ -7,11 +7,12 @@ opens it again. A dataset exists only if it is what the parameters and the data 
 
 from fakemedia.catalog.audit import DataFigureDataset, DataTableDataset, DataTextDataset, FindingsDataset
 from fakemedia.catalog.index import IndexDataset
-from fakemedia.catalog.models import CheckpointDataset, ScoresDataset
+from fakemedia.catalog.models import CalibrationDataset, CheckpointDataset, ScoresDataset, ValidationScoresDataset
 from fakemedia.catalog.pixels import PixelStoreDataset
 from fakemedia.catalog.report import FigureDataset, TableDataset, TextDataset
 
 __all__ = [
+    "CalibrationDataset",
     "CheckpointDataset",
     "DataFigureDataset",
     "DataTableDataset",
@@ -23,4 +24,5 @@ __all__ = [
     "ScoresDataset",
     "TableDataset",
     "TextDataset",
+    "ValidationScoresDataset",
 ]

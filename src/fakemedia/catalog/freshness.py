@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fakemedia import project
-from fakemedia.catalog.names import CHECKPOINT, FINDINGS, INDEX, SCORES, SPLIT
+from fakemedia.catalog.names import CALIBRATION, CHECKPOINT, FINDINGS, INDEX, SCORES, SPLIT, VALIDATION_SCORES
 from fakemedia.catalog.tables import read_table, stored_identity
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import scores_fingerprint
@@ -76,9 +76,11 @@ def _settings(collection: str) -> CollectionConfig:
     return collection_config(project.collection(collection), where=f"collections.{collection}")
 
 
-def data_fingerprints(plan: Plan, splits: tuple[str, ...] = SPLITS) -> dict[str, dict[str, str]] | None:
-    """Return the fingerprints of the splits of all tasks of `plan`; None if one of them is missing or stale."""
-    found = {task: {split: split_fingerprint(plan.collection, task, split) for split in splits} for task in plan.tasks}
+def data_fingerprints(plan: Plan, splits: tuple[str, ...] = SPLITS,
+                      tasks: tuple[str, ...] | None = None) -> dict[str, dict[str, str]] | None:
+    """Return the fingerprints of the splits of `tasks`, by default all of `plan`; None if one is missing or stale."""
+    found = {task: {split: split_fingerprint(plan.collection, task, split) for split in splits}
+             for task in tasks or plan.tasks}
     if any(value is None for of_task in found.values() for value in of_task.values()):
         return None
     return found  # type: ignore[return-value]
@@ -109,11 +111,39 @@ def checkpoint_sha256(sequence: str, method: str, stage: str, seed: int) -> str 
 @project.remembered
 def scores_are_fresh(sequence: str, method: str, stage: str, seed: int) -> bool:
     """Say whether the scores of a checkpoint are there and were made from it and from today's test splits."""
+    expected = _scores_identity(sequence, method, stage, seed, "test")
+    path = project.path(SCORES, sequence=sequence, method=method, stage=stage, seed=seed)
+    return expected is not None and stored_identity(path) == expected
+
+
+@project.remembered
+def validation_is_fresh(sequence: str, method: str, stage: str, seed: int) -> bool:
+    """Say whether a checkpoint's scores on today's validation splits of the tasks it has seen are there."""
+    expected = _scores_identity(sequence, method, stage, seed, "val")
+    path = project.path(VALIDATION_SCORES, sequence=sequence, method=method, stage=stage, seed=seed)
+    return expected is not None and stored_identity(path) == expected
+
+
+@project.remembered
+def calibration_is_fresh(sequence: str, method: str, stage: str, seed: int) -> bool:
+    """Say whether a checkpoint's calibration is there and is what its validation scores give today."""
+    from fakemedia.evaluation.calibration import Calibration, calibration_identity
+
+    scores = _scores_identity(sequence, method, stage, seed, "val")
+    path = project.path(CALIBRATION, sequence=sequence, method=method, stage=stage, seed=seed)
+    try:
+        found = Calibration.from_json(path.read_text(encoding="utf-8"), where=path)
+    except (OSError, UserError):
+        return False
+    return scores is not None and found.made_from == calibration_identity(scores, project.calibration_config())
+
+
+def _scores_identity(sequence: str, method: str, stage: str, seed: int, split: str) -> str | None:
+    """Return what a checkpoint's scores on the test or validation splits are made from; None if that is not fresh."""
     plan = project.resolved_plan(sequence)
     weights = checkpoint_sha256(sequence, method, stage, seed)
-    data = data_fingerprints(plan, ("test",))
+    data = data_fingerprints(plan, (split,), plan.stage(stage).seen if split == "val" else plan.tasks)
     if weights is None or data is None:
-        return False
-    expected = scores_fingerprint(weights_sha256=weights, training=plan.training,
-                                  data={task: splits["test"] for task, splits in data.items()})
-    return stored_identity(project.path(SCORES, sequence=sequence, method=method, stage=stage, seed=seed)) == expected
+        return None
+    return scores_fingerprint(weights_sha256=weights, training=plan.training,
+                              data={task: splits[split] for task, splits in data.items()})

@@ -9,11 +9,13 @@ from kedro.io import AbstractDataset
 
 from fakemedia import project
 from fakemedia.catalog import freshness
+from fakemedia.catalog.files import replacing
 from fakemedia.catalog.tables import read_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fakemedia.evaluation.calibration import Calibration
     from fakemedia.training.checkpoint import Checkpoint
 
 
@@ -69,3 +71,33 @@ class ScoresDataset(_OfStage):
 
     def _exists(self) -> bool:
         return freshness.scores_are_fresh(*self._key)
+
+
+class ValidationScoresDataset(ScoresDataset):
+    """The scores of a checkpoint over the validation splits of the tasks it has seen, as Parquet."""
+
+    def _exists(self) -> bool:
+        return freshness.validation_is_fresh(*self._key)
+
+
+class CalibrationDataset(_OfStage):
+    """The calibration of a checkpoint, as JSON, inside its folder."""
+
+    def load(self) -> Calibration:
+        """Return the calibration; UserError if the file is missing or damaged."""
+        from fakemedia.evaluation.calibration import Calibration
+
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            text = ""
+        return Calibration.from_json(text, where=self._path)
+
+    def save(self, data: Calibration) -> None:
+        """Write the calibration atomically."""
+        with replacing(self._path) as scratch:
+            scratch.write_text(data.to_json(), encoding="utf-8")
+        project.forget()
+
+    def _exists(self) -> bool:
+        return freshness.calibration_is_fresh(*self._key)

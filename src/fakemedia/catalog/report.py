@@ -14,7 +14,7 @@ from kedro_datasets._typing import ImagePreview, TablePreview
 from fakemedia import project
 from fakemedia.catalog import freshness
 from fakemedia.catalog.files import replacing
-from fakemedia.catalog.names import SCORES
+from fakemedia.catalog.names import CALIBRATION, SCORES
 from fakemedia.catalog.tables import stored_identity
 from fakemedia.core.fingerprint import fingerprint
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _ReportDataset(AbstractDataset):
-    """A part of the report of one sequence; it exists only if it was made from tables that are all fresh.
+    """A part of the report of one sequence; it exists only if it was made from results that are all fresh.
 
     What it was made from stands beside it, in `.made_from`: fewer seeds or methods leave every table as it was.
     """
@@ -35,14 +35,16 @@ class _ReportDataset(AbstractDataset):
         self.metadata = metadata
 
     def _tables(self) -> dict[Path, Callable[[], bool]]:
-        """Return the tables that the part is made from, each with the question whether it is fresh."""
+        """Return the files that the part is made from, each with the question whether it is fresh."""
         plan = project.plan(self._sequence)
         runs = [(method.name, stage.key, seed) for method in plan.methods for stage in plan.learned(method.name)
                 for seed in plan.seeds]
         return {
-            project.path(SCORES, sequence=plan.sequence, method=method, stage=stage, seed=seed):
-                partial(freshness.scores_are_fresh, plan.sequence, method, stage, seed)
+            project.path(entry, sequence=plan.sequence, method=method, stage=stage, seed=seed):
+                partial(is_fresh, plan.sequence, method, stage, seed)
             for method, stage, seed in runs
+            for entry, is_fresh in ((SCORES, freshness.scores_are_fresh),
+                                    (CALIBRATION, freshness.calibration_is_fresh))
         }
 
     @property
@@ -50,7 +52,7 @@ class _ReportDataset(AbstractDataset):
         return self._path.parent / ".made_from" / self._path.name
 
     def _identity(self) -> str:
-        return fingerprint([[path, stored_identity(path)] for path in self._tables()])
+        return fingerprint([[path, _made_from(path)] for path in self._tables()])
 
     def _exists(self) -> bool:
         return (self._path.is_file() and self._stamp.is_file() and self._stamp.read_text() == self._identity()
@@ -63,6 +65,13 @@ class _ReportDataset(AbstractDataset):
         for path, data in {**files, self._stamp: self._identity().encode()}.items():
             with replacing(path) as scratch:
                 scratch.write_bytes(data)
+
+
+def _made_from(path: Path) -> str | None:
+    """Return what a table says it was made from, or the text of a file that is no table; None if it is not there."""
+    if path.suffix == ".parquet":
+        return stored_identity(path)
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 class FigureDataset(_ReportDataset):

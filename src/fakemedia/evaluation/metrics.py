@@ -83,25 +83,6 @@ def expected_calibration_error(labels: NDArray[np.integer], logits: Floats, bins
     return float(np.abs(excess).sum() / len(labels))
 
 
-def best_threshold(labels: NDArray[np.integer], logits: Floats) -> float:
-    """Return the logit above which calling an image fake gives the highest accuracy; choose it on validation only.
-
-    The threshold lies midway between two neighbouring logits; of equally good ones the nearest to 0 is taken, and 0
-    itself where nothing is better. NaN where a class is absent.
-    """
-    if len(np.unique(labels)) < 2:
-        return np.nan
-    order = np.argsort(logits, kind="stable")
-    values, fake = logits[order], labels[order] == 1
-    gaps = np.flatnonzero(np.diff(values) > 0)
-    candidates = np.concatenate([[0.0], (values[gaps] + values[gaps + 1]) / 2])
-    below = np.searchsorted(values, candidates, side="right")
-    fake_below = np.concatenate([[0], np.cumsum(fake)])[below]
-    right = (below - fake_below) + (fake.sum() - fake_below)
-    best = candidates[right == right.max()]
-    return float(best[np.argmin(np.abs(best))])
-
-
 def task_metrics(labels: NDArray[np.integer], logits: Floats) -> dict[str, float]:
     """Return accuracy, accuracy_real, accuracy_fake (percent), auc, ap, eer, ece (fractions) of one split."""
     real, fake = labels == 0, labels == 1

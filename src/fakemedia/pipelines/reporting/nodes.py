@@ -7,6 +7,8 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from fakemedia import project
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -28,6 +30,17 @@ def tabulate(*results: pd.DataFrame, plan: Plan) -> Tables:
     scores = pd.concat(results, ignore_index=True)
     return make_tables(gather(scores, sequence=plan.sequence, network=plan.network.name, stages=plan.stages),
                        baseline="finetune" if "finetune" in methods else None)
+
+
+def tabulate_calibration(*tables: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Return what calibration changes on every test split; test scores of all methods first, then validation scores."""
+    import pandas as pd
+
+    from fakemedia.reporting.calibration import calibration_table
+
+    scores, validation = (pd.concat(half, ignore_index=True)
+                          for half in (tables[:len(plan.methods)], tables[len(plan.methods):]))
+    return calibration_table(scores, validation, stages=plan.stages, config=project.calibration_config())
 
 
 def write_tables(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame, str, str, str]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fakemedia.core.plan import Plan
     from fakemedia.core.types import Stage
     from fakemedia.data.pixels import PixelStore
+    from fakemedia.evaluation.calibration import Calibration
     from fakemedia.training.checkpoint import Checkpoint
 
 
@@ -39,6 +40,21 @@ def learn(validation: dict[str, PixelStore], parent: Checkpoint | None, *stores:
 
 def score(checkpoint: Checkpoint, suite: dict[str, PixelStore], *, plan: Plan, path: Path) -> pd.DataFrame:
     """Score the test splits of all tasks, learned or not, or return the scores at `path` if nothing changed."""
+    return _scores(checkpoint, suite, plan, path)
+
+
+def calibrate(checkpoint: Checkpoint, validation: dict[str, PixelStore], *, plan: Plan, stage: Stage,
+              path: Path) -> tuple[pd.DataFrame, Calibration]:
+    """Score the validation splits of the tasks seen, or take the scores at `path`, and calibrate the checkpoint."""
+    from fakemedia.evaluation.calibration import calibrate, calibration_identity
+
+    scores = _scores(checkpoint, {task: validation[task] for task in stage.seen}, plan, path)
+    config = project.calibration_config()
+    return scores, calibrate(scores, config=config, weights_sha256=checkpoint.meta["weights_sha256"],
+                             made_from=calibration_identity(scores.attrs["identity"], config))
+
+
+def _scores(checkpoint: Checkpoint, suite: dict[str, PixelStore], plan: Plan, path: Path) -> pd.DataFrame:
     from fakemedia.catalog.tables import read_table, stored_identity
     from fakemedia.core.plan import scores_fingerprint
     from fakemedia.training.sequence import score_checkpoint
@@ -53,7 +69,7 @@ def score(checkpoint: Checkpoint, suite: dict[str, PixelStore], *, plan: Plan, p
 
 
 def collect(*tables: pd.DataFrame, keys: tuple[tuple[int, int], ...], method: str) -> pd.DataFrame:
-    """Return the scores of all stages and seeds of a method in one table; `keys` gives (seed, stage index) of each."""
+    """Return the scores of several checkpoints of a method in one table; `keys` gives (seed, stage index) of each."""
     import pandas as pd
 
     return pd.concat([table.assign(method=method, seed=seed, stage=stage)

@@ -4,15 +4,24 @@ from kedro.pipeline import Pipeline, node
 from kedro.pipeline.node import Node
 
 from fakemedia import project
-from fakemedia.catalog.names import CHECKPOINT, RESULTS, SCORES, SPLIT, SUITE
+from fakemedia.catalog.names import (
+    CALIBRATION,
+    CHECKPOINT,
+    RESULTS,
+    SCORES,
+    SPLIT,
+    SUITE,
+    VALIDATION,
+    VALIDATION_SCORES,
+)
 from fakemedia.core.plan import Plan
 from fakemedia.core.types import Stage
-from fakemedia.pipelines.training.nodes import collect, gather, learn, score, start
+from fakemedia.pipelines.training.nodes import calibrate, collect, gather, learn, score, start
 from fakemedia.pipelines.wiring import bound
 
 
 def create_pipeline(plan: Plan) -> Pipeline:
-    """Return the nodes that gather the suites, train every method of `plan` stage by stage, and score every checkpoint.
+    """Return the nodes that gather the suites, train every method of `plan` by stages, score and calibrate them all.
 
     Whatever a method needs is tagged with its name too: `--tags training` or `--tags kd` goes on from the pixel stores.
     """
@@ -29,17 +38,19 @@ def create_pipeline(plan: Plan) -> Pipeline:
 def _method_pipeline(plan: Plan, method: str) -> Pipeline:
     """Return one method's nodes, in a namespace of their own: one box in the viewer."""
     runs = [(seed, stage) for seed in plan.seeds for stage in plan.learned(method)]
-    nodes = [made for seed, stage in runs for made in (_train_node(plan, method, seed, stage),
-                                                       _score_node(plan, method, seed, stage))]
-    nodes.append(node(
-        bound(collect, keys=tuple((seed, stage.index) for seed, stage in runs), method=method),
-        [_local(SCORES, seed, stage) for seed, stage in runs], "results", name="collect_results",
-        tags=["reporting", method],
-    ))
+    nodes = [make(plan, method, seed, stage) for seed, stage in runs
+             for make in (_train_node, _score_node, _calibrate_node)]
+    nodes += [
+        node(bound(collect, keys=tuple((seed, stage.index) for seed, stage in runs), method=method),
+             [_local(pattern, seed, stage) for seed, stage in runs], handed_over, name=f"collect_{handed_over}",
+             tags=["reporting", method])
+        for pattern, handed_over in ((SCORES, "results"), (VALIDATION_SCORES, "validation"))
+    ]
     made = {name for each in nodes for name in each.outputs}
     return Pipeline(
         nodes, namespace=f"{plan.sequence}-{method}", inputs={name for each in nodes for name in each.inputs} - made,
-        outputs={"results": RESULTS.format(sequence=plan.sequence, method=method)},
+        outputs={"results": RESULTS.format(sequence=plan.sequence, method=method),
+                 "validation": VALIDATION.format(sequence=plan.sequence, method=method)},
     )
 
 
@@ -67,4 +78,14 @@ def _score_node(plan: Plan, method: str, seed: int, stage: Stage) -> Node:
               path=project.path(SCORES, sequence=plan.sequence, method=method, seed=seed, stage=stage.key)),
         [_local(CHECKPOINT, seed, stage), SUITE.format(sequence=plan.sequence, split="test")],
         _local(SCORES, seed, stage), name=f"score_{stage.key}_seed{seed}", tags=["training", method],
+    )
+
+
+def _calibrate_node(plan: Plan, method: str, seed: int, stage: Stage) -> Node:
+    return node(
+        bound(calibrate, plan=plan, stage=stage,
+              path=project.path(VALIDATION_SCORES, sequence=plan.sequence, method=method, seed=seed, stage=stage.key)),
+        [_local(CHECKPOINT, seed, stage), SUITE.format(sequence=plan.sequence, split="val")],
+        [_local(VALIDATION_SCORES, seed, stage), _local(CALIBRATION, seed, stage)],
+        name=f"calibrate_{stage.key}_seed{seed}", tags=["training", method],
     )

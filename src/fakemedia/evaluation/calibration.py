@@ -1,0 +1,235 @@
+"""What the scores of a checkpoint mean: temperature, threshold and the band called "unsure", from validation alone.
+
+The calibrated probability is P(fake) = sigmoid(logit / T) with the temperature T (Guo et al., ICML 2017); its log-odds
+are logit / T, kept within +-LIMIT. An image is called fake where P(fake) is above the threshold, and called unsure
+where P(fake) lies in the band around it. `labels` are integers (N,), 0 real and 1 fake; `logits` float64 (N,),
+z_fake - z_real; `weights` float64 (N,), what each image counts, as `equal_weights` gives them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import root_scalar
+from scipy.special import expit
+
+from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.plugin import configure
+from fakemedia.core.types import FAKE
+from fakemedia.evaluation.metrics import accuracy, expected_calibration_error
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.integer]
+TEMPERATURES = (0.1, 1000.0)
+"""Smallest and largest temperature: separable images ask for 0, logits without any information for infinity."""
+LIMIT = 30.0
+"""Largest log-odds: P(fake) stays 1e-13 away from 0 and 1, where float64 still tells probabilities apart."""
+ROUNDING = 1e-9
+"""Differences between sums of weights that are rounding: an image weighs more in any split of a sensible size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationConfig:
+    """How checkpoints are calibrated."""
+
+    target: float = 0.95
+    """Accuracy that the validation images outside the unsure band must reach, a fraction."""
+
+    def __post_init__(self) -> None:
+        if not 0.5 < self.target < 1:
+            raise ValueError("a target between 0.5 and 1, such as 0.95")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How the logits of one checkpoint are read; made by `calibrate`."""
+
+    temperature: float
+    """T in P(fake) = sigmoid(logit / T)."""
+    threshold: float
+    """P(fake) above which an image is called fake."""
+    unsure_low: float
+    """An image is unsure where unsure_low < P(fake) <= unsure_high; nowhere if both equal the threshold."""
+    unsure_high: float
+    """1, and `unsure_low` 0, where no band reaches the target: every image is unsure."""
+    target: float
+    """Accuracy outside the band that was asked for, a fraction."""
+    images: int
+    """Validation images that all this rests on."""
+    sources: int
+    """Source photographs that they are of: from few of them, a threshold need not carry over to others."""
+    tasks: tuple[str, ...]
+    """The tasks that they are of: those seen by the checkpoint."""
+    weights_sha256: str
+    """Hash of the checkpoint's weights."""
+    made_from: str
+    """Fingerprint of the validation scores and the settings."""
+
+    def probability(self, logits: Floats) -> Floats:
+        """Return the calibrated P(fake), in the shape of `logits` (...)."""
+        return expit(log_odds(logits, self.temperature))
+
+    def is_fake(self, logits: Floats) -> NDArray[np.bool_]:
+        """Return whether each image is called fake, sure or not, in the shape of `logits` (...)."""
+        return self.probability(logits) > self.threshold
+
+    def is_sure(self, logits: Floats) -> NDArray[np.bool_]:
+        """Return whether each image lies outside the unsure band, in the shape of `logits` (...)."""
+        probability = self.probability(logits)
+        return (probability <= self.unsure_low) | (probability > self.unsure_high)
+
+    def verdict(self, logits: Floats) -> NDArray[np.str_]:
+        """Return `real`, `fake` or `unsure` for each image, in the shape of `logits` (...)."""
+        return np.where(self.is_sure(logits), np.where(self.is_fake(logits), "fake", "real"), "unsure")
+
+    def to_json(self) -> str:
+        """Return the calibration as JSON text, which `from_json` reads back exactly."""
+        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, where: object) -> Calibration:
+        """Read the JSON text back; UserError, with the place `where`, if it is not the text of a calibration."""
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        return configure(cls, found if isinstance(found, dict) else {}, where=where)
+
+
+def log_odds(logits: Floats, temperature: float) -> Floats:
+    """Return logit / T within +-LIMIT, in the shape of `logits` (...)."""
+    return np.clip(logits / temperature, -LIMIT, LIMIT)
+
+
+def equal_weights(labels: Labels, tasks: Sequence[str]) -> Floats:
+    """Return what each image counts, (N,), so that every class of every task counts the same; they add up to 1.
+
+    Accuracy weighted so is the balanced accuracy (the mean of those on real and fake images), averaged over the tasks
+    as the average accuracy is.
+    """
+    cells = np.unique(np.asarray(tasks, dtype=np.str_), return_inverse=True)[1] * 2 + (labels == FAKE)
+    _, cell, counts = np.unique(cells, return_inverse=True, return_counts=True)
+    return 1 / (counts[cell] * len(counts))
+
+
+def negative_log_likelihood(labels: Labels, logits: Floats, weights: Floats) -> float:
+    """Return - sum of weight * log P(label), nats, with P(fake) = sigmoid(logit)."""
+    return float(weights @ np.logaddexp(0, -_margins(labels, logits)))
+
+
+def fit_temperature(labels: Labels, logits: Floats, weights: Floats) -> float:
+    """Return the T in TEMPERATURES whose logits / T have the smallest negative log-likelihood (Guo et al., Eq. 9).
+
+    It is convex in 1 / T: the minimum is where its derivative is zero, or at an end. 1 where a class is absent or no
+    logit differs from zero.
+    """
+    margins = _margins(labels, logits)
+    if not _both(labels) or not margins.any():
+        return 1.0
+
+    def slope(log_inverse: float) -> float:
+        return -float(weights @ (margins * expit(-np.exp(log_inverse) * margins)))
+
+    low, high = (-math.log(temperature) for temperature in reversed(TEMPERATURES))
+    if slope(high) <= 0:
+        return TEMPERATURES[0]
+    if slope(low) >= 0:
+        return TEMPERATURES[1]
+    return math.exp(-root_scalar(slope, bracket=(low, high), xtol=1e-12).root)
+
+
+def fit_threshold(labels: Labels, odds: Floats, weights: Floats) -> float:
+    """Return the log-odds above which calling an image fake gives the highest weighted accuracy.
+
+    It lies midway between two neighbouring images; of equally good ones the nearest to 0 is taken, and 0 itself where
+    nothing is better or a class is absent.
+    """
+    if not _both(labels):
+        return 0.0
+    order = np.argsort(odds, kind="stable")
+    values, weight, fake = odds[order], weights[order], labels[order] == FAKE
+    gaps = np.flatnonzero(np.diff(values) > 0)
+    candidates = np.concatenate([[0.0], (values[gaps] + values[gaps + 1]) / 2])
+    gained = np.concatenate([[0.0], np.cumsum(np.where(fake, -weight, weight))])
+    right = gained[np.searchsorted(values, candidates, side="right")]
+    best = candidates[right >= right.max() - ROUNDING]
+    return float(best[np.argmin(np.abs(best))])
+
+
+def fit_band(labels: Labels, odds: Floats, threshold: float, weights: Floats, target: float) -> float:
+    """Return the smallest half width, in log-odds, of a band around `threshold` outside which `target` is reached.
+
+    That is, the weighted accuracy of the images further away than the half width is `target` (a fraction) or more. At
+    least 1 / (1 - target) images must lie there, since fewer cannot tell. 0 if there is no need of a band, infinity if
+    no band will do.
+    """
+    distance = np.abs(odds - threshold)
+    order = np.argsort(-distance, kind="stable")
+    far, weight = distance[order], weights[order]
+    right = weight * ((odds > threshold) == (labels == FAKE))[order]
+    ends = np.append(np.flatnonzero(np.diff(far) < 0), len(far) - 1)
+    widths = np.append((far[ends[:-1]] + far[ends[:-1] + 1]) / 2, 0.0)
+    enough = np.cumsum(right)[ends] >= (target - ROUNDING) * np.cumsum(weight)[ends]
+    enough &= ends + 1 >= math.ceil(1 / (1 - target) - ROUNDING)
+    return float(widths[enough].min(initial=np.inf))
+
+
+def calibration_identity(scores: str, config: CalibrationConfig) -> str:
+    """Return the fingerprint of all that a calibration depends on; `scores` is that of the validation scores."""
+    return fingerprint({"scores": scores, "config": config})
+
+
+def calibrate(scores: pd.DataFrame, *, config: CalibrationConfig, weights_sha256: str = "",
+              made_from: str = "") -> Calibration:
+    """Return the calibration of a checkpoint from its scores on the validation images of the tasks it has seen.
+
+    `scores` has the columns of `predict.score_suite`: task, label, source and logit are read.
+    """
+    labels, logits, tasks = scores["label"].to_numpy(), scores["logit"].to_numpy(), scores["task"].tolist()
+    weights = equal_weights(labels, tasks)
+    temperature = fit_temperature(labels, logits, weights)
+    odds = log_odds(logits, temperature)
+    threshold = fit_threshold(labels, odds, weights)
+    width = fit_band(labels, odds, threshold, weights, config.target)
+    return Calibration(
+        temperature=temperature, threshold=float(expit(threshold)), unsure_low=float(expit(threshold - width)),
+        unsure_high=float(expit(threshold + width)), target=config.target, images=len(labels),
+        sources=len(set(scores["source"])), tasks=tuple(dict.fromkeys(tasks)), weights_sha256=weights_sha256,
+        made_from=made_from,
+    )
+
+
+def calibrated_metrics(labels: Labels, logits: Floats, calibration: Calibration) -> dict[str, float]:
+    """Return what a calibration changes on one split, before and after, side by side.
+
+    accuracy (at P = 0.5), accuracy_calibrated (at the threshold), coverage (images outside the unsure band),
+    accuracy_sure (of those), all in percent; ece, ece_calibrated (15 bins, fractions). NaN for no images.
+    """
+    right = calibration.is_fake(logits) == (labels == FAKE)
+    sure = calibration.is_sure(logits)
+    return {
+        "accuracy": accuracy(labels, logits),
+        "accuracy_calibrated": _percent(right),
+        "coverage": _percent(sure),
+        "accuracy_sure": _percent(right[sure]),
+        "ece": expected_calibration_error(labels, logits),
+        "ece_calibrated": expected_calibration_error(labels, logits / calibration.temperature),
+    }
+
+
+def _margins(labels: Labels, logits: Floats) -> Floats:
+    return np.where(labels == FAKE, logits, -logits)
+
+
+def _both(labels: Labels) -> bool:
+    return len(np.unique(labels)) == 2
+
+
+def _percent(right: NDArray[np.bool_]) -> float:
+    return 100 * float(right.mean()) if len(right) else np.nan

@@ -1,0 +1,208 @@
+"""Calibration against scikit-learn and hand computation, its properties, and what it does where little is given."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score, log_loss
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.rng import generator
+from fakemedia.evaluation import calibration as cal
+from fakemedia.evaluation import metrics
+from fakemedia.evaluation.calibration import Calibration, CalibrationConfig, calibrate
+
+CONFIG = CalibrationConfig()
+
+
+def scores(labels, logits, tasks=None) -> pd.DataFrame:
+    return pd.DataFrame({"task": "a" if tasks is None else tasks, "label": np.asarray(labels, np.int8),
+                         "source": [f"p{i}" for i in range(len(labels))], "logit": np.asarray(logits, np.float64)})
+
+
+def overconfident(images: int = 2000, scale: float = 3.0, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and logits whose true log-odds are (logit - shift) / scale."""
+    rng = generator(5, "calibration")
+    odds = rng.normal(0, 2, images)
+    return (rng.random(images) < expit(odds)).astype(np.int64), scale * odds + shift
+
+
+def uniform(labels: np.ndarray) -> np.ndarray:
+    return np.full(len(labels), 1 / len(labels))
+
+
+@st.composite
+def splits(draw) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    images = draw(st.integers(4, 60))
+    labels = np.array(draw(st.lists(st.integers(0, 1), min_size=images, max_size=images)))
+    logits = np.array(draw(st.lists(st.integers(-400, 400), min_size=images, max_size=images))) / 10
+    tasks = draw(st.lists(st.sampled_from(["a", "b", "c"]), min_size=images, max_size=images))
+    return labels, logits, tasks
+
+
+def test_likelihood_equals_scikit_learn() -> None:
+    labels, logits = overconfident()
+    found = cal.negative_log_likelihood(labels, logits, uniform(labels))
+    assert found == pytest.approx(log_loss(labels, expit(logits)), rel=1e-12)
+
+
+def test_temperature_equals_logistic_regression_without_intercept() -> None:
+    labels, logits = overconfident()
+    slope = LogisticRegression(C=1e12, fit_intercept=False, tol=1e-10).fit(logits[:, None], labels).coef_[0, 0]
+    assert cal.fit_temperature(labels, logits, uniform(labels)) == pytest.approx(1 / slope, rel=1e-6)
+
+
+def test_temperature_undoes_the_scale_of_overconfident_logits() -> None:
+    labels, logits = overconfident(images=20_000)
+    found = calibrate(scores(labels, logits), config=CONFIG)
+    assert found.temperature == pytest.approx(3, rel=0.05)
+    changed = cal.calibrated_metrics(labels, logits, found)
+    assert changed["ece"] > 0.1
+    assert changed["ece_calibrated"] < 0.02
+
+
+def test_threshold_gives_back_what_a_shift_took() -> None:
+    labels, logits = overconfident(images=20_000, shift=6.0)
+    changed = cal.calibrated_metrics(labels, logits, calibrate(scores(labels, logits), config=CONFIG))
+    assert changed["accuracy"] < 70
+    assert changed["accuracy_calibrated"] == pytest.approx(metrics.accuracy(labels, logits - 6), abs=1)
+
+
+def test_threshold_by_hand() -> None:
+    labels, equal = np.array([0, 0, 1, 1]), np.full(4, 0.25)
+    assert cal.fit_threshold(labels, np.array([1.0, 2.0, 4.0, 5.0]), equal) == 3
+    assert cal.fit_threshold(labels, np.array([-2.0, -1.0, 1.0, 2.0]), equal) == 0
+
+
+def test_the_rarer_class_counts_as_much_as_the_other() -> None:
+    # Above 0.3: 4 of 8 real and 3 of 3 fake images are right; above 2: all 8 and 1.
+    odds, labels = np.repeat([0.1, 0.5, 1.0, 3.0], [4, 2, 4, 1]), np.repeat([0, 1, 0, 1], [4, 2, 4, 1])
+    assert cal.fit_threshold(labels, odds, uniform(labels)) == 2
+    assert cal.fit_threshold(labels, odds, cal.equal_weights(labels, ["a"] * 11)) == 0.3
+
+
+@settings(max_examples=60, deadline=None)
+@given(splits())
+def test_no_threshold_has_a_higher_balanced_accuracy(split) -> None:
+    labels, logits, _ = split
+    weights = cal.equal_weights(labels, ["a"] * len(labels))
+    threshold = cal.fit_threshold(labels, logits, weights)
+    if len(np.unique(labels)) < 2:
+        assert threshold == 0
+        return
+    best = balanced_accuracy_score(labels, logits > threshold)
+    others = [balanced_accuracy_score(labels, logits > at) for at in [0, *(np.unique(logits) + 0.05)[:-1]]]
+    assert best == pytest.approx(max(others), abs=1e-12)
+
+
+def test_every_class_of_every_task_weighs_the_same() -> None:
+    labels, tasks = np.array([0, 0, 0, 1, 1, 0]), ["a", "a", "a", "a", "b", "b"]
+    np.testing.assert_allclose(cal.equal_weights(labels, tasks), [1 / 12, 1 / 12, 1 / 12, 1 / 4, 1 / 4, 1 / 4])
+
+
+def test_band_by_hand() -> None:
+    # 40 images at each distance from 0 to 1.5: errors of 40, 20, 2 and 0 %.
+    odds = np.repeat([-1.5, -1.0, -0.5, -0.1, 0.1, 0.5, 1.0, 1.5], 20)
+    labels = (odds > 0).astype(np.int64)
+    for distance, errors in ((0.1, 8), (0.5, 4)):
+        for side in (-distance, distance):
+            labels[np.flatnonzero(odds == side)[:errors]] ^= 1
+    weights = uniform(labels)
+    assert cal.fit_band(labels, odds, 0.0, weights, 0.84) == 0
+    assert cal.fit_band(labels, odds, 0.0, weights, 0.90) == pytest.approx(0.3)
+    assert cal.fit_band(labels, odds, 0.0, weights, 0.95) == pytest.approx(0.75)
+
+
+def test_a_band_needs_enough_images_outside() -> None:
+    odds = np.array([*np.linspace(-2, 2, 400), 5.0, 6.0])
+    labels = (np.arange(402) % 2).astype(np.int64)
+    labels[-2:] = 1
+    assert cal.fit_band(labels, odds, 0.0, uniform(labels), 0.95) == math.inf
+    found = calibrate(scores(labels, odds), config=CONFIG)
+    assert (found.unsure_low, found.unsure_high) == (0, 1)
+    assert not found.is_sure(np.array([-1e4, 0.0, 1e4])).any()
+
+
+@settings(max_examples=100, deadline=None)
+@given(splits(), st.sampled_from([0.6, 0.8, 0.95]))
+def test_what_calibration_promises(split, target: float) -> None:
+    labels, logits, tasks = split
+    found = calibrate(scores(labels, logits, tasks), config=CalibrationConfig(target=target))
+    weights = cal.equal_weights(labels, tasks)
+    assert cal.TEMPERATURES[0] <= found.temperature <= cal.TEMPERATURES[1]
+    assert 0 <= found.unsure_low <= found.threshold <= found.unsure_high <= 1
+    before = cal.negative_log_likelihood(labels, logits, weights)
+    assert cal.negative_log_likelihood(labels, logits / found.temperature, weights) <= before + 1e-9
+    if len(np.unique(labels)) == 2:
+        assert metrics.auc(labels, cal.log_odds(logits, found.temperature)) == pytest.approx(
+            metrics.auc(labels, np.clip(logits, -cal.LIMIT * found.temperature, cal.LIMIT * found.temperature)))
+    right = found.is_fake(logits) == (labels == 1)
+    assert weights @ right >= weights @ metrics.correct(labels, logits) - 1e-9
+    sure = found.is_sure(logits)
+    if found.unsure_low == found.unsure_high:
+        assert sure.all()
+    if sure.any():
+        assert (weights * right)[sure].sum() >= (target - 1e-6) * weights[sure].sum()
+        assert sure.sum() >= 1 / (1 - target) - 1e-6
+    assert set(found.verdict(logits)[~sure]) <= {"unsure"}
+    assert (found.verdict(logits)[sure] == np.where(found.is_fake(logits), "fake", "real")[sure]).all()
+
+
+@pytest.mark.parametrize(("labels", "logits", "temperature"), [
+    ([0, 0, 0], [-1.0, 2.0, 3.0], 1),
+    ([1, 1, 1], [-1.0, 2.0, 3.0], 1),
+    ([0, 1, 0, 1], [0.0, 0.0, 0.0, 0.0], 1),
+    ([0, 1, 0, 1], [2.0, 2.0, 2.0, 2.0], cal.TEMPERATURES[1]),
+    ([0, 0, 1, 1], [-5.0, -4.0, 4.0, 5.0], cal.TEMPERATURES[0]),
+    ([1, 1, 0, 0], [-5.0, -4.0, 4.0, 5.0], cal.TEMPERATURES[1]),
+    ([0, 1], [-1e300, 1e300], cal.TEMPERATURES[0]),
+], ids=["real only", "fake only", "zero", "constant", "separable", "upside down", "huge"])
+def test_little_to_go_by(labels: list[int], logits: list[float], temperature: float) -> None:
+    found = calibrate(scores(labels, logits), config=CONFIG)
+    assert found.temperature == pytest.approx(temperature)
+    assert np.isfinite(found.probability(np.array(logits))).all()
+    assert (found.unsure_low, found.unsure_high) == (0, 1)
+    if temperature == cal.TEMPERATURES[0]:
+        assert found.threshold == 0.5
+
+
+def test_separable_images_need_no_band() -> None:
+    labels = np.arange(40) % 2
+    found = calibrate(scores(labels, 8.0 * labels + 1 + np.arange(40) / 100), config=CONFIG)
+    assert found.unsure_low == found.unsure_high == found.threshold
+    assert 1.4 < logit(found.threshold) * found.temperature < 9
+    assert cal.calibrated_metrics(labels, 8.0 * labels + 1, found)["accuracy_calibrated"] == 100
+
+
+def test_metrics_of_nothing_and_of_nothing_sure() -> None:
+    found = calibrate(scores([0, 1], [-1.0, 1.0]), config=CONFIG)
+    empty = cal.calibrated_metrics(np.zeros(0, int), np.zeros(0), found)
+    assert all(math.isnan(value) for value in empty.values())
+    unsure = cal.calibrated_metrics(np.array([0, 1]), np.array([-1.0, 1.0]), found)
+    assert unsure["coverage"] == 0
+    assert math.isnan(unsure["accuracy_sure"])
+
+
+def test_json_brings_back_the_same_calibration() -> None:
+    labels, logits = overconfident(200)
+    found = calibrate(scores(labels, logits), config=CONFIG, weights_sha256="ab", made_from="cd")
+    assert Calibration.from_json(found.to_json(), where="calibration.json") == found
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"temperature": 1}', '{"temprature": 1}'])
+def test_a_damaged_file_is_named(text: str) -> None:
+    with pytest.raises(UserError, match=r"calibration\.json"):
+        Calibration.from_json(text, where="calibration.json")
+
+
+@pytest.mark.parametrize("target", [0.5, 1.0, 95])
+def test_a_target_that_cannot_be_meant(target: float) -> None:
+    with pytest.raises(ValueError, match=r"0\.95"):
+        CalibrationConfig(target=target)
