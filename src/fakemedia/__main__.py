@@ -1,4 +1,4 @@
-"""Lets the packaged project run as `python -m fakemedia`."""
+"""Lets the packaged project run as `python -m fakemedia`, and its other commands anywhere."""
 
 import sys
 from pathlib import Path
@@ -8,10 +8,13 @@ from kedro.framework.project import configure_project
 
 
 def main() -> None:
-    """Run the project's `run` command with the arguments of the command line."""
+    """Run the project's command that the command line names first (`score`, ...), or else `run`."""
     package = Path(__file__).parent.name
     configure_project(package)
-    find_run_command(package)(sys.argv[1:], standalone_mode=True)
+    from fakemedia.cli import cli
+
+    command = cli if sys.argv[1:2] and sys.argv[1] in cli.commands else find_run_command(package)
+    command(sys.argv[1:], standalone_mode=True)
 
 
 if __name__ == "__main__":

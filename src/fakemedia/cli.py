@@ -1,4 +1,4 @@
-"""Commands of the project: `run` with errors told in one message, and `step`."""
+"""Commands of the project: `run` with errors told in one message, `step`, `score` and `export`."""
 
 from __future__ import annotations
 
@@ -107,3 +107,45 @@ def step(**options: Any) -> None:
     table = learn_step(**options, cache=project.root() / "data" / "03_primary" / "step", runtime=project.runtime())
     click.echo(table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
     click.echo(f"Checkpoint: {options['output_dir']}")
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@click.option("--checkpoint", required=True, metavar="CHECKPOINT", help="Checkpoint folder, .onnx file, or, inside the "
+              "project, sequence/method[/seed][/stage] such as demo/kd: the last stage of the first seed.")
+@click.option("--saliency", type=click.Path(path_type=Path), is_flag=False, flag_value="saliency", metavar="[DIR]",
+              help="Draw what speaks for fake over every picture, as PNG files in DIR (default: saliency).")
+@click.option("--out", type=click.Path(path_type=Path), help="CSV file for the scores.")
+@click.option("--batch-size", default=64, show_default=True, type=click.IntRange(min=1), help="Pictures at once.")
+@plain_errors
+def score(paths: tuple[str, ...], checkpoint: str, **options: Any) -> None:
+    """Say of pictures whether they are fake: files, folders (with all below them) and globs.
+
+    Each gets P(fake) and a verdict (real, fake, unsure) by the checkpoint's calibration; files that cannot be read are
+    named and skipped.
+    """
+    from fakemedia.catalog.handles import find_checkpoint
+    from fakemedia.scoring.command import score_pictures
+
+    if not paths:
+        raise UserError("There is nothing to score", where="kedro score",
+                        expected="files, folders or globs before the options")
+    score_pictures(paths, checkpoint=find_checkpoint(checkpoint), runtime=project.runtime, tell=click.echo, **options)
+
+
+@cli.command()
+@click.argument("checkpoint")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write, such as model.onnx.")
+@plain_errors
+def export(checkpoint: str, out: Path) -> None:
+    """Write a checkpoint as one ONNX file: uint8 pictures in, logits out, normalisation inside.
+
+    CHECKPOINT is a folder, or sequence/method[/seed][/stage] inside the project. `kedro score --checkpoint` takes the
+    file.
+    """
+    from fakemedia.catalog.handles import find_checkpoint
+    from fakemedia.scoring.onnx import export
+
+    facts = export(find_checkpoint(checkpoint), out)
+    click.echo(f"{out}: {facts.network}, {facts.crop} x {facts.crop} pixels, "
+               f"{'calibrated' if facts.calibration else 'not calibrated'}")

@@ -74,6 +74,11 @@ def parameters() -> dict[str, Any]:
     return _config("parameters")
 
 
+def is_here() -> bool:
+    """Say whether the command runs inside a project."""
+    return _current is not None or find_kedro_project(Path.cwd()) is not None
+
+
 def root() -> Path:
     """Return the project's folder, against which relative paths of the parameters count."""
     return Path(_loader().conf_source).resolve().parent
@@ -104,10 +109,10 @@ def plan(sequence: str) -> Plan:
 
 @remembered
 def runtime() -> Runtime:
-    """Return the device and the arithmetic that the parameters ask for (imports torch)."""
+    """Return the device and the arithmetic that the parameters ask for, if there is a project (imports torch)."""
     from fakemedia.training.runtime import Runtime
 
-    return plugin.configure(Runtime, parameters().get("runtime") or {}, where="runtime")
+    return plugin.configure(Runtime, parameters().get("runtime") or {}, where="runtime") if is_here() else Runtime()
 
 
 @remembered

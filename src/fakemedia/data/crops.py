@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-Lengths = TypeVar("Lengths", int, NDArray[np.int64])
 
 
 def cropped(image: NDArray[np.uint8], top: int, left: int, size: int) -> NDArray[np.uint8]:
@@ -22,8 +20,8 @@ def cropped(image: NDArray[np.uint8], top: int, left: int, size: int) -> NDArray
     return image.take(_reflected(width, left, size), 1).take(_reflected(height, top, size), 0)
 
 
-def centre(height: Lengths, width: Lengths, size: int) -> tuple[Lengths, Lengths]:
-    """Return top and left of the centre crop of `size` in images of that height and width, pixels."""
+def centre(height: Any, width: Any, size: int) -> tuple[Any, Any]:
+    """Return top and left of the centre crop of `size` in images of that height and width (integers or arrays)."""
     return np.maximum(height - size, 0) // 2, np.maximum(width - size, 0) // 2
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from fakemedia.networks.base import Detector, timm_detector
 
+SALIENCY = "input_gradient"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:

@@ -1,0 +1,103 @@
+"""Which picture files the user means, and whether the results can be written where they shall go."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fakemedia.core.errors import UserError
+from fakemedia.data.layout import SUFFIXES
+
+
+@dataclass(kw_only=True)
+class Found:
+    """What lies at the given places."""
+
+    files: list[Path] = field(default_factory=list)
+    """Picture files, each once, in the order given; within a folder sorted by name."""
+    others: Counter[str] = field(default_factory=Counter)
+    """How many files of the folders were passed over, by the end of their names, which is none of a picture."""
+    closed: dict[Path, str] = field(default_factory=dict)
+    """Folders that could not be listed, with the reason."""
+
+
+def find_pictures(given: Iterable[str]) -> Found:
+    """Return what lies at the paths `given`.
+
+    A file is taken whatever its name; of a folder, and of those below it, all files that end like a picture, but for
+    hidden ones; anything else is a glob (`**` for any depth). UserError if one of them leads nowhere, or no picture
+    is found.
+    """
+    found = Found()
+    for text in given:
+        places = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))
+        if not places:
+            raise UserError("There is no such file or folder", where=shown(text),
+                            expected="files, folders, or globs such as 'photos/**/*.jpg'")
+        for place in places:
+            if os.path.isdir(place):
+                _add_below(place, found)
+            else:
+                found.files.append(Path(place))
+    first: dict[str, Path] = {}
+    for path in found.files:
+        first.setdefault(os.path.abspath(path), path)
+    found.files = list(first.values())
+    if not found.files:
+        others = ", ".join(f"{count} {suffix}" for suffix, count in found.others.most_common(5))
+        raise UserError("There is no picture", where=", ".join(map(shown, given)),
+                        expected=f"files that end in {', '.join(SUFFIXES)}; found {others or 'no file'}")
+    return found
+
+
+def check_file(path: Path) -> None:
+    """Raise UserError unless a file can be written as `path`; its folder is made."""
+    _check(path, path.parent, "the name of a file in a writable folder")
+
+
+def check_folder(path: Path) -> None:
+    """Raise UserError unless files can be written into the folder `path`; it is made."""
+    _check(path, path, "a writable folder")
+
+
+def _check(path: Path, folder: Path, expected: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        if path != folder and path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    except OSError as error:
+        raise UserError(f"Nothing can be written here ({error.strerror})", where=path, expected=expected,
+                        do="name another place") from None
+
+
+def _add_below(folder: str, found: Found) -> None:
+    def refused(error: OSError) -> None:
+        found.closed[Path(error.filename)] = str(error.strerror)
+
+    entered = set()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=refused):
+        real = os.path.realpath(place)
+        if real in entered:  # A link that leads back up.
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in names if not name.startswith(".")):
+            if name.lower().endswith(SUFFIXES):
+                found.files.append(Path(place, name))
+            else:
+                found.others[Path(name).suffix or name] += 1
+
+
+def shown(path: str | Path) -> str:
+    """Return a path in one printable line, whatever bytes it is made of."""
+    text = os.fsencode(path).decode(errors="backslashreplace")
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
