@@ -8,7 +8,7 @@ export KEDRO_DISABLE_TELEMETRY = 1
 # Threads that wait give their core away: twice as fast where other programs run too.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: help setup run test test-slow lint docs lock viz clean
+.PHONY: help setup run test test-slow lint docs lock viz viz-static clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the commands
@@ -48,7 +48,14 @@ docs: setup  ## Build the documentation into site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 viz: setup  ## Open the pipeline in the browser
+	@echo 'The boxes alone, without data sets: http://127.0.0.1:4141/?types=nodes'
 	$(BIN)/kedro viz run
+
+viz-static: setup  ## Write the pipeline with its figures and tables into viz/, to be shared
+	@test ! -e build || { echo 'kedro viz writes to build/, which is there already: move it away'; exit 1; }
+	$(BIN)/kedro viz build --include-previews
+	rm -rf viz && mv build viz
+	@echo 'To look at it: $(PYTHON) -m http.server -d viz'
 
 lock:  ## Pin the dependencies anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import TablePreview
 
 from fakemedia import project
-from fakemedia.catalog import freshness
+from fakemedia.catalog import freshness, previews
 from fakemedia.catalog.names import FINDINGS
 from fakemedia.catalog.report import FigureDataset, TableDataset, TextDataset
 from fakemedia.catalog.tables import read_table, write_table
@@ -35,6 +36,11 @@ class FindingsDataset(AbstractDataset):
         """Write the findings atomically."""
         write_table(data, self._path)
         project.forget()
+
+    @previews.if_there
+    def preview(self) -> TablePreview:
+        """Return the first findings for the viewer."""
+        return previews.table(self.load())
 
     def _exists(self) -> bool:
         return _are_fresh(*self._key)

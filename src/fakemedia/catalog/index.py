@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import TablePreview
 
 from fakemedia import project
-from fakemedia.catalog import freshness
+from fakemedia.catalog import freshness, previews
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,11 @@ class IndexDataset(AbstractDataset):
 
         write_index(data, self._path)
         project.forget()
+
+    @previews.if_there
+    def preview(self) -> TablePreview:
+        """Return the first rows for the viewer."""
+        return previews.table(self.load())
 
     def _exists(self) -> bool:
         return freshness.fresh_index(*self._key) is not None

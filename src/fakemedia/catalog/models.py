@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import JSONPreview, TablePreview
 
 from fakemedia import project
-from fakemedia.catalog import freshness
+from fakemedia.catalog import freshness, previews
 from fakemedia.catalog.files import replacing
 from fakemedia.catalog.tables import read_table, write_table
 
@@ -53,6 +55,13 @@ class CheckpointDataset(_OfStage):
             checkpoint.save(data, self._path)
         project.forget()
 
+    @previews.if_there
+    def preview(self) -> JSONPreview:
+        """Return for the viewer what the checkpoint was made by."""
+        meta = json.loads((self._path / "checkpoint.json").read_text(encoding="utf-8"))
+        return previews.facts({key: meta[key] for key in ("method", "network", "training", "stage", "seed",
+                                                         "best_epoch", "computed_with", "versions", "weights_sha256")})
+
     def _exists(self) -> bool:
         return freshness.checkpoint_sha256(*self._key) is not None
 
@@ -68,6 +77,11 @@ class ScoresDataset(_OfStage):
         """Write the scores atomically."""
         write_table(data, self._path)
         project.forget()
+
+    @previews.if_there
+    def preview(self) -> TablePreview:
+        """Return the first scores for the viewer."""
+        return previews.table(self.load())
 
     def _exists(self) -> bool:
         return freshness.scores_are_fresh(*self._key)
@@ -98,6 +112,11 @@ class CalibrationDataset(_OfStage):
         with replacing(self._path) as scratch:
             scratch.write_text(data.to_json(), encoding="utf-8")
         project.forget()
+
+    @previews.if_there
+    def preview(self) -> JSONPreview:
+        """Return temperature, threshold and band for the viewer."""
+        return previews.facts(json.loads(self.load().to_json()))
 
     def _exists(self) -> bool:
         return freshness.calibration_is_fresh(*self._key)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import ImagePreview
 
 from fakemedia import project
-from fakemedia.catalog import freshness
+from fakemedia.catalog import freshness, previews
 from fakemedia.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class PixelStoreDataset(AbstractDataset):
         if Path(data.folder).resolve() != self._path.resolve():
             raise UserError("The pixel store lies elsewhere", where=data.folder, expected=self._path)
         project.forget()
+
+    @previews.if_there
+    def preview(self) -> ImagePreview:
+        """Return some real and some fake pictures for the viewer."""
+        return previews.pictures(self.load())
 
     def _exists(self) -> bool:
         return freshness.split_fingerprint(*self._key) is not None

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
-from kedro_datasets._typing import ImagePreview, TablePreview
+from kedro_datasets._typing import HTMLPreview, ImagePreview, TablePreview
 
 from fakemedia import project
-from fakemedia.catalog import freshness
+from fakemedia.catalog import freshness, previews
 from fakemedia.catalog.files import replacing
 from fakemedia.catalog.names import CALIBRATION, SCORES
 from fakemedia.catalog.tables import stored_identity
@@ -87,9 +86,10 @@ class FigureDataset(_ReportDataset):
 
         self._write({self._path.with_suffix(f".{kind}"): render(data, kind) for kind in ("pdf", "png")})
 
+    @previews.if_there
     def preview(self) -> ImagePreview:
         """Return the picture for the viewer."""
-        return ImagePreview(base64.b64encode(self.load()).decode())
+        return previews.image(self.load())
 
 
 class TableDataset(_ReportDataset):
@@ -105,9 +105,10 @@ class TableDataset(_ReportDataset):
         """Write the table atomically."""
         self._write({self._path: data.to_csv(index=False).encode()})
 
-    def preview(self, nrows: int = 20) -> TablePreview:
+    @previews.if_there
+    def preview(self) -> TablePreview:
         """Return the first rows for the viewer."""
-        return TablePreview(self.load().head(nrows).to_dict(orient="split"))
+        return previews.table(self.load())
 
 
 class TextDataset(_ReportDataset):
@@ -120,3 +121,8 @@ class TextDataset(_ReportDataset):
     def save(self, data: str) -> None:
         """Write the text atomically."""
         self._write({self._path: data.encode()})
+
+    @previews.if_there
+    def preview(self) -> HTMLPreview | None:
+        """Return the text for the viewer, unless it is a page for the browser."""
+        return None if self._path.suffix == ".html" else previews.text(self.load())

@@ -26,13 +26,20 @@ def create_pipeline(plan: Plan) -> Pipeline:
     Whatever a method needs is tagged with its name too: `--tags training` or `--tags kd` goes on from the pixel stores.
     """
     methods = [method.name for method in plan.methods]
-    suites = Pipeline([
-        node(gather, [SPLIT.format(collection=plan.collection, task=task, split=split) for task in plan.tasks],
-             SUITE.format(sequence=plan.sequence, split=split), name=f"gather_{plan.sequence}_{split}",
-             tags=["training", *methods])
-        for split in ("val", "test")
-    ])
-    return sum((_method_pipeline(plan, method) for method in methods), suites)
+    return sum((_method_pipeline(plan, method) for method in methods), _suites_pipeline(plan, methods))
+
+
+def _suites_pipeline(plan: Plan, methods: list[str]) -> Pipeline:
+    """Return the nodes that gather the suites, in the box of the data: there the splits of each task end."""
+    stores = {split: [SPLIT.format(collection=plan.collection, task=task, split=split) for task in plan.tasks]
+              for split in ("val", "test")}
+    suites = {split: SUITE.format(sequence=plan.sequence, split=split) for split in stores}
+    return Pipeline(
+        [node(gather, stores[split], suites[split], name=f"gather_{plan.sequence}_{split}", tags=["training", *methods])
+         for split in stores],
+        namespace=f"{plan.collection}-data", inputs={name for names in stores.values() for name in names},
+        outputs=set(suites.values()),
+    )
 
 
 def _method_pipeline(plan: Plan, method: str) -> Pipeline:
