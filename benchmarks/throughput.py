@@ -1,23 +1,28 @@
 """Training against its arithmetic: the same step on tensors that already lie on the device, and the reference's style.
 
-    python benchmarks/throughput.py [--network resnet18] [--crop 128] [--batch-size 32] [--json]
-    python benchmarks/throughput.py --network resnet50 --batch-size 64 256      # on a GPU
+    python benchmarks/throughput.py [--measure training costs validation reference] [--network resnet18] [--json]
+    python benchmarks/throughput.py --measure costs --network resnet50
+    python benchmarks/throughput.py --network resnet50 --batch-size 64 256 --json      # on a GPU
 
 Files, stores and checkpoints are made in a temporary folder. Rates are those of this machine at this moment; the ratios
-count: what is compared runs by turns, and the medians of the turns are divided.
+count: what is compared runs by turns, and the median of the turns' ratios is told.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,18 +34,20 @@ from torchvision.transforms import v2
 
 from fakemedia.core import plugin
 from fakemedia.core.plan import TrainingConfig
-from fakemedia.core.types import CLASS_FOLDERS, SPLITS, Stage, make_stages
-from fakemedia.data.batches import Batch, TrainBatches
+from fakemedia.core.types import CLASS_FOLDERS, Stage, make_stages
+from fakemedia.data.batches import TrainBatches
 from fakemedia.data.index import build_index
 from fakemedia.data.pixels import PixelStore, build_store
 from fakemedia.data.sources.folder import FolderSource
 from fakemedia.evaluation.predict import evaluating
 from fakemedia.networks.base import Detector
 from fakemedia.strategies.base import Strategy
-from fakemedia.strategies.ewc import QuadraticPenalty
-from fakemedia.training.loop import make_optimizer, train_stage
+from fakemedia.strategies.ewc import QuadraticPenalty, fisher_diagonal
+from fakemedia.training.loop import train_stage
+from fakemedia.training.optimizer import make_optimizer
 from fakemedia.training.runtime import Runtime
 
+METHODS = ("finetune", "kd", "ewc")
 TASKS = ("first", "second", "third", "fourth")
 SIDE = 256
 """Of the pictures, pixels, as in CDDB."""
@@ -49,12 +56,13 @@ MANY = 12
 """Tasks of a long sequence."""
 
 
-def write_pictures(root: Path, images: dict[str, int]) -> None:
-    """Write JPEG crops of the packaged photographs for every task, `images` a class of each split."""
+def write_pictures(root: Path, images: int) -> None:
+    """Write JPEG crops of the packaged photographs: `images` a class to train on for the last task, and for all tasks
+    a third as many to validate on, as in a split of 60 to 20."""
     sources = [np.asarray(getattr(photographs, name)()) for name in ("astronaut", "coffee", "chelsea", "rocket")]
     rng = np.random.default_rng(0)
     for task in TASKS:
-        for split, count in images.items():
+        for split, count in (("train", images if task == TASKS[-1] else 1), ("val", max(images // 3, 1)), ("test", 1)):
             for name in CLASS_FOLDERS:
                 folder = root / task / split / name
                 folder.mkdir(parents=True)
@@ -64,33 +72,53 @@ def write_pictures(root: Path, images: dict[str, int]) -> None:
                     Image.fromarray(source[top:top + SIDE, left:left + SIDE]).save(folder / f"{number}.jpg", quality=95)
 
 
-def open_stores(root: Path, work: Path) -> dict[str, dict[str, PixelStore]]:
-    """Return the pixel stores of all tasks by split and task."""
+def make_stores(root: Path, work: Path) -> None:
+    """Make the store to train on and the stores to validate on."""
     source = FolderSource(root)
-    indexes = {task: build_index(source, task, workers=2, progress=False) for task in TASKS}
-    return {split: {task: build_store(indexes[task], source, split, work / task / split, workers=2, progress=False)
-                    for task in TASKS} for split in SPLITS[:2]}
+    for task in TASKS:
+        index = build_index(source, task, workers=2, progress=False)
+        for split in ("train", "val"):
+            build_store(index, source, split, work / task / split, workers=2, progress=False)
+
+
+@contextmanager
+def peak_host_memory() -> Iterator[list[float]]:
+    """Yield a list that holds at the end the most memory of this process beside mapped files, MiB."""
+    found, done = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            found[0] = max(found[0], Runtime(accelerator="cpu").memory_mib())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        watcher.join()
 
 
 class Bench:
     """One network, batch size and runtime over the stores of the fourth task, and all that is measured with them."""
 
-    def __init__(self, stores: dict[str, dict[str, PixelStore]], root: Path, network: str, crop: int, batch_size: int,
-                 runtime: Runtime) -> None:
-        self.stores, self.root, self.runtime = stores, root, runtime
-        self.config = TrainingConfig(epochs=1, batch_size=batch_size, crop=crop, schedule="constant", lr=1e-4,
+    def __init__(self, folder: Path, network: str, crop: int, batch_size: int, runtime: Runtime) -> None:
+        self.folder, self.runtime = folder, runtime
+        self.train, self.validation = (PixelStore.open(folder / "stores" / TASKS[-1] / "train"),
+                                       {task: PixelStore.open(folder / "stores" / task / "val") for task in TASKS})
+        self.config = TrainingConfig(epochs=2, batch_size=batch_size, crop=crop, schedule="constant", lr=1e-4,
                                      flip=False)
         self.stage: Stage = make_stages([(task,) for task in TASKS])[-1]
         self.start: Detector = plugin.create("networks", network, {"pretrained": "none"}, 0)
+        self.peak = 0.0
 
     def batches(self) -> TrainBatches:
-        train = TrainBatches([self.stores["train"]["fourth"]], batch_size=self.config.batch_size,
-                             crop=self.config.crop, flip=False, seed=0)
+        train = TrainBatches([self.train], batch_size=self.config.batch_size, crop=self.config.crop, flip=False, seed=0)
         return train.to(self.runtime.device, self.runtime.room())
 
-    def prepared(self, method: str, runtime: Runtime) -> tuple[Detector, Strategy]:
+    def prepared(self, method: str) -> tuple[Detector, Strategy]:
         """Return the network and the method as they begin the fourth stage."""
-        network = runtime.place(deepcopy(self.start))
+        network = self.runtime.place(deepcopy(self.start))
         strategy = plugin.create("strategies", method, {}, 0)
         if method == "ewc":
             strategy.load_state_dict({name: torch.rand_like(value) for name, value in network.named_parameters()})
@@ -112,49 +140,56 @@ class Bench:
             torch.cuda.synchronize()
 
     def limit(self, method: str) -> float:
-        """Return images a second of the bare step on batches that lie on the device."""
-        network, strategy = self.prepared(method, self.runtime)
+        """Return the seconds of the bare step on batches that lie on the device."""
+        network, strategy = self.prepared(method)
         batches = list(self.batches().epoch(0))
         optimizer = make_optimizer(network, self.config)
+        forward = torch.compile(network) if self.runtime.compile else network
         network.train()
 
         def step(number: int) -> None:
             batch = batches[number]
             batch = replace(batch, inputs=network.prepare(batch.images))
             with self.runtime.autocast():
-                logits = network(batch.inputs)
+                logits = forward(batch.inputs)
                 terms = strategy.loss(network, batch, logits.float())
             terms["total"].backward()
             optimizer.step()
             optimizer.zero_grad()
 
         with self.runtime.reproducible():
-            return self.config.batch_size / self.seconds(len(batches), step)
+            return self.seconds(len(batches), step)
 
-    def engine(self, method: str, validation: dict[str, PixelStore]) -> dict[str, float]:
-        """Return the images a second of `train_stage`, and the seconds of its epoch with its validation."""
-        network, strategy = self.prepared(method, self.runtime)
-        started = time.perf_counter()
-        trained: list[dict] = []
-        train_stage(network, strategy, self.stage, self.batches(), validation, self.config, seed=0,
-                    runtime=self.runtime, on_epoch=lambda record: trained.append(dict(record)))
-        return {**trained[0], "epoch_seconds": time.perf_counter() - started}
+    def engine(self, method: str, validation: dict[str, PixelStore], epochs: int = 2) -> dict[str, float]:
+        """Return the seconds of a step of `train_stage` in its last epoch, those of that epoch with its validation and
+        the saving of its state, and those of the whole stage."""
+        network, strategy = self.prepared(method)
+        ends, steps = [time.perf_counter()], []
 
-    def forward_seconds(self) -> float:
-        """Return what a forward pass over a batch in inference mode takes."""
+        def note(record: Mapping[str, Any]) -> None:
+            ends.append(time.perf_counter())
+            steps.append(self.config.batch_size / record["images_per_second"])
+
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder, peak_host_memory() as peak:
+            train_stage(network, strategy, self.stage, self.batches(), validation, replace(self.config, epochs=epochs),
+                        seed=0, runtime=self.runtime, folder=Path(folder) / "stage", on_epoch=note)
+        self.peak = max(self.peak, *peak)
+        return {"step": steps[-1], "epoch": ends[-1] - ends[-2], "stage": time.perf_counter() - ends[0]}
+
+    def forward(self) -> float:
+        """Return the seconds of a forward pass over a batch in inference mode."""
         network = self.runtime.place(deepcopy(self.start))
-        batches: list[Batch] = list(self.batches().epoch(0))
-        inputs = [network.prepare(batch.images) for batch in batches]
+        inputs = [network.prepare(batch.images) for batch in self.batches().epoch(0)]
 
         def step(number: int) -> None:
             with self.runtime.autocast():
                 network(inputs[number])
 
         with evaluating(network), torch.inference_mode(), self.runtime.reproducible():
-            return self.seconds(len(batches), step)
+            return self.seconds(len(inputs), step)
 
-    def penalty_seconds(self) -> float:
-        """Return what the penalty of EWC and its gradient take."""
+    def penalty(self) -> float:
+        """Return the seconds of the penalty of EWC and its gradient."""
         network = self.runtime.place(deepcopy(self.start))
         parameters = list(network.parameters())
         fisher = [torch.rand_like(parameter) for parameter in parameters]
@@ -164,7 +199,16 @@ class Bench:
             (10 * QuadraticPenalty.apply(fisher, anchor, *parameters)).backward()
 
         step(0)  # Gradients exist from here on, as after the loss.
-        return self.seconds(20, step)
+        with self.runtime.reproducible():
+            return self.seconds(20, step)
+
+    def fisher(self) -> float:
+        """Return the seconds that the Fisher information of an image takes."""
+        network = self.runtime.place(deepcopy(self.start)).eval()
+        batch = next(self.batches().epoch(0))
+        inputs = network.prepare(batch.images)
+        with self.runtime.reproducible():
+            return self.seconds(1, lambda _: fisher_diagonal(network, inputs, batch.labels)) / len(inputs)
 
     def reference_epoch(self) -> float:
         """Return the seconds of an epoch of KD with all four tasks validated, in the style of the public code.
@@ -173,12 +217,12 @@ class Bench:
         every image of every task validated.
         """
         network, teacher = (deepcopy(self.start).to(self.runtime.device) for _ in range(2))
-        optimizer = make_optimizer(network, self.config)
+        optimizer = torch.optim.SGD(network.parameters(), lr=self.config.lr, momentum=0.1)
         criterion = torch.nn.KLDivLoss(reduction="batchmean")
         started = time.perf_counter()
         network.train()
         teacher.eval()
-        for inputs, labels in self._loader("fourth", "train"):
+        for inputs, labels in self._loader(TASKS[-1], "train"):
             logits, taught = network(inputs), teacher(inputs)
             loss = F.cross_entropy(logits, labels) + criterion(F.log_softmax(logits / 20, 1), F.softmax(taught / 20, 1))
             optimizer.zero_grad()
@@ -192,7 +236,7 @@ class Bench:
         return time.perf_counter() - started
 
     def _loader(self, task: str, split: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        pictures = Pictures(self.root / task / split, self.config.crop)
+        pictures = Pictures(self.folder / "raw" / task / split, self.config.crop)
         for inputs, labels in DataLoader(pictures, self.config.batch_size, shuffle=split == "train", num_workers=2,
                                          drop_last=split == "train"):
             yield inputs.to(self.runtime.device), labels.to(self.runtime.device)
@@ -215,62 +259,107 @@ class Pictures(Dataset):
         return self.change(Image.open(path).convert("RGB")), label
 
 
-def measure(bench: Bench, reference: bool) -> dict[str, float]:
-    """Return rates and ratios for one batch size."""
-    found: dict[str, float] = {}
-    val = bench.stores["val"]
-    for method in ("finetune", "kd", "ewc"):
-        rates = [(bench.limit(method), bench.engine(method, {})["images_per_second"]) for _ in range(TURNS)]
-        limit, engine = (statistics.median(column) for column in zip(*rates, strict=True))
-        found |= {f"{method}_limit_images_per_second": limit, f"{method}_images_per_second": engine,
-                  f"{method}_over_limit": statistics.median(ours / bare for bare, ours in rates)}
-    costs = [(bench.config.batch_size / bench.limit("finetune"), bench.forward_seconds(),
-              bench.config.batch_size / bench.limit("kd")) for _ in range(TURNS)]
-    found["kd_step_over_its_arithmetic"] = statistics.median(kd / (plain + forward) for plain, forward, kd in costs)
-    found["ewc_penalty_over_step"] = bench.penalty_seconds() / statistics.median(plain for plain, *_ in costs)
-    bench.config = replace(bench.config, epochs=2)
-    long = [(bench.engine("finetune", {})["epoch_seconds"],
-             bench.engine("finetune", {f"{task}{n}": store for n in range(MANY // len(TASKS))
-                                       for task, store in val.items()})["epoch_seconds"]) for _ in range(TURNS)]
-    bench.config = replace(bench.config, epochs=1)
-    found[f"epoch_with_{MANY}_tasks_validated_over_without"] = statistics.median(w / without for without, w in long)
-    if reference:
-        turns = [(bench.reference_epoch(), bench.engine("kd", val)["epoch_seconds"]) for _ in range(TURNS)]
-        found |= {"reference_epoch_seconds": statistics.median(slow for slow, _ in turns),
-                  "kd_epoch_seconds": statistics.median(fast for _, fast in turns),
-                  "reference_over_kd_epoch": statistics.median(slow / fast for slow, fast in turns)}
-    found["memory_mib"] = bench.runtime.memory_mib()
-    return found
+def by_turns(turns: int, **measured: Callable[[], float]) -> list[dict[str, float]]:
+    """Return what each turn measured."""
+    return [{name: measure() for name, measure in measured.items()} for _ in range(turns)]
+
+
+def median(turns: list[dict[str, float]], value: Callable[[dict[str, float]], float]) -> float:
+    return statistics.median(map(value, turns))
+
+
+def measure_training(bench: Bench) -> dict[str, float]:
+    """Training from a store against the same step on tensors that lie on the device."""
+    found, size = {}, bench.config.batch_size
+    for method in METHODS:
+        turns = by_turns(TURNS, limit=lambda method=method: bench.limit(method),
+                         ours=lambda method=method: bench.engine(method, {})["step"])
+        found |= {f"{method}_limit_images_per_second": size / median(turns, lambda turn: turn["limit"]),
+                  f"{method}_images_per_second": size / median(turns, lambda turn: turn["ours"]),
+                  f"{method}_over_limit": median(turns, lambda turn: turn["limit"] / turn["ours"])}
+    return found | {"peak_host_memory_mib": bench.peak, "device_memory_mib": bench.runtime.memory_mib()}
+
+
+def measure_costs(bench: Bench) -> dict[str, float]:
+    """What the methods add to a step of fine-tuning, and what the Fisher information of an image costs."""
+    turns = by_turns(TURNS, plain=lambda: bench.limit("finetune"), kd=lambda: bench.limit("kd"),
+                     ewc=lambda: bench.limit("ewc"), forward=bench.forward, penalty=bench.penalty, fisher=bench.fisher)
+    size = bench.config.batch_size
+    return {"finetune_step_seconds": median(turns, lambda turn: turn["plain"]),
+            "kd_step_over_step_and_forward_pass":
+                median(turns, lambda turn: turn["kd"] / (turn["plain"] + turn["forward"])),
+            "ewc_penalty_over_step": median(turns, lambda turn: turn["penalty"] / turn["plain"]),
+            "ewc_step_over_step": median(turns, lambda turn: turn["ewc"] / turn["plain"]),
+            "fisher_image_over_trained_image": median(turns, lambda turn: turn["fisher"] / (turn["plain"] / size))}
+
+
+def measure_validation(bench: Bench) -> dict[str, float]:
+    """A sequence of MANY stages that validate all tasks seen against the same stages without validation."""
+    stores = [store for _ in range(MANY // len(TASKS)) for store in bench.validation.values()]
+    sums = {"with": 0.0, "without": 0.0}
+    for stage in range(1, MANY + 1):
+        seen = {f"task{number}": store for number, store in enumerate(stores[:stage])}
+        sums["with"] += bench.engine("finetune", seen, epochs=1)["stage"]
+        sums["without"] += bench.engine("finetune", {}, epochs=1)["stage"]
+    return {f"{MANY}_stages_validated_over_without": sums["with"] / sums["without"]}
+
+
+def measure_reference(bench: Bench) -> dict[str, float]:
+    """An epoch of KD at the fourth task in the reference's style against ours, both with validation."""
+    turns = by_turns(TURNS, reference=bench.reference_epoch,
+                     ours=lambda: bench.engine("kd", bench.validation)["epoch"])
+    return {"reference_epoch_seconds": median(turns, lambda turn: turn["reference"]),
+            "kd_epoch_seconds": median(turns, lambda turn: turn["ours"]),
+            "reference_over_kd_epoch": median(turns, lambda turn: turn["reference"] / turn["ours"])}
+
+
+PARTS = {"training": measure_training, "costs": measure_costs, "validation": measure_validation,
+         "reference": measure_reference}
+
+
+def machine(runtime: Runtime) -> dict[str, Any]:
+    """Return what the rates depend on."""
+    if runtime.device.type == "cuda":
+        name = torch.cuda.get_device_name(runtime.device)
+    else:
+        cpus = Path("/proc/cpuinfo")
+        models = [line.split(":")[1].strip() for line in cpus.read_text().splitlines()
+                  if line.startswith("model name")] if cpus.exists() else []
+        name = models[0] if models else platform.processor()
+    return {"machine": name, "threads": torch.get_num_threads(), "torch": torch.__version__,
+            "device": runtime.device.type, "precision": runtime.resolved_precision, "compile": runtime.compile}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--measure", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--network", default="resnet18", choices=plugin.names("networks"))
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--batch-size", type=int, nargs="+", default=[32])
-    parser.add_argument("--images", type=int, default=192, help="training images a class of each task")
+    parser.add_argument("--images", type=int, help="training images a class (default: 192, on a GPU 4096)")
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
+    parser.add_argument("--resident-share", type=float, default=0.5, help="0: batches are copied to the GPU")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--no-reference", action="store_true", help="leave the reference's style out")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    runtime = Runtime(precision=options.precision, compile=options.compile)
+    runtime = Runtime(precision=options.precision, compile=options.compile, resident_share=options.resident_share)
     results = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_pictures(folder / "raw", {"train": options.images, "val": max(options.images // 3, 1), "test": 1})
-        stores = open_stores(folder / "raw", folder / "stores")
+        write_pictures(folder / "raw", options.images or (4096 if runtime.device.type == "cuda" else 192))
+        make_stores(folder / "raw", folder / "stores")
         for batch_size in options.batch_size:
-            bench = Bench(stores, folder / "raw", options.network, options.crop, batch_size, runtime)
-            results.append({"network": options.network, "crop": options.crop, "batch_size": batch_size,
-                            "device": str(runtime.device), "precision": runtime.resolved_precision,
-                            "threads": torch.get_num_threads(), **measure(bench, not options.no_reference)})
+            bench = Bench(folder, options.network, options.crop, batch_size, runtime)
+            result = {**machine(runtime), "network": options.network, "crop": options.crop, "batch_size": batch_size}
+            for part in options.measure:
+                result |= PARTS[part](bench)
+            results.append(result)
     if options.json:
         print(json.dumps(results, indent=2))
         return
     for result in results:
         for name, value in result.items():
-            print(f"{name:48} {value:.3f}" if isinstance(value, float) else f"{name:48} {value}")
+            print(f"{name:40} {value:.3f}" if isinstance(value, float) else f"{name:40} {value}")
 
 
 if __name__ == "__main__":

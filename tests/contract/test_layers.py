@@ -18,7 +18,7 @@ def test_imports_go_downward_only() -> None:
     assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize("command", [["registry", "list"], ["run", "--help"], ["step", "--help"]])
+@pytest.mark.parametrize("command", [["--help"], ["registry", "list"], ["run", "--help"], ["step", "--help"]])
 def test_quick_commands_import_no_framework(command: list[str]) -> None:
     program = (f"import sys, kedro.framework.cli.cli as kedro\nsys.argv = ['kedro', *{command!r}]\n"
                f"try:\n    kedro.main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"

@@ -7,7 +7,8 @@ at which a run was interrupted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,9 +22,6 @@ from fakemedia.core.rng import bits, derive, integers
 from fakemedia.data.parallel import cores
 from fakemedia.data.pixels import PixelStore
 from fakemedia.data.resident import ResidentPixels, ahead, pixel_bytes
-
-HELD = 2**29
-"""Bytes of crops that are kept for evaluating them again."""
 
 
 @dataclass
@@ -46,8 +44,8 @@ class Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
 
     def pinned(self) -> Batch:
-        """Return the batch in memory from where it is copied to a GPU without waiting."""
-        return self._each(Tensor.pin_memory)
+        """Return the batch, if it lies in the host's memory, in such from where a GPU copies it without waiting."""
+        return self._each(lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return replace(self, **{name: change(tensor) for name, tensor in vars(self).items() if tensor is not None})
@@ -79,11 +77,43 @@ def _batch(images: NDArray[np.uint8], labels: NDArray[np.int64], tasks: NDArray[
                  tasks=torch.from_numpy(tasks), rows=torch.from_numpy(rows))
 
 
+def _workers(stores: Sequence[PixelStore], device: torch.device) -> int:
+    """Return how many threads make batches ahead: none where a crop costs next to nothing beside the step."""
+    if any(store.streams for store in stores):
+        return cores()
+    return 0 if device.type == "cpu" else 2
+
+
 def _mirrored(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     out = np.empty_like(images)
     for channel in range(3):  # Five times faster than all channels at once: the inner loop is over pixels.
         out[..., channel] = images[:, :, ::-1, channel]
     return out
+
+
+def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """Yield `batches` on `device`; a GPU copies each while it computes with the one before."""
+    if device.type != "cuda":
+        yield from (batch.to(device) for batch in batches)
+        return
+    copying, waiting = torch.cuda.Stream(device), deque()
+    for batch in batches:
+        with torch.cuda.stream(copying):
+            waiting.append((batch.pinned().to(device), copying.record_event()))
+        if len(waiting) > 1:
+            yield _copied(*waiting.popleft())
+    while waiting:
+        yield _copied(*waiting.popleft())
+
+
+def _copied(batch: Batch, copied: torch.cuda.Event) -> Batch:
+    """Return `batch` for the current stream, which waits for the copy; its memory is kept until that stream is done."""
+    stream = torch.cuda.current_stream(batch.images.device)
+    stream.wait_event(copied)
+    for tensor in vars(batch).values():
+        if tensor is not None:
+            tensor.record_stream(stream)
+    return batch
 
 
 class TrainBatches:
@@ -151,20 +181,12 @@ class TrainBatches:
         places = [np.arange(step * self.batch_size, (step + 1) * self.batch_size)[self._rank::self._world]
                   for step in range(start_step, self.steps)]
         if self._resident is not None:
-            on_device = draws.to(self._device)
+            drawn = draws.to(self._device)
             for at in places:
-                yield self._resident_batch(on_device.at(slice(int(at[0]), int(at[-1]) + 1, self._world)))
+                yield self._resident_batch(drawn.at(slice(int(at[0]), int(at[-1]) + 1, self._world)))
             return
-        workers = self._workers()
-        make = lambda at: self._batch(draws.at(at))  # noqa: E731
-        for batch in ahead(make, places, workers) if workers else map(make, places):
-            yield batch.to(self._device)
-
-    def _workers(self) -> int:
-        """Return how many threads make batches ahead: none where a crop costs next to nothing beside the step."""
-        if any(store.streams for store in self.stores):
-            return cores()
-        return 0 if self._device.type == "cpu" else 2
+        made = ahead(lambda at: self._batch(draws.at(at)), places, _workers(self.stores, self._device))
+        yield from on_device(made, self._device)
 
     def _draw(self, epoch: int) -> Draws:
         positions = np.arange(self._size)
@@ -196,7 +218,7 @@ class TrainBatches:
         chosen = np.flatnonzero(draws.mirrored)
         images[chosen] = _mirrored(images[chosen])
         batch = _batch(images, draws.labels, draws.tasks, draws.rows)
-        return batch.pinned() if self._device.type == "cuda" else batch
+        return batch.pinned() if self._device.type == "cuda" else batch  # in the thread that makes it
 
     def _resident_batch(self, draws: Draws) -> Batch:
         assert self._resident is not None
@@ -216,17 +238,23 @@ class EvalBatches:
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)
 
-    def held(self, device: torch.device) -> Sequence[Batch] | EvalBatches:
-        """Return the batches on `device`, to be read again and again, if they have no more than HELD bytes."""
-        if 3 * self.crop * self.crop * len(self.rows) > HELD:
+    def held(self, device: torch.device, room: int) -> Sequence[Batch] | EvalBatches:
+        """Return the batches on `device`, to be read again and again, if they have no more than `room` bytes.
+
+        Not where that saves nothing: a crop of a store in the host's memory costs little beside a forward pass there.
+        """
+        mapped = device.type == "cpu" and not self.store.streams
+        if mapped or 3 * self.crop * self.crop * len(self.rows) > room:
             return self
         return [batch.to(device) for batch in self]
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self.rows), self.batch_size):
-            rows = self.rows[start:start + self.batch_size]
-            images = self.store.centre_crops(rows, self.crop)
-            yield _batch(images, self.store.labels[rows], np.zeros(len(rows), np.int64), rows)
+        parts = (self.rows[start:start + self.batch_size] for start in range(0, len(self.rows), self.batch_size))
+        return ahead(self._batch, parts, cores() if self.store.streams else 0)
+
+    def _batch(self, rows: NDArray[np.int64]) -> Batch:
+        images = self.store.centre_crops(rows, self.crop)
+        return _batch(images, self.store.labels[rows], np.zeros(len(rows), np.int64), rows)
 
 
 def select_rows(store: PixelStore, maximum: int | None, seed: int) -> NDArray[np.int64]:

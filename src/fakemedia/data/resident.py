@@ -78,7 +78,11 @@ def _chunks(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Yield `function` of each item, in order, made by `workers` threads up to twice as many items ahead."""
+    """Yield `function` of each item, in order, made by `workers` threads up to twice as many items ahead; by the caller
+    itself, when it asks, if there are no workers."""
+    if workers == 0:
+        yield from map(function, items)
+        return
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:

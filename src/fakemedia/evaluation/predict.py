@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fakemedia.core.types import FAKE, REAL
-from fakemedia.data.batches import Batch, EvalBatches
+from fakemedia.data.batches import Batch, EvalBatches, on_device
 from fakemedia.data.pixels import PixelStore
 
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -44,15 +44,17 @@ def predict(network: Any, store: PixelStore, *, batch_size: int, crop: int, rows
 
 def predict_batches(network: Any, batches: Iterable[Batch], *, autocast: Autocast = nullcontext) -> NDArray[np.float64]:
     """Return the logit z_fake - z_real of each image of `batches`, float64 (N,), in their order; see `predict`."""
+    device = next(network.parameters()).device
     with evaluating(network):
-        return margins(torch.cat([class_logits(network, batch.images, autocast=autocast) for batch in batches]))
+        return margins(torch.cat([class_logits(network, batch.images, autocast=autocast)
+                                  for batch in on_device(batches, device)]))
 
 
 @torch.inference_mode()
 def class_logits(network: Any, images: Tensor, *, autocast: Autocast = nullcontext) -> Tensor:
     """Return the logits of uint8 images (N, 3, H, W), wherever these lie: float32 (N, 2), on the network's device."""
     device = next(network.parameters()).device
-    inputs = network.prepare(images.to(device, non_blocking=True))
+    inputs = network.prepare(images.to(device))
     with autocast():
         return network(inputs).float()
 

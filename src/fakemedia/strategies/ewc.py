@@ -77,12 +77,27 @@ class QuadraticPenalty(torch.autograd.Function):
         moved = _foreach_sub(parameters, anchor)
         pull = _foreach_mul(fisher, moved)
         ctx.pull = pull
-        _foreach_mul_(moved, pull)
-        return torch.stack(_foreach_norm(moved, 1)).sum()  # nothing is negative: the 1-norm is the sum
+        return _products(moved, pull)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, None, *_foreach_mul(ctx.pull, 2 * outer[0]))
+        pull = ctx.pull
+        del ctx.pull  # becomes the gradient itself: a second backward pass has none
+        _foreach_mul_(pull, 2 * outer[0])
+        return (None, None, *pull)
+
+
+def _products(ones: list[Tensor], others: list[Tensor]) -> Tensor:
+    """Return the sum of the elementwise products, none of which is negative; `ones` are overwritten on a GPU."""
+    if ones[0].device.type == "cpu":  # reads both once and writes nothing: a quarter of the whole penalty less
+        return torch.stack([torch.dot(_flat(one), _flat(other)) for one, other in zip(ones, others, strict=True)]).sum()
+    _foreach_mul_(ones, others)
+    return torch.stack(_foreach_norm(ones, 1)).sum()
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """Return a dense tensor's values, (numel,), in the order of its memory."""
+    return tensor.as_strided((tensor.numel(),), (1,))
 
 
 class ElasticWeightConsolidation(Strategy):

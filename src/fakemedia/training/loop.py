@@ -34,6 +34,8 @@ CLOCK = ("seconds", "images_per_second", "memory_mib")
 """What a record holds of the machine and the moment."""
 PASSES = 3
 """What training on an image costs, in forward passes (the backward pass costs two)."""
+HELD = 2**29
+"""Bytes of validation crops that a stage keeps on the device."""
 LEAST_VALIDATION = 32
 """Validation images that a task keeps, whatever they cost."""
 TOGETHER = 16
@@ -101,7 +103,7 @@ def validation_batches(stores: Mapping[str, PixelStore], train_images: int, conf
         most = validation_images(config, train_images, len(stores))
         rows = select_rows(store, most, derive(seed, "validation", task))[runtime.rank::runtime.world]
         chosen = EvalBatches(store, batch_size=runtime.evaluation_batch(config.batch_size), crop=config.crop, rows=rows)
-        batches[task] = chosen.held(runtime.device), store.labels[rows]
+        batches[task] = chosen.held(runtime.device, HELD // len(stores)), store.labels[rows]
     return batches
 
 

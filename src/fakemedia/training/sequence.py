@@ -120,8 +120,8 @@ def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, plan: Plan, runti
     """
     network = runtime.place(_network(plan.network, checkpoint.meta["seed"], checkpoint))
     with runtime.reproducible():
-        return score_suite(network, suite, batch_size=plan.training.batch_size, crop=plan.training.crop,
-                           autocast=runtime.autocast)
+        return score_suite(network, suite, batch_size=runtime.evaluation_batch(plan.training.batch_size),
+                           crop=plan.training.crop, autocast=runtime.autocast)
 
 
 def restore_network(checkpoint: Checkpoint) -> Detector:
