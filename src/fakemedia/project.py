@@ -159,3 +159,13 @@ def forge_config(name: str) -> ForgeConfig | None:
     if config.photographs == PACKAGED:
         return config
     return replace(config, photographs=str(root() / config.photographs))
+
+
+def families(name: str) -> dict[str, str]:
+    """Return the family of each task of the collection `name`, as the forge or its key `families` declares them."""
+    from fakemedia.data import forge
+    from fakemedia.data.settings import collection_config
+
+    config = forge_config(name)
+    declared = dict(collection_config(collection(name), where=f"collections.{name}").families)
+    return declared if config is None else {**forge.families(config), **declared}

@@ -13,8 +13,12 @@ import yaml
 from fakemedia.training import loop
 from tests.pipeline.conftest import change, run
 
-FIGURES = ("average_accuracy", "average_auc", "forgetting", "learning_accuracy", "final_accuracy",
-           "matrix_finetune", "matrix_kd", "matrix_ewc", "matrix_joint")
+FIGURES = ("average_accuracy", "average_auc", "forgetting", "learning_accuracy", "final_accuracy", "real_fake",
+           "groups_of_tasks", "reliability", "training_curves",
+           *(f"{kind}_{method}" for kind in ("matrix", "roc", "scores")
+             for method in ("finetune", "kd", "ewc", "joint")))
+TABLES = {"summary": 1, "matrices": 4, "zero_shot": 2, "costs": 1}
+"""Number of tables in each file."""
 
 
 @pytest.fixture
@@ -72,7 +76,12 @@ def test_run_makes_the_report_and_repeats_only_what_changed(project: Path, train
     page = (report / "report.html").read_text()
     assert "data:image" in page
     assert "http" not in page.replace("http://www.w3.org", "")
-    assert (report / "summary.tex").read_text().count("\\toprule") == 1
+    assert "left out of training and evaluation" in page
+    assert "Look out" not in page
+    for name, count in TABLES.items():
+        assert len(pd.read_csv(report / "tables" / f"{name}.csv")) > 0
+        assert (report / "tables" / f"{name}.tex").read_text().count("\\toprule") == count
+        assert (report / "tables" / f"{name}.md").read_text().count("| ---") >= count
     table = pd.read_parquet(project / "data/07_model_output/tiny/kd/seed0/01_gan.parquet")
     assert table.groupby("task").size().to_dict() == {"gan": 32, "latent": 32}
 

@@ -1,9 +1,6 @@
-"""From scores to tables, figures and the page, on made-up scores."""
+"""From scores to tables, on made-up scores."""
 
 from __future__ import annotations
-
-import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -12,12 +9,8 @@ import pytest
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation import continual, metrics
-from fakemedia.reporting.figures import curve_figure, draw_figures, matrix_figure, task_figure
-from fakemedia.reporting.formats import escape_latex, headline_text, latex_table, markdown_table, number
-from fakemedia.reporting.page import report_page
 from fakemedia.reporting.results import Results, gather
-from fakemedia.reporting.style import looks, render
-from fakemedia.reporting.tables import RUN_METRICS, Tables, make_tables
+from fakemedia.reporting.tables import ALL_TASKS, RUN_METRICS, Tables, groups_of, make_tables
 
 from ..scores import make_scores
 
@@ -32,16 +25,6 @@ def gathered(scores: pd.DataFrame = SCORES) -> Results:
 @pytest.fixture(scope="module")
 def tables() -> Tables:
     return make_tables(gathered(), draws=200)
-
-
-@pytest.fixture(scope="module")
-def files(tables: Tables) -> dict[str, bytes]:
-    figures = draw_figures(tables)
-    page = report_page(tables, figures, configuration={"note": "<b>&"}, versions={"fakemedia": "0"},
-                       commands=["make run"])
-    drawn = {f"figures/{name}.{kind}": render(figure, kind) for name, figure in figures.items()
-             for kind in ("png", "pdf")}
-    return {**drawn, "report.html": page.encode()}
 
 
 def value(table: pd.DataFrame, column: str = "mean", **keys: object) -> float:
@@ -107,22 +90,36 @@ def test_the_same_seed_gives_the_same_intervals(tables: Tables) -> None:
 def test_joint_has_an_average_accuracy_and_no_forgetting(tables: Tables) -> None:
     assert value(tables.summary, method="joint", metric="aa") > 85
     assert np.isnan(value(tables.summary, method="joint", metric="forgetting"))
-    assert not tables.missing
+    assert not tables.notices
 
 
 def test_missing_scores_are_named_and_the_rest_is_reported() -> None:
     kept = SCORES[~((SCORES.method == "kd") & (SCORES.seed == 1) & (SCORES.stage == 2))]
     kept = kept[~((kept.method == "ewc") & (kept.seed == 2)) & (kept.task != "sr_d")]
     tables = make_tables(gathered(kept), draws=20)
-    assert tables.missing == ("sr_d: no scores", "kd, seed 1: no scores after stage 02_warp_b",
+    assert tables.notices == ("sr_d: no scores", "kd, seed 1: no scores after stage 02_warp_b",
                               "ewc, seed 2: no scores")
     assert value(tables.tasks, method="ewc", task="warp_b", measure="final_accuracy") > 50
+
+
+def test_an_expected_method_without_scores_is_named_and_left_empty() -> None:
+    results = gather(SCORES[SCORES.method != "kd"], sequence="demo", network="convnet", stages=STAGES,
+                     methods=("finetune", "kd", "ewc", "joint"), seeds=(0, 1, 2, 3))
+    tables = make_tables(results, draws=20)
+    assert [f"kd, seed {seed}: no scores" in tables.notices for seed in range(4)] == [True] * 4
+    assert "finetune, seed 3: no scores" in tables.notices
+    assert tables.methods == ("finetune", "kd", "ewc", "joint")
+    assert tables.scored == ("finetune", "ewc", "joint")
+    assert np.isnan(value(tables.summary, method="kd", metric="aa"))
+    assert value(tables.summary, method="ewc", metric="aa") > 50
 
 
 def test_a_split_of_one_class_leaves_its_auc_undefined() -> None:
     tables = make_tables(gathered(SCORES[(SCORES.task != "gan-a") | (SCORES.label == 0)]), draws=20)
     assert np.isnan(value(tables.matrices, method="kd", stage=1, task="gan-a", measure="auc"))
     assert value(tables.matrices, method="kd", stage=1, task="gan-a", measure="accuracy") > 50
+    assert tables.notices == ("gan-a: all test images are real, so its AUC is undefined",)
+    assert np.isnan(value(tables.tasks, method="kd", task="gan-a", measure="fake_accuracy"))
 
 
 @pytest.mark.parametrize(("broken", "message"), [
@@ -144,87 +141,32 @@ def test_an_unknown_baseline_is_refused() -> None:
         make_tables(gathered(), baseline="finetuned", draws=2)
 
 
-def test_latex_has_a_cell_for_every_column_and_ranks_without_the_upper_bound(tables: Tables) -> None:
-    text = latex_table(tables)
-    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert {line.count("&") for line in rows} == {6}
-    assert text.count("{") == text.count("}")
-    ewc, joint = (next(line for line in rows if line.startswith(name)) for name in ("ewc", "joint"))
-    assert r"\textbf{" in ewc.split("&")[1]
-    assert "textbf" not in joint
-    assert joint.count("--") == 5
+def test_accuracy_of_real_and_fake_images_is_that_of_the_last_stage(tables: Tables) -> None:
+    rows = SCORES[(SCORES.method == "kd") & (SCORES.stage == 3) & (SCORES.task == "warp_b")]
+    for label, name in enumerate(("real", "fake")):
+        right = 100 * ((rows.logit > 0) == label)[rows.label == label]
+        assert value(tables.tasks, method="kd", task="warp_b", measure=f"{name}_accuracy") == pytest.approx(
+            right.mean())
 
 
-def test_markup_in_names_is_harmless() -> None:
-    assert escape_latex("my_method 50%") == r"my\_method 50\%"
-    stages = make_stages([("a",), ("b_1",)])
-    scores, _ = make_scores([("a",), ("b_1",)], methods=("x_<i>&", "y|z"), seeds=(0,), images=20, photographs=5)
-    tables = make_tables(gather(scores, sequence="s_1", network="n", stages=stages), draws=10)
-    assert r"x\_<i>\&" in latex_table(tables)
-    assert r"y\|z" in markdown_table(tables)
-    page = report_page(tables, {}, configuration={}, versions={}, commands=[])
-    assert "<i>" not in page
-    assert "x_&lt;i&gt;&amp;" in page
+def test_zero_shot_is_the_score_just_before_learning(tables: Tables) -> None:
+    for measure in ("accuracy", "auc"):
+        before = value(tables.matrices, method="kd", task="sr_c", stage=2, measure=measure)
+        assert value(tables.zero_shot, method="kd", task="sr_c", measure=measure) == pytest.approx(before)
+    assert np.isnan(value(tables.zero_shot, method="kd", task="gan-a", measure="auc"))
+    mean = value(tables.zero_shot, method="kd", task=ALL_TASKS, measure="accuracy")
+    assert mean - 50 == pytest.approx(value(tables.summary, method="kd", metric="fwt"))
 
 
-def test_numbers_are_written_plainly() -> None:
-    assert [number(v, 1) for v in (-0.04, 12.345, np.nan)] == ["0.0", "12.3", "\N{EN DASH}"]
+def test_groups_are_stages_of_several_tasks_or_else_families() -> None:
+    assert groups_of(STAGES, {}) == {"gan-a": ("gan-a",), "warp_b": ("warp_b",), "sr_c_plus1": ("sr_c", "sr_d")}
+    alone = make_stages([("a",), ("b",), ("c",)])
+    assert groups_of(alone, {"a": "gan", "c": "gan", "b": "blend"}) == {"gan": ("a", "c"), "blend": ("b",)}
+    assert groups_of(alone, {"a": "gan"}) == groups_of(alone, {}) == {}
 
 
-def test_the_headline_names_each_method_and_three_numbers(tables: Tables) -> None:
-    lines = headline_text(tables).splitlines()
-    assert [line.split()[0] for line in lines] == ["method", *tables.methods]
-    assert re.search(r"finetune +\d+\.\d \[.*\] +\d+\.\d \[.*\] +0\.\d{3} \[.*\]", lines[1])
-
-
-def test_figures_show_the_numbers_of_the_tables(tables: Tables) -> None:
-    axes = curve_figure(tables.curves, STAGES).axes[0]
-    drawn = next(line for line in axes.lines if line.get_label() == "kd")
-    expected = tables.curves[(tables.curves.method == "kd") & (tables.curves.measure == "accuracy")]
-    np.testing.assert_allclose(drawn.get_ydata(), expected["mean"])
-    heat = matrix_figure(tables.matrices, "joint").axes[0].images[0].get_array()
-    assert heat is not None
-    assert heat.shape == (1, 4)
-    labels = [tick.get_text() for tick in task_figure(tables.tasks, "forgetting").axes[0].get_xticklabels()]
-    assert labels == ["gan-a", "warp_b"]
-
-
-def test_an_undefined_measure_still_draws() -> None:
-    tables = make_tables(gathered(SCORES[SCORES.method == "joint"]), draws=10)
-    assert "undefined" in task_figure(tables.tasks, "forgetting").axes[0].texts[0].get_text()
-
-
-def test_methods_differ_by_more_than_colour() -> None:
-    drawn = looks([f"m{i}" for i in range(12)]).values()
-    assert len({(look.marker, str(look.dashes)) for look in drawn}) == 12
-
-
-def test_a_figure_renders_to_the_same_bytes_with_embedded_fonts(tables: Tables) -> None:
-    figures = [matrix_figure(tables.matrices, "kd") for _ in range(2)]
-    for kind in ("png", "pdf", "svg"):
-        assert render(figures[0], kind) == render(figures[1], kind)
-    assert b"/FontFile2" in render(figures[0], "pdf")
-
-
-class _Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.links: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def test_the_page_is_whole_and_fetches_nothing(files: dict[str, bytes]) -> None:
-    page = _Page()
-    page.feed(files["report.html"].decode())
-    assert not page.open
-    assert page.links
-    assert all(link.startswith(("data:image/svg+xml;base64,", "#")) for link in page.links)
-    assert b"&lt;b&gt;&amp;" in files["report.html"]
+def test_a_group_is_the_mean_of_its_tasks(tables: Tables) -> None:
+    each = [value(tables.tasks, method="kd", task=task, measure="final_accuracy") for task in ("sr_c", "sr_d")]
+    group = {"method": "kd", "group": "sr_c_plus1"}
+    assert value(tables.by_group, measure="final_accuracy", **group) == pytest.approx(np.mean(each))
+    assert np.isnan(value(tables.by_group, measure="forgetting", **group))

@@ -9,7 +9,13 @@ from fakemedia.catalog.audit import DataFigureDataset, DataTableDataset, DataTex
 from fakemedia.catalog.index import IndexDataset
 from fakemedia.catalog.models import CalibrationDataset, CheckpointDataset, ScoresDataset, ValidationScoresDataset
 from fakemedia.catalog.pixels import PixelStoreDataset
-from fakemedia.catalog.report import FigureDataset, TableDataset, TextDataset
+from fakemedia.catalog.report import (
+    FigureDataset,
+    FigureSetDataset,
+    PrintedTableDataset,
+    TableDataset,
+    TextDataset,
+)
 
 __all__ = [
     "CalibrationDataset",
@@ -18,9 +24,11 @@ __all__ = [
     "DataTableDataset",
     "DataTextDataset",
     "FigureDataset",
+    "FigureSetDataset",
     "FindingsDataset",
     "IndexDataset",
     "PixelStoreDataset",
+    "PrintedTableDataset",
     "ScoresDataset",
     "TableDataset",
     "TextDataset",

@@ -12,7 +12,7 @@ from kedro_datasets._typing import JSONPreview, TablePreview
 from fakemedia import project
 from fakemedia.catalog import freshness, previews
 from fakemedia.catalog.files import replacing
-from fakemedia.catalog.tables import read_table, write_table
+from fakemedia.catalog.tables import empty_scores, read_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,8 +70,8 @@ class ScoresDataset(_OfStage):
     """The scores of a checkpoint over the test splits of all tasks, as Parquet."""
 
     def load(self) -> pd.DataFrame:
-        """Return the scores; UserError if the file is missing or damaged."""
-        return read_table(self._path)
+        """Return the scores, none if they were never made: a report says so; UserError if the file is damaged."""
+        return read_table(self._path) if self._path.exists() else empty_scores()
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the scores atomically."""

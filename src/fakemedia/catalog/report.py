@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from fakemedia.reporting.grids import Printed
+
 
 class _ReportDataset(AbstractDataset):
     """A part of the report of one sequence; it exists only if it was made from results that are all fresh.
@@ -53,17 +55,32 @@ class _ReportDataset(AbstractDataset):
     def _identity(self) -> str:
         return fingerprint([[path, _made_from(path)] for path in self._tables()])
 
+    def _stamped(self) -> tuple[str, list[str]]:
+        """Return what the part was made from and the names of its files; nothing if it was never made."""
+        try:
+            identity, *files = self._stamp.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError):
+            return "", []
+        return identity, files
+
     def _exists(self) -> bool:
-        return (self._path.is_file() and self._stamp.is_file() and self._stamp.read_text() == self._identity()
+        identity, files = self._stamped()
+        return (identity == self._identity() and all((self._path.parent / name).is_file() for name in files)
                 and all(is_fresh() for is_fresh in self._tables().values()))
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._path), "sequence": self._sequence}
 
-    def _write(self, files: dict[Path, bytes]) -> None:
-        for path, data in {**files, self._stamp: self._identity().encode()}.items():
-            with replacing(path) as scratch:
+    def _write(self, files: dict[str, bytes]) -> None:
+        """Write the files, by name, atomically each; those that the part had before and has no more are removed."""
+        folder, (_, before) = self._path.parent, self._stamped()
+        for name, data in files.items():
+            with replacing(folder / name) as scratch:
                 scratch.write_bytes(data)
+        for name in set(before) - set(files):
+            (folder / name).unlink(missing_ok=True)
+        with replacing(self._stamp) as scratch:
+            scratch.write_text("\n".join([self._identity(), *files]), encoding="utf-8")
 
 
 def _made_from(path: Path) -> str | None:
@@ -82,14 +99,41 @@ class FigureDataset(_ReportDataset):
 
     def save(self, data: Figure) -> None:
         """Write both files atomically."""
-        from fakemedia.reporting.style import render
-
-        self._write({self._path.with_suffix(f".{kind}"): render(data, kind) for kind in ("pdf", "png")})
+        self._write(_both(self._path.stem, data))
 
     @previews.if_there
     def preview(self) -> ImagePreview:
         """Return the picture for the viewer."""
         return previews.image(self.load())
+
+
+class FigureSetDataset(_ReportDataset):
+    """One figure for each method, saved as PNG and PDF: `roc_kd.png` and so on where the path given is `roc.png`."""
+
+    def load(self) -> dict[str, bytes]:
+        """Return the bytes of the PNG files by name."""
+        _, files = self._stamped()
+        return {name: (self._path.parent / name).read_bytes() for name in files if name.endswith(".png")}
+
+    def save(self, data: dict[str, Figure]) -> None:
+        """Write all files atomically."""
+        files: dict[str, bytes] = {}
+        for method, figure in data.items():
+            files |= _both(f"{self._path.stem}_{method}", figure)
+        self._write(files)
+
+    def preview(self) -> ImagePreview | None:
+        """Return the pictures, one below the other, for the viewer."""
+        from fakemedia.reporting.style import stacked
+
+        pictures = list(self.load().values())
+        return previews.image(stacked(pictures)) if pictures else None
+
+
+def _both(name: str, figure: Figure) -> dict[str, bytes]:
+    from fakemedia.reporting.style import render
+
+    return {f"{name}.{kind}": render(figure, kind) for kind in ("pdf", "png")}
 
 
 class TableDataset(_ReportDataset):
@@ -103,7 +147,7 @@ class TableDataset(_ReportDataset):
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the table atomically."""
-        self._write({self._path: data.to_csv(index=False).encode()})
+        self._write({self._path.name: data.to_csv(index=False).encode()})
 
     @previews.if_there
     def preview(self) -> TablePreview:
@@ -111,16 +155,28 @@ class TableDataset(_ReportDataset):
         return previews.table(self.load())
 
 
+class PrintedTableDataset(TableDataset):
+    """A table as CSV (the path given) and, beside it, as LaTeX and Markdown."""
+
+    def save(self, data: Printed) -> None:  # type: ignore[override]
+        """Write the three files atomically."""
+        self._write({
+            self._path.name: data.frame.to_csv(index=False).encode(),
+            f"{self._path.stem}.tex": data.latex.encode(),
+            f"{self._path.stem}.md": data.markdown.encode(),
+        })
+
+
 class TextDataset(_ReportDataset):
-    """A text file: LaTeX, Markdown, HTML or plain."""
+    """A text file: HTML, JSON or plain."""
 
     def load(self) -> str:
-        """Return the text."""
-        return self._path.read_text(encoding="utf-8")
+        """Return the text; nothing if it was never written."""
+        return self._path.read_text(encoding="utf-8") if self._path.exists() else ""
 
     def save(self, data: str) -> None:
         """Write the text atomically."""
-        self._write({self._path: data.encode()})
+        self._write({self._path.name: data.encode()})
 
     @previews.if_there
     def preview(self) -> HTMLPreview | None:

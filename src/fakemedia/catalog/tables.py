@@ -51,3 +51,11 @@ def stored_identity(path: Path) -> str | None:
     except (OSError, pa.ArrowException):
         return None
     return found.decode() if found is not None else None
+
+
+def empty_scores() -> pd.DataFrame:
+    """Return a table of scores without rows."""
+    import pandas as pd
+
+    columns = {"id": str, "task": str, "label": "int8", "source": str, "logit": "float64"}
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})

@@ -39,6 +39,9 @@ class CollectionConfig:
     """Keep no decoded pictures; decode files at every access."""
     max_gib: float | None = None
     """Largest size of the decoded pictures of the whole collection, GiB; None: what the disk holds."""
+    families: Mapping[str, str] = field(default_factory=dict)
+    """Family of the generator of each task, where it is known; the report compares the families. The forge knows its
+    own."""
     audit: Mapping[str, Any] = field(default_factory=dict)
     """What the audit insists on; see `AuditConfig`."""
 

@@ -103,12 +103,20 @@ def backward_transfer(matrix: Floats, learned: Rows) -> Floats:
     return _mean((matrix[..., -1, :] - _at(matrix, learned))[..., learned < matrix.shape[-2] - 1])
 
 
+def zero_shot(matrix: Floats, learned: Rows) -> Floats:
+    """Return for each task its score just before it was learned, R[stage(j) - 1, j]: (..., T).
+
+    NaN for the tasks learned at the first stage.
+    """
+    return np.where(learned > 0, _at(matrix, np.maximum(learned - 1, 0)), np.nan)
+
+
 def forward_transfer(matrix: Floats, learned: Rows, chance: float = CHANCE) -> Floats:
     """Return FWT = mean of R[stage(j) - 1, j] - chance over the tasks not learned at the first stage: (...).
 
     Lopez-Paz and Ranzato (NeurIPS 2017), with chance for the untrained network's score.
     """
-    return _mean((_at(matrix, np.maximum(learned - 1, 0)) - chance)[..., learned > 0])
+    return _mean((zero_shot(matrix, learned) - chance)[..., learned > 0])
 
 
 def continual_auc(auc: Floats, learned: Rows) -> Floats:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from fakemedia.core.types import SPLITS
 from fakemedia.data.audit import FAULT, NOTE, WARNING, kept_rows, shared_images, verdict
-from fakemedia.reporting.page import STYLE
+from fakemedia.reporting.html import STYLE
 from fakemedia.reporting.style import COLOURS, TWO_COLUMNS, new_figure, render, styled
 
 MEANINGS = {

@@ -19,12 +19,17 @@ Quantity = Callable[[Floats, Floats], Floats]
 
 @dataclass(frozen=True)
 class Measured:
-    """Accuracy (percent) and AUC matrices, float64 (K, M, S, T), and their B bootstrap draws, (B, K, M, S, T)."""
+    """Accuracy (percent) and AUC matrices, float64 (K, M, S, T), and their B bootstrap draws, (B, K, M, S, T).
+
+    `by_class` is the accuracy on real and on fake images after the last stage, (K, M, 2, T), with its draws.
+    """
 
     accuracy: Floats
     auc: Floats
+    by_class: Floats
     accuracy_draws: Floats
     auc_draws: Floats
+    by_class_draws: Floats
     seed_weights: NDArray[np.float32]
     learned: NDArray[np.int64]
 
@@ -42,21 +47,35 @@ def measure(results: Results, *, draws: int = DRAWS, seed: int = 0) -> Measured:
     full = (*shape, len(results.tasks))
     accuracy, auc = np.full(full, np.nan), np.full(full, np.nan)
     accuracy_draws, auc_draws = np.full((draws, *full), np.nan), np.full((draws, *full), np.nan)
+    by_class = np.full((*shape[:2], 2, full[-1]), np.nan)
+    by_class_draws = np.full((draws, *by_class.shape), np.nan)
     for t, task in enumerate(results.scores):
         if task is None:
             continue
         scored = ~np.isnan(task.logits[..., 0])
         logits, fake = task.logits[scored], task.labels == 1
+        last = scored[..., -1]
         right = metrics.correct(task.labels, logits).astype(np.float64)
         accuracy[scored, t] = 100 * right.mean(axis=-1)
         accuracy_draws[:, scored, t] = 100 * resampled_means(right.T, task.groups, weights)
+        for label, side in ((0, ~fake), (1, fake)):
+            if side.any():
+                called = metrics.correct(task.labels[side], task.logits[last, -1][:, side]).astype(np.float64)
+                by_class[last, label, t] = 100 * called.mean(axis=-1)
+                by_class_draws[:, last, label, t] = 100 * resampled_means(called.T, task.groups[side], weights)
         if fake.any() and not fake.all():
             placed = metrics.placements(task.labels, logits)
             auc[scored, t] = placed[:, fake].mean(axis=-1)
             parts = [resampled_means(placed[:, side].T, task.groups[side], weights) for side in (fake, ~fake)]
             auc_draws[:, scored, t] = np.clip(parts[0] + parts[1] - auc[scored, t], 0, 1)
-    return Measured(accuracy=accuracy, auc=auc, accuracy_draws=accuracy_draws, auc_draws=auc_draws,
-                    seed_weights=seed_weights, learned=continual.learned_at(results.stages))
+    return Measured(accuracy=accuracy, auc=auc, by_class=by_class, accuracy_draws=accuracy_draws, auc_draws=auc_draws,
+                    by_class_draws=by_class_draws, seed_weights=seed_weights,
+                    learned=continual.learned_at(results.stages))
+
+
+def over_seeds(values: Floats, draws: Floats, seed_weights: NDArray[np.float32]) -> tuple[Floats, Floats, Floats]:
+    """Return mean over seeds, lower and upper end, (...) each, of `values` (K, ...) and their `draws` (B, K, ...)."""
+    return mean_over_seeds(values), *percentile_interval(mean_over_seeds(draws, seed_weights))
 
 
 def estimate(measured: Measured, quantity: Quantity) -> tuple[Floats, Floats, Floats]:
@@ -64,9 +83,8 @@ def estimate(measured: Measured, quantity: Quantity) -> tuple[Floats, Floats, Fl
 
     `quantity` takes matrices (..., S, T) and returns (..., *rest).
     """
-    mean = mean_over_seeds(quantity(measured.accuracy, measured.auc))
-    draws = mean_over_seeds(quantity(measured.accuracy_draws, measured.auc_draws), measured.seed_weights)
-    return mean, *percentile_interval(draws)
+    return over_seeds(quantity(measured.accuracy, measured.auc),
+                      quantity(measured.accuracy_draws, measured.auc_draws), measured.seed_weights)
 
 
 def estimate_difference(measured: Measured, quantity: Quantity, baseline: int) -> tuple[Floats, Floats, Floats]:

@@ -1,44 +1,81 @@
-"""Tables as text: LaTeX for a paper, Markdown for a page, and the few lines that end a run."""
+"""A table as it is printed: the same cells as LaTeX for a paper, Markdown for a page and HTML for the report."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from html import escape
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
-from fakemedia.reporting.tables import Tables
+from fakemedia.reporting.html import html_table
 
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is written: its short and long name, decimals, whether more is better."""
-
-    short: str
-    long: str
-    decimals: int = 1
-    higher: bool = True
-
-
-METRICS = {
-    "aa": Metric("AA", "Average accuracy after the last stage, %"),
-    "forgetting": Metric("F", "Forgetting: best accuracy since learned minus final accuracy, points",
-                         higher=False),
-    "bwt": Metric("BWT", "Backward transfer: final accuracy minus accuracy when learned, points"),
-    "fwt": Metric("FWT", "Forward transfer: accuracy just before learning minus chance (50 %), points"),
-    "c_auc": Metric("C-AUC", "Continual AUC: mean over all stages and the tasks learned by then", 3),
-    "fwt_auc": Metric("FWT-AUC", "Forward-transfer AUC: mean over all stages and the tasks still to come", 3),
-    "learning_accuracy": Metric("LA", "Learning accuracy: accuracy just after a task was learned, %"),
-}
-PAPER_METRICS = ("aa", "forgetting", "bwt", "fwt", "c_auc", "fwt_auc")
-HEADLINES = ("aa", "forgetting", "c_auc")
-UPPER_BOUNDS = ("joint",)
+Floats = NDArray[np.float64]
 UNDEFINED = "\N{EN DASH}"
+WIDE = 7
+"""From so many columns on, LaTeX puts the intervals below the values, in a row of their own."""
 
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-          "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+          "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+          ">": r"\textgreater{}", UNDEFINED: "--"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """How the numbers of a column are written, and whether more is better (None: they are not ranked)."""
+
+    short: str
+    long: str = ""
+    decimals: int = 1
+    higher: bool | None = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Estimates to be printed, a row for each of `keys` and a column for each of `columns`.
+
+    `title` says what is shown, `where` of which runs, `note` how the numbers came about. `header` names the parts of a
+    key. mean, low and high are float64 (R, C), NaN where undefined. The rows whose first key is in `unranked`, the
+    upper bounds, are shown but not ranked.
+    """
+
+    name: str
+    title: str
+    where: str
+    note: str
+    header: tuple[str, ...]
+    keys: tuple[tuple[str, ...], ...]
+    columns: tuple[Column, ...]
+    mean: Floats
+    low: Floats
+    high: Floats
+    unranked: tuple[str, ...] = ()
+
+    @property
+    def ranked(self) -> bool:
+        """Whether any column is ranked."""
+        return len(self.keys) > 1 and any(column.higher is not None for column in self.columns)
+
+    def ranks(self) -> NDArray[np.int64]:
+        """Return 1 for the best and 2 for the second of each column as written, equals sharing their rank; else 0.
+
+        Where all are equal none is best.
+        """
+        ranks = np.zeros(self.mean.shape, dtype=np.int64)
+        rows = np.array([key[0] not in self.unranked for key in self.keys], dtype=bool)
+        for number, column in enumerate(self.columns):
+            written = np.round(self.mean[:, number], column.decimals)
+            counted = rows & ~np.isnan(written)
+            if column.higher is None or counted.sum() < 2:
+                continue
+            best = np.unique(written[counted])
+            if len(best) == 1:
+                continue
+            best = best[::-1] if column.higher else best
+            for rank, value in enumerate(best[:2], start=1):
+                ranks[counted & (written == value), number] = rank
+        return ranks
 
 
 def escape_latex(text: str) -> str:
@@ -61,110 +98,94 @@ def interval(low: float, high: float, decimals: int) -> str:
     return "" if np.isnan(low) else f"[{number(low, decimals)}, {number(high, decimals)}]"
 
 
-def _ranks(values: pd.Series, metric: Metric) -> dict[object, int]:
-    """Return 1 for the best and 2 for the second of the values as written, NaN left out; equals share their rank."""
-    written = values.dropna().round(metric.decimals)
-    if len(written) < 2:
-        return {}
-    return written.rank(method="dense", ascending=not metric.higher).astype(int).to_dict()
+@dataclass(frozen=True)
+class _Cell:
+    value: str
+    span: str
+    rank: int
+    mean: float
 
 
-def _cells(tables: Tables, metrics: Sequence[str], unranked: Collection[str]) -> pd.DataFrame:
-    """Return the summary with, for each estimate, its texts (`value`, `range`) and its `rank`, by (metric, method)."""
-    rows = tables.summary.set_index(["metric", "method"]).loc[list(metrics)]
-    ranks: dict[tuple[str, object], int] = {}
-    for name in metrics:
-        ranked = rows.loc[name, "mean"].drop(labels=list(unranked), errors="ignore")
-        ranks |= {(name, method): rank for method, rank in _ranks(ranked, METRICS[name]).items()}
-    decimals = [METRICS[name].decimals for name, _ in rows.index]
-    return rows.assign(
-        value=[number(value, d) for value, d in zip(rows["mean"], decimals, strict=True)],
-        range=[interval(low, high, d) for low, high, d in zip(rows["low"], rows["high"], decimals, strict=True)],
-        rank=[ranks.get(key, 0) for key in rows.index],
-    )
+def _rows(grid: Grid) -> Iterator[tuple[tuple[str, ...], list[_Cell]]]:
+    ranks = grid.ranks()
+    for r, key in enumerate(grid.keys):
+        yield key, [_Cell(number(grid.mean[r, c], column.decimals),
+                          interval(grid.low[r, c], grid.high[r, c], column.decimals), int(ranks[r, c]),
+                          float(grid.mean[r, c])) for c, column in enumerate(grid.columns)]
 
 
-def summary_rows(tables: Tables, style: Literal["latex", "markdown", "html"], metrics: Sequence[str] = PAPER_METRICS,
-                 unranked: Collection[str] = UPPER_BOUNDS) -> list[list[str]]:
-    """Return for each method the marked-up cells of `metrics`: mean and interval, best bold, second underlined.
+def _arrow(column: Column, up: str, down: str) -> str:
+    return {True: f" {up}", False: f" {down}", None: ""}[column.higher]
 
-    The methods of `unranked`, the upper bounds, are shown but not ranked.
+
+def _marked(cell: _Cell, first: tuple[str, str], second: tuple[str, str],
+            written: Callable[[str], str] = str) -> str:
+    before, after = {1: first, 2: second}.get(cell.rank, ("", ""))
+    return f"{before}{written(cell.value)}{after}"
+
+
+def to_latex(grid: Grid, label: str) -> str:
+    """Return `grid` as a two-column-wide `table*` with the label tab:`label`; needs booktabs and graphicx.
+
+    Best in bold, second underlined, the interval beside the value or, in a wide table, below it. What is wider than
+    the page is scaled down to it.
     """
-    marks = {"latex": (r"\textbf{", "}", r"\underline{", "}", r" {\scriptsize ", "}"),
-             "markdown": ("**", "**", "<u>", "</u>", " ", ""),
-             "html": ("<b>", "</b>", "<u>", "</u>", ' <small>', "</small>")}[style]
-    cells = _cells(tables, metrics, unranked)
+    def plain(text: str) -> str:
+        return escape_latex(text).replace("-", "$-$") if text != UNDEFINED else "--"
 
-    def cell(name: str, method: str) -> str:
-        entry = cells.loc[(name, method)]
-        value, span = str(entry["value"]), str(entry["range"])
-        if style == "latex":
-            value, span = value.replace("-", "$-$").replace(UNDEFINED, "--"), span.replace("-", "$-$")
-        if entry["rank"] in (1, 2):
-            first = 2 * (int(entry["rank"]) - 1)
-            value = marks[first] + value + marks[first + 1]
-        return value + (f"{marks[4]}{span}{marks[5]}" if span else "")
-
-    return [[cell(name, method) for name in metrics] for method in tables.methods]
-
-
-def method_note(tables: Tables) -> str:
-    """Return the sentence that says how the means and intervals of these tables came about."""
-    seeds = f"{len(tables.seeds)} seeds" if len(tables.seeds) > 1 else "one seed"
-    drawn = "source groups and seeds" if len(tables.seeds) > 1 else "source groups"
-    return (f"Mean over {seeds}; in brackets the 95 % percentile interval of a bootstrap over {drawn} "
-            f"({tables.groups} source groups), the same draws for every method. Accuracies in percent, their "
-            "differences in points, AUC as fractions.")
-
-
-def latex_table(tables: Tables, metrics: Sequence[str] = PAPER_METRICS,
-                unranked: Collection[str] = UPPER_BOUNDS) -> str:
-    """Return the main comparison as a two-column-wide `table*`; needs the package booktabs."""
-    def header(name: str) -> str:
-        return escape_latex(METRICS[name].short) + (r" $\uparrow$" if METRICS[name].higher else r" $\downarrow$")
-
-    rows = summary_rows(tables, "latex", metrics, unranked)
-    lines = [" & ".join([escape_latex(method), *cells]) + r" \\"
-             for method, cells in zip(tables.methods, rows, strict=True)]
-    caption = (f"Sequence {tables.sequence}, network {tables.network}. {method_note(tables)} "
-               "Best in bold, second underlined.")
+    lines, wide = [], len(grid.columns) >= WIDE
+    for key, cells in _rows(grid):
+        values = [_marked(cell, (r"\textbf{", "}"), (r"\underline{", "}"), plain) for cell in cells]
+        spans = [plain(cell.span) for cell in cells]
+        if not wide:
+            values = [value + (rf" {{\scriptsize {span}}}" if span else "")
+                      for value, span in zip(values, spans, strict=True)]
+        lines.append(" & ".join([*map(escape_latex, key), *values]) + r" \\")
+        if wide and any(spans):
+            lines.append(" & ".join([""] * len(key) + [rf"{{\tiny {span}}}" if span else "" for span in spans])
+                         + r" \\[2pt]")
+    header = [*map(escape_latex, grid.header),
+              *(escape_latex(column.short) + _arrow(column, r"$\uparrow$", r"$\downarrow$")
+                for column in grid.columns)]
+    if wide:
+        keys = len(grid.header)
+        header = [*header[:keys], *(rf"\rotatebox{{35}}{{{text}}}" for text in header[keys:])]
+    caption = f"{grid.title}. {grid.where} {grid.note}" + (" Best in bold, second underlined." if grid.ranked else "")
     return "\n".join([
-        "% needs \\usepackage{booktabs}",
+        r"% needs \usepackage{booktabs,graphicx}",
         r"\begin{table*}[t]",
-        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+        r"\centering\footnotesize\setlength{\belowcaptionskip}{4pt}",
+        rf"\setlength{{\tabcolsep}}{{{'2pt' if wide else '4pt'}}}",
         rf"\caption{{{escape_latex(caption)}}}",
-        rf"\label{{tab:{tables.sequence}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(metrics)}}}",
+        rf"\label{{tab:{label}}}",
+        r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{{'l' * len(grid.header)}{'r' * len(grid.columns)}}}",
         r"\toprule",
-        " & ".join(["Method", *map(header, metrics)]) + r" \\",
+        " & ".join(header) + r" \\",
         r"\midrule",
         *lines,
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\end{table*}",
         "",
     ])
 
 
-def markdown_table(tables: Tables, metrics: Sequence[str] = PAPER_METRICS,
-                   unranked: Collection[str] = UPPER_BOUNDS) -> str:
-    """Return the main comparison as a Markdown table, followed by the sentence on its intervals."""
-    header = ["Method", *(f"{METRICS[name].short} {'↑' if METRICS[name].higher else '↓'}" for name in metrics)]
-    rows = [[escape_markdown(method), *cells]
-            for method, cells in zip(tables.methods, summary_rows(tables, "markdown", metrics, unranked), strict=True)]
-    lines = [header, ["---", *["---:"] * len(metrics)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{method_note(tables)}\n"
+def to_markdown(grid: Grid) -> str:
+    """Return `grid` as a Markdown table under its title, followed by its note."""
+    header = [*grid.header, *(escape_markdown(column.short) + _arrow(column, "↑", "↓") for column in grid.columns)]
+    rows = [[*map(escape_markdown, key), *(f"{_marked(cell, ('**', '**'), ('<u>', '</u>'))} {cell.span}".strip()
+                                           for cell in cells)] for key, cells in _rows(grid)]
+    lines = [header, [*["---"] * len(grid.header), *["---:"] * len(grid.columns)], *rows]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"**{escape_markdown(grid.title)}.** {escape_markdown(grid.where)}\n\n{table}\n\n{grid.note}\n"
 
 
-def headline_text(tables: Tables) -> str:
-    """Return average accuracy, forgetting and C-AUC of each method as aligned lines for the terminal."""
-    cells = _cells(tables, HEADLINES, ())
-    header = ["method", "average accuracy (%)", "forgetting (points)", "C-AUC"]
-    rows = [header] + [
-        [method, *(f"{cells.loc[(name, method), 'value']} {cells.loc[(name, method), 'range']}".strip()
-                   for name in HEADLINES)]
-        for method in tables.methods
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-                     for row in rows)
+def to_html(grid: Grid) -> str:
+    """Return `grid` as an HTML table that can be sorted by a click on a column's head."""
+    header = [*map(escape, grid.header), *(escape(column.short) + _arrow(column, "↑", "↓") for column in grid.columns)]
+    rows = [[*((escape(part), part) for part in key),
+             *((_marked(cell, ("<b>", "</b>"), ("<u>", "</u>")) + (f" <small>{cell.span}</small>" if cell.span else ""),
+                cell.mean) for cell in cells)] for key, cells in _rows(grid)]
+    return html_table(header, rows, text_columns=len(grid.header), titles=[*[""] * len(grid.header),
+                                                                           *(column.long for column in grid.columns)])

@@ -1,91 +1,128 @@
-"""One page that opens by itself: figures inside, nothing fetched, readable on a phone and on paper."""
+"""The report of a sequence as one page that opens by itself."""
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
+import yaml
 
-from fakemedia.reporting.formats import METRICS, PAPER_METRICS, interval, method_note, number, summary_rows
-from fakemedia.reporting.style import render
+from fakemedia.core.types import SPLITS
+from fakemedia.reporting import gallery
+from fakemedia.reporting.formats import interval, number, to_html
+from fakemedia.reporting.gallery import Drawn
+from fakemedia.reporting.grids import (
+    METRICS,
+    PAPER_METRICS,
+    cost_grid,
+    method_note,
+    robustness_grid,
+    summary_grid,
+    zero_shot_grids,
+)
+from fakemedia.reporting.html import anchor, document, figure_element, html_table, section
 from fakemedia.reporting.tables import SPLIT_METRICS, SUMMARY_METRICS, Tables
 
-STYLE = """
-:root { color-scheme: light; --ink: #1d2329; --soft: #5b6670; --line: #d9dee3; --tint: #f4f6f8; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.2rem; max-width: 62rem; color: var(--ink); background: #fff;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .3rem; }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; padding-top: .5rem; border-top: 2px solid var(--ink); }
-p, ul, dl { margin: .5rem 0; } small, .note, figcaption { color: var(--soft); font-size: .85rem; }
-nav a { margin-right: .9rem; white-space: nowrap; } a { color: #0060a0; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .88rem; width: 100%; }
-th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line);
-  font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child, th.text, td.text { text-align: left; }
-thead th { border-bottom: 1.5px solid var(--ink); } tbody tr:nth-child(even) { background: var(--tint); }
-td small { display: block; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.2rem; }
-.figures.wide { grid-template-columns: 1fr; }
-figure { margin: 0; break-inside: avoid; } figure img { width: 100%; height: auto; display: block; }
-pre { background: var(--tint); padding: .8rem; overflow-x: auto; font-size: .82rem; border-radius: 4px; }
-dt { font-weight: 600; } dd { margin: 0 0 .4rem 1rem; }
-.warning { border-left: 4px solid #D55E00; background: #fdf3ec; padding: .5rem .9rem; margin-top: 1rem; }
-@media print { body { max-width: none; padding: 0; font-size: 10pt; } nav { display: none; } h2 { break-after: avoid; }
-  .scroll { overflow: visible; } table { font-size: 8pt; } th, td { padding: .15rem .3rem; }
-  pre { white-space: pre-wrap; } tr { break-inside: avoid; } }
-"""
-
-CAPTIONS = {
-    "average_accuracy": "Accuracy after each stage, averaged over the tasks seen by then. Bands: 95 % intervals.",
-    "average_auc": "AUC after each stage, averaged over the tasks seen by then. Bands: 95 % intervals.",
-    "forgetting": "Forgetting of each task after the last stage: best accuracy since it was learned, minus the final "
-                  "one. Bars: 95 % intervals.",
-    "learning_accuracy": "Accuracy on each task just after it was learned. Bars: 95 % intervals.",
-    "final_accuracy": "Accuracy on each task after the last stage. Bars: 95 % intervals.",
-}
-MATRIX_CAPTION = ("Accuracy matrix of {}: a row for each stage, a column for each task, mean over seeds; right of the "
-                  "stepped line are tasks still to come.")
+VERDICTS = {"pass": "Nothing to mend.", "warn": "There are warnings.", "fail": "The data have faults."}
+CALIBRATION = (
+    ("temperature", "Temperature", 2), ("threshold", "Threshold, P(fake)", 3), ("accuracy", "Accuracy at 0.5, %", 1),
+    ("accuracy_calibrated", "At the threshold, %", 1), ("coverage", "Not unsure, %", 1),
+    ("accuracy_sure", "Accuracy of these, %", 1), ("ece", "ECE", 3), ("ece_calibrated", "ECE, calibrated", 3),
+)
+"""Columns of `calibration.calibration_table`, their heads and decimals."""
+SPLIT_HEADS = ("Accuracy, %", "Real, %", "Fake, %", "AUC", "AP", "EER", "ECE")
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
-    """Return a table; its cells are HTML already. The first `text_columns` columns are aligned left."""
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}{' class=text' if i < text_columns else ''}>{cell}</{tag}>"
-                                for i, cell in enumerate(cells)) + "</tr>"
+def report_page(tables: Tables, drawn: Sequence[Drawn], *, costs: pd.DataFrame, calibration: pd.DataFrame | None = None,
+                robustness: pd.DataFrame | None = None, audit: Mapping[str, Any] | None = None,
+                weights: Mapping[tuple[str, int], str] | None = None, notices: Sequence[str] = (),
+                sources: Sequence[tuple[str, str, str]] = (), configuration: Mapping[str, Any],
+                versions: Mapping[str, str]) -> str:
+    """Return the page as HTML.
 
-    body = "\n".join(line(row, "td") for row in rows)
-    return f'<div class="scroll"><table><thead>{line(header, "th")}</thead><tbody>\n{body}\n</tbody></table></div>'
+    `drawn` are the figures (`gallery.draw_figures`); `costs`, `calibration` and `robustness` are the tables of
+    `history.cost_table`, `calibration.calibration_table` and `robustness.robustness_table`; `audit` is the verdict on
+    the data as `audit.audit_summary` writes it; `weights` give the SHA-256 of the last checkpoint of (method, seed);
+    `notices` are told beside those of the tables; `sources` say where each number comes from: what, file, shell line;
+    `configuration` is whatever JSON can hold (other values are shown as text); `versions` give the version of each
+    package.
+    """
+    title = f"{tables.sequence}: what {tables.network} keeps and forgets"
+    stages = " → ".join(" + ".join(map(escape, stage.tasks)) for stage in tables.stages)
+    told = "".join(f"<li>{escape(entry)}</li>" for entry in (*tables.notices, *notices))
+    terms = "".join(f"<dt>{METRICS[name].short}</dt><dd>{escape(METRICS[name].long)}</dd>" for name in SUMMARY_METRICS)
+    plain = json.loads(json.dumps(configuration, default=str))
+    settings = escape(yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True))
+    figures = {name: _figures([each for each in drawn if each.section == name])
+               for name in dict.fromkeys(each.section for each in drawn)}
+    later = len(tables.stages) > 1
+    sections = {
+        "Comparison": [to_html(summary_grid(tables)), f'<p class="note">{escape(method_note(tables))} Best in bold, '
+                       "second underlined; upper bounds are not ranked. A click on a column's head sorts by it.</p>",
+                       _differences(tables)],
+        gallery.STAGES: [figures.pop(gallery.STAGES, "")],
+        gallery.TASKS: [figures.pop(gallery.TASKS, ""), "<h3>After the last stage</h3>", _splits(tables),
+                        '<p class="note">Mean over seeds.</p>',
+                        *(_titled(to_html(grid), grid.title) for grid in zero_shot_grids(tables) if later)],
+        gallery.MATRICES: [figures.pop(gallery.MATRICES, "")],
+        gallery.SCORES: [figures.pop(gallery.SCORES, ""), *_calibration(calibration, tables)],
+        gallery.ROBUSTNESS: [figures.pop(gallery.ROBUSTNESS, ""), *(
+            _titled(to_html(grid), grid.title) for grid in _robustness_grids(robustness, tables))],
+        gallery.TRAINING: [figures.pop(gallery.TRAINING, ""), *_costs(costs, tables)],
+        "Data": [_audit(audit)] if audit else [],
+        "Runs": [_runs(tables, weights or {})],
+        "Metrics": [f"<dl>{terms}</dl>"],
+        "Reproduce": [_sources(sources), f"<p>Seeds: {', '.join(map(str, tables.seeds))}.</p>", html_table(
+            ["Package", "Version"], [[(escape(part), part) for part in row] for row in versions.items()],
+            text_columns=2)],
+        "Configuration": [f"<pre>{settings}</pre>"],
+    }
+    written = {name: parts for name, parts in sections.items() if any(parts)}
+    links = " ".join(f'<a href="#{anchor(name)}">{name}</a>' for name in written)
+    return document(
+        title, f"<header><h1>{escape(title)}</h1><p>{stages}</p><nav>{links}</nav></header>",
+        f'<div class="warning"><b>Look out</b><ul>{told}</ul></div>' if told else "",
+        *(section(name, *parts) for name, parts in written.items()),
+    )
 
 
-def _section(title: str, *parts: str) -> str:
-    name = title.lower().replace(" ", "-")
-    return f'<section id="{name}"><h2>{escape(title)}</h2>\n' + "\n".join(part for part in parts if part) + "</section>"
+def _figures(drawn: Sequence[Drawn]) -> str:
+    parts = "\n".join(figure_element(each.name, each.figure, each.caption) for each in drawn)
+    return f'<div class="figures">\n{parts}\n</div>'
 
 
-def _figure(name: str, figure: Figure) -> str:
-    caption = escape(CAPTIONS.get(name) or MATRIX_CAPTION.format(name.removeprefix("matrix_")))
-    data = base64.b64encode(render(figure, "svg")).decode()
-    return (f'<figure id="figure-{escape(name)}"><img alt="{caption}" src="data:image/svg+xml;base64,{data}">'
-            f"<figcaption>{caption}</figcaption></figure>")
+def _titled(table: str, title: str) -> str:
+    return f"<h3>{escape(title)}</h3>{table}"
 
 
-def _figures(figures: Mapping[str, Figure]) -> str:
-    wide = any(figure.get_figwidth() > 5 for figure in figures.values())
-    drawn = "\n".join(_figure(name, figure) for name, figure in figures.items())
-    return f'<div class="figures{" wide" if wide else ""}">\n{drawn}\n</div>'
+def _robustness_grids(robustness: pd.DataFrame | None, tables: Tables) -> list:
+    return [] if robustness is None or robustness.empty else [robustness_grid(robustness, tables, measure)
+                                                              for measure in ("accuracy", "auc")]
 
 
-def _summary(tables: Tables) -> str:
-    header = ["Method", *(f"{METRICS[name].short} {'↑' if METRICS[name].higher else '↓'}" for name in PAPER_METRICS)]
-    rows = [[escape(method), *cells]
-            for method, cells in zip(tables.methods, summary_rows(tables, "html"), strict=True)]
-    return _table(header, rows)
+def _costs(costs: pd.DataFrame, tables: Tables) -> list[str]:
+    if costs.empty:
+        return []
+    grid = cost_grid(costs, tables)
+    return [_titled(to_html(grid), grid.title), f'<p class="note">{escape(grid.note)}</p>']
+
+
+def _calibration(calibration: pd.DataFrame | None, tables: Tables) -> list[str]:
+    """Return what calibration changes after the last stage: means over the tasks and seeds of each method."""
+    if calibration is None or calibration.empty:
+        return []
+    last = calibration.loc[calibration["stage"] == len(tables.stages)]
+    means = last.groupby("method", sort=False)[[name for name, *_ in CALIBRATION]].mean()
+    rows = [[(escape(str(method)), str(method)), *((number(row[name], decimals), row[name])
+                                                   for name, _, decimals in CALIBRATION)]
+            for method, row in means.iterrows()]
+    return [_titled(html_table(["Method", *(head for _, head, _ in CALIBRATION)], rows),
+                    "What calibration changes after the last stage"),
+            '<p class="note">Temperature, threshold and the band called unsure come from validation images alone; mean '
+            "over the test images of all tasks and over seeds. Each task and stage: <code>calibration.csv</code>.</p>"]
 
 
 def _differences(tables: Tables) -> str:
@@ -95,71 +132,59 @@ def _differences(tables: Tables) -> str:
     cells = table.set_index(["method", "metric"])
     rows = []
     for method in dict.fromkeys(table["method"]):
-        row = [escape(str(method))]
+        row: list[tuple[str, str | float]] = [(escape(str(method)), str(method))]
         for name in SUMMARY_METRICS:
             entry, decimals = cells.loc[(method, name)], METRICS[name].decimals
             sure = entry["low"] > 0 or entry["high"] < 0
             value = f"{entry['mean']:+.{decimals}f}" if pd.notna(entry["mean"]) else number(float("nan"), decimals)
-            row.append((f"<b>{value}</b>" if sure else value)
-                       + f" <small>{interval(entry['low'], entry['high'], decimals)}</small>")
+            row.append(((f"<b>{value}</b>" if sure else value)
+                        + f" <small>{interval(entry['low'], entry['high'], decimals)}</small>", float(entry["mean"])))
         rows.append(row)
     baseline = escape(str(table["baseline"].iloc[0]))
     return (f"<p>Difference of each method from <b>{baseline}</b>, paired by seed and by draw; bold where the interval "
-            "excludes 0.</p>" + _table(["Method", *(METRICS[name].short for name in SUMMARY_METRICS)], rows))
+            "excludes 0.</p>" + html_table(["Method", *(METRICS[name].short for name in SUMMARY_METRICS)], rows))
 
 
 def _splits(tables: Tables) -> str:
     written = [(name, 1 if name.startswith("accuracy") else 3) for name in SPLIT_METRICS]
     by_split = tables.splits.groupby(["method", "task"], sort=False, as_index=False)
     means = pd.DataFrame(by_split.mean(numeric_only=True))
-    rows = [[escape(row["method"]), escape(row["task"]), *(number(row[name], decimals) for name, decimals in written)]
+    rows = [[(escape(row["method"]), row["method"]), (escape(row["task"]), row["task"]),
+             *((number(row[name], decimals), row[name]) for name, decimals in written)]
             for row in means.to_dict("records")]
-    header = ["Method", "Task", "Accuracy, %", "Real, %", "Fake, %", "AUC", "AP", "EER", "ECE"]
-    return _table(header, rows, text_columns=2)
+    return html_table(["Method", "Task", *SPLIT_HEADS], rows, text_columns=2)
 
 
-def _runs(tables: Tables) -> str:
-    rows = [[escape(row["method"]), str(row["seed"]),
-             *(number(row[name], METRICS[name].decimals) for name in PAPER_METRICS)]
+def _runs(tables: Tables, weights: Mapping[tuple[str, int], str]) -> str:
+    rows = [[(escape(row["method"]), row["method"]), (str(row["seed"]), float(row["seed"])),
+             *((number(row[name], METRICS[name].decimals), row[name]) for name in PAPER_METRICS),
+             *((sha[:12], sha) for sha in ([weights.get((row["method"], row["seed"]), "")] if weights else []))]
             for row in tables.runs.to_dict("records")]
-    return _table(["Method", "Seed", *(METRICS[name].short for name in PAPER_METRICS)], rows)
+    last = ["Last weights, SHA-256"] if weights else []
+    return html_table(["Method", "Seed", *(METRICS[name].short for name in PAPER_METRICS), *last], rows)
 
 
-def report_page(tables: Tables, figures: Mapping[str, Figure], *, configuration: Mapping[str, Any],
-                versions: Mapping[str, str], commands: Sequence[str]) -> str:
-    """Return the page as HTML.
+def _audit(audit: Mapping[str, Any]) -> str:
+    rows = [[(escape(task), task), (escape(facts["verdict"]), facts["verdict"]),
+             *((_used(facts, split), "") for split in SPLITS),
+             (str(facts["images"]), float(facts["images"])), (str(facts["left_out"]), float(facts["left_out"])),
+             (escape(", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in facts["findings"].items())), "")]
+            for task, facts in audit["tasks"].items()]
+    header = ["Task", "Verdict", *(f"{split}, real + fake" for split in SPLITS), "Images", "Left out", "Findings"]
+    return (f"<p><b>{escape(VERDICTS[audit['verdict']])}</b> {audit['images']} images; "
+            f"{audit['left_out']} are left out of training and evaluation. All findings: <code>audit/audit.html</code>"
+            "</p>" + html_table(header, rows, text_columns=2))
 
-    `figures` are those of `figures.draw_figures`; `configuration` is whatever JSON can hold (other values are shown
-    as text); `versions` gives the version of each package; `commands` are the shell lines that reproduce the run.
-    """
-    title = f"{tables.sequence}: what {tables.network} keeps and forgets"
-    stages = " → ".join(" + ".join(map(escape, stage.tasks)) for stage in tables.stages)
-    missing = "".join(f"<li>{escape(entry)}</li>" for entry in tables.missing)
-    matrices = {name: figure for name, figure in figures.items() if name.startswith("matrix_")}
-    others = {name: figure for name, figure in figures.items() if name not in matrices}
-    terms = "".join(f"<dt>{METRICS[name].short}</dt><dd>{escape(METRICS[name].long)}</dd>" for name in SUMMARY_METRICS)
-    settings = escape(json.dumps(configuration, indent=2, default=str, ensure_ascii=False))
-    sections = [
-        _section("Comparison", _summary(tables), f'<p class="note">{escape(method_note(tables))} Best in bold, second '
-                 "underlined; upper bounds are not ranked.</p>", _differences(tables)),
-        _section("Over the stages and tasks", _figures(others)),
-        _section("Accuracy matrices", _figures(matrices)),
-        _section("Tasks after the last stage", '<p class="note">Mean over seeds.</p>', _splits(tables)),
-        _section("Runs", _runs(tables)),
-        _section("Metrics", f"<dl>{terms}</dl>"),
-        _section("Reproduce", f"<pre>{escape(chr(10).join(commands))}</pre>",
-                 f"<p>Seeds: {', '.join(map(str, tables.seeds))}.</p>",
-                 _table(["Package", "Version"], [[escape(k), escape(v)] for k, v in versions.items()], 2)),
-        _section("Configuration", f"<pre>{settings}</pre>"),
-    ]
-    links = " ".join(f'<a href="#{name.lower().replace(" ", "-")}">{name}</a>' for name in (
-        "Comparison", "Over the stages and tasks", "Accuracy matrices", "Runs", "Reproduce", "Configuration"))
-    return "\n".join([
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
-        f"<header><h1>{escape(title)}</h1><p>{stages}</p><nav>{links}</nav></header>",
-        f'<div class="warning"><b>Missing</b><ul>{missing}</ul></div>' if missing else "",
-        *sections,
-        "</body></html>\n",
-    ])
+
+def _used(facts: Mapping[str, Any], split: str) -> str:
+    """Return the images of a split that are used, real + fake; nothing if the audit is older than these counts."""
+    counts = facts.get("splits", {}).get(split)
+    if counts is None:
+        return ""
+    return " + ".join(str(counts[name]["images"] - counts[name]["left_out"]) for name in ("real", "fake"))
+
+
+def _sources(sources: Sequence[tuple[str, str, str]]) -> str:
+    rows = [[(escape(what), what), (f"<code>{escape(file)}</code>", file), (f"<code>{escape(line)}</code>", line)]
+            for what, file, line in sources]
+    return html_table(["Numbers", "File", "Made by"], rows, text_columns=3) if rows else ""

@@ -47,11 +47,13 @@ class Results:
         return self.stages[-1].seen
 
 
-def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence[Stage]) -> Results:
+def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence[Stage],
+           methods: Sequence[str] = (), seeds: Sequence[int] = ()) -> Results:
     """Lay out the long table `frame` (COLUMNS; stage from 1, logit float64 = z_fake - z_real) by task and run.
 
-    Runs, stages and tasks may be missing. Raises UserError for a missing column, no scores at all, a task or stage
-    that the sequence does not have, logits that are not finite, and runs that were scored on different images.
+    Runs, stages and tasks may be missing; `methods` and `seeds` are those expected, whether there or not. Raises
+    UserError for a missing column, no scores at all, a task or stage that the sequence does not have, logits that are
+    not finite, and runs that were scored on different images.
     """
     where = f"scores of the sequence {sequence}"
     absent = [column for column in COLUMNS if column not in frame]
@@ -74,8 +76,10 @@ def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence
         bad = frame.iloc[int(np.argmin(finite))]
         raise UserError(f"{int((~finite).sum())} logits are not finite", expected="finite numbers",
                         where=f"method {bad['method']}, seed {bad['seed']}, stage {bad['stage']}, task {bad['task']}")
-    method, methods = pd.factorize(frame["method"])
-    seed, seeds = pd.factorize(frame["seed"], sort=True)
+    methods = tuple(dict.fromkeys([*methods, *frame["method"].unique()]))
+    seeds = tuple(sorted({*seeds, *map(int, frame["seed"].unique())}))
+    method = pd.Categorical(frame["method"], categories=list(methods)).codes.astype(np.int64)
+    seed = pd.Categorical(frame["seed"], categories=list(seeds)).codes.astype(np.int64)
     group, groups = pd.factorize(frame["source"])
     shape = (len(seeds), len(methods), len(stages))
     cell = np.ravel_multi_index((seed, method, stage - 1), shape)
@@ -86,8 +90,8 @@ def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence
         ids, _ = pd.factorize(frame["id"].iloc[rows])
         scores.append(_task_scores(shape, cell[rows], ids, label[rows], group[rows], logit[rows],
                                    where=f"{where}, task {task}") if len(rows) else None)
-    return Results(sequence=sequence, network=network, stages=tuple(stages), methods=tuple(map(str, methods)),
-                   seeds=tuple(map(int, seeds)), groups=len(groups), scores=tuple(scores))
+    return Results(sequence=sequence, network=network, stages=tuple(stages), methods=methods, seeds=seeds,
+                   groups=len(groups), scores=tuple(scores))
 
 
 def _task_scores(shape: tuple[int, int, int], cell: NDArray[np.int64], ids: NDArray[np.int64],
@@ -109,19 +113,25 @@ def _task_scores(shape: tuple[int, int, int], cell: NDArray[np.int64], ids: NDAr
     return TaskScores(labels=labels[first], groups=groups[first], logits=logits.reshape(*shape, images))
 
 
-def missing_scores(results: Results) -> tuple[str, ...]:
-    """Name what is not there: seeds, and stages that another seed of the method has, or the last stage, or tasks."""
+def notices(results: Results) -> tuple[str, ...]:
+    """Name what is not there (tasks, seeds, the last stage, and stages that another seed of the method has), and
+    the tasks whose test images are of one class, which leaves their AUC undefined."""
     scored = [~np.isnan(task.logits[..., 0]) for task in results.scores if task is not None]
     there = np.logical_or.reduce(scored)
-    missing = [f"{task}: no scores" for task, scores in zip(results.tasks, results.scores, strict=True)
-               if scores is None]
+    found = []
+    for task, scores in zip(results.tasks, results.scores, strict=True):
+        if scores is None:
+            found.append(f"{task}: no scores")
+        elif (scores.labels == scores.labels[0]).all():
+            kind = "fake" if scores.labels[0] else "real"
+            found.append(f"{task}: all test images are {kind}, so its AUC is undefined")
     for m, method in enumerate(results.methods):
         expected = np.logical_or.reduce(there[:, m], axis=0)
         expected[-1] = True
         for k, seed in enumerate(results.seeds):
             if not there[k, m].any():
-                missing.append(f"{method}, seed {seed}: no scores")
+                found.append(f"{method}, seed {seed}: no scores")
                 continue
-            missing += [f"{method}, seed {seed}: no scores after stage {stage.key}"
-                        for s, stage in enumerate(results.stages) if expected[s] and not there[k, m, s]]
-    return tuple(missing)
+            found += [f"{method}, seed {seed}: no scores after stage {stage.key}"
+                      for s, stage in enumerate(results.stages) if expected[s] and not there[k, m, s]]
+    return tuple(found)

@@ -9,8 +9,11 @@ from functools import wraps
 from typing import Any, Literal
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
 
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
 """Widths in inches."""
@@ -29,7 +32,8 @@ RC: Any = {
 # Okabe and Ito (2008), Color Universal Design; the yellow, too pale on white, comes last.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "X", "v", "P", "*", "<", ">")
-DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (2, 2)))
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)),
+                           (0, (8, 2)), (0, (2, 2)))
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,46 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def render(figure: Figure, kind: Literal["png", "pdf", "svg"]) -> bytes:
-    """Return the figure as a file: PNG at 300 dpi, PDF with embedded fonts or SVG; the same bytes every time."""
+def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """Put one legend above all panels of `figure`; nothing if there are no handles."""
+    if handles:
+        columns = min(len(handles), 4 if figure.get_figwidth() < 5 else 8)
+        figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, columnspacing=1.4)
+
+
+def panels(count: int, *, most: int = 4, height: float = 1.6, extra: float = 0.5,
+           **shared: Any) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `count` panels of that height, inches, at most `most` in a row, and `extra` for the legend.
+
+    Up to two panels take one column of a page, more take both.
+    """
+    columns = min(count, 2 if count <= 2 else most)
+    rows = -(-count // columns)
+    figure = new_figure(ONE_COLUMN if count <= 2 else TWO_COLUMNS, rows * height + extra)
+    every = figure.subplots(rows, columns, squeeze=False, **shared).ravel().tolist()
+    for axes in every[count:]:
+        axes.remove()
+    return figure, every[:count]
+
+
+def render(figure: Figure, kind: Literal["png", "pdf", "svg"], *, dpi: int = 300) -> bytes:
+    """Return the figure as a file: PNG, PDF with embedded fonts or SVG; the same bytes every time."""
     dates = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
     buffer = io.BytesIO()
     with mpl.rc_context(RC):
-        figure.savefig(buffer, format=kind, metadata=dates[kind])
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata=dates[kind])
+    return buffer.getvalue()
+
+
+def stacked(pictures: Sequence[bytes], width: int = 1200) -> bytes:
+    """Return PNG files one below the other as one PNG file of that width, pixels."""
+    opened = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
+    scaled = [picture.resize((width, round(picture.height * width / picture.width))) for picture in opened]
+    sheet = Image.new("RGB", (width, max(1, sum(picture.height for picture in scaled))), "white")
+    top = 0
+    for picture in scaled:
+        sheet.paste(picture, (0, top))
+        top += picture.height
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
     return buffer.getvalue()

@@ -6,7 +6,7 @@ interval.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +17,15 @@ from fakemedia.core.errors import unknown_name
 from fakemedia.core.types import Stage
 from fakemedia.evaluation import continual, metrics
 from fakemedia.evaluation.intervals import DRAWS
-from fakemedia.reporting.estimates import Measured, Quantity, estimate, estimate_difference, measure
-from fakemedia.reporting.results import Results, missing_scores
+from fakemedia.reporting.estimates import Measured, Quantity, estimate, estimate_difference, measure, over_seeds
+from fakemedia.reporting.results import Results, notices
 
 Floats = NDArray[np.float64]
 RUN_METRICS = ("aa", "forgetting", "bwt", "fwt", "c_auc", "fwt_auc")
 SUMMARY_METRICS = (*RUN_METRICS, "learning_accuracy")
 SPLIT_METRICS = ("accuracy", "accuracy_real", "accuracy_fake", "auc", "ap", "eer", "ece")
+ALL_TASKS = "all tasks"
+"""In the column `task`: the mean over the tasks. No task can have this name."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,12 @@ class Tables:
 
     runs: a row a run (sequence, network, method, seed and RUN_METRICS). summary: method, metric. differences: method,
     baseline, metric; paired, method minus baseline. curves: method, stage, key, measure (accuracy or auc, over the
-    tasks seen). tasks: method, task, measure (learning_accuracy, final_accuracy, forgetting). matrices: method, stage,
-    key, task, measure (accuracy or auc), learned (stage of the task). splits: method, seed, task and
-    SPLIT_METRICS after the last stage. All but `runs` and `splits` end in mean, low, high.
+    tasks seen). tasks: method, task, measure (learning_accuracy, final_accuracy, forgetting, and after the last stage
+    real_accuracy and fake_accuracy). by_group: the first three, averaged over the tasks of each `group` (forgetting
+    over those not learned last); empty where there are no groups. zero_shot: method, measure (accuracy or auc), task;
+    just before the task was learned. matrices: method, stage, key, task,
+    measure (accuracy or auc), learned (stage of the task). splits: method, seed, task and SPLIT_METRICS after the last
+    stage. All but `runs` and `splits` end in mean, low, high. `notices` name what is missing or undefined.
     """
 
     sequence: str
@@ -43,14 +48,22 @@ class Tables:
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     groups: int
-    missing: tuple[str, ...]
+    notices: tuple[str, ...]
     runs: pd.DataFrame
     summary: pd.DataFrame
     differences: pd.DataFrame
     curves: pd.DataFrame
     tasks: pd.DataFrame
+    by_group: pd.DataFrame
+    zero_shot: pd.DataFrame
     matrices: pd.DataFrame
     splits: pd.DataFrame
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The methods that have any scores."""
+        there = set(self.matrices.dropna(subset="mean")["method"])
+        return tuple(method for method in self.methods if method in there)
 
 
 def _summary(measured: Measured) -> Quantity:
@@ -69,6 +82,20 @@ def _long(index: dict[str, Sequence], values: tuple[Floats, Floats, Floats]) -> 
     keys = pd.MultiIndex.from_product(list(index.values()), names=list(index))
     columns = {name: array.reshape(-1) for name, array in zip(("mean", "low", "high"), values, strict=True)}
     return pd.DataFrame(columns, index=keys).reset_index()
+
+
+def _with_mean(values: Floats, over: NDArray[np.bool_]) -> Floats:
+    """Return `values` (..., T) with their mean over the tasks `over` (T,) as one column more."""
+    return np.concatenate([values, _mean(values[..., over])[..., None]], axis=-1)
+
+
+def _grouped(quantity: Quantity, groups: Sequence[NDArray[np.int64]]) -> Quantity:
+    """Return the quantity (..., G): the mean of `quantity` (..., T) over the tasks of each group."""
+    return lambda accuracy, auc: np.stack([_mean(quantity(accuracy, auc)[..., group]) for group in groups], axis=-1)
+
+
+def _mean(values: Floats) -> Floats:
+    return values.mean(axis=-1) if values.shape[-1] else np.full(values.shape[:-1], np.nan)
 
 
 def _run_table(results: Results, measured: Measured) -> pd.DataFrame:
@@ -91,10 +118,26 @@ def _split_table(results: Results) -> pd.DataFrame:
     ], columns=["method", "seed", "task", *SPLIT_METRICS])
 
 
-def make_tables(results: Results, *, baseline: str | None = None, draws: int = DRAWS, seed: int = 0) -> Tables:
+def groups_of(stages: Sequence[Stage], families: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return the groups of tasks to compare: the stages, where one learns several tasks, else the families declared.
+
+    Tasks without a family are left out; empty where there are no two groups.
+    """
+    if any(len(stage.tasks) > 1 for stage in stages):
+        return {stage.name: stage.tasks for stage in stages}
+    found: dict[str, tuple[str, ...]] = {}
+    for task in stages[-1].seen:
+        if task in families:
+            found[families[task]] = (*found.get(families[task], ()), task)
+    return found if len(found) > 1 else {}
+
+
+def make_tables(results: Results, *, baseline: str | None = None, families: Mapping[str, str] | None = None,
+                draws: int = DRAWS, seed: int = 0) -> Tables:
     """Return all tables of the report; differences are taken from the method `baseline`, by default the first.
 
-    Raises UserError where `baseline` is no method of the results.
+    `families` gives the family of a task, where one is declared. Raises UserError where `baseline` is no method of the
+    results.
     """
     baseline = results.methods[0] if baseline is None else baseline
     if baseline not in results.methods:
@@ -118,19 +161,36 @@ def make_tables(results: Results, *, baseline: str | None = None, draws: int = D
                         for name, quantity in curve.items()], ignore_index=True)
     matrices = pd.concat([_long({"method": methods, "measure": [name], "stage": stages, "task": tasks},
                                 estimate(measured, quantity)) for name, quantity in cells.items()], ignore_index=True)
-    by_task = [_long({"method": methods, "measure": [name], "task": tasks}, estimate(measured, quantity))
-               for name, quantity in per_task.items()]
+    groups = groups_of(results.stages, families or {})
+    estimates = {name: estimate(measured, quantity) for name, quantity in per_task.items()}
+    for label, name in enumerate(("real_accuracy", "fake_accuracy")):
+        estimates[name] = over_seeds(measured.by_class[:, :, label], measured.by_class_draws[:, :, :, label],
+                                     measured.seed_weights)
+    later, old = learned > 0, learned < stages[-1] - 1
+    unseen: dict[str, Quantity] = {
+        "accuracy": lambda accuracy, _: _with_mean(continual.zero_shot(accuracy, learned), later),
+        "auc": lambda _, auc: _with_mean(continual.zero_shot(auc, learned), later),
+    }
+    members = [np.array([tasks.index(task) for task in group]) for group in groups.values()]
+    by_group = [_long({"method": methods, "measure": [name], "group": list(groups)}, estimate(measured, _grouped(
+        quantity, [group[old[group]] if name == "forgetting" else group for group in members])))
+        for name, quantity in per_task.items()] if groups else []
     differences = _long({"method": methods, "metric": SUMMARY_METRICS},
                         estimate_difference(measured, _summary(measured), methods.index(baseline)))
     differences.insert(1, "baseline", baseline)
     return Tables(
         sequence=results.sequence, network=results.network, stages=results.stages, methods=methods,
-        seeds=results.seeds, groups=results.groups, missing=missing_scores(results),
+        seeds=results.seeds, groups=results.groups, notices=notices(results),
         runs=_run_table(results, measured),
         summary=_long({"method": methods, "metric": SUMMARY_METRICS}, estimate(measured, _summary(measured))),
         differences=differences.loc[differences["method"] != baseline].reset_index(drop=True),
         curves=curves.assign(key=[keys[stage] for stage in curves["stage"]]),
-        tasks=pd.concat(by_task, ignore_index=True),
+        tasks=pd.concat([_long({"method": methods, "measure": [name], "task": tasks}, values)
+                         for name, values in estimates.items()], ignore_index=True),
+        by_group=pd.concat(by_group, ignore_index=True) if groups else pd.DataFrame(),
+        zero_shot=pd.concat([_long({"method": methods, "measure": [name], "task": [*tasks, ALL_TASKS]},
+                                   estimate(measured, quantity)) for name, quantity in unseen.items()],
+                            ignore_index=True),
         matrices=matrices.assign(key=[keys[stage] for stage in matrices["stage"]],
                                  learned=[learned_stage[task] for task in matrices["task"]]),
         splits=_split_table(results),

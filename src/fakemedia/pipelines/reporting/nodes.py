@@ -1,8 +1,10 @@
-"""Nodes of the reporting pipeline: everything is drawn from the scores, nothing is trained."""
+"""Nodes of the reporting pipeline: everything is drawn from result files, nothing is trained."""
 
 from __future__ import annotations
 
+import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -14,47 +16,75 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fakemedia.core.plan import Plan
+    from fakemedia.reporting.grids import Printed
+    from fakemedia.reporting.profiles import Profiles
+    from fakemedia.reporting.results import Results
     from fakemedia.reporting.tables import Tables
 
 PACKAGES = ("fakemedia", "kedro", "torch", "torchvision", "timm", "lightning-fabric", "scikit-learn", "numpy", "pandas")
 
 
-def tabulate(*results: pd.DataFrame, plan: Plan) -> Tables:
-    """Return every table of the report, with intervals, from the scores of all methods."""
+def gather_scores(*results: pd.DataFrame, plan: Plan) -> Results:
+    """Return the scores of all methods, checked and laid out by task and run."""
+    from fakemedia.reporting.results import gather
+
+    return gather(_joined(results), sequence=plan.sequence, network=plan.network.name,
+                  stages=plan.stages, methods=[method.name for method in plan.methods], seeds=plan.seeds)
+
+
+def gather_histories(*histories: pd.DataFrame) -> pd.DataFrame:
+    """Return how every checkpoint was trained, all methods in one table."""
+    return _joined(histories)
+
+
+def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return `tables` as one; those without rows do not blur the types of the others' columns."""
     import pandas as pd
 
-    from fakemedia.reporting.results import gather
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
+def tabulate(scores: Results, *, plan: Plan) -> Tables:
+    """Return every table of accuracies and AUC, with intervals."""
     from fakemedia.reporting.tables import make_tables
 
-    methods = [method.name for method in plan.methods]
-    scores = pd.concat(results, ignore_index=True)
-    return make_tables(gather(scores, sequence=plan.sequence, network=plan.network.name, stages=plan.stages),
-                       baseline="finetune" if "finetune" in methods else None)
+    return make_tables(scores, baseline="finetune" if "finetune" in scores.methods else None,
+                       families=project.families(plan.collection))
 
 
 def tabulate_calibration(*tables: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Return what calibration changes on every test split; test scores of all methods first, then validation scores."""
-    import pandas as pd
-
     from fakemedia.reporting.calibration import calibration_table
 
-    scores, validation = (pd.concat(half, ignore_index=True)
-                          for half in (tables[:len(plan.methods)], tables[len(plan.methods):]))
+    scores, validation = (_joined(half) for half in (tables[:len(plan.methods)], tables[len(plan.methods):]))
     return calibration_table(scores, validation, stages=plan.stages, config=project.calibration_config())
 
 
-def write_tables(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame, str, str, str]:
-    """Return the runs, the summary with intervals, the LaTeX and Markdown tables, and the headline for the terminal."""
-    from fakemedia.reporting.formats import headline_text, latex_table, markdown_table
+def profile(scores: Results, calibration: pd.DataFrame) -> Profiles:
+    """Return ROC curves, histograms of the scores and how far probabilities can be trusted."""
+    from fakemedia.reporting.profiles import make_profiles
 
-    return tables.runs, tables.summary, latex_table(tables), markdown_table(tables), headline_text(tables)
+    last = calibration.loc[calibration["stage"] == len(scores.stages)].drop_duplicates(["method", "seed"])
+    return make_profiles(scores, {(str(row["method"]), int(row["seed"])): float(row["temperature"])
+                                  for row in last.to_dict("records")})
 
 
-def draw_matrix(tables: Tables, *, method: str) -> Figure:
-    """Return the heat map of a method's accuracy matrix."""
-    from fakemedia.reporting.figures import matrix_figure
+def write_tables(tables: Tables) -> tuple[pd.DataFrame, Printed, Printed, Printed, str]:
+    """Return runs, main comparison, accuracy matrices, zero-shot scores, and the headline for the terminal."""
+    from fakemedia.reporting.grids import headline_text, matrix_grids, printed, summary_grid, zero_shot_grids
 
-    return matrix_figure(tables.matrices, method)
+    return (tables.runs, printed(tables.summary, [summary_grid(tables)], tables.sequence),
+            printed(tables.matrices, matrix_grids(tables), tables.sequence),
+            printed(tables.zero_shot, zero_shot_grids(tables), tables.sequence), headline_text(tables))
+
+
+def write_costs(histories: pd.DataFrame, tables: Tables) -> Printed:
+    """Return what a run of each method cost: time, images a second, memory and stored bytes."""
+    from fakemedia.reporting.grids import cost_grid, printed
+    from fakemedia.reporting.history import cost_table
+
+    costs = cost_table(histories)
+    return printed(costs, [cost_grid(costs, tables)], tables.sequence)
 
 
 def draw_curves(tables: Tables, *, measure: str) -> Figure:
@@ -71,14 +101,86 @@ def draw_tasks(tables: Tables, *, measure: str) -> Figure:
     return task_figure(tables.tasks, measure)
 
 
-def write_page(tables: Tables, *, plan: Plan) -> str:
-    """Return the report as one HTML page with everything inside."""
-    from fakemedia.reporting.figures import draw_figures
+def draw_real_fake(tables: Tables) -> Figure:
+    """Return the accuracy on real and on fake images of each task for all methods."""
+    from fakemedia.reporting.figures import real_fake_figure
+
+    return real_fake_figure(tables.tasks)
+
+
+def draw_groups(tables: Tables) -> dict[str, Figure]:
+    """Return final accuracy and forgetting by group or family of tasks; nothing where there are no groups."""
+    from fakemedia.reporting.figures import group_figure
+
+    return {} if tables.by_group.empty else {"of_tasks": group_figure(tables.by_group)}
+
+
+def draw_matrices(tables: Tables) -> dict[str, Figure]:
+    """Return the heat map of each method's accuracy matrix."""
+    from fakemedia.reporting.figures import matrix_figure
+
+    return {method: matrix_figure(tables.matrices, method) for method in tables.scored}
+
+
+def draw_rocs(profiles: Profiles, tables: Tables) -> dict[str, Figure]:
+    """Return each method's ROC curves, just after learning a task and after the last stage."""
+    from fakemedia.reporting.figures import roc_figure
+
+    return {method: roc_figure(profiles.rocs, tables.matrices, method) for method in tables.scored
+            if method in set(profiles.rocs["method"])}
+
+
+def draw_scores(profiles: Profiles, tables: Tables) -> dict[str, Figure]:
+    """Return each method's histograms of scores, just after learning a task and after the last stage."""
+    from fakemedia.reporting.figures import histogram_figure
+
+    return {method: histogram_figure(profiles.histograms, method) for method in tables.scored}
+
+
+def draw_reliability(profiles: Profiles, tables: Tables) -> Figure:
+    """Return how often images are fake against P(fake), a panel a method."""
+    from fakemedia.reporting.figures import calibration_figure
+
+    return calibration_figure(profiles, tables.methods)
+
+
+def draw_training(histories: pd.DataFrame, *, plan: Plan) -> Figure:
+    """Return loss and validation accuracy over the stages, a row a method."""
+    from fakemedia.reporting.figures import training_figure
+
+    return training_figure(histories, plan.stages, [method.name for method in plan.methods])
+
+
+def write_page(tables: Tables, profiles: Profiles, calibration: pd.DataFrame, histories: pd.DataFrame, audit: str, *,
+               plan: Plan) -> str:
+    """Return the report as one HTML page with everything inside; `audit` is the verdict on the data, JSON or empty."""
+    from fakemedia.reporting.gallery import draw_figures
+    from fakemedia.reporting.history import checkpoint_notices, cost_table, last_weights
     from fakemedia.reporting.page import report_page
 
-    command = f"kedro run --pipelines {plan.sequence} --params seed={plan.seeds[0]},n_seeds={len(plan.seeds)}"
     return report_page(
-        tables, draw_figures(tables), configuration=asdict(plan.resolved()),
+        tables, draw_figures(tables, profiles, histories), costs=cost_table(histories), calibration=calibration,
+        audit=json.loads(audit) if audit else None, weights=last_weights(histories),
+        notices=checkpoint_notices(histories, plan), sources=_sources(plan), configuration=asdict(plan.resolved()),
         versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
-        commands=[command, f"kedro run --pipelines {plan.sequence} --tags reporting  # from the scores, no training"],
     )
+
+
+def _sources(plan: Plan) -> list[tuple[str, str, str]]:
+    """Return where the numbers of the report come from: what, file, shell line."""
+    run = f"kedro run --pipelines {plan.sequence}"
+    seeded = f"{run} --params seed={plan.seeds[0]},n_seeds={len(plan.seeds)}"
+    report = f"data/08_reporting/{plan.sequence}"
+    place = f"{plan.sequence}/<method>/seed<seed>/<stage>"
+    return [
+        ("Everything, from the pictures on", f"{report}/report.html", seeded),
+        ("Checkpoint of a stage, with its history beside it", f"data/06_models/{place}",
+         f"{seeded} --tags <method>"),
+        ("Scores of a checkpoint on all test images", f"data/07_model_output/{place}.parquet",
+         f"{seeded} --tags <method>"),
+        ("Every table, from the scores", f"{report}/tables/*.csv, .tex, .md; {report}/metrics.csv",
+         f"{seeded} --tags reporting"),
+        ("Every figure, from the scores and histories", f"{report}/figures/*.pdf, .png",
+         f"{seeded} --tags reporting"),
+        ("What is missing or stale, and nothing else", "", f"{seeded} --only-missing-outputs"),
+    ]

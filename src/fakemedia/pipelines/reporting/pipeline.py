@@ -2,14 +2,24 @@
 
 from kedro.pipeline import Pipeline, node
 
-from fakemedia.catalog.names import RESULTS, VALIDATION
+from fakemedia.catalog.names import AUDIT, HISTORY, RESULTS, VALIDATION
 from fakemedia.core.plan import Plan
 from fakemedia.pipelines.reporting.nodes import (
     draw_curves,
-    draw_matrix,
+    draw_groups,
+    draw_matrices,
+    draw_real_fake,
+    draw_reliability,
+    draw_rocs,
+    draw_scores,
     draw_tasks,
+    draw_training,
+    gather_histories,
+    gather_scores,
+    profile,
     tabulate,
     tabulate_calibration,
+    write_costs,
     write_page,
     write_tables,
 )
@@ -17,21 +27,34 @@ from fakemedia.pipelines.wiring import bound
 
 
 def create_pipeline(plan: Plan) -> Pipeline:
-    """Return the nodes that turn the scores of `plan` into tables, figures and the report page."""
-    methods = [method.name for method in plan.methods]
-    results, validation = ([pattern.format(sequence=plan.sequence, method=method) for method in methods]
-                           for pattern in (RESULTS, VALIDATION))
+    """Return the nodes that turn the scores and histories of `plan` into tables, figures and the report page."""
+    results, validation, histories = (
+        [pattern.format(sequence=plan.sequence, method=method.name) for method in plan.methods]
+        for pattern in (RESULTS, VALIDATION, HISTORY))
+    audit = AUDIT.format(collection=plan.collection, sequence=plan.sequence)
     nodes = [
-        node(bound(tabulate, plan=plan), results, "tables", name="tabulate"),
+        node(bound(gather_scores, plan=plan), results, "scores", name="gather_scores"),
+        node(gather_histories, histories, "histories", name="gather_histories"),
+        node(bound(tabulate, plan=plan), "scores", "tables", name="tabulate"),
         node(bound(tabulate_calibration, plan=plan), [*results, *validation], "calibration",
              name="tabulate_calibration"),
-        node(write_tables, "tables", ["metrics", "summary", "latex", "markdown", "headline"], name="write_tables"),
+        node(profile, ["scores", "calibration"], "profiles", name="profile"),
+        node(write_tables, "tables", ["metrics", "summary", "matrices", "zero_shot", "headline"],
+             name="write_tables"),
+        node(write_costs, ["histories", "tables"], "costs", name="write_costs"),
         *(node(bound(draw_curves, measure=measure), "tables", f"average_{measure}", name=f"draw_average_{measure}")
           for measure in ("accuracy", "auc")),
         *(node(bound(draw_tasks, measure=measure), "tables", measure, name=f"draw_{measure}")
           for measure in ("forgetting", "learning_accuracy", "final_accuracy")),
-        *(node(bound(draw_matrix, method=method), "tables", f"matrix_{method}", name=f"draw_matrix_{method}")
-          for method in methods),
-        node(bound(write_page, plan=plan), "tables", "report", name="write_report"),
+        node(draw_real_fake, "tables", "real_fake", name="draw_real_fake"),
+        node(draw_groups, "tables", "groups", name="draw_groups"),
+        node(draw_matrices, "tables", "matrix_figures", name="draw_matrices"),
+        node(draw_rocs, ["profiles", "tables"], "roc_figures", name="draw_rocs"),
+        node(draw_scores, ["profiles", "tables"], "score_figures", name="draw_scores"),
+        node(draw_reliability, ["profiles", "tables"], "reliability", name="draw_reliability"),
+        node(bound(draw_training, plan=plan), "histories", "training_curves", name="draw_training"),
+        node(bound(write_page, plan=plan), ["tables", "profiles", "calibration", "histories", audit],
+             "report", name="write_report"),
     ]
-    return Pipeline(nodes, namespace=f"{plan.sequence}-report", inputs={*results, *validation}, tags="reporting")
+    return Pipeline(nodes, namespace=f"{plan.sequence}-report", inputs={*results, *validation, *histories, audit},
+                    tags="reporting")

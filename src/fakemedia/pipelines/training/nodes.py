@@ -69,8 +69,28 @@ def _scores(checkpoint: Checkpoint, suite: dict[str, PixelStore], plan: Plan, pa
 
 
 def collect(*tables: pd.DataFrame, keys: tuple[tuple[int, int], ...], method: str) -> pd.DataFrame:
-    """Return the scores of several checkpoints of a method in one table; `keys` gives (seed, stage index) of each."""
+    """Return the scores of several checkpoints of a method in one table; `keys` gives (seed, stage index) of each.
+
+    What was never scored has no rows.
+    """
     import pandas as pd
 
-    return pd.concat([table.assign(method=method, seed=seed, stage=stage)
-                      for table, (seed, stage) in zip(tables, keys, strict=True)], ignore_index=True)
+    marked = [table.assign(method=method, seed=seed, stage=stage)
+              for table, (seed, stage) in zip(tables, keys, strict=True)]
+    return pd.concat([table for table in marked if len(table)] or marked[:1], ignore_index=True)
+
+
+def collect_history(results: pd.DataFrame, *, method: str, folders: tuple[tuple[int, int, Path], ...]) -> pd.DataFrame:
+    """Return how the checkpoints that were scored were trained: a row an epoch; see `reporting.history.cost_table`.
+
+    `folders` gives (seed, stage index, checkpoint folder) of each.
+    """
+    import pandas as pd
+
+    from fakemedia.reporting.history import stage_history
+    from fakemedia.training.loop import history_path
+
+    scored = set(zip(results["seed"], results["stage"], strict=True))
+    tables = [stage_history(folder, history_path(folder)).assign(method=method, seed=seed, stage=stage)
+              for seed, stage, folder in folders if (seed, stage) in scored]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["method", "seed", "stage"])

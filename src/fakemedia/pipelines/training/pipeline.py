@@ -7,6 +7,7 @@ from fakemedia import project
 from fakemedia.catalog.names import (
     CALIBRATION,
     CHECKPOINT,
+    HISTORY,
     RESULTS,
     SCORES,
     SPLIT,
@@ -16,7 +17,7 @@ from fakemedia.catalog.names import (
 )
 from fakemedia.core.plan import Plan
 from fakemedia.core.types import Stage
-from fakemedia.pipelines.training.nodes import calibrate, collect, gather, learn, score, start
+from fakemedia.pipelines.training.nodes import calibrate, collect, collect_history, gather, learn, score, start
 from fakemedia.pipelines.wiring import bound
 
 
@@ -53,11 +54,15 @@ def _method_pipeline(plan: Plan, method: str) -> Pipeline:
              tags=["reporting", method])
         for pattern, handed_over in ((SCORES, "results"), (VALIDATION_SCORES, "validation"))
     ]
+    folders = tuple((seed, stage.index, project.path(CHECKPOINT, sequence=plan.sequence, method=method, seed=seed,
+                                                     stage=stage.key)) for seed, stage in runs)
+    nodes.append(node(bound(collect_history, method=method, folders=folders), "results", "history",
+                      name="collect_history", tags=["reporting", method]))
     made = {name for each in nodes for name in each.outputs}
     return Pipeline(
         nodes, namespace=f"{plan.sequence}-{method}", inputs={name for each in nodes for name in each.inputs} - made,
-        outputs={"results": RESULTS.format(sequence=plan.sequence, method=method),
-                 "validation": VALIDATION.format(sequence=plan.sequence, method=method)},
+        outputs={local: pattern.format(sequence=plan.sequence, method=method)
+                 for local, pattern in (("results", RESULTS), ("validation", VALIDATION), ("history", HISTORY))},
     )
 
 

@@ -6,21 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from fakemedia.core.types import Stage
-from fakemedia.reporting.style import ONE_COLUMN, TWO_COLUMNS, looks, new_figure, styled
+from fakemedia.reporting.style import ONE_COLUMN, TWO_COLUMNS, Look, add_legend, looks, new_figure, styled
 
 CURVE_LABELS = {"accuracy": "Average accuracy, tasks seen (%)", "auc": "Average AUC, tasks seen"}
 TASK_LABELS = {"forgetting": "Forgetting (points)", "learning_accuracy": "Accuracy just after learning (%)",
                "final_accuracy": "Accuracy after the last stage (%)"}
-
-
-def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    columns = min(len(handles), 4 if figure.get_figwidth() < 5 else 8)
-    figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, columnspacing=1.4)
 
 
 @styled
@@ -55,7 +51,7 @@ def curve_figure(curves: pd.DataFrame, stages: Sequence[Stage], measure: str = "
     axes.set_ylabel(CURVE_LABELS[measure])
     axes.set_xlabel("After stage")
     axes.grid(axis="x", visible=False)
-    _legend(figure, handles)
+    add_legend(figure, handles)
     return figure
 
 
@@ -68,30 +64,89 @@ def task_figure(tasks: pd.DataFrame, measure: str) -> Figure:
     """
     methods = list(dict.fromkeys(tasks["method"]))
     table = tasks.loc[(tasks["measure"] == measure) & tasks["mean"].notna()]
-    names = [task for task in dict.fromkeys(tasks["task"]) if (table["task"] == task).any()]
-    shown = [method for method in methods if names and (table["method"] == method).sum() == len(names)]
+    names, shown = _shown(table, "task", methods)
     figure = new_figure(ONE_COLUMN if len(names) * len(shown) <= 32 else TWO_COLUMNS, 2.4)
+    _dots(figure.add_subplot(), table.set_index("task"), names, shown, looks(methods), measure)
+    add_legend(figure, _markers(shown, looks(methods)))
+    return figure
+
+
+@styled
+def group_figure(by_group: pd.DataFrame) -> Figure:
+    """Draw final accuracy and forgetting of each group of tasks (`Tables.by_group`), the methods side by side."""
+    methods = list(dict.fromkeys(by_group["method"]))
+    figure = new_figure(TWO_COLUMNS, 2.6)
+    drawn: list[str] = []
+    for axes, measure in zip(figure.subplots(1, 2), ("final_accuracy", "forgetting"), strict=True):
+        table = by_group.loc[(by_group["measure"] == measure) & by_group["mean"].notna()]
+        names, shown = _shown(table, "group", methods)
+        _dots(axes, table.set_index("group"), names, shown, looks(methods), measure)
+        drawn += [method for method in shown if method not in drawn]
+    add_legend(figure, _markers([method for method in methods if method in drawn], looks(methods)))
+    return figure
+
+
+@styled
+def real_fake_figure(tasks: pd.DataFrame) -> Figure:
+    """Draw the accuracy on real (open marks) and on fake images (filled) of each task after the last stage."""
+    methods = list(dict.fromkeys(tasks["method"]))
+    table = tasks.loc[tasks["measure"].isin(["real_accuracy", "fake_accuracy"]) & tasks["mean"].notna()]
+    names = list(dict.fromkeys(table["task"]))
+    shown = [method for method in methods if method in set(table["method"])]
+    figure = new_figure(ONE_COLUMN if len(names) * len(shown) <= 20 else TWO_COLUMNS, 2.6)
     axes = figure.add_subplot()
-    step = 0.72 / max(len(shown), 1)
-    handles = []
+    step = 0.78 / max(len(shown), 1)
     for i, method in enumerate(shown):
         look = looks(methods)[method]
-        rows = table.loc[table["method"] == method].set_index("task").reindex(names)
-        x = np.arange(len(names)) + (i - (len(shown) - 1) / 2) * step
-        axes.vlines(x, rows["low"], rows["high"], color=look.colour, linewidth=0.9)
-        axes.plot(x, rows["mean"], color=look.colour, marker=look.marker, linestyle="none")
-        handles.append(Line2D([], [], color=look.colour, marker=look.marker, linestyle="none", label=method))
-    for edge in np.arange(1, len(names)) - 0.5:
-        axes.axvline(edge, color="0.88", linewidth=0.5)
+        for side, measure in ((-1, "real_accuracy"), (1, "fake_accuracy")):
+            rows = table.loc[(table["method"] == method) & (table["measure"] == measure)].set_index("task")
+            rows = rows.reindex(names)
+            x = np.arange(len(names)) + (i - (len(shown) - 1) / 2 + 0.2 * side) * step
+            axes.vlines(x, rows["low"], rows["high"], color=look.colour, linewidth=0.8)
+            axes.plot(x, rows["mean"], color=look.colour, marker=look.marker, linestyle="none", markersize=3.6,
+                      markeredgewidth=0.8, markerfacecolor="white" if side < 0 else look.colour)
+    _task_axes(axes, names)
+    axes.axhline(50, color="0.6", linewidth=0.6, linestyle=(0, (2, 2)))
+    axes.set_ylabel("Accuracy after the last stage (%)")
+    add_legend(figure, [*_markers(shown, looks(methods)),
+                     Line2D([], [], color="0.3", marker="o", markerfacecolor="white", linestyle="none", label="real"),
+                     Line2D([], [], color="0.3", marker="o", linestyle="none", label="fake")])
+    return figure
+
+
+def _shown(table: pd.DataFrame, column: str, methods: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the names in `column`, and the methods that have a value for every one of them."""
+    names = list(dict.fromkeys(table[column]))
+    rows = table["method"].value_counts()
+    return names, [method for method in methods if names and rows.get(method, 0) == len(names)]
+
+
+def _dots(axes: Axes, table: pd.DataFrame, names: Sequence[str], methods: Sequence[str], look: dict[str, Look],
+          measure: str) -> None:
+    """Draw means and intervals of `table`, whose index holds `names`, at 0, 1, ...; the methods side by side."""
+    step = 0.72 / max(len(methods), 1)
+    for i, method in enumerate(methods):
+        rows = table.loc[table["method"] == method].reindex(names)
+        x = np.arange(len(names)) + (i - (len(methods) - 1) / 2) * step
+        axes.vlines(x, rows["low"], rows["high"], color=look[method].colour, linewidth=0.9)
+        axes.plot(x, rows["mean"], color=look[method].colour, marker=look[method].marker, linestyle="none")
     if measure == "forgetting":
         axes.axhline(0, color="0.4", linewidth=0.6)
+    _task_axes(axes, names)
+    axes.set_ylabel(TASK_LABELS[measure])
+    if not methods:
+        axes.text(0.5, 0.5, "undefined for these runs", transform=axes.transAxes, ha="center", va="center")
+
+
+def _task_axes(axes: Axes, names: Sequence[str]) -> None:
+    for edge in np.arange(1, len(names)) - 0.5:
+        axes.axvline(edge, color="0.88", linewidth=0.5)
     axes.set_xlim(-0.5, max(len(names), 1) - 0.5)
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.set_ylabel(TASK_LABELS[measure])
     axes.grid(axis="x", visible=False)
-    if handles:
-        _legend(figure, handles)
-    else:
-        axes.text(0.5, 0.5, "undefined for these runs", transform=axes.transAxes, ha="center", va="center")
-    return figure
+
+
+def _markers(methods: Sequence[str], look: dict[str, Look]) -> list[Line2D]:
+    return [Line2D([], [], color=look[method].colour, marker=look[method].marker, linestyle="none", label=method)
+            for method in methods]

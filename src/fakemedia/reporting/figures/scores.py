@@ -1,0 +1,126 @@
+"""What the scores look like: ROC curves, histograms and calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fakemedia.core.types import FAKE, REAL
+from fakemedia.reporting.profiles import FINAL, LEARNED, Profiles
+from fakemedia.reporting.style import COLOURS, add_legend, panels, styled
+
+MOMENTS = {LEARNED: (COLOURS[0], (0, (4, 1.5))), FINAL: (COLOURS[1], "-")}
+CLASSES = {REAL: ("real", COLOURS[0]), FAKE: ("fake", COLOURS[1])}
+KINDS = {False: ("as scored", COLOURS[0], "o", (0, (4, 1.5))), True: ("calibrated", COLOURS[1], "s", "-")}
+
+
+@styled
+def roc_figure(rocs: pd.DataFrame, matrices: pd.DataFrame, method: str) -> Figure:
+    """Draw the ROC curves of `method` (`Profiles.rocs`) on each task, just after learning and after the last stage.
+
+    The AUC in each panel is that of `Tables.matrices`, a mean over seeds.
+    """
+    table = rocs.loc[rocs["method"] == method]
+    tasks = list(dict.fromkeys(table["task"]))
+    figure, every = panels(len(tasks), height=1.75, sharex=True, sharey=True)
+    aucs = matrices.loc[(matrices["method"] == method) & (matrices["measure"] == "auc")]
+    for axes, task in zip(every, tasks, strict=True):
+        mine = aucs.loc[aucs["task"] == task].set_index("stage")
+        stages = {LEARNED: mine["learned"].iloc[0], FINAL: mine.index.max()}
+        lines = []
+        axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.6)
+        for moment, (colour, dashes) in MOMENTS.items():
+            curve = table.loc[(table["task"] == task) & (table["moment"] == moment)]
+            if curve.empty:
+                continue
+            axes.plot(curve["false_alarms"], curve["hits"], color=colour, linestyle=dashes)
+            lines.append((f"{mine['mean'].loc[stages[moment]]:.3f}", colour))
+        for place, (text, colour) in enumerate([*reversed(lines), ("AUC", "0.3")]):
+            axes.text(0.97, 0.05 + 0.11 * place, text, color=colour, transform=axes.transAxes, ha="right", fontsize=6.5,
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8})
+        axes.set_title(task)
+        axes.set_aspect("equal")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.02)
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+    figure.supxlabel("False alarms: real images called fake", fontsize=7)
+    figure.supylabel("Hits: fake images called fake", fontsize=7)
+    add_legend(figure, [Line2D([], [], color=colour, linestyle=dashes, label=f"{method}, {moment}")
+                        for moment, (colour, dashes) in MOMENTS.items() if (table["moment"] == moment).any()])
+    return figure
+
+
+@styled
+def histogram_figure(histograms: pd.DataFrame, method: str) -> Figure:
+    """Draw the scores of `method` (`Profiles.histograms`) on each task: upwards just after learning, downwards after
+    the last stage. Right of the line images are called fake."""
+    table = histograms.loc[histograms["method"] == method]
+    tasks = list(dict.fromkeys(table["task"]))
+    both = (table["moment"] == LEARNED).any()
+    figure, every = panels(len(tasks), height=1.55 if both else 1.1)
+    for axes, task in zip(every, tasks, strict=True):
+        mine = table.loc[table["task"] == task]
+        for (label, moment), rows in mine.groupby(["label", "moment"]):
+            name, colour = CLASSES[int(label)]
+            edges = np.append(rows["left"], rows["right"].iloc[-1])
+            height = rows["density"].to_numpy() * (1 if moment == LEARNED else -1)
+            axes.stairs(height, edges, fill=True, color=colour, alpha=0.25)
+            axes.stairs(height, edges, color=colour, linewidth=0.9, linestyle="-" if label == FAKE else (0, (3, 1)),
+                        label=name)
+        reach = 1.08 * mine["density"].max()
+        axes.set_ylim(-reach, reach if both else 0)
+        axes.axhline(0, color="0.2", linewidth=0.6)
+        axes.axvline(0, color="0.2", linewidth=0.6, linestyle=(0, (2, 2)))
+        axes.set_yticks([])
+        axes.grid(visible=False)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.set_title(task)
+    figure.supxlabel("Score: logit of fake minus logit of real", fontsize=7)
+    figure.supylabel("\N{LEFTWARDS ARROW} after the last stage      just learned \N{RIGHTWARDS ARROW}" if both
+                     else "\N{LEFTWARDS ARROW} after the last stage", fontsize=7)
+    add_legend(figure, [Line2D([], [], color=colour, linestyle="-" if label == FAKE else (0, (3, 1)),
+                               label=f"{method}, {name} images") for label, (name, colour) in CLASSES.items()
+                        if (table["label"] == label).any()])
+    return figure
+
+
+@styled
+def calibration_figure(profiles: Profiles, methods: Sequence[str]) -> Figure:
+    """Draw how often images are fake against P(fake), after the last stage, over the test images of all tasks.
+
+    As scored and, where a temperature was found on validation images, calibrated. The dots' size follows the number of
+    images.
+    """
+    shown = [method for method in methods
+             if profiles.reliability.loc[profiles.reliability["method"] == method, "mean"].notna().any()]
+    figure, every = panels(len(shown), height=1.95, sharex=True, sharey=True)
+    errors = profiles.errors.set_index(["method", "calibrated"])["ece"]
+    drawn = []
+    for axes, method in zip(every, shown, strict=True):
+        axes.plot([0, 1], [0, 100], color="0.7", linewidth=0.6)
+        mine = profiles.reliability.loc[profiles.reliability["method"] == method]
+        for place, (calibrated, (_, colour, marker, dashes)) in enumerate(KINDS.items()):
+            rows = mine.loc[(mine["calibrated"] == calibrated) & mine["mean"].notna()]
+            if rows.empty:
+                continue
+            axes.vlines(rows["probability"], rows["low"], rows["high"], color=colour, linewidth=0.8)
+            axes.plot(rows["probability"], rows["mean"], color=colour, linestyle=dashes, linewidth=0.9)
+            axes.scatter(rows["probability"], rows["mean"], s=3 + 40 * rows["images"] / mine["images"].max(),
+                         color=colour, marker=marker, zorder=3, linewidths=0)
+            axes.text(0.03, 0.93 - 0.1 * place, f"ECE {errors[(method, calibrated)]:.3f}", color=colour,
+                      transform=axes.transAxes, fontsize=6.5)
+            drawn.append(calibrated)
+        axes.set_title(method)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        axes.set_ylim(-2, 102)
+    figure.supxlabel("P(fake)", fontsize=7)
+    figure.supylabel("Images that are fake (%)", fontsize=7)
+    add_legend(figure, [Line2D([], [], color=colour, marker=marker, linestyle=dashes, label=name)
+                        for calibrated, (name, colour, marker, dashes) in KINDS.items() if calibrated in drawn])
+    return figure

@@ -1,0 +1,70 @@
+"""How training went: loss and validation accuracy over the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fakemedia.core.types import Stage
+from fakemedia.reporting.style import COLOURS, DASHES, ONE_COLUMN, TWO_COLUMNS, add_legend, new_figure, styled
+
+TOTAL = "total"
+DECADES = 1e4
+"""How far below the largest loss the axis goes; what is smaller, or zero, is out of sight."""
+
+
+@styled
+def training_figure(histories: pd.DataFrame, stages: Sequence[Stage], methods: Sequence[str]) -> Figure:
+    """Draw the loss and its terms (left) and the validation accuracy (right) over the epochs, a row a method.
+
+    `histories` are those of `history.cost_table`; a thin line a seed. Each stage takes one unit of the horizontal
+    axis, however many epochs it has. Without any validation there is the loss alone.
+    """
+    epochs = histories.loc[histories["epoch"].notna()] if "epoch" in histories else histories.iloc[:0]
+    shown = [method for method in methods if (epochs["method"] == method).any()]
+    validated = "accuracy" in epochs and bool(epochs["accuracy"].notna().any())
+    width = TWO_COLUMNS if validated or len(stages) > 8 else ONE_COLUMN
+    figure = new_figure(width, 1.25 * max(len(shown), 1) + 0.75)
+    every = figure.subplots(max(len(shown), 1), 2 if validated else 1, squeeze=False, sharex=True)
+    terms = [column.removeprefix("loss.") for column in epochs if str(column).startswith("loss.")]
+    terms = [TOTAL, *(term for term in terms if term != TOTAL)]
+    look = {term: (COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]) for place, term in enumerate(terms)}
+    for (loss, *accuracy), method in zip(every, shown, strict=False):
+        for (_, stage), rows in epochs.loc[epochs["method"] == method].groupby(["seed", "stage"]):
+            x = stage - 1 + rows["epoch"] / rows["epoch"].max()
+            for term in reversed(terms):
+                if f"loss.{term}" in rows and rows[f"loss.{term}"].notna().any():
+                    colour, dashes = look[term]
+                    loss.plot(x, rows[f"loss.{term}"], color=colour, linestyle=dashes, linewidth=0.9, marker=".",
+                              markersize=2)
+            for axes in accuracy:
+                there = rows["accuracy"].notna()
+                axes.plot(x[there], rows.loc[there, "accuracy"], color="black", linewidth=0.9, marker=".", markersize=2)
+        loss.set_yscale("log")
+        bottom, top = loss.get_ylim()
+        loss.set_ylim(max(bottom, top / DECADES), top)
+        loss.set_ylabel(f"{method}\nloss")
+        for axes in accuracy:
+            axes.set_ylabel("validation\naccuracy (%)")
+        for axes in (loss, *accuracy):
+            _stage_axes(axes, stages)
+    if not shown:
+        every[0, 0].text(0.5, 0.5, "no histories", transform=every[0, 0].transAxes, ha="center", va="center")
+    add_legend(figure, [Line2D([], [], color=colour, linestyle=dashes, label=term.replace("_", " "))
+                        for term, (colour, dashes) in look.items()
+                        if f"loss.{term}" in epochs and epochs[f"loss.{term}"].notna().any()])
+    return figure
+
+
+def _stage_axes(axes: Axes, stages: Sequence[Stage]) -> None:
+    for edge in range(1, len(stages)):
+        axes.axvline(edge, color="0.75", linewidth=0.5)
+    axes.set_xlim(0, len(stages))
+    axes.set_xticks([stage.index - 0.5 for stage in stages], [stage.name for stage in stages], rotation=30, ha="right",
+                    rotation_mode="anchor")
+    axes.tick_params(axis="x", length=0)
+    axes.grid(axis="x", visible=False)

@@ -1,0 +1,161 @@
+"""Figures: they show the numbers of their tables, are told apart without colour, and render to the same bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fakemedia.reporting import figures
+from fakemedia.reporting.gallery import draw_figures
+from fakemedia.reporting.profiles import FINAL, LEARNED, Profiles, make_profiles
+from fakemedia.reporting.results import Results, gather
+from fakemedia.reporting.robustness import robustness_table
+from fakemedia.reporting.style import looks, render, stacked
+from fakemedia.reporting.tables import Tables, make_tables
+
+from ..scores import make_histories, make_robustness, make_scores
+
+GROUPS = [("gan-a",), ("warp_b",), ("sr_c", "sr_d")]
+METHODS = ("finetune", "kd", "ewc", "joint")
+SCORES, STAGES = make_scores(GROUPS, images=60, photographs=12)
+
+
+def gathered(scores: pd.DataFrame) -> Results:
+    return gather(scores, sequence="demo", network="convnet", stages=STAGES)
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return gathered(SCORES)
+
+
+@pytest.fixture(scope="module")
+def tables(results: Results) -> Tables:
+    return make_tables(results, draws=100)
+
+
+@pytest.fixture(scope="module")
+def profiles(results: Results) -> Profiles:
+    return make_profiles(results, {(method, seed): 2.0 for method in METHODS for seed in range(3)}, draws=100)
+
+
+def test_curves_and_matrices_show_their_tables(tables: Tables) -> None:
+    axes = figures.curve_figure(tables.curves, STAGES).axes[0]
+    drawn = next(line for line in axes.lines if line.get_label() == "kd")
+    expected = tables.curves[(tables.curves.method == "kd") & (tables.curves.measure == "accuracy")]
+    np.testing.assert_allclose(drawn.get_ydata(), expected["mean"])
+    heat = figures.matrix_figure(tables.matrices, "joint").axes[0].images[0].get_array()
+    assert heat is not None
+    assert heat.shape == (1, 4)
+    labels = [tick.get_text() for tick in figures.task_figure(tables.tasks, "forgetting").axes[0].get_xticklabels()]
+    assert labels == ["gan-a", "warp_b"]
+
+
+def test_an_undefined_measure_still_draws() -> None:
+    tables = make_tables(gathered(SCORES[SCORES.method == "joint"]), draws=10)
+    assert "undefined" in figures.task_figure(tables.tasks, "forgetting").axes[0].texts[0].get_text()
+
+
+def test_real_is_open_and_fake_is_filled(tables: Tables) -> None:
+    axes = figures.real_fake_figure(tables.tasks).axes[0]
+    drawn = {(line.get_marker(), line.get_markerfacecolor()): line.get_ydata() for line in axes.lines
+             if len(line.get_xdata()) == 4}
+    for name, filled in (("real", "white"), ("fake", looks(METHODS)["kd"].colour)):
+        table = tables.tasks[(tables.tasks.method == "kd") & (tables.tasks.measure == f"{name}_accuracy")]
+        np.testing.assert_allclose(drawn[(looks(METHODS)["kd"].marker, filled)], table["mean"])
+
+
+def test_roc_curves_enclose_their_auc(tables: Tables, profiles: Profiles) -> None:
+    rocs = profiles.rocs[(profiles.rocs.method == "kd") & (profiles.rocs.task == "gan-a")]
+    for moment, stage in ((LEARNED, 1), (FINAL, 3)):
+        curve = rocs[rocs.moment == moment]
+        cell = tables.matrices[(tables.matrices.method == "kd") & (tables.matrices.task == "gan-a")
+                               & (tables.matrices.measure == "auc") & (tables.matrices.stage == stage)]
+        assert np.trapezoid(curve["hits"], curve["false_alarms"]) == pytest.approx(cell["mean"].iloc[0], abs=0.01)
+    last = profiles.rocs[(profiles.rocs.task == "sr_c")]
+    assert set(last["moment"]) == {FINAL}
+
+
+def test_histograms_hold_every_image(profiles: Profiles) -> None:
+    table = profiles.histograms
+    areas = (table["density"] * (table["right"] - table["left"])).groupby(
+        [table["method"], table["task"], table["moment"], table["label"]]).sum()
+    np.testing.assert_allclose(areas, 1)
+    assert set(table[table.method == "joint"]["moment"]) == {FINAL}
+
+
+def test_reliability_counts_every_image_and_follows_the_temperature(profiles: Profiles) -> None:
+    bins = profiles.reliability[profiles.reliability.method == "kd"]
+    assert bins.groupby("calibrated")["images"].sum().tolist() == pytest.approx([240, 240])
+    raw, calibrated = (bins[bins.calibrated == kind]["images"].to_numpy() for kind in (False, True))
+    assert raw[0] + raw[-1] > calibrated[0] + calibrated[-1]
+    inside = bins.dropna(subset="mean")
+    assert ((inside["low"] <= inside["mean"] + 1e-9) & (inside["mean"] <= inside["high"] + 1e-9)).all()
+    assert set(profiles.errors["calibrated"]) == {False, True}
+
+
+def test_a_temperature_that_fits_brings_the_curve_to_the_diagonal() -> None:
+    rng = np.random.default_rng(0)
+    probability = rng.uniform(size=6000)
+    logit = np.log(probability / (1 - probability))
+    label = (rng.uniform(size=6000) < probability).astype(np.int8)
+    scores = pd.DataFrame({"method": "kd", "seed": 0, "stage": 1, "task": "a", "id": np.arange(6000), "label": label,
+                           "source": np.arange(6000), "logit": 3 * logit})
+    stages = make_scores([("a",)], methods=("kd",), seeds=(0,), images=4)[1]
+    results = gather(scores, sequence="s", network="n", stages=stages)
+    bins = make_profiles(results, {("kd", 0): 3.0}, draws=100).reliability
+    fitted = bins[bins.calibrated]
+    np.testing.assert_allclose(fitted["mean"], 100 * fitted["probability"], atol=6)
+    raw = bins[~bins.calibrated]
+    assert np.abs(raw["mean"] - 100 * raw["probability"]).max() > 15
+
+
+def test_training_curves_have_a_line_a_seed_stage_and_term() -> None:
+    histories = make_histories(STAGES, METHODS, seeds=(0, 1))
+    loss, accuracy = figures.training_figure(histories, STAGES, METHODS).axes[2:4]
+    curves = [line for line in loss.lines if len(line.get_xdata()) == 4]
+    assert len(curves) == 2 * 3 * 2
+    assert max(line.get_xdata().max() for line in curves) == 3
+    assert sum(len(line.get_xdata()) == 4 for line in accuracy.lines) == 2 * 3
+    without = histories.drop(columns=["accuracy"])
+    assert len(figures.training_figure(without, STAGES, METHODS).axes) == 4
+    assert "no histories" in figures.training_figure(histories.iloc[:0], STAGES, METHODS).axes[0].texts[0].get_text()
+
+
+def test_robustness_curves_are_means_over_the_tasks() -> None:
+    scores = make_robustness(SCORES, STAGES)
+    table = robustness_table(scores, sequence="s", network="n", tasks=STAGES[-1].seen, draws=50)
+    rows = scores[(scores.method == "kd") & (scores.perturbation == "jpeg") & (scores.strength == 30)]
+    right = 100 * ((rows.logit > 0) == rows.label).groupby(rows["task"]).mean().mean()
+    cell = table[(table.method == "kd") & (table.perturbation == "jpeg") & (table.strength == 30)
+                 & (table.measure == "accuracy")]
+    assert cell["mean"].iloc[0] == pytest.approx(right)
+    jpeg = table[(table.method == "kd") & (table.perturbation == "jpeg") & (table.measure == "accuracy")]
+    assert jpeg[jpeg.strength.isna()]["mean"].iloc[0] == pytest.approx(jpeg[jpeg.strength.notna()]["mean"].mean())
+    axes = figures.robustness_figure(table, METHODS).axes
+    assert [one.get_title() for one in axes] == ["jpeg", "contrast"]
+    assert robustness_table(scores.iloc[:0], sequence="s", network="n", tasks=STAGES[-1].seen).empty
+
+
+def test_everything_is_drawn_and_what_is_undefined_is_left_out(tables: Tables, profiles: Profiles) -> None:
+    histories = make_histories(STAGES, METHODS, seeds=(0,))
+    names = [each.name for each in draw_figures(tables, profiles, histories)]
+    assert len(names) == len(set(names)) == 7 + 3 * len(METHODS) + 2
+    one_class = gathered(SCORES[SCORES.label == 0])
+    left = {each.name for each in draw_figures(make_tables(one_class, draws=10), make_profiles(one_class, draws=10),
+                                               histories)}
+    assert set(names) - left == {f"roc_{method}" for method in METHODS}
+
+
+def test_methods_differ_by_more_than_colour() -> None:
+    drawn = looks([f"m{i}" for i in range(12)]).values()
+    assert len({(look.marker, str(look.dashes)) for look in drawn}) == 12
+
+
+def test_a_figure_renders_to_the_same_bytes_with_embedded_fonts(tables: Tables) -> None:
+    drawn = [figures.matrix_figure(tables.matrices, "kd") for _ in range(2)]
+    for kind in ("png", "pdf", "svg"):
+        assert render(drawn[0], kind) == render(drawn[1], kind)
+    assert b"/FontFile2" in render(drawn[0], "pdf")
+    assert stacked([render(drawn[0], "png")] * 2).startswith(b"\x89PNG")

@@ -1,0 +1,203 @@
+"""Tables as they are printed, and the page."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fakemedia.core.types import make_stages
+from fakemedia.reporting.formats import Column, Grid, escape_latex, number, to_html, to_latex, to_markdown
+from fakemedia.reporting.gallery import draw_figures
+from fakemedia.reporting.grids import (
+    cost_grid,
+    headline_text,
+    matrix_grids,
+    printed,
+    robustness_grid,
+    summary_grid,
+    zero_shot_grids,
+)
+from fakemedia.reporting.history import cost_table
+from fakemedia.reporting.page import report_page
+from fakemedia.reporting.profiles import make_profiles
+from fakemedia.reporting.results import Results, gather
+from fakemedia.reporting.robustness import robustness_table
+from fakemedia.reporting.tables import Tables, make_tables
+
+from ..scores import make_histories, make_robustness, make_scores
+
+SCORES, STAGES = make_scores([("gan-a",), ("warp_b",), ("sr_c", "sr_d")], images=60, photographs=12)
+METHODS = ("finetune", "kd", "ewc", "joint")
+HISTORIES = make_histories(STAGES, METHODS, seeds=(0, 1, 2))
+AUDIT = {"verdict": "warn", "images": 480, "left_out": 2, "tasks": {task: {
+    "verdict": "warn", "images": 120, "left_out": 2 if task == "gan-a" else 0, "findings": {"near_duplicate": 2},
+    "splits": {split: {name: {"images": 20, "left_out": 1} for name in ("real", "fake")}
+               for split in ("train", "val", "test")}} for task in STAGES[-1].seen}}
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return gather(SCORES, sequence="demo", network="convnet", stages=STAGES)
+
+
+@pytest.fixture(scope="module")
+def tables(results: Results) -> Tables:
+    return make_tables(results, draws=100)
+
+
+@pytest.fixture(scope="module")
+def robustness() -> pd.DataFrame:
+    return robustness_table(make_robustness(SCORES, STAGES), sequence="demo", network="convnet", tasks=STAGES[-1].seen,
+                            draws=50)
+
+
+@pytest.fixture(scope="module")
+def grids(tables: Tables, robustness: pd.DataFrame) -> list[Grid]:
+    return [summary_grid(tables), *matrix_grids(tables), *zero_shot_grids(tables), robustness_grid(robustness, tables),
+            cost_grid(cost_table(HISTORIES), tables)]
+
+
+@pytest.fixture(scope="module")
+def page(results: Results, tables: Tables, robustness: pd.DataFrame) -> str:
+    drawn = draw_figures(tables, make_profiles(results, draws=20), HISTORIES, robustness)
+    return report_page(tables, drawn, costs=cost_table(HISTORIES), robustness=robustness, audit=AUDIT,
+                       weights={("kd", 0): "0123456789abcdef"}, notices=["kd, seed 1: no <history>"],
+                       sources=[("everything", "data/08_reporting/demo", "kedro run")],
+                       configuration={"note": "<b>&"}, versions={"fakemedia": "0"})
+
+
+def rows_of(latex: str) -> list[str]:
+    return [line for line in latex.splitlines() if re.search(r"\\\\(\[\w+\])?$", line)]
+
+
+def test_latex_has_a_cell_for_every_column(grids: list[Grid]) -> None:
+    for grid in grids:
+        text = to_latex(grid, grid.name)
+        assert {line.count("&") for line in rows_of(text)} == {len(grid.header) + len(grid.columns) - 1}
+        assert text.count("{") == text.count("}")
+        assert text.count(r"\begin") == text.count(r"\end") == 2
+        assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
+def test_latex_compiles_on_two_columns_without_running_over(grids: list[Grid], tmp_path: Path) -> None:
+    wide = Grid(name="wide", title="Twelve_tasks & 100 %", where="Here.", note="Note.", header=("After stage",),
+                keys=(("01_gaugan",), ("02_faceforensics",)), columns=(Column(short="which_face"),) * 12,
+                mean=np.full((2, 12), 100.0), low=np.full((2, 12), 97.5), high=np.full((2, 12), 100.0))
+    body = "\n".join(to_latex(grid, grid.name) for grid in [*grids, wide])
+    (tmp_path / "paper.tex").write_text(
+        r"\documentclass[10pt,twocolumn]{article}\usepackage[letterpaper,margin=0.75in]{geometry}"
+        rf"\usepackage{{booktabs,graphicx}}\begin{{document}}{body}\end{{document}}", encoding="utf-8")
+    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"], cwd=tmp_path,
+                          capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+    assert (tmp_path / "paper.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_best_is_bold_the_second_underlined_and_the_upper_bound_unranked(tables: Tables) -> None:
+    rows = rows_of(to_latex(summary_grid(tables), "x"))
+    ewc, kd, joint = (next(line for line in rows if line.startswith(name)) for name in ("ewc", "kd", "joint"))
+    assert r"\textbf{" in ewc.split("&")[1]
+    assert r"\underline{" in kd.split("&")[1]
+    assert "textbf" not in joint
+    assert joint.count("--") == 5
+
+
+def test_ranks_follow_what_is_written_and_leave_out_what_is_undefined() -> None:
+    mean = np.array([[1.04, 3.0, 5.0], [1.01, 1.0, np.nan], [0.5, 2.0, 5.0], [9.0, 0.0, 9.0]])
+    columns = (Column(short="a"), Column(short="b", higher=False), Column(short="c"))
+    grid = Grid(name="g", title="", where="", note="", header=("m",), keys=(("x",), ("y",), ("z",), ("top",)),
+                columns=columns, mean=mean, low=mean, high=mean, unranked=("top",))
+    assert grid.ranks().tolist() == [[1, 0, 0], [1, 1, 0], [2, 2, 0], [0, 0, 0]]
+
+
+def test_every_number_is_in_all_three_formats(tables: Tables, grids: list[Grid]) -> None:
+    made = printed(tables.summary, [grids[0]], "demo")
+    value = f"{grids[0].mean[1, 0]:.1f}"
+    assert value in made.latex
+    assert value in made.markdown
+    assert value in to_html(grids[0])
+    assert "tab:demo-summary" in made.latex
+    assert len(made.markdown.splitlines()[2].split(" | ")) == 7
+
+
+def test_costs_are_sums_and_shares_of_the_histories(tables: Tables) -> None:
+    costs = cost_table(HISTORIES).set_index(["method", "metric"])["mean"]
+    assert costs[("kd", "seconds")] == pytest.approx(HISTORIES[(HISTORIES.method == "kd")]["seconds"].sum() / 3)
+    assert costs[("kd", "images_per_second")] == pytest.approx(100)
+    assert costs[("kd", "stored_bytes")] == 3 * (2_000_000 + 1_000)
+    assert costs[("joint", "stored_bytes")] == 2_000_000 + 1_000
+    assert costs[("kd", "state_bytes")] == 1_000
+    partly = HISTORIES.copy()
+    partly.loc[(partly.method == "kd") & (partly.stage == 2), ["epoch", "seconds"]] = np.nan
+    costs = cost_table(partly).set_index(["method", "metric"])["mean"]
+    assert np.isnan(costs[("kd", "seconds")])
+    assert costs[("kd", "stored_bytes")] == 3 * (2_000_000 + 1_000)
+
+
+def test_markup_in_names_is_harmless() -> None:
+    assert escape_latex("my_method 50%") == r"my\_method 50\%"
+    stages = make_stages([("a",), ("b_1",)])
+    scores, _ = make_scores([("a",), ("b_1",)], methods=("x_<i>&", "y|z"), seeds=(0,), images=20, photographs=5)
+    tables = make_tables(gather(scores, sequence="s_1", network="n", stages=stages), draws=10)
+    assert r"x\_\textless{}i\textgreater{}\&" in to_latex(summary_grid(tables), "s")
+    assert r"y\|z" in to_markdown(summary_grid(tables))
+    page = report_page(tables, [], costs=pd.DataFrame(), configuration={}, versions={})
+    assert "<i>" not in page
+    assert "x_&lt;i&gt;&amp;" in page
+
+
+def test_numbers_are_written_plainly() -> None:
+    assert [number(v, 1) for v in (-0.04, 12.345, np.nan)] == ["0.0", "12.3", "\N{EN DASH}"]
+
+
+def test_the_headline_names_each_method_and_three_numbers(tables: Tables) -> None:
+    lines = headline_text(tables).splitlines()
+    assert [line.split()[0] for line in lines] == ["method", *tables.methods]
+    assert re.search(r"finetune +\d+\.\d \[.*\] +\d+\.\d \[.*\] +0\.\d{3} \[.*\]", lines[1])
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.names: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.names += [value or "" for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_fetches_nothing(page: str) -> None:
+    parsed = _Page()
+    parsed.feed(page)
+    assert not parsed.open
+    assert len(parsed.names) == len(set(parsed.names))
+    inner = [link[1:] for link in parsed.links if link.startswith("#")]
+    assert set(inner) <= set(parsed.names)
+    assert len(inner) == page.count("<section")
+    assert all(link.startswith("data:image/") for link in parsed.links if not link.startswith("#"))
+
+
+def test_the_page_shows_the_data_the_notices_and_the_configuration(page: str) -> None:
+    assert "There are warnings." in page
+    assert "480 images; 2 are left out" in page
+    assert "19 + 19" in page
+    assert "no &lt;history&gt;" in page
+    assert "&lt;b&gt;&amp;" in page
+    assert "0123456789ab<" in page
+    assert page.count('class="sortable"') >= 9
