@@ -151,6 +151,22 @@ def test_changed_data_retrains_what_read_it(project: Path, trained: list[str]) -
     assert sorted(trained) == ["ewc 02_latent", "finetune 02_latent", "joint 02_latent", "kd 02_latent"]
 
 
+def test_one_more_task_is_learned_on_top_of_what_is_there(project: Path, trained: list[str]) -> None:
+    run(project, tags=["ingestion", "kd"])
+    before = checkpoints(project)
+    trained.clear()
+    change(project, {
+        "sequences": {"tiny": {"tasks": ["gan", "latent", "sr"]}},
+        "collections": {"tiny": {"forge": {"tasks": {"sr": {"family": "superresolution"}}}}},
+    })
+    run(project, tags=["ingestion", "kd"], only_missing_outputs=True)
+    assert trained == ["kd 03_sr"]
+    after = checkpoints(project)
+    assert {name: after[name] for name in before} == before
+    rescored = pd.read_parquet(project / "data/07_model_output/tiny/kd/seed0/01_gan.parquet")
+    assert set(rescored["task"]) == {"gan", "latent", "sr"}
+
+
 def test_a_stale_checkpoint_is_never_used(project: Path, trained: list[str]) -> None:
     run(project, tags=["ingestion", "kd"])
     meta = project / "data/06_models/tiny/kd/seed0/01_gan/checkpoint.json"
