@@ -35,6 +35,8 @@ class ProjectHooks:
             if "training" in tags:
                 project.resolved_plan(sequence)
                 project.calibration_config()
+                if robustness := project.robustness(sequence):
+                    robustness.conditions()
                 runtime = project.runtime()
                 if runtime.devices > processes.count():
                     raise processes.Wanted(runtime.devices)

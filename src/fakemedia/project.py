@@ -14,13 +14,14 @@ from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 
 from fakemedia.core import plugin
-from fakemedia.core.errors import UserError
+from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.core.plan import Plan, make_plan
 
 if TYPE_CHECKING:
     from fakemedia.data.forge import ForgeConfig
     from fakemedia.data.sources.base import Source
     from fakemedia.evaluation.calibration import CalibrationConfig
+    from fakemedia.evaluation.perturbations.base import RobustnessConfig
     from fakemedia.training.runtime import Runtime
 
 T = TypeVar("T")
@@ -121,6 +122,18 @@ def calibration_config() -> CalibrationConfig:
     from fakemedia.evaluation.calibration import CalibrationConfig
 
     return plugin.configure(CalibrationConfig, parameters().get("calibration") or {}, where="calibration")
+
+
+@remembered
+def robustness(sequence: str) -> RobustnessConfig | None:
+    """Return how robustness is measured for `sequence`; None if it is not."""
+    from fakemedia.evaluation.perturbations.base import RobustnessConfig
+
+    config = plugin.configure(RobustnessConfig, parameters().get("robustness") or {}, where="robustness")
+    for name in config.named:
+        if name not in sequences():
+            raise unknown_name("sequence", name, sequences(), where="robustness.sequences")
+    return config if sequence in config.named else None
 
 
 @remembered

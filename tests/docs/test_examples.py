@@ -16,6 +16,8 @@ import torch
 from PIL import Image
 
 from fakemedia.core import plugin
+from fakemedia.core.errors import UserError
+from fakemedia.evaluation.perturbations.base import make_conditions
 from fakemedia.similarity.base import TaskSample, distance_matrix
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +97,16 @@ def test_forge_family(plugins: Path) -> None:
     assert (real == crop).all()
     assert len(np.unique(fake)) == 6
     assert (fake == crop // 32 * 32).all()
+
+
+def test_perturbation(plugins: Path) -> None:
+    _install(plugins, "evaluation.perturbations", "add-a-perturbation.md", "posterise")
+    _, *dropped = make_conditions({"posterise": [0, 3]}, where="here")
+    picture = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    assert (dropped[0](picture, "id") == picture).all()
+    assert (dropped[1](picture, "id") == picture // 8 * 8).all()
+    with pytest.raises(UserError, match="a number of bits from 0 to 7"):
+        make_conditions({"posterise": [8]}, where="here")
 
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.stem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,11 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let no test see the configuration that another one loaded."""
     monkeypatch.setattr("fakemedia.project._current", None)
+    forget()
+    yield
     forget()
 
 

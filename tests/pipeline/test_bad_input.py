@@ -40,6 +40,11 @@ def nested(*keys: str, value: object) -> dict:
     (("sequence",), "tini", "did you mean 'tiny'"),
     (("n_seeds",), 0, "'n_seeds'"),
     (("runtime", "precision"), "float8", "precision"),
+    (("robustness",), {"sequences": "tiny", "perturbations": {"jpg": [50]}}, "did you mean 'jpeg'"),
+    (("robustness",), {"sequences": ["tiny"], "perturbations": {"jpeg": [300]}}, "a quality from 1 to 100"),
+    (("robustness",), {"sequences": ["tiny"], "perturbations": {"jpeg": []}}, "robustness.perturbations.jpeg"),
+    (("robustness",), {"sequences": ["tiny"], "per_task_max": 0}, "per_task_max of at least 2"),
+    (("robustness", "sequences"), ["tini"], "did you mean 'tiny'"),
     (("calibration", "target"), 95, "such as 0.95"),
     (("calibration", "targt"), 0.9, "did you mean 'target'"),
 ])

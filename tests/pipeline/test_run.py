@@ -135,6 +135,23 @@ def test_run_makes_the_report_and_repeats_only_what_changed(project: Path, train
     assert trained == []
     assert set(pd.read_csv(report / "metrics.csv")["method"]) == {"finetune", "ewc", "joint"}
 
+    unperturbed = scores(project)
+    change(project, {"robustness": {"sequences": "tiny", "per_task_max": 4}})
+    run(project, only_missing_outputs=True)
+    assert trained == []
+    perturbed = scores(project)
+    names = {f"data/07_model_output/tiny/{method}/seed0/robustness.parquet" for method in ("finetune", "ewc", "joint")}
+    assert set(perturbed) - set(unperturbed) == names
+    table = pd.read_parquet(project / min(names))
+    assert table.groupby(["perturbation", "strength", "task"]).size().unique().tolist() == [4]
+    assert {"none", "jpeg", "blur"} <= set(table["perturbation"])
+    written = {name: (project / name).stat().st_mtime_ns for name in names}
+    run(project, only_missing_outputs=True)
+    assert {name: (project / name).stat().st_mtime_ns for name in names} == written
+    change(project, {"robustness": {"per_task_max": 2}})
+    run(project, tags=["robustness"])
+    assert {len(pd.read_parquet(project / name)) for name in names} == {len(table) // 2}
+
 
 def unchanged_weights(first: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
     """Return the files of the first stage, where distillation has no teacher: another setting, the same weights."""

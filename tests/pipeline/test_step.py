@@ -64,10 +64,14 @@ def test_two_steps(step, datasets: Path, project: Path) -> None:
     parent = json.loads((project / "models/a/checkpoint.json").read_text())
     assert meta["parent_fingerprint"] == parent["fingerprint"]
     assert meta["stage"]["seen"] == ["a", "b"]
+    calibration = json.loads((project / "models/ewc/calibration.json").read_text())
+    assert calibration["tasks"] == ["a", "b"]
+    assert calibration["weights_sha256"] == meta["weights_sha256"]
 
     kept = sorted(path.name for path in (project / "models").iterdir())
     assert_refused(step("b", "models/c", *onward, network="resnet18"), "another network", "--network convnet")
     assert_refused(step("b", "models/a", *onward), "would replace the input model")
+    assert step("b", "models/ewc", *onward, "--method", "ewc").exit_code == 0
     assert_refused(step("b", "models", *onward), "something else than a checkpoint")
     assert_refused(step("b", "models/c", "--input-model", "models/none", *onward[2:]), "no checkpoint", "models/none")
     assert_refused(step("b", "models/c", *onward[:2]), "--input-model and --source-datasets")

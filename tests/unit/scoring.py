@@ -11,8 +11,7 @@ from PIL import Image
 from fakemedia.core import plugin
 from fakemedia.core.plan import Named
 from fakemedia.core.types import make_stages
-from fakemedia.evaluation.calibration import Calibration
-from fakemedia.scoring.model import CALIBRATION
+from fakemedia.evaluation.calibration import CALIBRATION_FILE, Calibration
 from fakemedia.scoring.scores import UNCALIBRATED
 from fakemedia.training.checkpoint import make_checkpoint, save
 from fakemedia.training.runtime import Runtime
@@ -45,7 +44,7 @@ def calibration(weights_sha256: str, **changed: float) -> Calibration:
 
 def write_calibration(folder: Path, found: Calibration) -> None:
     """Put `found` into the checkpoint's folder."""
-    (folder / CALIBRATION).write_text(found.to_json())
+    (folder / CALIBRATION_FILE).write_text(found.to_json())
 
 
 def pictures(seed: int = 0) -> list[np.ndarray]:

@@ -7,7 +7,13 @@ opens it again. A dataset exists only if it is what the parameters and the data 
 
 from fakemedia.catalog.audit import DataFigureDataset, DataTableDataset, DataTextDataset, FindingsDataset
 from fakemedia.catalog.index import IndexDataset
-from fakemedia.catalog.models import CalibrationDataset, CheckpointDataset, ScoresDataset, ValidationScoresDataset
+from fakemedia.catalog.models import (
+    CalibrationDataset,
+    CheckpointDataset,
+    RobustnessDataset,
+    ScoresDataset,
+    ValidationScoresDataset,
+)
 from fakemedia.catalog.pixels import PixelStoreDataset
 from fakemedia.catalog.report import (
     FigureDataset,
@@ -29,6 +35,7 @@ __all__ = [
     "IndexDataset",
     "PixelStoreDataset",
     "PrintedTableDataset",
+    "RobustnessDataset",
     "ScoresDataset",
     "TableDataset",
     "TextDataset",

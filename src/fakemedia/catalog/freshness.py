@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fakemedia import project
-from fakemedia.catalog.names import CALIBRATION, CHECKPOINT, FINDINGS, INDEX, SCORES, SPLIT, VALIDATION_SCORES
+from fakemedia.catalog.names import (
+    CALIBRATION,
+    CHECKPOINT,
+    FINDINGS,
+    INDEX,
+    ROBUSTNESS,
+    SCORES,
+    SPLIT,
+    VALIDATION_SCORES,
+)
 from fakemedia.catalog.tables import read_table, stored_identity
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import scores_fingerprint
@@ -127,7 +136,7 @@ def validation_is_fresh(sequence: str, method: str, stage: str, seed: int) -> bo
 @project.remembered
 def calibration_is_fresh(sequence: str, method: str, stage: str, seed: int) -> bool:
     """Say whether a checkpoint's calibration is there and is what its validation scores give today."""
-    from fakemedia.evaluation.calibration import Calibration, calibration_identity
+    from fakemedia.evaluation.calibration import Calibration
 
     scores = _scores_identity(sequence, method, stage, seed, "val")
     path = project.path(CALIBRATION, sequence=sequence, method=method, stage=stage, seed=seed)
@@ -135,7 +144,16 @@ def calibration_is_fresh(sequence: str, method: str, stage: str, seed: int) -> b
         found = Calibration.from_json(path.read_text(encoding="utf-8"), where=path)
     except (OSError, UserError):
         return False
-    return scores is not None and found.made_from == calibration_identity(scores, project.calibration_config())
+    return scores is not None and found.made_from == project.calibration_config().identity(scores)
+
+
+@project.remembered
+def robustness_is_fresh(sequence: str, method: str, seed: int) -> bool:
+    """Say whether the scores of the last checkpoint on perturbed images, under today's settings, are there."""
+    last = project.plan(sequence).stages[-1].key
+    scores, config = _scores_identity(sequence, method, last, seed, "test"), project.robustness(sequence)
+    path = project.path(ROBUSTNESS, sequence=sequence, method=method, seed=seed)
+    return scores is not None and config is not None and stored_identity(path) == config.identity(scores)
 
 
 def _scores_identity(sequence: str, method: str, stage: str, seed: int, split: str) -> str | None:

@@ -21,6 +21,31 @@ if TYPE_CHECKING:
     from fakemedia.training.checkpoint import Checkpoint
 
 
+class RobustnessDataset(AbstractDataset):
+    """The scores of the last checkpoint of a method and seed on perturbed test images, as Parquet."""
+
+    def __init__(self, filepath: str, sequence: str, method: str, seed: str | int,
+                 metadata: dict[str, Any] | None = None) -> None:
+        self._path = Path(filepath)
+        self._key = (sequence, method, int(seed))
+        self.metadata = metadata
+
+    def load(self) -> pd.DataFrame:
+        """Return the scores; UserError if the file is missing or damaged."""
+        return read_table(self._path)
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the scores atomically."""
+        write_table(data, self._path)
+        project.forget()
+
+    def _exists(self) -> bool:
+        return freshness.robustness_is_fresh(*self._key)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._path), **dict(zip(("sequence", "method", "seed"), self._key, strict=True))}
+
+
 class _OfStage(AbstractDataset):
     """What one method makes at one stage with one seed."""
 

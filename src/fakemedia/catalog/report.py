@@ -13,7 +13,7 @@ from kedro_datasets._typing import HTMLPreview, ImagePreview, TablePreview
 from fakemedia import project
 from fakemedia.catalog import freshness, previews
 from fakemedia.catalog.files import replacing
-from fakemedia.catalog.names import CALIBRATION, SCORES
+from fakemedia.catalog.names import CALIBRATION, ROBUSTNESS, SCORES
 from fakemedia.catalog.tables import stored_identity
 from fakemedia.core.fingerprint import fingerprint
 
@@ -40,7 +40,12 @@ class _ReportDataset(AbstractDataset):
         plan = project.plan(self._sequence)
         runs = [(method.name, stage.key, seed) for method in plan.methods for stage in plan.learned(method.name)
                 for seed in plan.seeds]
-        return {
+        perturbed = {
+            project.path(ROBUSTNESS, sequence=plan.sequence, method=method.name, seed=seed):
+                partial(freshness.robustness_is_fresh, plan.sequence, method.name, seed)
+            for method in plan.methods for seed in plan.seeds
+        } if project.robustness(plan.sequence) else {}
+        return perturbed | {
             project.path(entry, sequence=plan.sequence, method=method, stage=stage, seed=seed):
                 partial(is_fresh, plan.sequence, method, stage, seed)
             for method, stage, seed in runs

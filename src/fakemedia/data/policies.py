@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ def policy_function(policy: str) -> Callable[[Pixels], Pixels]:
     least, most = bounds[name]
     if not number.isdecimal() or not least <= int(number) <= most:
         raise UserError(f"The policy {policy!r} cannot be used", expected=f"{name}:<number from {least} to {most}>")
-    return _resizer(int(number)) if name == "resize" else _recompressor(int(number))
+    return _resizer(int(number)) if name == "resize" else partial(recompressed, codec="JPEG", quality=int(number))
 
 
 def kept_size(policy: str, height: int, width: int) -> tuple[int, int]:
@@ -52,10 +52,8 @@ def _resizer(side: int) -> Callable[[Pixels], Pixels]:
     return resize
 
 
-def _recompressor(quality: int) -> Callable[[Pixels], Pixels]:
-    def recompress(pixels: Pixels) -> Pixels:
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-        return np.asarray(Image.open(buffer).convert("RGB"))
-
-    return recompress
+def recompressed(pixels: Pixels, codec: str, quality: int) -> Pixels:
+    """Return the picture after a compression by Pillow's `codec`, JPEG or WEBP, at `quality`: uint8 (H, W, 3)."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, codec, quality=quality)
+    return np.asarray(Image.open(buffer).convert("RGB"))

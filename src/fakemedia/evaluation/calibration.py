@@ -26,6 +26,8 @@ from fakemedia.evaluation.metrics import accuracy, expected_calibration_error
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.integer]
+CALIBRATION_FILE = "calibration.json"
+"""Where a checkpoint's folder keeps its calibration."""
 TEMPERATURES = (0.1, 1000.0)
 """Smallest and largest temperature: separable images ask for 0, logits without any information for infinity."""
 LIMIT = 30.0
@@ -44,6 +46,10 @@ class CalibrationConfig:
     def __post_init__(self) -> None:
         if not 0.5 < self.target < 1:
             raise ValueError("a target between 0.5 and 1, such as 0.95")
+
+    def identity(self, scores: str) -> str:
+        """Return the fingerprint of all that a calibration depends on; `scores` is that of the validation scores."""
+        return fingerprint({"scores": scores, "target": self.target})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,11 +184,6 @@ def fit_band(labels: Labels, odds: Floats, threshold: float, weights: Floats, ta
     enough = np.cumsum(right)[ends] >= (target - ROUNDING) * np.cumsum(weight)[ends]
     enough &= ends + 1 >= math.ceil(1 / (1 - target) - ROUNDING)
     return float(widths[enough].min(initial=np.inf))
-
-
-def calibration_identity(scores: str, config: CalibrationConfig) -> str:
-    """Return the fingerprint of all that a calibration depends on; `scores` is that of the validation scores."""
-    return fingerprint({"scores": scores, "config": config})
 
 
 def calibrate(scores: pd.DataFrame, *, config: CalibrationConfig, weights_sha256: str = "",

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from fakemedia.core.errors import UserError
 from fakemedia.data.policies import NATIVE
-from fakemedia.evaluation.calibration import Calibration
+from fakemedia.evaluation.calibration import CALIBRATION_FILE, Calibration
 
 if TYPE_CHECKING:
     from fakemedia.training.checkpoint import Checkpoint
     from fakemedia.training.runtime import Runtime
 
-CALIBRATION = "calibration.json"
 ONNX = ".onnx"
 
 
@@ -91,7 +90,7 @@ def open_checkpoint(folder: Path) -> tuple[Checkpoint, Facts]:
         facts = Facts(
             network=meta["network"]["name"], tasks=tuple(meta["stage"]["seen"]), crop=meta["training"]["crop"],
             policy=meta.get("policy", NATIVE), fingerprint=meta["fingerprint"],
-            calibration=_calibration(folder / CALIBRATION, meta["weights_sha256"]))
+            calibration=_calibration(folder / CALIBRATION_FILE, meta["weights_sha256"]))
     except (KeyError, TypeError) as error:
         raise UserError(f"The checkpoint does not say how it was made ({error!r})", where=folder / META,
                         expected="a checkpoint as this project writes it") from None

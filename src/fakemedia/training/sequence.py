@@ -21,7 +21,9 @@ from fakemedia.core.rng import derive
 from fakemedia.core.types import Stage
 from fakemedia.data.batches import Batch, TrainBatches
 from fakemedia.data.pixels import PixelStore
+from fakemedia.evaluation.perturbations.base import RobustnessConfig
 from fakemedia.evaluation.predict import evaluating, score_suite
+from fakemedia.evaluation.robustness import score_perturbed
 from fakemedia.networks.base import Detector
 from fakemedia.strategies.base import Strategy
 from fakemedia.training.checkpoint import Checkpoint, is_valid, load, make_checkpoint, save
@@ -148,6 +150,21 @@ def learn_plan(plan: Plan, stores: Mapping[str, Stores], *, runtime: Runtime,
             scores = score_checkpoint(learned, stores["test"], plan=plan, runtime=runtime)
             tables.append(scores.assign(method=method, seed=seed, stage=stage.index))
     return pd.concat(tables, ignore_index=True)
+
+
+def score_robustness(checkpoint: Checkpoint, suite: Stores, config: RobustnessConfig, *, plan: Plan,
+                     runtime: Runtime) -> pd.DataFrame:
+    """Return the scores of `checkpoint` on perturbed test images of `suite`.
+
+    Columns as in `evaluation.robustness.score_perturbed`. Raises UserError if the checkpoint is of another network, or
+    for perturbations that cannot be used.
+    """
+    network = runtime.place(_network(plan.network, checkpoint.meta["seed"], checkpoint))
+    with runtime.reproducible():
+        return score_perturbed(
+            network, suite, config.conditions(), per_task_max=config.per_task_max, crop=plan.training.crop,
+            batch_size=runtime.evaluation_batch(plan.training.batch_size), autocast=runtime.autocast,
+            label=f"perturb {checkpoint.meta['method']['name']} seed {checkpoint.meta['seed']}")
 
 
 def _strategy(plan: Plan, method: str, seed: int) -> Strategy:

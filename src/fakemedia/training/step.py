@@ -10,12 +10,13 @@ import pandas as pd
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
-from fakemedia.core.plan import TRAINING_PRESETS, Named, Plan, TrainingConfig
+from fakemedia.core.plan import TRAINING_PRESETS, Named, Plan, TrainingConfig, scores_fingerprint
 from fakemedia.core.types import SPLITS, check_name, make_stages
 from fakemedia.data.index import build_index, check_index
 from fakemedia.data.pixels import PixelStore, ensure_store
+from fakemedia.evaluation.calibration import CALIBRATION_FILE, CalibrationConfig, calibrate
 from fakemedia.evaluation.metrics import task_metrics
-from fakemedia.training.checkpoint import META, STRATEGY, WEIGHTS, Checkpoint, load
+from fakemedia.training.checkpoint import META, STRATEGY, WEIGHTS, Checkpoint, load, write_file
 from fakemedia.training.runtime import Runtime
 from fakemedia.training.sequence import learn_stage, score_checkpoint
 
@@ -23,7 +24,7 @@ from fakemedia.training.sequence import learn_stage, score_checkpoint
 def learn_step(*, network: str, input_model: Path | None, output_dir: Path, source_datasets: tuple[Path, ...],
                target_dataset: Path, method: str, pretrained: str | None, preset: str | None, epochs: int | None,
                batch_size: int | None, crop: int | None, seed: int, cache: Path, runtime: Runtime) -> pd.DataFrame:
-    """Learn `target_dataset` by `method` from the checkpoint `input_model`, save the checkpoint as `output_dir`.
+    """Learn `target_dataset` by `method` from the checkpoint `input_model`; save and calibrate it as `output_dir`.
 
     A dataset is a task folder in the reference layout; its name is the task's. Without an input model the target is
     learned as a first task, from `pretrained` weights (None: the network's default). Pixel stores go to `cache`.
@@ -53,6 +54,7 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
     stores = {split: {task: of_task[split] for task, of_task in opened.items()} for split in SPLITS}
     learned = learn_stage(plan=plan, method=method, seed=seed, stage=plan.stages[-1], parent=parent,
                           train=stores["train"], validation=stores["val"], folder=output_dir, runtime=runtime)
+    _calibrate(learned, plan, stores["val"], output_dir, runtime)
     measured = {key: _measure(checkpoint, plan, stores["test"], runtime)
                 for key, checkpoint in (("before", parent), ("after", learned)) if checkpoint is not None}
     return pd.DataFrame([
@@ -72,7 +74,7 @@ def _check_place(output_dir: Path, input_model: Path | None) -> None:
     if input_model is not None and output_dir.resolve() == input_model.resolve():
         raise UserError("The output would replace the input model", where=output_dir, expected="a folder of its own")
     held = {path.name for path in output_dir.iterdir()} if output_dir.is_dir() else set()
-    if output_dir.is_file() or held - {WEIGHTS, STRATEGY, META}:
+    if output_dir.is_file() or held - {WEIGHTS, STRATEGY, META, CALIBRATION_FILE}:
         raise UserError("The output folder holds something else than a checkpoint", where=output_dir,
                         expected="a new or empty folder, or a checkpoint to replace", do="name another --output-dir")
 
@@ -99,6 +101,17 @@ def _stores(folder: Path, cache: Path) -> dict[str, PixelStore]:
     check_index(index)
     place = cache / f"{folder.name}-{fingerprint(folder)[:8]}"
     return {split: ensure_store(index, source, split, place / split, workers=workers) for split in SPLITS}
+
+
+def _calibrate(checkpoint: Checkpoint, plan: Plan, validation: dict[str, PixelStore], folder: Path,
+               runtime: Runtime) -> None:
+    """Calibrate the checkpoint in `folder` on validation images of all tasks that it has seen."""
+    config, weights = CalibrationConfig(), checkpoint.meta["weights_sha256"]
+    scores = score_checkpoint(checkpoint, validation, plan=plan, runtime=runtime)
+    made_from = scores_fingerprint(weights_sha256=weights, training=plan.training,
+                                   data={task: store.fingerprint for task, store in validation.items()})
+    found = calibrate(scores, config=config, weights_sha256=weights, made_from=config.identity(made_from))
+    write_file(folder / CALIBRATION_FILE, found.to_json().encode())
 
 
 def _measure(checkpoint: Checkpoint, plan: Plan, suite: dict[str, PixelStore],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,32 +41,50 @@ def learn(validation: dict[str, PixelStore], parent: Checkpoint | None, *stores:
 
 def score(checkpoint: Checkpoint, suite: dict[str, PixelStore], *, plan: Plan, path: Path) -> pd.DataFrame:
     """Score the test splits of all tasks, learned or not, or return the scores at `path` if nothing changed."""
-    return _scores(checkpoint, suite, plan, path)
+    from fakemedia.training.sequence import score_checkpoint
+
+    return _unless_saved(path, _scores_identity(checkpoint, suite, plan),
+                         lambda: score_checkpoint(checkpoint, suite, plan=plan.resolved(), runtime=project.runtime()))
 
 
 def calibrate(checkpoint: Checkpoint, validation: dict[str, PixelStore], *, plan: Plan, stage: Stage,
               path: Path) -> tuple[pd.DataFrame, Calibration]:
     """Score the validation splits of the tasks seen, or take the scores at `path`, and calibrate the checkpoint."""
-    from fakemedia.evaluation.calibration import calibrate, calibration_identity
+    from fakemedia.evaluation.calibration import calibrate
 
-    scores = _scores(checkpoint, {task: validation[task] for task in stage.seen}, plan, path)
+    scores = score(checkpoint, {task: validation[task] for task in stage.seen}, plan=plan, path=path)
     config = project.calibration_config()
     return scores, calibrate(scores, config=config, weights_sha256=checkpoint.meta["weights_sha256"],
-                             made_from=calibration_identity(scores.attrs["identity"], config))
+                             made_from=config.identity(scores.attrs["identity"]))
 
 
-def _scores(checkpoint: Checkpoint, suite: dict[str, PixelStore], plan: Plan, path: Path) -> pd.DataFrame:
-    from fakemedia.catalog.tables import read_table, stored_identity
+def perturb(checkpoint: Checkpoint, suite: dict[str, PixelStore], *, plan: Plan, path: Path) -> pd.DataFrame:
+    """Score perturbed test images of all tasks, or return the scores at `path` if nothing changed."""
+    from fakemedia.training.sequence import score_robustness
+
+    config = project.robustness(plan.sequence)
+    assert config is not None
+    return _unless_saved(path, config.identity(_scores_identity(checkpoint, suite, plan)),
+                         lambda: score_robustness(checkpoint, suite, config, plan=plan.resolved(),
+                                                  runtime=project.runtime()))
+
+
+def _scores_identity(checkpoint: Checkpoint, suite: dict[str, PixelStore], plan: Plan) -> str:
     from fakemedia.core.plan import scores_fingerprint
-    from fakemedia.training.sequence import score_checkpoint
 
-    identity = scores_fingerprint(weights_sha256=checkpoint.meta["weights_sha256"], training=plan.training,
-                                  data={task: store.fingerprint for task, store in suite.items()})
+    return scores_fingerprint(weights_sha256=checkpoint.meta["weights_sha256"], training=plan.training,
+                              data={task: store.fingerprint for task, store in suite.items()})
+
+
+def _unless_saved(path: Path, identity: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """Return the table at `path` if it was made from `identity`, or else a new one that says so."""
+    from fakemedia.catalog.tables import read_table, stored_identity
+
     if stored_identity(path) == identity:
         return read_table(path)
-    scores = score_checkpoint(checkpoint, suite, plan=plan.resolved(), runtime=project.runtime())
-    scores.attrs["identity"] = identity
-    return scores
+    table = make()
+    table.attrs["identity"] = identity
+    return table
 
 
 def collect(*tables: pd.DataFrame, keys: tuple[tuple[int, int], ...], method: str) -> pd.DataFrame:

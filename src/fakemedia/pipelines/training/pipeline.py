@@ -8,7 +8,9 @@ from fakemedia.catalog.names import (
     CALIBRATION,
     CHECKPOINT,
     HISTORY,
+    PERTURBED,
     RESULTS,
+    ROBUSTNESS,
     SCORES,
     SPLIT,
     SUITE,
@@ -17,7 +19,16 @@ from fakemedia.catalog.names import (
 )
 from fakemedia.core.plan import Plan
 from fakemedia.core.types import Stage
-from fakemedia.pipelines.training.nodes import calibrate, collect, collect_history, gather, learn, score, start
+from fakemedia.pipelines.training.nodes import (
+    calibrate,
+    collect,
+    collect_history,
+    gather,
+    learn,
+    perturb,
+    score,
+    start,
+)
 from fakemedia.pipelines.wiring import bound
 
 
@@ -35,8 +46,11 @@ def _suites_pipeline(plan: Plan, methods: list[str]) -> Pipeline:
     stores = {split: [SPLIT.format(collection=plan.collection, task=task, split=split) for task in plan.tasks]
               for split in ("val", "test")}
     suites = {split: SUITE.format(sequence=plan.sequence, split=split) for split in stores}
+    tags = {"val": ["training", *methods], "test": ["training", *methods]}
+    if project.robustness(plan.sequence):
+        tags["test"].append("robustness")
     return Pipeline(
-        [node(gather, stores[split], suites[split], name=f"gather_{plan.sequence}_{split}", tags=["training", *methods])
+        [node(gather, stores[split], suites[split], name=f"gather_{plan.sequence}_{split}", tags=tags[split])
          for split in stores],
         namespace=f"{plan.collection}-data", inputs={name for names in stores.values() for name in names},
         outputs=set(suites.values()),
@@ -48,12 +62,18 @@ def _method_pipeline(plan: Plan, method: str) -> Pipeline:
     runs = [(seed, stage) for seed in plan.seeds for stage in plan.learned(method)]
     nodes = [make(plan, method, seed, stage) for seed, stage in runs
              for make in (_train_node, _score_node, _calibrate_node)]
+    handed_over = {"results": (RESULTS, SCORES, runs), "validation": (VALIDATION, VALIDATION_SCORES, runs)}
+    if project.robustness(plan.sequence):
+        last = [(seed, plan.learned(method)[-1]) for seed in plan.seeds]
+        nodes += [_perturb_node(plan, method, seed, stage) for seed, stage in last]
+        handed_over["robustness"] = (PERTURBED, ROBUSTNESS, last)
     nodes += [
-        node(bound(collect, keys=tuple((seed, stage.index) for seed, stage in runs), method=method),
-             [_local(pattern, seed, stage) for seed, stage in runs], handed_over, name=f"collect_{handed_over}",
+        node(bound(collect, keys=tuple((seed, stage.index) for seed, stage in scored), method=method),
+             [_local(pattern, seed, stage) for seed, stage in scored], name, name=f"collect_{name}",
              tags=["reporting", method])
-        for pattern, handed_over in ((SCORES, "results"), (VALIDATION_SCORES, "validation"))
+        for name, (_, pattern, scored) in handed_over.items()
     ]
+    outside = {"history": HISTORY, **{name: pattern for name, (pattern, *_) in handed_over.items()}}
     folders = tuple((seed, stage.index, project.path(CHECKPOINT, sequence=plan.sequence, method=method, seed=seed,
                                                      stage=stage.key)) for seed, stage in runs)
     nodes.append(node(bound(collect_history, method=method, folders=folders), "results", "history",
@@ -61,8 +81,7 @@ def _method_pipeline(plan: Plan, method: str) -> Pipeline:
     made = {name for each in nodes for name in each.outputs}
     return Pipeline(
         nodes, namespace=f"{plan.sequence}-{method}", inputs={name for each in nodes for name in each.inputs} - made,
-        outputs={local: pattern.format(sequence=plan.sequence, method=method)
-                 for local, pattern in (("results", RESULTS), ("validation", VALIDATION), ("history", HISTORY))},
+        outputs={name: pattern.format(sequence=plan.sequence, method=method) for name, pattern in outside.items()},
     )
 
 
@@ -100,4 +119,12 @@ def _calibrate_node(plan: Plan, method: str, seed: int, stage: Stage) -> Node:
         [_local(CHECKPOINT, seed, stage), SUITE.format(sequence=plan.sequence, split="val")],
         [_local(VALIDATION_SCORES, seed, stage), _local(CALIBRATION, seed, stage)],
         name=f"calibrate_{stage.key}_seed{seed}", tags=["training", method],
+    )
+
+
+def _perturb_node(plan: Plan, method: str, seed: int, stage: Stage) -> Node:
+    return node(
+        bound(perturb, plan=plan, path=project.path(ROBUSTNESS, sequence=plan.sequence, method=method, seed=seed)),
+        [_local(CHECKPOINT, seed, stage), SUITE.format(sequence=plan.sequence, split="test")],
+        _local(ROBUSTNESS, seed, stage), name=f"perturb_seed{seed}", tags=["training", "robustness", method],
     )

@@ -1,0 +1,30 @@
+"""Brightness: colours moved away from, or towards, black."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from fakemedia.evaluation.perturbations.base import Perturb, Pixels, check_strength
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How strongly."""
+
+    strength: float
+    """Factor of the grey levels; 1 changes nothing (Tassone et al. 2024: 0.5 to 2)."""
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength, 0, 10, "a factor")
+
+
+def build(config: Config) -> Perturb:
+    """Return Pillow's `ImageEnhance.Brightness`."""
+
+    def brightness(pixels: Pixels, seed: int) -> Pixels:
+        return np.asarray(ImageEnhance.Brightness(Image.fromarray(pixels)).enhance(config.strength))
+
+    return brightness

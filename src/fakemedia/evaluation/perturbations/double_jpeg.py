@@ -1,0 +1,35 @@
+"""Two JPEG compressions, as of a picture that is saved, cropped and saved again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fakemedia.data.policies import recompressed
+from fakemedia.evaluation.perturbations.base import Perturb, Pixels, check_strength
+
+SHIFT = 4
+"""Pixels by which the second grid of 8 x 8 blocks lies beside the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How strongly."""
+
+    strength: float
+    """libjpeg's quality, with halved chroma, of both compressions."""
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength, 1, 100, "a quality", whole=True)
+
+
+def build(config: Config) -> Perturb:
+    """Return two compressions whose block grids do not fall together."""
+
+    def double_jpeg(pixels: Pixels, seed: int) -> Pixels:
+        once = recompressed(pixels, "JPEG", int(config.strength))
+        shifted = np.pad(once, ((SHIFT, 0), (SHIFT, 0), (0, 0)), mode="edge")
+        return recompressed(shifted, "JPEG", int(config.strength))[SHIFT:, SHIFT:]
+
+    return double_jpeg
