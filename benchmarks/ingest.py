@@ -52,7 +52,7 @@ def ingest(source: FolderSource, work: Path) -> pd.DataFrame:
     path = work / "index.parquet"
     previous = read_index(path) if path.exists() else None
     with Pool(work / "decoded", policy="native", room=Room()) as pool:
-        index = build_index(source, "bench", workers=CORES, previous=previous, keep=pool.add, progress=False)
+        index = build_index(source, "bench", workers=CORES, previous=previous, pool=pool, progress=False)
     write_index(index, path)
     for split in SPLITS:
         ensure_store(index, source, split, work / split, pool=work / "decoded" / split, workers=CORES, progress=False)
@@ -68,7 +68,7 @@ def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_c
 
 def decoder_seconds(source: FolderSource, paths: list[str]) -> np.ndarray:
     """Return what Pillow alone takes from the bytes of an image to an array, on one core: wall and processor time."""
-    files = [source.read(path) for path in paths]
+    files = [source.reader(path)() for path in paths]
     start = np.array([time.perf_counter(), time.process_time()])
     for data in files:
         np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
@@ -85,7 +85,7 @@ def crop_ratio(source: FolderSource, index: pd.DataFrame, store: PixelStore, cou
 
     def decoded() -> None:
         for path, top, left in zip(paths, tops, lefts, strict=True):
-            np.ascontiguousarray(decode(source.read(path))[top:top + size, left:left + size])
+            np.ascontiguousarray(decode(source.reader(path)())[top:top + size, left:left + size])
 
     def stored() -> None:
         for start in range(0, count, 64):

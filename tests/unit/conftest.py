@@ -33,8 +33,8 @@ class GivenPictures:
         return [Item(path=path, split="train", label=number % 2, class_name="", source="", bytes=len(data), mtime_ns=0)
                 for number, (path, data) in enumerate(self._files.items())]
 
-    def read(self, path: str) -> bytes:
-        return self._files[path]
+    def reader(self, path: str) -> Callable[[], bytes]:
+        return lambda: self._files[path]
 
 
 def noise(images: int, size: int, sigma: float, seed: int) -> Iterator[np.ndarray]:

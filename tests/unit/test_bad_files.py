@@ -20,10 +20,11 @@ from PIL import Image
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
 from fakemedia.data.audit import accept, audit_task
+from fakemedia.data.files import read_regular
 from fakemedia.data.index import build_index
 from fakemedia.data.pixels import PixelStore, build_store
 from fakemedia.data.settings import AuditConfig
-from fakemedia.data.sources import archive, table
+from fakemedia.data.sources import archive, folder, table
 from fakemedia.data.sources.folder import FolderSource
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -183,14 +184,12 @@ def test_a_file_without_permission_is_found(tmp_path: Path, monkeypatch: pytest.
     path = write_task(tmp_path) / "train/0_real" / "locked.png"
     path.write_bytes(PNG)
     path.chmod(0)
-    real = FolderSource.read
-
-    def read(self: FolderSource, name: str) -> bytes:  # An administrator may read everything.
-        if name.endswith("locked.png"):
+    def read(path: str) -> bytes:  # An administrator may read everything.
+        if path.endswith("locked.png"):
             raise PermissionError(13, "Permission denied")
-        return real(self, name)
+        return read_regular(path)
 
-    monkeypatch.setattr(FolderSource, "read", read)
+    monkeypatch.setattr(folder, "read_regular", read)
     _, findings, _ = outcome(tmp_path)
     assert findings[["finding", "detail"]].to_numpy().tolist() == [["unreadable", "Permission denied"]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +41,8 @@ class Numbered:
         return [Item(path=path, split="train", label=label, class_name="", source="", bytes=1, mtime_ns=0)
                 for path, label in zip(self.files, self.labels, strict=True)]
 
-    def read(self, path: str) -> bytes:
-        return self.files[path]
+    def reader(self, path: str) -> Callable[[], bytes]:
+        return lambda: self.files[path]
 
 
 @pytest.fixture(scope="module")

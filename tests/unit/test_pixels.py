@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,8 @@ class Pictures:
         return [Item(path=path, split="train", label=number % 2, class_name="", source="", bytes=len(data), mtime_ns=0)
                 for number, (path, data) in enumerate(self.files.items())]
 
-    def read(self, path: str) -> bytes:
-        return self.files[path]
+    def reader(self, path: str) -> Callable[[], bytes]:
+        return lambda: self.files[path]
 
 
 def images(*sides: tuple[int, int]) -> list[np.ndarray]:
@@ -192,14 +193,6 @@ def test_store_holds_the_decoded_images(tmp_path: Path) -> None:
     assert sorted(path.name for path in store.folder.iterdir()) == ["images.parquet", "manifest.json", "pixels.u8"]
     assert [path.name for path in store.folder.parent.iterdir()] == ["train"]
     store.verify()
-
-
-def test_store_is_the_same_whatever_the_workers(tmp_path: Path) -> None:
-    source = Pictures(*images(*[(8, 9)] * 20))
-    stores = [build_store(index_of(source), source, "train", tmp_path / str(n), workers=n, progress=False)
-              for n in (1, 4)]
-    for name in ("images.parquet", "manifest.json", "pixels.u8"):
-        assert (stores[0].folder / name).read_bytes() == (stores[1].folder / name).read_bytes()
 
 
 def test_store_copies_and_pickles_by_its_folder(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_archive(tmp_path: Path, name: str, pack) -> None:
         index = check(source, "gan", 18)
         check_index(index)
         assert {path.split("/", 1)[1] for path in index["path"]} == set(content)
-        assert all(source.read(path) == content[path.split("/", 1)[1]] for path in index["path"])
+        assert all(source.reader(path)() == content[path.split("/", 1)[1]] for path in index["path"])
         assert (index["cut"] == "").all()
 
 
@@ -184,9 +184,10 @@ def test_a_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.M
                                            package: str) -> None:
     monkeypatch.setitem(__import__("sys").modules, package, None)
     more = {"task": "a", "real": ["x"], "fake": ["y"]} if name == "huggingface" else {}
+    unpack(tmp_path, {"a/0_real/clip.mp4": b""})
     source = source_of(name, root=str(tmp_path), **more)
     with pytest.raises(UserError, match=rf"fakemedia\[{name}\]"):
-        source.read("a#0001") if name == "video" else source.items("a")
+        source.reader("a/0_real/clip.mp4#0001")() if name == "video" else source.items("a")
 
 
 @pytest.mark.parametrize("name", ["archive", "cddb", "forensynths", "video"])

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+GIB = 2**30
+
 
 def sync(path: Path) -> None:
     """Wait until the file or folder `path` is on the disk."""
@@ -22,7 +24,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_regular(path: Path) -> bytes:
+def read_regular(path: str | Path) -> bytes:
     """Return the content of a regular file; OSError for anything else, such as a pipe, which would never end."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:

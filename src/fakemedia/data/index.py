@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
-from fakemedia.data.decode import DecodeError, read_picture
 from fakemedia.data.files import sync
-from fakemedia.data.parallel import thread_map
-from fakemedia.data.perceptual import look
+from fakemedia.data.measure import UNMEASURED, measure
+from fakemedia.data.pool import Pool
+from fakemedia.data.processes import picture_map
 from fakemedia.data.sources.base import Item, Source
 
 COLUMNS = {
@@ -28,31 +25,18 @@ COLUMNS = {
     "quality": "int64", "phash": "str", "mean": "float64", "spread": "float64", "cut": "str", "error": "str",
 }
 
-UNMEASURED = {"id": "", "codec": "", "mode": "", "width": 0, "height": 0, "quality": 0, "phash": "", "mean": 0.0,
-              "spread": 0.0, "error": ""}
-"""The columns that the content of a file gives, as they are where it cannot be read."""
-
 UNREADABLE = ("replace it or take it out; or leave such images out of training by audit: {quarantine: [unreadable]} in "
               "the collection's settings")
 
 LISTED = ("path", "split", "label", "class_name", "bytes", "mtime_ns", "cut")
 """The columns that the source's listing gives; `source` is one, too, unless it is empty."""
 
-Keep = Callable[[str, str, NDArray[np.uint8]], None]
-
-
-def content_id(data: bytes) -> str:
-    """Return the first 32 hex digits of the SHA-256 of an image file."""
-    return hashlib.sha256(data).hexdigest()[:32]
-
-
 def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFrame | None = None,
-                keep: Keep | None = None, progress: bool = True) -> pd.DataFrame:
-    """Read and decode every image of `task` once, with `workers` threads; return COLUMNS, one row an image, by path.
+                pool: Pool | None = None, progress: bool = True) -> pd.DataFrame:
+    """Read and decode every image of `task` once, in `workers` processes; return COLUMNS, one row an image, by path.
 
     What `previous` knows of a file that kept its size and time of change is taken over; only the others are decoded.
-    `keep` is called in order with the split, the id and the pixels of each picture that was decoded, so that nobody
-    need decode it again.
+    The `pool` gets the pictures that were decoded, so that nobody need decode them again.
 
     `width` and `height` are those of the decoded, upright picture. Where the source names no source photograph, the
     image's own id stands for it, so exact copies form one group. `cut` is `rule` where the split was not given but cut
@@ -65,12 +49,12 @@ def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFra
         return previous
     known = _known(previous)
     new = [item for item in items if (item.path, item.bytes, item.mtime_ns) not in known]
-    facts = thread_map(lambda item: _measure(source, item), new, workers=workers, title=f"index {task}",
-                       total=len(new), progress=progress)
-    for item, (measured, pixels) in zip(new, facts, strict=True):
-        known[item.path, item.bytes, item.mtime_ns] = measured
-        if keep is not None and pixels is not None:
-            keep(item.split, measured["id"], pixels)
+    measured = picture_map(partial(measure, policy=pool and pool.policy), [source.reader(item.path) for item in new],
+                           workers=workers, title=f"index {task}", progress=progress)
+    for item, ((facts, check), pixels) in zip(new, measured, strict=True):
+        known[item.path, item.bytes, item.mtime_ns] = facts
+        if pool is not None and pixels is not None:
+            pool.add(item.split, facts["id"], pixels, check)
     rows = [_row(task, item, known[item.path, item.bytes, item.mtime_ns]) for item in items]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
@@ -87,21 +71,6 @@ def _known(previous: pd.DataFrame | None) -> dict[tuple[str, int, int], dict[str
 def _row(task: str, item: Item, measured: dict[str, Any]) -> dict[str, Any]:
     return {"task": task, **{fact: getattr(item, fact) for fact in LISTED}, **measured,
             "source": item.source or measured["id"]}
-
-
-def _measure(source: Source, item: Item) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
-    measured = dict(UNMEASURED)
-    try:
-        data = source.read(item.path)
-        measured["id"] = content_id(data)
-        picture = read_picture(data)
-    except OSError as error:
-        return measured | {"error": error.strerror or str(error)}, None
-    except DecodeError as error:
-        return measured | {"error": str(error)}, None
-    height, width, _ = picture.pixels.shape
-    return measured | {"codec": picture.codec, "mode": picture.mode, "width": width, "height": height,
-                       "quality": picture.quality, **vars(look(picture.pixels))}, picture.pixels
 
 
 def index_fingerprint(index: pd.DataFrame, split: str) -> str:

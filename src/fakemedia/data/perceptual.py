@@ -8,9 +8,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.fft import dct
 
-_BASIS = np.asarray(dct(np.eye(32), axis=0, norm="ortho"))[:8].astype(np.float32)
+_WAVES = np.pi / 64 * np.outer(np.arange(8), 2 * np.arange(32) + 1)
+_BASIS = (np.cos(_WAVES) * np.sqrt(np.where(np.arange(8) == 0, 1, 2) / 32)[:, None]).astype(np.float32)
+"""The first 8 of the 32 vectors of the orthonormal discrete cosine transform (type II)."""
+_LEVELS = np.arange(256.0)
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,18 @@ def look(pixels: NDArray[np.uint8]) -> Look:
     at, 64 or more a side.
     """
     step = max(1, min(pixels.shape[:2]) // 64)
-    few = pixels[::step, ::step].astype(np.uint16)
-    grey = ((few[..., 0] + 2 * few[..., 1] + few[..., 2]) >> 2).astype(np.uint8)
+    few = pixels[::step, ::step]
+    total = np.add(few[..., 0], few[..., 2], dtype=np.uint16)
+    total += few[..., 1]
+    total += few[..., 1]
+    grey = (total >> 2).astype(np.uint8)
     small = np.asarray(Image.fromarray(grey).resize((32, 32), Image.Resampling.BOX), np.float32)
     frequencies = (_BASIS @ small @ _BASIS.T).ravel()
     middle = np.sort(frequencies)[31:33].mean()
-    return Look(np.packbits(frequencies > middle).tobytes().hex(), float(grey.mean()), float(grey.std()))
+    counts = np.bincount(grey.ravel(), minlength=256)
+    mean = counts @ _LEVELS / grey.size
+    spread = np.sqrt(counts @ (_LEVELS - mean) ** 2 / grey.size)
+    return Look(np.packbits(frequencies > middle).tobytes().hex(), float(mean), float(spread))
 
 
 def near_pairs(hashes: list[str], *, distance: int = 3) -> NDArray[np.int64]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import PIL
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from PIL import features
+from tqdm import tqdm
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
@@ -22,8 +23,8 @@ from fakemedia.core.fingerprint import fingerprint
 from fakemedia.data.crops import centre, cropped
 from fakemedia.data.decode import DecodeError, decode
 from fakemedia.data.files import move_away, moved, remove_leftovers, scratch_folder, sync
-from fakemedia.data.index import check_readable, content_id, index_fingerprint
-from fakemedia.data.parallel import thread_map
+from fakemedia.data.index import check_readable, index_fingerprint
+from fakemedia.data.measure import checksum, content_id, measure
 from fakemedia.data.policies import NATIVE, kept_size, policy_function
 from fakemedia.data.pool import (
     FORMAT,
@@ -33,14 +34,13 @@ from fakemedia.data.pool import (
     DecodedPictures,
     PixelWriter,
     Room,
-    checksum,
     open_decoded,
     share_file,
 )
+from fakemedia.data.processes import picture_map
 from fakemedia.data.sources.base import Source
 
 REBUILD = "delete the folder and run the ingestion again"
-AGAIN = "run the ingestion again"
 
 
 def store_fingerprint(index: pd.DataFrame, split: str, policy: str = NATIVE) -> str:
@@ -196,8 +196,8 @@ def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | P
                 workers: int, progress: bool = True) -> PixelStore:
     """Put the images of `split` into a store in `folder`, replacing another store that is there; return it.
 
-    Pictures that the store before, or the `pool` of the index, holds already are not decoded again. The `workers`
-    threads decode the others, a few pictures ahead. The store is built in a folder beside `folder` and moved there when
+    Pictures that the store before, or the `pool` of the index, holds already are not decoded again; the others are, in
+    `workers` processes. The store is built in a folder beside `folder` and moved there when
     whole; of several processes that build the same store at once, the first to end wins. With `stream`, the name and
     settings of the source, the store holds no pixels. `room` bounds the bytes of pixels that are written.
 
@@ -218,8 +218,8 @@ def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | P
             images, size = _streamed(rows, policy), 0
         else:
             donors = [found for place in (folder, pool) if place and (found := open_decoded(place, policy))]
-            decoded = _decode_rest(rows, source, donors, policy, workers, progress)
-            places, size = _fill(building / PIXELS, rows["id"].tolist(), donors, decoded, room or Room())
+            places, size = _fill(building / PIXELS, rows, source, donors, policy=policy, room=room or Room(),
+                                 workers=workers, progress=progress)
             images = _placed(rows, places)
         _describe(building, rows, images, policy=policy, fingerprint=fingerprint, size=size, stream=stream)
         while not moved(building, folder):
@@ -244,48 +244,45 @@ def ensure_store(index: pd.DataFrame, source: Source, split: str, folder: str | 
 def _decoded(source: Source, path: str, id: str, policy: str) -> NDArray[np.uint8]:
     """Return a picture of the source under `policy`; UserError if it is not the one that was indexed."""
     try:
-        data = source.read(path)
-    except OSError as error:
-        raise UserError(f"The image cannot be read any more ({error})", where=path, do=AGAIN) from None
-    if content_id(data) != id:
-        raise UserError("The image changed after it was indexed", where=path, do=AGAIN)
-    try:
-        return policy_function(policy)(decode(data))
-    except DecodeError as error:
-        raise UserError(f"The image cannot be read: {error}", where=path, do=AGAIN) from None
+        data = source.reader(path)()
+        found, pixels = content_id(data), policy_function(policy)(decode(data))
+    except (OSError, DecodeError) as error:
+        raise _not_as_indexed(path, str(error)) from None
+    if found != id:
+        raise _not_as_indexed(path)
+    return pixels
 
 
-def _decode_rest(rows: pd.DataFrame, source: Source, donors: list[DecodedPictures], policy: str, workers: int,
-                 progress: bool) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield the id and the pixels of each content in `rows`, from the first donor that has it, or decoded."""
-    def picture(job: tuple[str, str]) -> tuple[str, NDArray[np.uint8]]:
-        id, path = job
-        for donor in donors:
-            if (pixels := donor.read(id)) is not None:
-                return id, pixels
-        return id, _decoded(source, path, id, policy)
-
-    jobs = list(dict(zip(rows["id"], rows["path"], strict=True)).items())
-    return thread_map(picture, jobs, workers=workers, total=len(jobs), progress=progress,
-                      title=f"decode {rows['task'].iloc[0]} {rows['split'].iloc[0]}")
+def _not_as_indexed(path: str, error: str = "") -> UserError:
+    what = f"cannot be read: {error}" if error else "changed after it was indexed"
+    return UserError(f"The image {what}", where=path, do="run the ingestion again")
 
 
-def _fill(path: Path, ids: list[str], donors: list[DecodedPictures],
-          decoded: Iterator[tuple[str, NDArray[np.uint8]]], room: Room) -> tuple[dict[str, tuple], int]:
+def _fill(path: Path, rows: pd.DataFrame, source: Source, donors: list[DecodedPictures], *, policy: str, room: Room,
+          workers: int, progress: bool) -> tuple[dict[str, tuple], int]:
     """Make the pixel file `path`: the file of a donor that holds what is wanted, or a new one; return the places."""
+    paths = dict(zip(rows["id"], rows["path"], strict=True))
     for donor in donors:
-        wanted = {id: donor.places[id] for id in ids if id in donor.places}
+        wanted = {id: donor.places[id] for id in paths if id in donor.places}
         needed = sum(3 * height * width for _, height, width, _ in wanted.values())
         size = donor.path.stat().st_size
-        if len(wanted) == len(set(ids)) and 2 * needed >= size:
+        if len(wanted) == len(paths) and 2 * needed >= size:
             share_file(donor.path, path)
             return wanted, size
-    writer = PixelWriter(path, room)
-    try:
-        for id, pixels in decoded:
-            writer.write(id, pixels)
-    finally:
-        writer.close()
+    name = f"{rows['task'].iloc[0]} {rows['split'].iloc[0]}"
+    with PixelWriter(path, room) as writer:
+        for donor in donors:
+            for id in tqdm([id for id in paths if id in donor.places], desc=f"copy {name}", unit="image",
+                           disable=None if progress else True):
+                if (pixels := donor.read(id)) is not None:
+                    writer.write(id, pixels, donor.places[id][-1])
+        new = [id for id in paths if id not in writer.places]
+        measured = picture_map(partial(measure, policy=policy), [source.reader(paths[id]) for id in new],
+                               workers=workers, title=f"decode {name}", progress=progress)
+        for id, ((facts, check), pixels) in zip(new, measured, strict=True):
+            if pixels is None or facts["id"] != id:
+                raise _not_as_indexed(paths[id], facts["error"])
+            writer.write(id, pixels, check)
     return writer.places, writer.bytes
 
 

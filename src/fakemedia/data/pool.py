@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import mmap
 import os
 import shutil
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,18 +17,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fakemedia.core.errors import UserError
-from fakemedia.data.files import move_away, moved, scratch_folder, sync
+from fakemedia.data.files import GIB, move_away, moved, scratch_folder, sync
+from fakemedia.data.measure import checksum
 from fakemedia.data.policies import policy_function
 
 PIXELS, IMAGES, MANIFEST = "pixels.u8", "images.parquet", "manifest.json"
 FORMAT = 2
 """Version of the files and of the decoding rules; part of every store's fingerprint."""
-GIB = 2**30
-
-
-def checksum(data: bytes | memoryview) -> str:
-    """Return the CRC-32 of `data`, 8 hex digits: it finds damage, at a third of the cost of a cryptographic hash."""
-    return f"{zlib.crc32(data):08x}"
+BLOCK = 2**23
+"""Bytes that are written at once."""
 
 
 @dataclass
@@ -47,7 +46,8 @@ class Room:
 
 
 class PixelWriter:
-    """Writes pictures one after another into a pixel file, each content once.
+    """Writes pictures one after another into a pixel file, each content once, past the system's page cache where the
+    file system can: nobody reads them soon, and the cache would cost more than the writing.
 
     `places`: id -> (offset in bytes, height, width, checksum). UserError if there is no `room` or the disk is full.
     """
@@ -56,29 +56,65 @@ class PixelWriter:
         self.places: dict[str, tuple[int, int, int, str]] = {}
         self.bytes = 0
         self._path, self._room = path, room
-        self._file = path.open("wb", buffering=0)
+        self._block, self._used = memoryview(mmap.mmap(-1, BLOCK)), 0
+        self._file = _open_uncached(path)
 
-    def write(self, id: str, pixels: NDArray[np.uint8]) -> None:
-        """Append a picture, uint8 (H, W, 3), unless it is there."""
+    def write(self, id: str, pixels: NDArray[np.uint8], check: str) -> None:
+        """Append a picture, uint8 (H, W, 3), of the checksum `check`, unless it is there."""
         if id in self.places:
             return
         self._room.take(pixels.nbytes, self._path.parent)
         data = np.ascontiguousarray(pixels).data.cast("B")
-        self.places[id] = (self.bytes, *pixels.shape[:2], checksum(data))
+        self.places[id] = (self.bytes, *pixels.shape[:2], check)
         self.bytes += len(data)
-        try:
-            while data:
-                data = data[self._file.write(data):]
-        except OSError as error:
-            raise UserError(f"Writing the decoded pictures failed ({error.strerror})", where=self._path.parent,
-                            expected="a writable disk with free space",
-                            do="make room, or set stream: true to decode in training") from error
+        while data:
+            part = data[:BLOCK - self._used]
+            self._block[self._used:self._used + len(part)] = part
+            self._used += len(part)
+            data = data[len(part):]
+            if self._used == BLOCK:
+                self._flush()
 
-    def close(self) -> None:
-        """Wait until all is on the disk."""
-        if not self._file.closed:
-            os.fsync(self._file.fileno())
-            self._file.close()
+    def _flush(self) -> None:
+        written = 0
+        while written < self._used:
+            try:
+                written += os.write(self._file, self._block[written:self._used])
+            except OSError as error:
+                if error.errno == errno.EINVAL and _use_cache(self._file):
+                    continue
+                raise UserError(f"Writing the decoded pictures failed ({error.strerror})", where=self._path.parent,
+                                expected="a writable disk with free space",
+                                do="make room, or set stream: true to decode in training") from error
+        self._used = 0
+
+    def __enter__(self) -> PixelWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write what is left and wait until all is on the disk; after an error just let go of the file."""
+        try:
+            if kind is None:
+                _use_cache(self._file)  # What is left fills no whole sectors.
+                self._flush()
+                os.fsync(self._file)
+        finally:
+            os.close(self._file)
+
+
+def _open_uncached(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    try:
+        return os.open(path, flags | getattr(os, "O_DIRECT", 0), 0o666)
+    except OSError:  # Not every file system can.
+        return os.open(path, flags, 0o666)
+
+
+def _use_cache(file: int) -> bool:
+    """Let what is written to `file` from now on go through the page cache; say whether it did not before."""
+    flags, direct = fcntl.fcntl(file, fcntl.F_GETFL), getattr(os, "O_DIRECT", 0)
+    fcntl.fcntl(file, fcntl.F_SETFL, flags & ~direct)
+    return bool(flags & direct)
 
 
 class DecodedPictures:
@@ -121,8 +157,9 @@ class Pool:
     """
 
     def __init__(self, folder: Path, *, policy: str, room: Room) -> None:
-        self._folder, self._policy, self._room = folder, policy, room
-        self._apply = policy_function(policy)
+        policy_function(policy)
+        self.policy = policy
+        self._folder, self._room = folder, room
         self._writers: dict[str, PixelWriter] = {}
 
     def __enter__(self) -> Pool:
@@ -130,20 +167,20 @@ class Pool:
         self._building = self._scratch.__enter__()
         return self
 
-    def add(self, split: str, id: str, pixels: NDArray[np.uint8]) -> None:
-        """Keep a picture as the policy has it; UserError if there is no room."""
+    def add(self, split: str, id: str, pixels: NDArray[np.uint8], check: str) -> None:
+        """Keep a picture, which is as the policy has it and has the checksum `check`; UserError without room."""
         if split not in self._writers:
             (self._building / split).mkdir()
             self._writers[split] = PixelWriter(self._building / split / PIXELS, self._room)
-        self._writers[split].write(id, self._apply(pixels))
+        self._writers[split].write(id, pixels, check)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         try:
             for split, writer in self._writers.items():
-                writer.close()
+                writer.__exit__(kind)
                 if kind is None:
-                    write_places(self._building / split, writer.places, self._policy, writer.bytes)
+                    write_places(self._building / split, writer.places, self.policy, writer.bytes)
             if kind is None and self._writers:
                 while not moved(self._building, self._folder):
                     move_away(self._folder)

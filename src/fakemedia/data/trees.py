@@ -11,13 +11,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from fakemedia.core.errors import UserError
-from fakemedia.data.files import read_regular, sync
-from fakemedia.data.pool import GIB
+from fakemedia.data.files import GIB, read_regular, sync
 
 ZIPS, TARS = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zip")
 ARCHIVES = ZIPS + TARS
@@ -30,7 +29,8 @@ UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, N
 
 @dataclass(frozen=True)
 class Entry:
-    """A file: its bytes, the time of its last change (of the archive, for what is in one), and how to read it."""
+    """A file: its bytes, the time of its last change (of the archive, for what is in one), and a function that reads
+    it, which can be pickled."""
 
     bytes: int
     mtime_ns: int
@@ -74,24 +74,28 @@ class Tree:
                     entries[key] = entry
         return entries
 
-    def read(self, path: str) -> bytes:
-        """Return the content of a file; OSError if it cannot be read."""
+    def reader(self, path: str) -> Callable[[], bytes]:
+        """Return a function that reads a file; OSError if there is none, or then if it cannot be read."""
         if path not in self.entries:
             raise FileNotFoundError(2, "No such file", path)
-        try:
-            return self.entries[path].read()
-        except UNREADABLE as error:
-            raise OSError(f"{type(error).__name__}: {error}") from None
+        return partial(_read, self.entries[path].read)
+
+
+def _read(read: Callable[[], bytes]) -> bytes:
+    try:
+        return read()
+    except UNREADABLE as error:
+        raise OSError(f"{type(error).__name__}: {error}") from None
 
 
 def _of_file(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
     try:
         status = path.stat()
     except OSError:
-        yield path.relative_to(root).as_posix(), Entry(0, 0, lambda: read_regular(path))
+        yield path.relative_to(root).as_posix(), Entry(0, 0, partial(read_regular, path))
         return
     if stat.S_ISREG(status.st_mode):
-        yield path.relative_to(root).as_posix(), Entry(status.st_size, status.st_mtime_ns, lambda: read_regular(path))
+        yield path.relative_to(root).as_posix(), Entry(status.st_size, status.st_mtime_ns, partial(read_regular, path))
 
 
 def _of_archive(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
@@ -127,7 +131,7 @@ def _refuse_nested(name: str, path: Path) -> None:
 
 def _zip_members(path: Path) -> dict[str, Entry]:
     mtime_ns = path.stat().st_mtime_ns
-    archive = zipfile.ZipFile(path)
+    archive = _opened(path, mtime_ns)
     files = [info for info in archive.infolist() if not info.is_dir()]
     if len(files) == 1 and files[0].filename.lower().endswith(TARS):
         return _tar_members(_unpacked(path, lambda: archive.open(files[0])), of=path)
@@ -139,8 +143,22 @@ def _zip_members(path: Path) -> dict[str, Entry]:
             raise UserError(f"The archive is encrypted ({name!r})", where=path, do="unpack it, and point root there")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise UserError(f"The archive holds a link, {name!r}", where=path, expected="files and folders alone")
-        members[name] = Entry(info.file_size, mtime_ns, lambda info=info: _limited(archive.open(info), info.filename))
+        members[name] = Entry(info.file_size, mtime_ns, partial(_from_zip, path, mtime_ns, info))
     return members
+
+
+@lru_cache(maxsize=32)
+def _opened(path: Path, mtime_ns: int) -> zipfile.ZipFile:
+    """Return a zip, which stays open in this process until many others have been; another `mtime_ns` is another zip."""
+    return zipfile.ZipFile(path)
+
+
+def _from_zip(path: Path, mtime_ns: int, info: zipfile.ZipInfo) -> bytes:
+    with _opened(path, mtime_ns).open(info) as file:
+        data = file.read(MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise OSError(f"{info.filename} is larger than {MAX_FILE} bytes")
+    return data
 
 
 def _tar_members(path: Path, of: Path | None = None) -> dict[str, Entry]:
@@ -155,7 +173,6 @@ def _tar_members(path: Path, of: Path | None = None) -> dict[str, Entry]:
         plain = _unpacked(path, lambda: _decompressed(path))
     mtime_ns = shown.stat().st_mtime_ns
     members: dict[str, Entry] = {}
-    descriptor = os.open(plain, os.O_RDONLY)
     with tarfile.open(plain, "r:") as archive:
         for info in archive:
             if info.isdir():
@@ -165,24 +182,17 @@ def _tar_members(path: Path, of: Path | None = None) -> dict[str, Entry]:
                 raise UserError(f"The archive holds a link or device, {name!r}", where=shown,
                                 expected="files and folders alone")
             _refuse_nested(name, shown)
-            members[name] = Entry(info.size, mtime_ns, lambda info=info: _piece(descriptor, info))
+            members[name] = Entry(info.size, mtime_ns, partial(_from_tar, plain, info.offset_data, info.size))
     return members
 
 
-def _piece(descriptor: int, info: tarfile.TarInfo) -> bytes:
-    if info.size > MAX_FILE:
+def _from_tar(path: Path, offset: int, size: int) -> bytes:
+    if size > MAX_FILE:
         raise OSError(f"larger than {MAX_FILE} bytes")
-    data = os.pread(descriptor, info.size, info.offset_data)
-    if len(data) != info.size:
+    with path.open("rb", buffering=0) as file:
+        data = os.pread(file.fileno(), size, offset)
+    if len(data) != size:
         raise OSError("the archive ends within the file")
-    return data
-
-
-def _limited(file: IO[bytes], name: str) -> bytes:
-    with closing(file):
-        data = file.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise OSError(f"{name} is larger than {MAX_FILE} bytes")
     return data
 
 

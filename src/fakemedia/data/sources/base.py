@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,7 +30,7 @@ class Item:
 
 
 class Source(Protocol):
-    """Lists the images of tasks and reads their bytes; `read` is called from several threads at once."""
+    """Lists the images of tasks and reads their bytes."""
 
     def tasks(self) -> list[str]:
         """Return the names of the tasks that the source holds, sorted."""
@@ -39,6 +40,9 @@ class Source(Protocol):
         """Return the images of `task`, in any order; UserError if the task is not there or not whole."""
         ...
 
-    def read(self, path: str) -> bytes:
-        """Return the content of the image file `path`; OSError if it cannot be read."""
+    def reader(self, path: str) -> Callable[[], bytes]:
+        """Return a function that reads the image file `path`: small when pickled, for it is called in other processes.
+
+        OSError, now or then, if the file cannot be read.
+        """
         ...

@@ -9,7 +9,9 @@ from __future__ import annotations
 import csv
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fakemedia.core.errors import UserError
@@ -63,9 +65,9 @@ class FolderSource:
                               source="" if groups is None else groups[path]))
         return items
 
-    def read(self, path: str) -> bytes:
-        """Return the content of the file `path`, relative to `root`; OSError if it cannot be read."""
-        return read_regular(self.root / path)
+    def reader(self, path: str) -> Callable[[], bytes]:
+        """Return a function that reads the file `path`, relative to `root`; OSError if it cannot be read."""
+        return partial(read_regular, os.path.join(self.root, path))
 
     def _source_groups(self, task: str) -> dict[str, str] | None:
         table = self.root / task / SOURCES_TABLE

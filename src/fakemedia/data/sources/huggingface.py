@@ -6,8 +6,9 @@ a row form one source group.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,10 @@ class HuggingFaceSource:
                               for row in range(len(rows))]
         return complete(items)
 
-    def read(self, path: str) -> bytes:
-        """Return the content of an image; OSError if the row has none."""
+    def reader(self, path: str) -> Callable[[], bytes]:
+        """Return a function that reads an image; OSError if the row has none."""
         part, row, column = path.split("/")
-        image = self._parts[part][int(row)][column]
-        data = image and (image["bytes"] or Path(image["path"]).read_bytes())
-        if not data:
-            raise OSError("the row has no image in this column")
-        return data
+        return partial(_image, self._parts[part], int(row), column)
 
     @property
     def _where(self) -> str:
@@ -99,6 +96,14 @@ class HuggingFaceSource:
                 rows = rows.cast_column(column, datasets.Image(decode=False))
             loaded[part] = rows
         return dict(loaded)
+
+
+def _image(rows: Any, row: int, column: str) -> bytes:
+    image = rows[row][column]
+    data = image and (image["bytes"] or Path(image["path"]).read_bytes())
+    if not data:
+        raise OSError("the row has no image in this column")
+    return data
 
 
 def build(config: Config) -> HuggingFaceSource:

@@ -4,8 +4,10 @@ and `generator`.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pandas as pd
@@ -60,9 +62,9 @@ class TableSource:
                               class_name=row["generator"], bytes=size, mtime_ns=mtime_ns))
         return complete(items)
 
-    def read(self, path: str) -> bytes:
-        """Return the content of an image file; OSError if it cannot be read."""
-        return read_regular(self.root / path)
+    def reader(self, path: str) -> Callable[[], bytes]:
+        """Return a function that reads an image file; OSError if it cannot be read."""
+        return partial(read_regular, os.path.join(self.root, path))
 
     @cached_property
     def _rows(self) -> pd.DataFrame:

@@ -79,6 +79,6 @@ class TreeSource:
                             do="see docs/how-to/own-data.md")
         return complete(self._placed[task], exact=self.exact)
 
-    def read(self, path: str) -> bytes:
-        """Return the content of an image file; OSError if it cannot be read."""
-        return self.tree.read(path)
+    def reader(self, path: str) -> Callable[[], bytes]:
+        """Return a function that reads an image file; OSError if it cannot be read."""
+        return self.tree.reader(path)

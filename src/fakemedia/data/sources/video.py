@@ -7,7 +7,9 @@ The frames of one video are one source group. Splits that are not there are cut 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from fakemedia.core.errors import UserError
@@ -55,32 +57,36 @@ class VideoSource:
                  bytes=entry.bytes, mtime_ns=entry.mtime_ns)
             for path, entry in videos.items() for frame in range(self.frames)])
 
-    def read(self, path: str) -> bytes:
-        """Return a frame as PNG; OSError if the video cannot be decoded there."""
+    def reader(self, path: str) -> Callable[[], bytes]:
+        """Return a function that reads a frame as PNG; OSError if the video cannot be decoded there."""
         video, _, frame = path.rpartition("#")
-        try:
-            import av  # pyright: ignore[reportMissingImports]
-        except ImportError:
-            raise UserError("Reading videos needs a package that is not installed", where="source video",
-                            do="pip install 'fakemedia[video]'") from None
-        try:
-            with av.open(io.BytesIO(self.tree.read(video))) as container:
-                stream = container.streams.video[0]
-                share = (int(frame) + 0.5) / self.frames
-                target = int(share * (stream.duration or 0)) + (stream.start_time or 0)
-                container.seek(target, stream=stream)
-                image = None
-                for decoded in container.decode(stream):
-                    image = decoded
-                    if decoded.pts is None or decoded.pts >= target:
-                        break
-                if image is None:
-                    raise OSError("the video has no frame there")
-                buffer = io.BytesIO()
-                image.to_image().save(buffer, "PNG", compress_level=1)
-                return buffer.getvalue()
-        except (av.FFmpegError, IndexError) as error:
-            raise OSError(f"{type(error).__name__}: {error}") from None
+        return partial(_frame, self.tree.reader(video), (int(frame) + 0.5) / self.frames)
+
+
+def _frame(read: Callable[[], bytes], share: float) -> bytes:
+    """Return the frame of a video after `share` of its length."""
+    try:
+        import av  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise UserError("Reading videos needs a package that is not installed", where="source video",
+                        do="pip install 'fakemedia[video]'") from None
+    try:
+        with av.open(io.BytesIO(read())) as container:
+            stream = container.streams.video[0]
+            target = int(share * (stream.duration or 0)) + (stream.start_time or 0)
+            container.seek(target, stream=stream)
+            image = None
+            for decoded in container.decode(stream):
+                image = decoded
+                if decoded.pts is None or decoded.pts >= target:
+                    break
+            if image is None:
+                raise OSError("the video has no frame there")
+            buffer = io.BytesIO()
+            image.to_image().save(buffer, "PNG", compress_level=1)
+            return buffer.getvalue()
+    except (av.FFmpegError, IndexError) as error:
+        raise OSError(f"{type(error).__name__}: {error}") from None
 
 
 def _parts(path: str) -> tuple[str, str, int]:

@@ -57,12 +57,13 @@ def index_images(source: Source, *, task: str, path: Path, pool: Path, settings:
     if settings.stream:
         return build_index(source, task, workers=cores(), previous=previous)
     with Pool(pool, policy=settings.policy, room=_room(settings, pool.parent)) as kept:
-        return build_index(source, task, workers=cores(), previous=previous, keep=kept.add)
+        return build_index(source, task, workers=cores(), previous=previous, pool=kept)
 
 
 def _room(settings: CollectionConfig, task: Path) -> Room:
     """Return the room that the collection's other tasks leave to the task in the folder `task`."""
-    from fakemedia.data.pool import GIB, Room
+    from fakemedia.data.files import GIB
+    from fakemedia.data.pool import Room
 
     total = float("inf") if settings.max_gib is None else settings.max_gib * GIB
     taken = sum(path.stat().st_size for path in task.parent.glob("*/*/pixels.u8") if path.parent.parent != task)

@@ -1,0 +1,145 @@
+"""Images worked off by several threads and processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
+from fakemedia.data import processes
+from fakemedia.data.files import read_regular
+from fakemedia.data.index import build_index
+from fakemedia.data.measure import measure
+from fakemedia.data.parallel import thread_map
+from fakemedia.data.pixels import ensure_store
+from fakemedia.data.pool import Pool, Room
+from fakemedia.data.processes import picture_map
+from fakemedia.data.sources.folder import FolderSource
+
+SIDES = (3, 20, 9, 12, 60, 5, 31)
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make few images worth several processes: chunks of 3, handed over in halves of 3000 bytes."""
+    monkeypatch.setattr(processes, "CHUNK", 3)
+    monkeypatch.setattr(processes, "HALF", 3000)
+
+
+def test_results_of_threads_come_in_order_and_few_wait() -> None:
+    running = []
+
+    def slow(number: int) -> int:
+        running.append(number)
+        time.sleep(0.001 * (number % 3))
+        return number
+
+    results = thread_map(slow, range(200), workers=2, title="", total=200, progress=False)
+    assert next(results) == 0
+    time.sleep(0.05)
+    assert len(running) <= 9
+    assert list(results) == list(range(1, 200))
+
+
+def write_pictures(folder: Path, count: int, seed: int = 0) -> list[Path]:
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    for number in range(count):
+        pixels = rng.integers(0, 256, (SIDES[number % len(SIDES)], 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:03d}.png")
+    return sorted(folder.iterdir())
+
+
+def jobs_of(paths: list[Path]) -> list[partial[bytes]]:
+    return [partial(read_regular, path) for path in paths]
+
+
+def ingest(source: FolderSource, work: Path, workers: int) -> pd.DataFrame:
+    with Pool(work / "decoded", policy="native", room=Room()) as pool:
+        index = build_index(source, "gan", workers=workers, pool=pool, progress=False)
+    for split in SPLITS:
+        ensure_store(index, source, split, work / split, pool=work / "decoded" / split, workers=workers, progress=False)
+    ensure_store(index, source, "train", work / "again", workers=workers, progress=False)
+    return index
+
+
+def test_results_are_those_of_one_process_in_order(tmp_path: Path, small_parts: None) -> None:
+    paths = write_pictures(tmp_path / "in", 40)
+    paths[5].write_bytes(b"no picture")
+    paths[6].unlink()
+    found = [[(known, None if pixels is None else pixels.copy()) for known, pixels in picture_map(
+        partial(measure, policy="native"), jobs_of(paths), workers=workers, title="", progress=False)]
+        for workers in (1, 3)]
+    assert len(found[0]) == 40
+    assert [pixels is None for _, pixels in found[0]] == [number in (5, 6) for number in range(40)]
+    for (known, pixels), (expected, picture) in zip(*found, strict=True):
+        assert known == expected
+        np.testing.assert_array_equal(pixels, picture)
+
+
+def test_index_and_stores_are_the_same_whatever_the_workers(tmp_path: Path, small_parts: None) -> None:
+    for seed, (split, name) in enumerate((split, name) for split in SPLITS for name in CLASS_FOLDERS):
+        write_pictures(tmp_path / "in/gan" / split / name, 9, seed)
+    source = FolderSource(tmp_path / "in")
+    alone, together = (ingest(source, tmp_path / str(workers), workers) for workers in (1, 3))
+    pd.testing.assert_frame_equal(alone, together)
+    for path in (path for folder in (*SPLITS, "again") for path in (tmp_path / "1" / folder).iterdir()):
+        assert (tmp_path / "3" / path.relative_to(tmp_path / "1")).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(("job", "message"), [
+    (partial(check_name, "a/b"), "The task name 'a/b' cannot be used"), (partial(int, "x"), "invalid literal"),
+    (partial(os._exit, 3), r"ended \(status 3\)"),
+])
+def test_what_goes_wrong_there_is_raised_here(tmp_path: Path, small_parts: None, job: partial, message: str) -> None:
+    jobs = [*jobs_of(write_pictures(tmp_path / "in", 20)), job, *jobs_of(write_pictures(tmp_path / "more", 20))]
+    with pytest.raises((UserError, RuntimeError), match=message):
+        list(picture_map(partial(measure, policy="native"), jobs, workers=2, title="", progress=False))
+
+
+STOPPED = """
+import os, sys, time
+from functools import partial
+from pathlib import Path
+from fakemedia.data import processes
+from fakemedia.data.files import read_regular
+from fakemedia.data.measure import measure
+processes.CHUNK = 3
+processes.HALF = 3000
+jobs = [partial(read_regular, path) for path in sorted(Path(sys.argv[1]).iterdir())]
+results = processes.picture_map(partial(measure, policy="native"), jobs, workers=2, title="", progress=False)
+next(results)
+print(Path(f"/proc/self/task/{os.getpid()}/children").read_text(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "in", 40)
+    process = subprocess.Popen([sys.executable, "-c", STOPPED, str(tmp_path / "in")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    children = process.stdout.readline().split()
+    assert len(children) == 2
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    while any(running(child) for child in children):
+        time.sleep(0.01)
+
+
+def running(process: str) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
