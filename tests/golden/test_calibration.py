@@ -75,6 +75,15 @@ def test_threshold_gives_back_what_a_shift_took() -> None:
     assert changed["accuracy_calibrated"] == pytest.approx(metrics.accuracy(labels, logits - 6), abs=1)
 
 
+def test_a_threshold_is_not_found_on_few_photographs() -> None:
+    labels, logits = overconfident(images=2000, shift=6.0)
+    few = scores(labels, logits).assign(source=[f"p{i % 9}" for i in range(2000)])
+    found = calibrate(few, config=CONFIG)
+    assert (found.threshold, found.sources) == (0.5, 9)
+    assert (found.is_fake(logits) == (logits > 0)).all()
+    assert calibrate(few, config=CalibrationConfig(least_sources=9)).threshold > 0.6
+
+
 def test_threshold_by_hand() -> None:
     labels, equal = np.array([0, 0, 1, 1]), np.full(4, 0.25)
     assert cal.fit_threshold(labels, np.array([1.0, 2.0, 4.0, 5.0]), equal) == 3
@@ -131,10 +140,11 @@ def test_a_band_needs_enough_images_outside() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(splits(), st.sampled_from([0.6, 0.8, 0.95]))
-def test_what_calibration_promises(split, target: float) -> None:
+@given(splits(), st.sampled_from([0.6, 0.8, 0.95]), st.sampled_from([1, 10]))
+def test_what_calibration_promises(split, target: float, least_sources: int) -> None:
     labels, logits, tasks = split
-    found = calibrate(scores(labels, logits, tasks), config=CalibrationConfig(target=target))
+    config = CalibrationConfig(target=target, least_sources=least_sources)
+    found = calibrate(scores(labels, logits, tasks), config=config)
     weights = cal.equal_weights(labels, tasks)
     assert cal.TEMPERATURES[0] <= found.temperature <= cal.TEMPERATURES[1]
     assert 0 <= found.unsure_low <= found.threshold <= found.unsure_high <= 1

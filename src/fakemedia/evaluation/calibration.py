@@ -42,14 +42,19 @@ class CalibrationConfig:
 
     target: float = 0.95
     """Accuracy that the validation images outside the unsure band must reach, a fraction."""
+    least_sources: int = 10
+    """Source photographs that the threshold must be found on; with fewer it stays at 0.5, since what is best on them
+    need not be good on others."""
 
     def __post_init__(self) -> None:
         if not 0.5 < self.target < 1:
             raise ValueError("a target between 0.5 and 1, such as 0.95")
+        if self.least_sources < 1:
+            raise ValueError("least_sources of at least 1")
 
     def identity(self, scores: str) -> str:
         """Return the fingerprint of all that a calibration depends on; `scores` is that of the validation scores."""
-        return fingerprint({"scores": scores, "target": self.target})
+        return fingerprint({"scores": scores, "config": self})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +74,7 @@ class Calibration:
     images: int
     """Validation images that all this rests on."""
     sources: int
-    """Source photographs that they are of: from few of them, a threshold need not carry over to others."""
+    """Source photographs that they are of."""
     tasks: tuple[str, ...]
     """The tasks that they are of: those seen by the checkpoint."""
     weights_sha256: str
@@ -196,13 +201,13 @@ def calibrate(scores: pd.DataFrame, *, config: CalibrationConfig, weights_sha256
     weights = equal_weights(labels, tasks)
     temperature = fit_temperature(labels, logits, weights)
     odds = log_odds(logits, temperature)
-    threshold = fit_threshold(labels, odds, weights)
+    sources = len(set(scores["source"]))
+    threshold = fit_threshold(labels, odds, weights) if sources >= config.least_sources else 0.0
     width = fit_band(labels, odds, threshold, weights, config.target)
     return Calibration(
         temperature=temperature, threshold=float(expit(threshold)), unsure_low=float(expit(threshold - width)),
-        unsure_high=float(expit(threshold + width)), target=config.target, images=len(labels),
-        sources=len(set(scores["source"])), tasks=tuple(dict.fromkeys(tasks)), weights_sha256=weights_sha256,
-        made_from=made_from,
+        unsure_high=float(expit(threshold + width)), target=config.target, images=len(labels), sources=sources,
+        tasks=tuple(dict.fromkeys(tasks)), weights_sha256=weights_sha256, made_from=made_from,
     )
 
 
