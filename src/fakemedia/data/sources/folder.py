@@ -54,7 +54,7 @@ class FolderSource:
         groups = self._source_groups(task)
         items = []
         for path, split, label in listed:
-            is_folder, size, mtime_ns = _status(self.root / path)
+            is_folder, size, mtime_ns = _status(os.path.join(self.root, path))
             if is_folder:
                 continue
             if groups is not None and path not in groups:
@@ -88,7 +88,7 @@ class FolderSource:
         return groups
 
 
-def _status(path: Path) -> tuple[bool, int, int]:
+def _status(path: str) -> tuple[bool, int, int]:
     """Return whether `path` is a folder, its bytes and its mtime; zeros for what cannot be reached, such as a dead
     link, so that reading it later gives the reason."""
     try:

@@ -54,7 +54,7 @@ class TableSource:
         items = []
         for row in rows.to_dict("records"):
             try:
-                status = (self.root / row["path"]).stat()
+                status = os.stat(os.path.join(self.root, row["path"]))
                 size, mtime_ns = status.st_size, status.st_mtime_ns
             except OSError:
                 size, mtime_ns = 0, 0  # Reading it later gives the reason.
