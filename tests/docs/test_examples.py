@@ -86,7 +86,7 @@ def test_source(plugins: Path) -> None:
     assert {item.split for item in items} == {"train", "val", "test"}
     assert all(len({item.split for item in items if item.source == photograph}) == 1
                for photograph in {item.source for item in items})
-    assert source.read(items[0].path).startswith(b"\x89PNG")
+    assert source.reader(items[0].path)().startswith(b"\x89PNG")
 
 
 def test_forge_family(plugins: Path) -> None:
