@@ -117,6 +117,11 @@ def test_the_second_compression_does_damage_of_its_own() -> None:
         assert twice > 1.1 * once
 
 
+def test_a_picture_too_large_for_the_format_is_told() -> None:
+    with pytest.raises(UserError, match="16384 x 1 pixels is too large for WEBP"):
+        condition("webp", 50)(np.zeros((1, 16384, 3), np.uint8), "id")
+
+
 def test_conditions_begin_with_the_picture_as_it_is() -> None:
     conditions = RobustnessConfig(perturbations={"jpeg": (50.0, 10.0), "blur": (1.0,)}).conditions()
     assert [(each.name, each.strength) for each in conditions] == [

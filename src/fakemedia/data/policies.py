@@ -16,6 +16,8 @@ NATIVE = "native"
 POLICIES = ("native", "resize:<n>", "jpeg:<q>")
 """`native`: every picture as it is, since resampling erases the traces that detectors live on. `resize:<n>`: the
 shorter side becomes n pixels, bicubic. `jpeg:<q>`: real and fake alike are compressed once more, at quality q."""
+LONGEST = {"JPEG": 65500, "WEBP": 16383}
+"""Longest side that a format, or its library, allows, pixels."""
 
 Pixels = NDArray[np.uint8]
 
@@ -53,7 +55,15 @@ def _resizer(side: int) -> Callable[[Pixels], Pixels]:
 
 
 def recompressed(pixels: Pixels, codec: str, quality: int) -> Pixels:
-    """Return the picture after a compression by Pillow's `codec`, JPEG or WEBP, at `quality`: uint8 (H, W, 3)."""
+    """Return the picture after a compression by Pillow's `codec`, JPEG or WEBP, at `quality`: uint8 (H, W, 3).
+
+    UserError for a picture that the format cannot hold.
+    """
+    height, width, _ = pixels.shape
+    if max(height, width) > LONGEST[codec]:
+        raise UserError(f"A picture of {width} x {height} pixels is too large for {codec}",
+                        expected=f"sides of at most {LONGEST[codec]} pixels",
+                        do="leave this compression out, or set the collection's policy to resize:<n>")
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, codec, quality=quality)
     return np.asarray(Image.open(buffer).convert("RGB"))
