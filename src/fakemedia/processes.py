@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from kedro.pipeline.node import Node
 
+from fakemedia import stopping
 from fakemedia.core.errors import UserError
 
 
@@ -38,7 +39,7 @@ def shares(node: Node) -> bool:
 def restart(devices: int) -> NoReturn:
     """Replace this process by `devices` ones that run the same command."""
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={devices}"]
+    launcher = [sys.executable, "-m", __name__, "--standalone", f"--nproc_per_node={devices}"]
     os.execv(sys.executable, [*launcher, "-m", "kedro", *sys.argv[1:]])
 
 
@@ -49,3 +50,21 @@ def hush() -> None:
 
         os.environ["TQDM_DISABLE"] = "1"
         logging.disable(logging.WARNING)
+
+
+def _launch() -> None:
+    """Do what torchrun does, but leave it to the processes to say why they ended."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main
+
+    try:
+        main(sys.argv[1:])
+    except SignalException:
+        sys.exit(stopping.STATUS)
+    except ChildFailedError as error:
+        sys.exit(next(iter(error.failures.values())).exitcode)
+
+
+if __name__ == "__main__":
+    _launch()

@@ -28,11 +28,16 @@ def no_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """Return the folder of a project whose default sequence takes seconds."""
+    return make_project(tmp_path)
+
+
+def make_project(folder: Path) -> Path:
+    """Write the project into `folder` and return it."""
     for part in ("conf", "pyproject.toml", ".telemetry"):
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-        copy(ROOT / part, tmp_path / part)
-    (tmp_path / "src").mkdir()
-    change(tmp_path, {
+        copy(ROOT / part, folder / part)
+    (folder / "src").mkdir()
+    change(folder, {
         "sequence": "tiny",
         "sequences": {"tiny": {
             "collection": "tiny", "tasks": ["gan", "latent"], "network": {"name": "convnet", "width": 8, "depth": 3},
@@ -46,7 +51,7 @@ def project(tmp_path: Path) -> Path:
                                 "latent": {"family": "latent", "factor": 4}}},
         }},
     })
-    return tmp_path
+    return folder
 
 
 def change(project: Path, parameters: dict) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,8 @@ class PixelStore:
 
     @cached_property
     def _images(self) -> pd.DataFrame:
-        return pd.read_parquet(self.folder / IMAGES)
+        with self._reading():
+            return pd.read_parquet(self.folder / IMAGES)
 
     @cached_property
     def ids(self) -> list[str]:
@@ -124,7 +126,16 @@ class PixelStore:
 
     @cached_property
     def _pixels(self) -> NDArray[np.uint8]:
-        return np.memmap(self.folder / PIXELS, np.uint8, mode="r").view(np.ndarray)
+        with self._reading():
+            return np.memmap(self.folder / PIXELS, np.uint8, mode="r").view(np.ndarray)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"The pixel store has gone since it was opened ({error.strerror})", where=self.folder,
+                            do=REBUILD) from None
 
     @cached_property
     def _source(self) -> Source:

@@ -1,0 +1,96 @@
+"""Ctrl-C and SIGTERM: a command ends soon, with one message, and can be given again."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import select
+import shlex
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+STATUS = 130
+"""Exit status of a command that was stopped."""
+GRACE = {signal.SIGINT: 1.5, signal.SIGTERM: 20.0}
+"""Seconds to save what is under way; a cluster that takes the machine back waits longer than a user does."""
+
+
+_watching = False
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt in the block, and end the process if that takes too long.
+
+    After GRACE, or at a second Ctrl-C, the process ends at once, whatever it computes: every file is written to a
+    temporary name and renamed, so nothing is lost but what was not saved yet. Outside the main thread nothing is
+    changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    global _watching
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in GRACE}
+    former = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    watcher = threading.Thread(target=_watch, args=(reader,), daemon=True, name="stopping")
+    watcher.start()
+    _watching = True
+    try:
+        yield
+    finally:
+        _watching = False
+        signal.set_wakeup_fd(former)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        writer.close()
+        watcher.join()
+        reader.close()
+
+
+def message() -> str:
+    """Return what to tell the user of a stopped command."""
+    return ("Stopped. What was finished is kept, and of a stage in training the state that was saved last.\n"
+            f"  What to do: go on with the same command: kedro {shlex.join(sys.argv[1:])}")
+
+
+def _watch(reader: socket.socket) -> None:
+    """Read the numbers of the signals that come; end the process when one has waited too long."""
+    deadline, interrupts = None, 0
+    while True:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not select.select([reader], [], [], left)[0]:
+            _end()
+        numbers = reader.recv(64)
+        if not numbers:
+            return
+        for number in numbers:
+            interrupts += number == signal.SIGINT
+            if number in GRACE and deadline is None:
+                deadline = time.monotonic() + GRACE[signal.Signals(number)]
+        if interrupts > 1:
+            _end()
+
+
+def _end() -> None:
+    for child in multiprocessing.active_children():
+        child.terminate()
+    if int(os.environ.get("RANK", 0)) == 0:
+        os.write(2, f"\n{message()}\n".encode())
+    os._exit(STATUS)
+
+
+def _leave_alone() -> None:
+    """Undo it in a forked process: a signal to a worker is none to this command."""
+    if _watching:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_leave_alone)
