@@ -14,7 +14,7 @@ from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from yaml import YAMLError
 
-from fakemedia import processes, project
+from fakemedia import processes, project, stopping
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 
@@ -26,12 +26,17 @@ def _user_error(error: BaseException | None) -> UserError | None:
 
 
 def plain_errors(command: Callable) -> Callable:
-    """Return `command` ending with the message alone where the user's input was at fault."""
+    """Return `command` ending with the message alone where the user's input was at fault, or where it was stopped."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
-            return command(*args, **kwargs)
+            with stopping.watched():
+                return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            if processes.number() == 0:
+                click.echo(f"\n{stopping.message()}", err=True)
+            raise click.exceptions.Exit(stopping.STATUS) from None
         except Exception as error:
             told = _user_error(error)
             if told is None:
@@ -149,3 +154,20 @@ def export(checkpoint: str, out: Path) -> None:
     facts = export(find_checkpoint(checkpoint), out)
     click.echo(f"{out}: {facts.network}, {facts.crop} x {facts.crop} pixels, "
                f"{'calibrated' if facts.calibration else 'not calibrated'}")
+
+
+@cli.command()
+@plain_errors
+def plan(pipelines: list[str], **options: Any) -> None:
+    """Print what a run would train and skip, with images, steps, time and disk, before anything runs.
+
+    The data need not be there yet.
+    """
+    from fakemedia.forecast import described
+
+    project.configure(**options)
+    names = [project.default_sequence() if name == "__default__" else name for name in pipelines or ["__default__"]]
+    click.echo("\n\n".join(described(name) for name in names))
+
+
+plan.params += [option for option in kedro_run.params if option.name in ("pipelines", "env", "conf_source", "params")]

@@ -10,12 +10,22 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from fakemedia import processes, project
-from fakemedia.catalog.names import HEADLINE, REPORT
+from fakemedia.catalog.names import HEADLINE, REPORT, SPLIT
 
 
 def _sequences(run_params: dict[str, Any]) -> list[str]:
     names = run_params.get("pipeline_names") or ["__default__"]
     return [project.default_sequence() if name == "__default__" else name for name in names]
+
+
+@project.remembered
+def _check_stages(sequence: str, method: str) -> None:
+    from fakemedia.data.pixels import PixelStore
+    from fakemedia.training.sequence import check_stages
+
+    plan = project.plan(sequence)
+    folders = {task: project.path(SPLIT, collection=plan.collection, task=task, split="train") for task in plan.tasks}
+    check_stages(plan, method, {task: PixelStore.open(folder) for task, folder in folders.items() if folder.is_dir()})
 
 
 class ProjectHooks:
@@ -38,12 +48,18 @@ class ProjectHooks:
                 if robustness := project.robustness(sequence):
                     robustness.conditions()
                 runtime = project.runtime()
+                runtime.check()
                 if runtime.devices > processes.count():
                     raise processes.Wanted(runtime.devices)
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
-        """Let the first of several processes go ahead, but in training: the others then find its work done."""
+        """Check all stages of a method before its first one, once the data are there.
+
+        Let the first of several processes go ahead, but in training: the others then find its work done.
+        """
+        if processes.shares(node):
+            _check_stages(*str(node.namespace).split("-"))
         if processes.number() > 0 and not processes.shares(node):
             project.runtime().wait()
 

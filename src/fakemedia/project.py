@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -56,11 +56,17 @@ class ProjectConfigLoader(OmegaConfigLoader):
         forget()
 
 
+def configure(*, env: str | None = None, conf_source: str | None = None,
+              params: Mapping[str, Any] | None = None) -> None:
+    """Load the configuration as `kedro run` does with these options."""
+    folder = find_kedro_project(Path.cwd()) or Path.cwd()
+    ProjectConfigLoader(conf_source=conf_source or str(Path(folder) / "conf"), env=env or os.getenv("KEDRO_ENV"),
+                        runtime_params=dict(params or {}), **settings.CONFIG_LOADER_ARGS)
+
+
 def _loader() -> ProjectConfigLoader:
     if _current is None:
-        project = find_kedro_project(Path.cwd()) or Path.cwd()
-        ProjectConfigLoader(conf_source=str(Path(project) / "conf"), env=os.getenv("KEDRO_ENV"),
-                            **settings.CONFIG_LOADER_ARGS)
+        configure()
     assert _current is not None
     return _current
 

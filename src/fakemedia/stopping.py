@@ -28,8 +28,8 @@ def watched() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM raise KeyboardInterrupt in the block, and end the process if that takes too long.
 
     After GRACE, or at a second Ctrl-C, the process ends at once, whatever it computes: every file is written to a
-    temporary name and renamed, so nothing is lost but what was not saved yet. Outside the main thread nothing is
-    changed.
+    temporary name and renamed, so nothing is lost but what was not saved yet. A signal that is ignored, as Ctrl-C is in
+    the background, stays so. Outside the main thread nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -37,7 +37,8 @@ def watched() -> Iterator[None]:
     global _watching
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in GRACE}
+    before = {number: signal.signal(number, signal.default_int_handler) for number in GRACE
+              if signal.getsignal(number) != signal.SIG_IGN}
     former = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     watcher = threading.Thread(target=_watch, args=(reader,), daemon=True, name="stopping")
     watcher.start()

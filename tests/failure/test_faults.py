@@ -138,8 +138,9 @@ def test_a_learning_rate_a_thousand_times_too_high(prepared: Path, command) -> N
     assert_told(command(), "left the finite numbers", "stage 02_latent", "step ", "learning rate 10", "cross_entropy",
                 "penalty", "lower training.lr")
     later = made(prepared)
-    assert later.keys() == earlier.keys()
-    assert {name for name in later if later[name] != earlier[name]} <= {name for name in later if "01_gan" in name}
+    second = {name: data for name, data in earlier.items() if "02_latent/" in name}
+    assert len(second) >= 6
+    assert {name: later[name] for name in second} == second
     for name, data in later.items():
         if name.endswith(".safetensors"):
             assert all(tensor.isfinite().all() for tensor in load(data).values())

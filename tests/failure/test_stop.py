@@ -29,7 +29,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(project: Path) -> None
 
     process = subprocess.Popen(
         [sys.executable, "-m", "kedro", "run", "--tags", "kd"], cwd=project, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
+        stderr=subprocess.STDOUT, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])})
     state = project / "data/06_models/tiny/kd/seed0/01_gan.resume.pt"
     while not state.exists() and process.poll() is None:

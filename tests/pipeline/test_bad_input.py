@@ -45,6 +45,10 @@ def nested(*keys: str, value: object) -> dict:
     (("robustness",), {"sequences": ["tiny"], "perturbations": {"jpeg": []}}, "robustness.perturbations.jpeg"),
     (("robustness",), {"sequences": ["tiny"], "per_task_max": 0}, "per_task_max of at least 2"),
     (("robustness", "sequences"), ["tini"], "did you mean 'tiny'"),
+    (("runtime", "accelerator"), "gpu", "'auto', 'cpu', 'cuda' or 'mps'"),
+    (("runtime", "accelerator"), "mps", "There is no mps device"),
+    (("runtime",), {"accelerator": "cpu", "devices": 1000}, "fewer devices than asked for"),
+    (("runtime", "save_minutes"), -1, "save_minutes of at least 0"),
     (("calibration", "target"), 95, "such as 0.95"),
     (("calibration", "targt"), 0.9, "did you mean 'target'"),
 ])
@@ -53,6 +57,18 @@ def test_a_fault_in_the_configuration(project: Path, keys: tuple[str, ...], valu
     with pytest.raises(UserError, match="(?s)" + message.replace("'", ".")):
         run(project)
     assert not list((project / "data").rglob("*.safetensors")) if (project / "data").exists() else True
+
+
+def test_batches_that_the_data_do_not_give(project: Path) -> None:
+    run(project, tags=["ingestion"])
+    for key, value, message in (
+        ("batch_size", 50, "batch of 50 is larger than the 48 training images[\\s\\S]*lower training.batch_size"),
+        ("crop", 40, "crop of 40 pixels is larger than every image[\\s\\S]*32 pixels at most[\\s\\S]*resize:<n>"),
+    ):
+        change(project, {"sequences": {"tiny": {"training": {"batch_size": 8, "crop": 24, key: value}}}})
+        with pytest.raises(UserError, match=message):
+            run(project, tags=["finetune"])
+    assert not list((project / "data").rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize(("damage", "message"), [

@@ -52,7 +52,7 @@ class Counting(Strategy):
 
 @pytest.fixture
 def train(noise_store):
-    def run(config=CONFIG, strategy=None, validation=None, folder=None, identity="", on_epoch=None, runtime=CPU):
+    def run(config=CONFIG, strategy=None, validation=None, folder=None, identity=None, on_epoch=None, runtime=CPU):
         store = noise_store()
         network = CPU.place(convnet.build(convnet.Config(width=8, depth=2), 0))
         batches = TrainBatches([store], batch_size=config.batch_size, crop=config.crop, flip=config.flip, seed=1)
@@ -136,9 +136,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(train, tmp_path, optimizer, k
 
     folder = tmp_path / "killed"
     with pytest.raises(Interrupt):
-        train(config, folder=folder, identity="a", on_epoch=kill)
+        train(config, folder=folder, identity={"parameters": "a"}, on_epoch=kill)
     seen = []
-    resumed = train(config, folder=folder, identity="a", on_epoch=lambda record: seen.append(record["epoch"]))
+    resumed = train(config, folder=folder, identity={"parameters": "a"},
+                    on_epoch=lambda record: seen.append(record["epoch"]))
     assert seen == list(range(killed_after + 1, 5))
     assert_same(whole, resumed)
     lines = [json.loads(line) for line in history_path(folder).read_text().splitlines()]
@@ -155,7 +156,7 @@ def test_a_run_killed_inside_an_epoch_equals_an_uninterrupted_one(train, tmp_pat
         accuracies = {1: 50.0, 2: 80.0, 3: 80.0, 4: 70.0}
         monkeypatch.setattr("fakemedia.training.loop._StageTraining._accuracy",
                             lambda training, *_: accuracies[training.epoch + 1])
-        return train(folder=folder, strategy=strategy, identity="a", runtime=saving)
+        return train(folder=folder, strategy=strategy, identity={"parameters": "a"}, runtime=saving)
 
     class Killed(Counting):
         steps = 0
@@ -189,7 +190,7 @@ def test_a_stop_saves_the_last_whole_step(train, tmp_path, monkeypatch, number, 
             return super().loss(network, batch, logits)
 
     whole = train()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(number, signal.default_int_handler)
     strategy = Stopped()
     try:
         with monkeypatch.context() as patch:
@@ -198,7 +199,7 @@ def test_a_stop_saves_the_last_whole_step(train, tmp_path, monkeypatch, number, 
             with pytest.raises(KeyboardInterrupt):
                 train(folder=tmp_path / "x", strategy=strategy)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
     state = torch.load(resume_path(tmp_path / "x"), weights_only=True)
     assert (len(state["history"]), state["step"]) == ((1, 2) if place == "step" else (0, 3))
     resumed = Stopped()
@@ -222,9 +223,9 @@ def test_states_that_cost_much_are_saved_seldom(train, tmp_path, monkeypatch):
 
 
 def test_a_resume_state_of_another_run_is_not_used(train, tmp_path, caplog):
-    train(folder=tmp_path / "x", identity="a")
+    train(folder=tmp_path / "x", identity={"parameters": "a"})
     seen = []
-    train(folder=tmp_path / "x", identity="b", on_epoch=lambda record: seen.append(record["epoch"]))
+    train(folder=tmp_path / "x", identity={"parameters": "b"}, on_epoch=lambda record: seen.append(record["epoch"]))
     assert seen == [1, 2, 3, 4]
     assert "starts over" in caplog.text
 
@@ -242,6 +243,11 @@ def test_without_validation_the_last_epoch_is_kept(train):
     strategy = Counting()
     assert train(strategy=strategy, validation={}).best_epoch == 4
     assert strategy.improvements == [True] * 4
+
+
+def test_validation_leaves_the_training_as_it_is(train):
+    with_it, without = train(), train(validation={})
+    assert [record["loss"] for record in with_it.history] == [record["loss"] for record in without.history]
 
 
 def test_kept_weights_are_those_of_the_best_epoch(train, monkeypatch):
@@ -276,7 +282,7 @@ def test_a_loss_that_is_not_finite_stops_the_stage(train, tmp_path):
             return {"penalty": terms["total"], "total": terms["total"]}
 
     with pytest.raises(UserError, match=r"penalty inf[\s\S]*stage 01_noise, epoch 2, step 2 of 3, learning rate 0\.0"):
-        train(strategy=Bad(), folder=tmp_path / "x", identity="a")
+        train(strategy=Bad(), folder=tmp_path / "x", identity={"parameters": "a"})
     state = torch.load(resume_path(tmp_path / "x"), weights_only=True)
     assert len(state["history"]) == 1
 

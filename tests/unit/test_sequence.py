@@ -15,6 +15,7 @@ from fakemedia.training.loop import history_path
 from fakemedia.training.resume import resume_path
 from fakemedia.training.runtime import Runtime
 from fakemedia.training.sequence import (
+    check_stages,
     expected_fingerprint,
     learn_stage,
     score_checkpoint,
@@ -189,6 +190,15 @@ def test_a_checkpoint_of_another_method_is_reviewed(learn, first, stores):
     assert "train" in changed.meta["data"]["a"]
     with pytest.raises(UserError, match="training images of 'a' are missing"):
         learn(TWO, "ewc", first["finetune"], train={"b": stores["b"]})
+
+
+def test_what_a_later_stage_cannot_train_on_is_found_at_the_start(stores, noise_store):
+    fewer = {**stores, "c": noise_store(images=6)}
+    check_stages(PLAN, "kd", stores)
+    check_stages(PLAN, "joint", fewer)
+    check_stages(PLAN, "kd", {"a": stores["a"]})
+    with pytest.raises(UserError, match="batch of 8 is larger than the 6 training images"):
+        check_stages(PLAN, "kd", fewer)
 
 
 def test_a_single_step_by_hand(learn, first, stores):

@@ -21,7 +21,8 @@ def deferred() -> Iterator[Callable[[], bool]]:
         yield lambda: False
         return
     came: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in SIGNALS}
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in SIGNALS
+              if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield lambda: bool(came)
     finally:

@@ -60,7 +60,7 @@ class Trained:
 
 def train_stage(network: Detector, strategy: Strategy, stage: Stage, train: TrainBatches,
                 validation: Mapping[str, PixelStore], config: TrainingConfig, *, seed: int, runtime: Runtime,
-                folder: Path | None = None, identity: str = "", label: str = "",
+                folder: Path | None = None, identity: Mapping[str, str] | None = None, label: str = "",
                 on_epoch: Callable[[Mapping[str, Any]], None] | None = None) -> Trained:
     """Train `network`, which lies on the runtime's device, and leave the selected epoch's weights in it.
 
@@ -75,7 +75,8 @@ def train_stage(network: Detector, strategy: Strategy, stage: Stage, train: Trai
     training = _StageTraining(
         network=network, strategy=strategy, stage=stage, train=train, config=config, seed=seed, runtime=runtime,
         validation=validation_batches(validation, train.images, config, seed, runtime),
-        optimizer=make_optimizer(network, config), files=None if folder is None else ResumeFiles(folder, identity),
+        optimizer=make_optimizer(network, config),
+        files=None if folder is None else ResumeFiles(folder, identity or {}),
     )
     with runtime.reproducible():
         return training.run(label or stage.key, on_epoch)

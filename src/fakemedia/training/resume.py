@@ -30,30 +30,33 @@ def best_path(folder: Path, epoch: int) -> Path:
 class ResumeFiles:
     """The resume state of the stage that will be saved as `folder`; only a state of the same `identity` is read.
 
+    `identity` gives what the state depends on, by name, such as {"network": "..."}.
     The weights of the best epoch lie in a file of their own, which is written once: the state names its epoch. A kill
     at any moment leaves a state and the best weights that belong to it.
     """
 
-    def __init__(self, folder: Path, identity: str) -> None:
-        self.folder, self.identity = folder, identity
+    def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
+        self.folder, self.identity = folder, dict(identity)
         self._best_epoch: int | None = None
 
     def load(self) -> dict[str, Any] | None:
         """Return the state and, under "best_weights", the best weights, tensors on the CPU; None if there is none.
 
-        A damaged state, and one that other parameters, data or code left, are told in a warning.
+        A damaged state, and one of another identity, are told in a warning.
         """
         path = resume_path(self.folder)
         if not path.exists():
             return None
         try:
             state = _read(path)
-            if state["identity"] == self.identity:
+            found = state["identity"]
+            others = [name for name in self.identity | found if self.identity.get(name) != found.get(name)]
+            if not others:
                 best = state["best_file"]
                 weights = None if best is None else _read(best_path(self.folder, best))
                 self._best_epoch = best
                 return {**state, "best_weights": weights}
-            reason = "was left by other parameters, data or code"
+            reason = f"is of other {' and other '.join(others)}"
         except Exception:  # the unpickler raises whatever the damaged bytes make it
             reason = "is damaged"
         logger.warning("The resume state %s %s: the stage starts over.", path, reason)

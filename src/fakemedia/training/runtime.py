@@ -62,6 +62,10 @@ class Runtime:
         """The device of network and batches; UserError if what was asked for is not there."""
         return self._fabric.device
 
+    def check(self) -> None:
+        """Raise UserError if there is no such device, or fewer than asked for."""
+        _ = self._kind
+
     @property
     def rank(self) -> int:
         """The number of this process among those that train together, from 0."""

@@ -93,7 +93,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     result = train_stage(
         network, strategy, stage, batches, validated, config, seed=derive(seed, "stage", stage.key), runtime=runtime,
         folder=folder, on_epoch=on_epoch,
-        identity=fingerprint({"stage": identity, "parent": parent_sha256, "versions": VERSIONS, **computed_with}),
+        identity={"parameters or data": identity, "parent checkpoint": parent_sha256 or "",
+                  "versions": fingerprint(VERSIONS), "code": _code_hash(), "device": fingerprint(computed_with)},
         label=f"{method} seed {seed}, stage {stage.index} of {plan.stages[-1].index} {stage.name}",
     )
     seen = _batches(learned, config, derive(seed, "batches", stage.key), runtime, shared=False)
@@ -113,6 +114,18 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         runtime.wait()
         checkpoint = load(folder) if runtime.rank else checkpoint
     return checkpoint
+
+
+def check_stages(plan: Plan, method: str, stores: Stores) -> None:
+    """Raise UserError if a stage of `method` cannot make its batches; `stores` are the training stores that are there.
+
+    `learn_stage` would find it too, but only when the stages before are trained.
+    """
+    for stage in plan.learned(method):
+        tasks = plan.trained_tasks(method, stage)
+        if all(task in stores for task in tasks):
+            TrainBatches([stores[task] for task in tasks], batch_size=plan.training.batch_size, crop=plan.training.crop,
+                         flip=plan.training.flip, seed=0)
 
 
 def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, plan: Plan, runtime: Runtime) -> pd.DataFrame:
@@ -242,3 +255,12 @@ def _identified(network: Named) -> Named:
 @cache
 def _file_hash(path: Path, mtime_ns: int) -> str:
     return sha256(path.read_bytes()).hexdigest()
+
+
+@cache
+def _code_hash() -> str:
+    """Return the hash of the source that training runs: a state saved by other code may not fit it."""
+    package = Path(__file__).parents[1]
+    rooms = ("core", "data", "evaluation", "networks", "strategies", "training")
+    return sha256(b"".join(path.read_bytes() for room in rooms for path in sorted((package / room).rglob("*.py"))
+                           )).hexdigest()

@@ -1,0 +1,97 @@
+"""`kedro plan` says what a run would do, and does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from kedro.framework.startup import bootstrap_project
+
+from fakemedia.core.plan import Named, Plan, TrainingConfig
+from fakemedia.core.types import make_stages
+from fakemedia.training.cost import passes, room
+from tests.pipeline.conftest import change, run
+
+
+@pytest.fixture
+def plan(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Return a function that gives the output of `kedro plan`, after which nothing on the disk may have changed."""
+    monkeypatch.chdir(project)
+
+    def give(*options: str, code: int = 0) -> str:
+        bootstrap_project(project)
+        from fakemedia.cli import cli
+
+        before = {path: path.stat().st_mtime_ns for path in project.rglob("*")}
+        result = CliRunner().invoke(cli, ["plan", *options])
+        assert result.exit_code == code, result.output
+        assert {path: path.stat().st_mtime_ns for path in project.rglob("*")} == before
+        return result.output
+
+    return give
+
+
+def rows(output: str) -> dict[tuple[str, str], list[str]]:
+    """Return what the table says of each method and stage."""
+    words = [line.split() for line in output.replace("to train", "to_train").splitlines()]
+    return {(row[0], row[2]): row[3:] for row in words if len(row) >= 8 and row[1] == "0"}
+
+
+def test_before_and_after_the_data_and_a_run(project: Path, plan: Callable[..., str]) -> None:
+    output = plan()
+    assert set(rows(output)) == {(method, stage) for method in ("finetune", "kd", "ewc")
+                                 for stage in ("01_gan", "02_latent")} | {("joint", "02_latent")}
+    assert rows(output)["kd", "02_latent"][:4] == ["to_train", "48", "12", "?"]
+    assert rows(output)["joint", "02_latent"][:3] == ["to_train", "96", "24"]
+    assert "7 of 7 stages to train" in output
+    assert "Not ingested yet, or changed since: gan, latent; counted as they will be forged" in output
+    assert "--pipelines tiny --tags ingestion" in output
+
+    run(project, tags=["ingestion", "kd"])
+    output = plan()
+    assert rows(output)["kd", "01_gan"][0] == "done"
+    assert rows(output)["ewc", "02_latent"][0] == "to_train"
+    assert "5 of 7 stages to train: 72 steps, at most 0:00:" in output
+    assert "Not ingested" not in output
+    assert "from steps timed now (cpu" in output
+    assert "ewc at its first stage" in output
+
+    change(project, {"sequences": {"tiny": {"training": {"batch_size": 50}}}})
+    assert "lower training.batch_size" in plan(code=1)
+    change(project, {"sequences": {"tiny": {"training": {"epochs": 3, "batch_size": 8},
+                                            "methods": {"joint": {"every_stage": True}}}}})
+    (project / "data/06_models/tiny/kd/seed0/01_gan.resume.pt").write_bytes(b"")
+    output = plan("--params", "n_seeds=2")
+    assert rows(output)["kd", "01_gan"][:3] == ["begun", "48", "18"]
+    assert "16 of 16 stages to train" in output
+    assert "from earlier stages (cpu" in output
+    assert "kd at its first stage" in output.partition("from earlier stages")[2].partition("\n")[0]
+
+
+def test_data_that_are_not_there(project: Path, plan: Callable[..., str]) -> None:
+    output = plan("--pipelines", "cddb_hard")
+    assert "so images and times are not known" in output
+    assert "20 of 20 stages to train: ? steps, at most ?;" not in output  # joint trains at its last stage alone
+    assert "16 of 16 stages to train: ? steps, at most ?;" in output
+    assert "did you mean 'tiny'?" in plan("--pipelines", "tinny", code=1)
+    change(project, {"sequences": {"tiny": {"training": {"lr": -1}}}})
+    assert "lr above 0" in plan(code=1)
+
+
+def test_passes_and_room() -> None:
+    plan = Plan(
+        sequence="x", collection="x", stages=make_stages([("a",)]), seeds=(0,),
+        network=Named(name="convnet", settings={"width": 8, "depth": 2}), methods=(Named(name="finetune"),
+                                                                                   Named(name="ewc")),
+        training=TrainingConfig(epochs=10, batch_size=8, validation_every=4, validation_share=None, validation_max=50),
+    ).resolved()
+    assert passes(plan, 100, []) == 1000
+    assert passes(plan, 100, [30, 300]) == 1000 + 3 * (30 + 50) // 3
+    finetune, ewc = room(plan, "finetune"), room(plan, "ewc")
+    assert ewc.checkpoint > 1.9 * finetune.checkpoint
+    assert finetune.resume > 3.9 * finetune.checkpoint
+    last = replace(plan, training=replace(plan.training, select_on="none", optimizer="sgd"))
+    assert 1.9 * finetune.checkpoint < room(last, "finetune").resume < 2.1 * finetune.checkpoint
