@@ -13,7 +13,7 @@ each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def test_there_are_notebooks() -> None:
-    assert {path.stem for path in NOTEBOOKS} >= {"train_local", "new_method"}
+    assert {path.stem for path in NOTEBOOKS} >= {"train_local", "test_local", "new_method"}
 
 
 @each
