@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.nav import Navigation
 
@@ -39,7 +40,10 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put generated text in the place of the comments that ask for it."""
-    return MARKER.sub(lambda found: reference_text.generate(found[1], found[2]), markdown)
+    try:
+        return MARKER.sub(lambda found: reference_text.generate(found[1], found[2]), markdown)
+    except ValueError as error:
+        raise PluginError(str(error)) from error
 
 
 def on_nav(nav: Navigation, *, config: MkDocsConfig, files: Files) -> Navigation:

@@ -16,9 +16,7 @@ import yaml
 
 from fakemedia.core import plugin
 
-ROOT = Path(__file__).parents[1]
-SEQUENCE = "demo"
-"""The sequence whose nodes say what the catalog's entries are."""
+CATALOG = Path(__file__).parents[1] / "conf" / "base" / "catalog.yml"
 
 
 def generate(kind: str, argument: str | None) -> str:
@@ -145,37 +143,10 @@ def commands_text() -> str:
 
 
 def catalog_text() -> str:
-    """Return a table of the catalog's files: entry, place, and what the comment above the entry says.
-
-    Of an entry without a comment, the node that makes it tells what it is.
-    """
-    text = (ROOT / "conf" / "base" / "catalog.yml").read_text(encoding="utf-8")
+    """Return a table of the catalog's files: entry, place, and what the comment above the entry says."""
+    text = CATALOG.read_text(encoding="utf-8")
     said = {entry: comment for comment, entry in re.findall(r'^# (.+)\n"(.+)":$', text, re.MULTILINE)}
-    entries = yaml.safe_load(text)
-    makers = _makers(entries)
     lines = ["| entry and file | what it is |", "|---|---|"]
-    lines += [f"| `{entry}`<br>`{given['filepath']}` | {_cell(said.get(entry) or makers.get(entry, ''))} |"
-              for entry, given in entries.items() if "filepath" in given]
+    lines += [f"| `{entry}`<br>`{given['filepath']}` | {_cell(said.get(entry, ''))} |"
+              for entry, given in yaml.safe_load(text).items() if "filepath" in given]
     return "\n".join(lines)
-
-
-def _makers(entries: Mapping[str, Any]) -> dict[str, str]:
-    """Return by catalog entry what the node of the sequence SEQUENCE that makes it says of itself."""
-    from kedro.framework.startup import bootstrap_project
-    from kedro.io import CatalogConfigResolver
-
-    bootstrap_project(ROOT)
-    from fakemedia.pipeline_registry import register_pipelines
-
-    resolver = CatalogConfigResolver(dict(entries), default_runtime_patterns={})
-    makers: dict[str, str] = {}
-    for node in register_pipelines()[SEQUENCE].nodes:
-        for output in node.outputs:
-            makers.setdefault(resolver.match_dataset_pattern(output) or output, _first_sentence(node.func))
-    return makers
-
-
-def _first_sentence(function: Callable) -> str:
-    text = " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
-    text = text.partition(". ")[0].rstrip(".").removeprefix("Return ")
-    return text[:1].upper() + text[1:]
