@@ -115,6 +115,7 @@ def test_a_folder_that_cannot_be_written(prepared: Path, command) -> None:
     assert (prepared / "data/06_models/tiny/kd").read_text() == "in the way"
 
 
+@pytest.mark.slow
 def test_data_deleted_in_mid_run(prepared: Path, command, before_second) -> None:
     def delete() -> None:
         for task in ("gan", "latent"):
@@ -129,6 +130,7 @@ def test_data_deleted_in_mid_run(prepared: Path, command, before_second) -> None
     assert {name: later[name] for name in earlier} == earlier
 
 
+@pytest.mark.slow
 def test_a_learning_rate_a_thousand_times_too_high(prepared: Path, command) -> None:
     first = command()
     assert first.exit_code == 0, first.output
