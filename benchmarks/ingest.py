@@ -217,7 +217,7 @@ def measure(photographs: Path, images: int, total_gib: float, folder: Path) -> d
         "cold_over_decoder": rate * plain / CORES, "cold_over_decoder_keeping_memory": rate * kept / CORES,
         "processor_seconds_an_image": used / len(paths),
         "second_over_first": again / cold, "crops_over_decoding": ratio,
-        "peak_gib": peak_gib(total_gib, folder), "large_store_gib": total_gib,
+        "peak_gib": peak_gib(total_gib, folder) if total_gib else float("nan"), "large_store_gib": total_gib,
     }
 
 
@@ -225,7 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, required=True, help="folder of JPEG photographs")
     parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--large-gib", type=float, default=20, help="size of the store for the memory figure")
+    parser.add_argument("--large-gib", type=float, default=20, help="size of the store for the memory figure; 0: none")
     parser.add_argument("--work", type=Path, help="an empty folder, or one with the images of an earlier benchmark; "
                         "default: a temporary one")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -234,7 +234,7 @@ def main() -> None:
         folder = options.work or Path(temporary)
         found = measure(options.photographs, options.images, options.large_gib, folder)
         for made in ("work", "large"):
-            shutil.rmtree(folder / made)
+            shutil.rmtree(folder / made, ignore_errors=True)
     if options.json:
         print(json.dumps(found, indent=2))
         return
