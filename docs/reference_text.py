@@ -137,7 +137,7 @@ def commands_text() -> str:
     sections = []
     for name in names:
         command = cli.commands[name]
-        context = click.Context(command, info_name=f"kedro {name}", terminal_width=100, max_content_width=100)
+        context = click.Context(command, info_name=f"kedro {name}", terminal_width=84, max_content_width=84)
         sections.append(f"## `kedro {name}`\n\n```text\n{command.get_help(context)}\n```")
     return "\n\n".join(sections)
 

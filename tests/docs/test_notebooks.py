@@ -28,7 +28,7 @@ def test_committed_without_outputs(path: Path) -> None:
 def test_runs_and_every_figure_is_shown(path: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     place = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place).execute()
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place).execute()
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for cell in code:
         last = cell.source.rstrip().splitlines()[-1]
