@@ -109,15 +109,6 @@ def test_perturbation(plugins: Path) -> None:
         make_conditions({"posterise": [8]}, where="here")
 
 
-def test_perturbation(plugins: Path) -> None:
-    _install(plugins, "evaluation.perturbations", "add-a-perturbation.md", "posterise")
-    posterise = plugin.create("evaluation.perturbations", "posterise", {"strength": 5})
-    picture = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
-    changed = posterise(picture, 0)
-    assert changed.dtype == np.uint8
-    assert (changed == picture // 32 * 32).all()
-
-
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.stem)
 def test_docstrings(path: Path) -> None:
     name = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
