@@ -181,7 +181,8 @@ def test_the_page_tells_all(tmp_path: Path) -> None:
     indexes = [index_of(tmp_path)]
     findings = gather_findings(indexes, [audit_task(indexes[0], AuditConfig(quarantine=("leak",)))])
     page = audit_page("seq", indexes, findings, audit_figure(indexes))
-    for word in ("unreadable", "near_leak", "gan/train/0_real/03.png", "1 are left out", "data:image/png"):
+    for word in ("unreadable", "near_leak", "gan/train/0_real/03.png", "1 are left out",
+                 "24 + 24, of these 1 + 0 left out", "data:image/png"):
         assert word in page
 
 

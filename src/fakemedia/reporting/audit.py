@@ -132,9 +132,12 @@ def _tasks(indexes: Sequence[pd.DataFrame], summary: dict) -> str:
     header = ["Task", "Verdict", *(f"{split}, real + fake" for split in SPLITS), "Left out"]
     rows = []
     for index in indexes:
-        task, counts = _name(index), index.groupby(["split", "label"]).size()
-        sizes = [f"{counts.get((split, 0), 0)} + {counts.get((split, 1), 0)}" for split in SPLITS]
-        rows.append([task, summary["tasks"][task]["verdict"], *sizes, str(summary["tasks"][task]["left_out"])])
+        mine = summary["tasks"][_name(index)]
+        counts = [[" + ".join(str(mine["splits"][split][name][key]) for name in CLASSES) for split in SPLITS]
+                  for key in ("images", "left_out")]
+        sizes = [images if left == "0 + 0" else f"{images}, of these {left} left out"
+                 for images, left in zip(*counts, strict=True)]
+        rows.append([_name(index), mine["verdict"], *sizes, str(mine["left_out"])])
     return _table(header, rows)
 
 
@@ -151,9 +154,11 @@ def _findings(findings: pd.DataFrame) -> str:
             more = f" The first {SHOWN}:" if len(rows) > SHOWN else ""
             parts.append(f"<p><b>{escape(str(kind))}</b> in {escape(str(task))}, {len(rows)}. "
                          f"{escape(MEANINGS[str(kind)])}{more}</p>")
-            parts.append(_table(["Image", "Repeats", "Detail", "Left out"],
-                                [[str(row.path), str(row.other), str(row.detail), "yes" if row.left_out else ""]
-                                 for row in rows.head(SHOWN).itertuples()]))
+            told = rows.head(SHOWN).astype(str)
+            columns = {"Image": told["path"], "Repeats": told["other"], "Detail": told["detail"],
+                       "Left out": rows["left_out"].head(SHOWN).map({True: "yes", False: ""})}
+            filled = {name: column for name, column in columns.items() if (column != "").any()}
+            parts.append(_table(list(filled), list(zip(*filled.values(), strict=True))))
     return "\n".join(parts)
 
 
