@@ -134,8 +134,12 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     assert len(children) == 2
     process.send_signal(signal.SIGKILL)
     process.wait()
-    while any(running(child) for child in children):
+    for _ in range(3000):
+        if not any(running(child) for child in children):
+            break
         time.sleep(0.01)
+    else:
+        pytest.fail("a process goes on alone")
 
 
 def running(process: str) -> bool:

@@ -8,6 +8,7 @@ import json
 import mmap
 import os
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -46,8 +47,9 @@ class Room:
 
 
 class PixelWriter:
-    """Writes pictures one after another into a pixel file, each content once, past the system's page cache where the
-    file system can: nobody reads them soon, and the cache would cost more than the writing.
+    """Writes pictures one after another into a pixel file, each content once.
+
+    They go past the system's page cache where the file system lets them: making room there costs more than writing.
 
     `places`: id -> (offset in bytes, height, width, checksum). UserError if there is no `room` or the disk is full.
     """
@@ -161,6 +163,7 @@ class Pool:
         self.policy = policy
         self._folder, self._room = folder, room
         self._writers: dict[str, PixelWriter] = {}
+        self._files = ExitStack()
 
     def __enter__(self) -> Pool:
         self._scratch = scratch_folder(self._folder)
@@ -171,17 +174,17 @@ class Pool:
         """Keep a picture, which is as the policy has it and has the checksum `check`; UserError without room."""
         if split not in self._writers:
             (self._building / split).mkdir()
-            self._writers[split] = PixelWriter(self._building / split / PIXELS, self._room)
+            writer = PixelWriter(self._building / split / PIXELS, self._room)
+            self._writers[split] = self._files.enter_context(writer)
         self._writers[split].write(id, pixels, check)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         try:
-            for split, writer in self._writers.items():
-                writer.__exit__(kind)
-                if kind is None:
-                    write_places(self._building / split, writer.places, self.policy, writer.bytes)
+            self._files.__exit__(kind, error, trace)
             if kind is None and self._writers:
+                for split, writer in self._writers.items():
+                    write_places(self._building / split, writer.places, self.policy, writer.bytes)
                 while not moved(self._building, self._folder):
                     move_away(self._folder)
         finally:
