@@ -174,11 +174,10 @@ def peak_gib(total_gib: float, work: Path, side: int = 2048) -> float:
                            "split": "train", "label": number % 2, "width": side, "height": side}
                           for number, name in enumerate(names)], columns=list(COLUMNS)).astype(COLUMNS)
 
-    def skip(self: PixelWriter) -> None:
-        os.ftruncate(self._file, os.lseek(self._file, self._used, os.SEEK_CUR))
-        self._used = 0
+    def skip(self: PixelWriter, data: memoryview) -> None:
+        os.ftruncate(self._file, os.lseek(self._file, len(data), os.SEEK_CUR))
 
-    PixelWriter._flush = skip  # type: ignore[method-assign]
+    PixelWriter._put = skip  # type: ignore[method-assign]
     with peaks_of_children() as peaks:
         store = build_store(index, source, "train", work / "large", workers=CORES, progress=False)
     assert (store.folder / "pixels.u8").stat().st_size == 3 * side * side * count

@@ -8,6 +8,7 @@ import json
 import mmap
 import os
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,8 @@ class Room:
 class PixelWriter:
     """Writes pictures one after another into a pixel file, each content once.
 
-    They go past the system's page cache where the file system lets them: making room there costs more than writing.
+    They go past the system's page cache where the file system lets them: making room there costs more than writing. A
+    thread writes one block while the next is filled.
 
     `places`: id -> (offset in bytes, height, width, checksum). UserError if there is no `room` or the disk is full.
     """
@@ -58,7 +60,10 @@ class PixelWriter:
         self.places: dict[str, tuple[int, int, int, str]] = {}
         self.bytes = 0
         self._path, self._room = path, room
-        self._block, self._used = memoryview(mmap.mmap(-1, BLOCK)), 0
+        self._block, self._other = (memoryview(mmap.mmap(-1, BLOCK)) for _ in range(2))
+        self._used = 0
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self._file = _open_uncached(path)
 
     def write(self, id: str, pixels: NDArray[np.uint8], check: str) -> None:
@@ -75,20 +80,24 @@ class PixelWriter:
             self._used += len(part)
             data = data[len(part):]
             if self._used == BLOCK:
-                self._flush()
+                self._wait()
+                self._writing = self._thread.submit(self._put, self._block)
+                self._block, self._other, self._used = self._other, self._block, 0
 
-    def _flush(self) -> None:
-        written = 0
-        while written < self._used:
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+
+    def _put(self, data: memoryview) -> None:
+        while data:
             try:
-                written += os.write(self._file, self._block[written:self._used])
+                data = data[os.write(self._file, data):]
             except OSError as error:
                 if error.errno == errno.EINVAL and _use_cache(self._file):
                     continue
                 raise UserError(f"Writing the decoded pictures failed ({error.strerror})", where=self._path.parent,
                                 expected="a writable disk with free space",
                                 do="make room, or set stream: true to decode in training") from error
-        self._used = 0
 
     def __enter__(self) -> PixelWriter:
         return self
@@ -97,10 +106,12 @@ class PixelWriter:
         """Write what is left and wait until all is on the disk; after an error just let go of the file."""
         try:
             if kind is None:
+                self._wait()
                 _use_cache(self._file)  # What is left fills no whole sectors.
-                self._flush()
+                self._put(self._block[:self._used])
                 os.fsync(self._file)
         finally:
+            self._thread.shutdown()
             os.close(self._file)
 
 

@@ -150,14 +150,13 @@ def _findings(findings: pd.DataFrame) -> str:
         if mine.empty:
             continue
         parts.append(f"<h3>{heading}</h3>")
-        for (kind, task), rows in mine.groupby(["finding", "task"], sort=False):
-            more = f" The first {SHOWN}:" if len(rows) > SHOWN else ""
-            parts.append(f"<p><b>{escape(str(kind))}</b> in {escape(str(task))}, {len(rows)}. "
-                         f"{escape(MEANINGS[str(kind)])}{more}</p>")
-            told = rows.head(SHOWN).astype(str)
-            columns = {"Image": told["path"], "Repeats": told["other"], "Detail": told["detail"],
-                       "Left out": rows["left_out"].head(SHOWN).map({True: "yes", False: ""})}
-            filled = {name: column for name, column in columns.items() if (column != "").any()}
+        for kind, rows in mine.groupby("finding", sort=False):
+            told = rows.groupby("task", sort=False).head(SHOWN)
+            more = f" The first {SHOWN} of each task:" if len(told) < len(rows) else ""
+            parts.append(f"<p><b>{escape(str(kind))}</b>, {len(rows)}. {escape(MEANINGS[str(kind)])}{more}</p>")
+            columns = {"Task": told["task"], "Image": told["path"], "Repeats": told["other"],
+                       "Detail": told["detail"], "Left out": told["left_out"].map({True: "yes", False: ""})}
+            filled = {name: column.astype(str) for name, column in columns.items() if (column != "").any()}
             parts.append(_table(list(filled), list(zip(*filled.values(), strict=True))))
     return "\n".join(parts)
 
