@@ -94,6 +94,9 @@ def panels(count: int, *, most: int = 4, height: float = 1.6, extra: float = 0.5
 
 def render(figure: Figure, kind: Literal["png", "pdf", "svg"], *, dpi: int = 300) -> bytes:
     """Return the figure as a file: PNG, PDF with embedded fonts or SVG; the same bytes every time."""
+    if figure.get_layout_engine() is not None:  # the layout takes longer than the drawing, and is the same every time
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     dates = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
     buffer = io.BytesIO()
     with mpl.rc_context(RC):
