@@ -33,7 +33,7 @@ class ProjectHooks:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
-        """Check the settings of every plugin, and that the folders of the data are there."""
+        """Check the settings of every plugin, that the data are there, and that the report can be written."""
         tags = {tag for node in pipeline.nodes for tag in node.tags}
         for sequence in _sequences(run_params):
             plan = project.plan(sequence)
@@ -42,6 +42,10 @@ class ProjectHooks:
                 from fakemedia.data.layout import check_layout
 
                 check_layout(settings["source"]["root"], plan.tasks)
+            if "reporting" in tags:
+                from fakemedia.catalog.files import check_writable
+
+                check_writable(project.path(REPORT, sequence=sequence).parent)
             if "training" in tags:
                 project.resolved_plan(sequence)
                 project.calibration_config()

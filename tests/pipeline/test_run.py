@@ -151,6 +151,11 @@ def test_run_makes_the_report_and_repeats_only_what_changed(project: Path, train
     change(project, {"robustness": {"per_task_max": 2}})
     run(project, tags=["robustness"])
     assert {len(pd.read_parquet(project / name)) for name in names} == {len(table) // 2}
+    curves = pd.read_csv(report / "tables" / "robustness.csv")
+    assert set(curves["perturbation"]) == set(table["perturbation"])
+    assert (report / "tables" / "robustness.tex").read_text().count("\\toprule") == 2
+    assert (report / "figures" / "robustness.png").read_bytes().startswith(b"\x89PNG")
+    assert 'id="figure-robustness"' in (report / "report.html").read_text()
 
 
 def unchanged_weights(first: dict[str, bytes], after: dict[str, bytes]) -> set[str]:

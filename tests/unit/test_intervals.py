@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -53,3 +56,12 @@ def test_percentile_interval_leaves_out_undefined_draws() -> None:
     assert low[0] == pytest.approx(5.95)
     assert high[0] == pytest.approx(95.05)
     assert np.isnan([low[1], high[1]]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("auc", [0.7, 0.9])
+def test_intervals_cover_a_known_auc(auc: float) -> None:
+    benchmark = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "coverage.py"))
+    setting = benchmark["Setting"](photographs=100, auc=auc)
+    covered = np.mean([benchmark["covers"](setting, repetition, 1000) for repetition in range(500)])
+    assert 0.93 <= covered <= 0.97

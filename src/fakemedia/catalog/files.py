@@ -6,8 +6,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from fakemedia.core.errors import UserError
+
+
+def check_writable(folder: Path) -> None:
+    """Raise UserError if nothing can be written to `folder`, which need not be there yet."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"This folder cannot be written to ({error})", where=folder, expected="a writable folder",
+                        do="give yourself the right to write there, or free its name") from error
 
 
 @contextmanager

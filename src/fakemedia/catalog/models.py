@@ -31,8 +31,8 @@ class RobustnessDataset(AbstractDataset):
         self.metadata = metadata
 
     def load(self) -> pd.DataFrame:
-        """Return the scores; UserError if the file is missing or damaged."""
-        return read_table(self._path)
+        """Return the scores, none if they were never made; UserError if the file is damaged."""
+        return read_table(self._path) if self._path.exists() else empty_scores(perturbed=True)
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the scores atomically."""

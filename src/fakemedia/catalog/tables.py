@@ -53,9 +53,11 @@ def stored_identity(path: Path) -> str | None:
     return found.decode() if found is not None else None
 
 
-def empty_scores() -> pd.DataFrame:
-    """Return a table of scores without rows."""
+def empty_scores(*, perturbed: bool = False) -> pd.DataFrame:
+    """Return a table of scores without rows, as of perturbed images if asked for."""
     import pandas as pd
 
     columns = {"id": str, "task": str, "label": "int8", "source": str, "logit": "float64"}
+    if perturbed:
+        columns |= {"perturbation": str, "strength": "float64"}
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fakemedia.evaluation.perturbations.base import UNPERTURBED
 from fakemedia.reporting.formats import Column, Grid, interval, number, to_latex, to_markdown
 from fakemedia.reporting.tables import ALL_TASKS, Tables
 
@@ -39,8 +40,8 @@ SCALES = {"seconds": 1 / 60, "stored_bytes": 1e-6, "state_bytes": 1e-6}
 PAPER_METRICS = ("aa", "forgetting", "bwt", "fwt", "c_auc", "fwt_auc")
 HEADLINES = ("aa", "forgetting", "c_auc")
 UPPER_BOUNDS = ("joint",)
-CLEAN = "none"
-"""The perturbation that changes nothing."""
+FEW_GROUPS, FEW_SEEDS = 25, 5
+"""Below these the intervals cover less than they say (docs/reference/metrics.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +63,11 @@ def method_note(tables: Tables) -> str:
     """Return the sentence that says how the means and intervals of these tables came about."""
     seeds = f"{len(tables.seeds)} seeds" if len(tables.seeds) > 1 else "one seed"
     drawn = "source groups and seeds" if len(tables.seeds) > 1 else "source groups"
+    few = [name for name, count, enough in (("source groups", tables.groups, FEW_GROUPS),
+                                            ("seeds", len(tables.seeds), FEW_SEEDS)) if 1 < count < enough]
+    short = f" Intervals over so few {' and '.join(few)} are rather too short." if few else ""
     return (f"Mean over {seeds}; in brackets the 95 % interval of a bootstrap over {drawn} "
-            f"({tables.groups} source groups), the same draws for every method. Accuracies in percent, their "
+            f"({tables.groups} source groups), the same draws for every method.{short} Accuracies in percent, their "
             "differences in points, AUC as fractions.")
 
 
@@ -127,7 +131,7 @@ def robustness_grid(robustness: pd.DataFrame, tables: Tables, measure: str = "ac
     names = list(dict.fromkeys(table["perturbation"]))
     keys = [(method,) for method in tables.methods]
     name, decimals = {"accuracy": ("Accuracy (%)", 1), "auc": ("AUC", 3)}[measure]
-    columns = tuple(Column(short="unchanged" if each == CLEAN else each, decimals=decimals) for each in names)
+    columns = tuple(Column(short="unchanged" if each == UNPERTURBED else each, decimals=decimals) for each in names)
     return Grid(name=f"robustness-{measure}", where=_where(tables), note=method_note(tables), header=("Method",),
                 title=f"{name} after the last stage on perturbed test images, mean over tasks and strengths",
                 keys=tuple(keys), columns=columns, unranked=UPPER_BOUNDS,

@@ -60,6 +60,14 @@ def tabulate_calibration(*tables: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     return calibration_table(scores, validation, stages=plan.stages, config=project.calibration_config())
 
 
+def tabulate_robustness(*perturbed: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Return accuracy and AUC on perturbed images, with intervals, by perturbation and strength."""
+    from fakemedia.reporting.robustness import robustness_table
+
+    return robustness_table(_joined(perturbed), sequence=plan.sequence, network=plan.network.name, tasks=plan.tasks,
+                            methods=tuple(method.name for method in plan.methods))
+
+
 def profile(scores: Results, calibration: pd.DataFrame) -> Profiles:
     """Return ROC curves, histograms of the scores and how far probabilities can be trusted."""
     from fakemedia.reporting.profiles import make_profiles
@@ -85,6 +93,15 @@ def write_costs(histories: pd.DataFrame, tables: Tables) -> Printed:
 
     costs = cost_table(histories)
     return printed(costs, [cost_grid(costs, tables)], tables.sequence)
+
+
+def write_robustness(robustness: pd.DataFrame, tables: Tables) -> Printed:
+    """Return accuracy and AUC on perturbed images, and their means over the strengths for a paper."""
+    from fakemedia.reporting.grids import printed, robustness_grid
+
+    measures = () if robustness.empty else ("accuracy", "auc")
+    grids = [robustness_grid(robustness, tables, measure) for measure in measures]
+    return printed(robustness, grids, tables.sequence)
 
 
 def draw_curves(tables: Tables, *, measure: str) -> Figure:
@@ -144,6 +161,13 @@ def draw_reliability(profiles: Profiles, tables: Tables) -> Figure:
     return calibration_figure(profiles, tables.methods)
 
 
+def draw_robustness(robustness: pd.DataFrame, tables: Tables) -> Figure:
+    """Return accuracy against the strength of each perturbation for all methods."""
+    from fakemedia.reporting.figures import robustness_figure
+
+    return robustness_figure(robustness, tables.methods)
+
+
 def draw_training(histories: pd.DataFrame, *, plan: Plan) -> Figure:
     """Return loss and validation accuracy over the stages, a row a method."""
     from fakemedia.reporting.figures import training_figure
@@ -151,17 +175,18 @@ def draw_training(histories: pd.DataFrame, *, plan: Plan) -> Figure:
     return training_figure(histories, plan.stages, [method.name for method in plan.methods])
 
 
-def write_page(tables: Tables, profiles: Profiles, calibration: pd.DataFrame, histories: pd.DataFrame, audit: str, *,
-               plan: Plan) -> str:
+def write_page(tables: Tables, profiles: Profiles, calibration: pd.DataFrame, histories: pd.DataFrame, audit: str,
+               robustness: pd.DataFrame | None = None, *, plan: Plan) -> str:
     """Return the report as one HTML page with everything inside; `audit` is the verdict on the data, JSON or empty."""
     from fakemedia.reporting.gallery import draw_figures
     from fakemedia.reporting.history import checkpoint_notices, cost_table, last_weights
     from fakemedia.reporting.page import report_page
 
     return report_page(
-        tables, draw_figures(tables, profiles, histories), costs=cost_table(histories), calibration=calibration,
-        audit=json.loads(audit) if audit else None, weights=last_weights(histories),
-        notices=checkpoint_notices(histories, plan), sources=_sources(plan), configuration=asdict(plan.resolved()),
+        tables, draw_figures(tables, profiles, histories, robustness), costs=cost_table(histories),
+        calibration=calibration, robustness=robustness, audit=json.loads(audit) if audit else None,
+        weights=last_weights(histories), notices=checkpoint_notices(histories, plan), sources=_sources(plan),
+        configuration=asdict(plan.resolved()),
         versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
     )
 

@@ -2,7 +2,8 @@
 
 from kedro.pipeline import Pipeline, node
 
-from fakemedia.catalog.names import AUDIT, HISTORY, RESULTS, VALIDATION
+from fakemedia import project
+from fakemedia.catalog.names import AUDIT, HISTORY, PERTURBED, RESULTS, VALIDATION
 from fakemedia.core.plan import Plan
 from fakemedia.pipelines.reporting.nodes import (
     draw_curves,
@@ -10,6 +11,7 @@ from fakemedia.pipelines.reporting.nodes import (
     draw_matrices,
     draw_real_fake,
     draw_reliability,
+    draw_robustness,
     draw_rocs,
     draw_scores,
     draw_tasks,
@@ -19,8 +21,10 @@ from fakemedia.pipelines.reporting.nodes import (
     profile,
     tabulate,
     tabulate_calibration,
+    tabulate_robustness,
     write_costs,
     write_page,
+    write_robustness,
     write_tables,
 )
 from fakemedia.pipelines.wiring import bound
@@ -28,9 +32,10 @@ from fakemedia.pipelines.wiring import bound
 
 def create_pipeline(plan: Plan) -> Pipeline:
     """Return the nodes that turn the scores and histories of `plan` into tables, figures and the report page."""
-    results, validation, histories = (
+    results, validation, histories, perturbed = (
         [pattern.format(sequence=plan.sequence, method=method.name) for method in plan.methods]
-        for pattern in (RESULTS, VALIDATION, HISTORY))
+        for pattern in (RESULTS, VALIDATION, HISTORY, PERTURBED))
+    robust = project.robustness(plan.sequence) is not None
     audit = AUDIT.format(collection=plan.collection, sequence=plan.sequence)
     nodes = [
         node(bound(gather_scores, plan=plan), results, "scores", name="gather_scores"),
@@ -53,8 +58,14 @@ def create_pipeline(plan: Plan) -> Pipeline:
         node(draw_scores, ["profiles", "tables"], "score_figures", name="draw_scores"),
         node(draw_reliability, ["profiles", "tables"], "reliability", name="draw_reliability"),
         node(bound(draw_training, plan=plan), "histories", "training_curves", name="draw_training"),
-        node(bound(write_page, plan=plan), ["tables", "profiles", "calibration", "histories", audit],
-             "report", name="write_report"),
+        node(bound(write_page, plan=plan), ["tables", "profiles", "calibration", "histories", audit,
+                                            *(["robustness"] if robust else [])], "report", name="write_report"),
     ]
-    return Pipeline(nodes, namespace=f"{plan.sequence}-report", inputs={*results, *validation, *histories, audit},
-                    tags="reporting")
+    if robust:
+        nodes += [
+            node(bound(tabulate_robustness, plan=plan), perturbed, "robustness", name="tabulate_robustness"),
+            node(write_robustness, ["robustness", "tables"], "robustness_means", name="write_robustness"),
+            node(draw_robustness, ["robustness", "tables"], "robustness_curves", name="draw_robustness"),
+        ]
+    return Pipeline(nodes, namespace=f"{plan.sequence}-report", tags="reporting",
+                    inputs={*results, *validation, *histories, audit, *(perturbed if robust else ())})

@@ -8,10 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fakemedia.reporting.grids import CLEAN
+from fakemedia.evaluation.perturbations.base import UNPERTURBED
 from fakemedia.reporting.style import add_legend, looks, panels, styled
 
 LABELS = {"accuracy": "Accuracy (%)", "auc": "AUC"}
+UNITS = {"contrast": "factor", "brightness": "factor", "jpeg": "quality", "webp": "quality", "double_jpeg": "quality",
+         "resize": "share of the sides", "blur": "standard deviation, px", "noise": "standard deviation, grey levels"}
+"""What the strengths of the perturbations of `evaluation/perturbations/` are; another's is its `strength`."""
 
 
 @styled
@@ -22,9 +25,9 @@ def robustness_figure(robustness: pd.DataFrame, methods: Sequence[str], measure:
     """
     table = robustness.loc[(robustness["measure"] == measure) & robustness["strength"].notna()
                            & robustness["mean"].notna()]
-    clean = table.loc[table["perturbation"] == CLEAN].set_index("method")["mean"]
-    names = [name for name in dict.fromkeys(table["perturbation"]) if name != CLEAN]
-    figure, every = panels(max(len(names), 1), height=1.55, sharey=True)
+    clean = table.loc[table["perturbation"] == UNPERTURBED].set_index("method")["mean"]
+    names = [name for name in dict.fromkeys(table["perturbation"]) if name != UNPERTURBED]
+    figure, every = panels(max(len(names), 1), height=1.7, sharey=True)
     for axes, name in zip(every, names, strict=False):
         mine = table.loc[table["perturbation"] == name]
         for method, look in looks(methods).items():
@@ -37,9 +40,9 @@ def robustness_figure(robustness: pd.DataFrame, methods: Sequence[str], measure:
             if method in clean:
                 axes.axhline(clean[method], xmax=0.04, color=look.colour, linewidth=1.6)
         axes.set_title(name.replace("_", " "))
+        axes.set_xlabel(UNITS.get(name, "strength"))
         if axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             axes.set_ylabel(LABELS[measure])
-    figure.supxlabel("Strength", fontsize=7)
     add_legend(figure, [Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.dashes, label=method)
                         for method, look in looks(methods).items() if (table["method"] == method).any()])
     return figure

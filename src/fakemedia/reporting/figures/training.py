@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from fakemedia.core.types import Stage
 from fakemedia.reporting.style import COLOURS, DASHES, ONE_COLUMN, TWO_COLUMNS, add_legend, new_figure, styled
@@ -46,7 +47,11 @@ def training_figure(histories: pd.DataFrame, stages: Sequence[Stage], methods: S
                 axes.plot(x[there], rows.loc[there, "accuracy"], color="black", linewidth=0.9, marker=".", markersize=2)
         loss.set_yscale("log")
         bottom, top = loss.get_ylim()
-        loss.set_ylim(max(bottom, top / DECADES), top)
+        bottom = max(bottom, top / DECADES)
+        loss.set_ylim(bottom, top)
+        loss.yaxis.set_major_locator(LogLocator(subs=(1, 3) if top / bottom < 100 else (1,)))
+        loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        loss.yaxis.set_minor_formatter(NullFormatter())
         loss.set_ylabel(f"{method}\nloss")
         for axes in accuracy:
             axes.set_ylabel("validation\naccuracy (%)")

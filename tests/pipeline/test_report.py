@@ -1,0 +1,90 @@
+"""The report from a folder of results in which something is amiss; nothing is trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fakemedia.catalog.tables import write_table
+from fakemedia.core.errors import UserError
+from tests.pipeline.conftest import change, run
+from tests.scores import make_scores
+
+SCORES, STAGES = make_scores([("gan",), ("latent",)], methods=("finetune", "kd"), seeds=(0, 1), images=40,
+                             photographs=10)
+
+
+@pytest.fixture
+def results(project: Path) -> Path:
+    """Return the project with the scores of finetune and kd, two seeds each, and no checkpoints."""
+    change(project, {"n_seeds": 2})
+    for (method, seed, stage), rows in SCORES.groupby(["method", "seed", "stage"]):
+        table = rows.drop(columns=["method", "seed", "stage"])
+        table.attrs["identity"] = "simulated"
+        write_table(table, scores_of(project, method, seed, STAGES[stage - 1].key))
+    return project
+
+
+def scores_of(project: Path, method: object, seed: object, stage: str) -> Path:
+    return project / f"data/07_model_output/tiny/{method}/seed{seed}/{stage}.parquet"
+
+
+def checkpoint(project: Path, stage: str, tasks: list[str], sha: str, parent: str | None) -> None:
+    folder = project / f"data/06_models/tiny/kd/seed0/{stage}"
+    folder.mkdir(parents=True)
+    for name in ("weights.safetensors", "strategy.safetensors"):
+        (folder / name).write_bytes(b"0123")
+    (folder / "checkpoint.json").write_text(json.dumps({
+        "weights_sha256": sha, "parent_weights_sha256": parent, "network": {"name": "convnet"},
+        "stage": {"tasks": tasks}}))
+
+
+def test_what_is_there_is_reported_and_what_is_amiss_is_said(results: Path) -> None:
+    scores_of(results, "kd", 1, "01_gan").unlink()
+    for path in results.rglob("*.parquet"):
+        table = pd.read_parquet(path)
+        one_class = table[(table["task"] != "latent") | (table["label"] == 1)].reset_index(drop=True)
+        one_class.attrs["identity"] = "simulated"
+        write_table(one_class, path)
+    checkpoint(results, "01_gan", ["swap"], "a", None)
+    checkpoint(results, "02_latent", ["latent"], "c", "b")
+    run(results, tags=["reporting"])
+    report = results / "data/08_reporting/tiny"
+    page = (report / "report.html").read_text()
+    for notice in (
+        "kd, seed 1: no scores after stage 01_gan", "ewc, seed 0: no scores", "joint, seed 1: no scores",
+        "latent: all test images are fake, so its AUC is undefined",
+        "kd, seed 0, stage 01_gan: the checkpoint learned swap, so it is of another sequence",
+        "kd, seed 0, stage 02_latent: the checkpoint does not start from that of 01_gan",
+        "finetune, seed 0, stage 01_gan: the scores are there without their checkpoint",
+    ):
+        assert f"<li>{notice}" in page, notice
+    metrics = pd.read_csv(report / "metrics.csv")
+    assert set(zip(metrics["method"], metrics["seed"], strict=True)) == {("finetune", 0), ("finetune", 1), ("kd", 0),
+                                                                        ("kd", 1)}
+    assert metrics["aa"].notna().all()
+    assert metrics["c_auc"].isna().all()
+    assert (report / "figures/matrix_kd.png").exists()
+    assert not (report / "figures/matrix_ewc.png").exists()
+
+
+def test_no_scores_at_all_is_one_message(project: Path) -> None:
+    with pytest.raises(Exception, match="There are no scores to report"):
+        run(project, tags=["reporting"])
+
+
+def test_a_damaged_table_is_named(results: Path) -> None:
+    scores_of(results, "kd", 0, "01_gan").write_bytes(b"damaged")
+    with pytest.raises(Exception, match=r"damaged(.|\n)*kd/seed0/01_gan.parquet"):
+        run(results, tags=["reporting"])
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_run(results: Path) -> None:
+    (results / "data/08_reporting").mkdir(parents=True, exist_ok=True)
+    (results / "data/08_reporting/tiny").write_text("a file in the way")
+    with pytest.raises(UserError, match=r"cannot be written to(.|\n)*08_reporting/tiny"):
+        run(results)
+    assert not list((results / "data").rglob("*.safetensors"))
