@@ -5,7 +5,7 @@
     python benchmarks/throughput.py --network resnet50 --batch-size 64 256 --json      # on a GPU
 
 Files, stores and checkpoints are made in a temporary folder. Rates are those of this machine at this moment; the ratios
-count: what is compared runs by turns, and the median of the turns' ratios is told.
+count: what is compared runs by turns, and the fastest turn of each counts, as other programs can only slow one down.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
 import tempfile
 import threading
 import time
@@ -84,11 +83,11 @@ def make_stores(root: Path, work: Path) -> None:
 @contextmanager
 def peak_host_memory() -> Iterator[list[float]]:
     """Yield a list that holds at the end the most memory of this process beside mapped files, MiB."""
-    found, done = [0.0], threading.Event()
+    found, done, host = [0.0], threading.Event(), Runtime(accelerator="cpu")
 
     def watch() -> None:
         while not done.wait(0.01):
-            found[0] = max(found[0], Runtime(accelerator="cpu").memory_mib())
+            found[0] = max(found[0], host.memory_mib())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -110,7 +109,6 @@ class Bench:
                                      flip=False)
         self.stage: Stage = make_stages([(task,) for task in TASKS])[-1]
         self.start: Detector = plugin.create("networks", network, {"pretrained": "none"}, 0)
-        self.peak = 0.0
 
     def batches(self) -> TrainBatches:
         train = TrainBatches([self.train], batch_size=self.config.batch_size, crop=self.config.crop, flip=False, seed=0)
@@ -160,9 +158,10 @@ class Bench:
         with self.runtime.reproducible():
             return self.seconds(len(batches), step)
 
-    def engine(self, method: str, validation: dict[str, PixelStore], epochs: int = 2) -> dict[str, float]:
+    def engine(self, method: str, validation: dict[str, PixelStore], *, epochs: int = 2,
+               states: bool = True) -> dict[str, float]:
         """Return the seconds of a step of `train_stage` in its last epoch, those of that epoch with its validation and
-        the saving of its state, and those of the whole stage."""
+        the saving of its state, if `states` are saved, and those of the whole stage."""
         network, strategy = self.prepared(method)
         ends, steps = [time.perf_counter()], []
 
@@ -170,10 +169,9 @@ class Bench:
             ends.append(time.perf_counter())
             steps.append(self.config.batch_size / record["images_per_second"])
 
-        with tempfile.TemporaryDirectory(dir=self.folder) as folder, peak_host_memory() as peak:
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             train_stage(network, strategy, self.stage, self.batches(), validation, replace(self.config, epochs=epochs),
-                        seed=0, runtime=self.runtime, folder=Path(folder) / "stage", on_epoch=note)
-        self.peak = max(self.peak, *peak)
+                        seed=0, runtime=self.runtime, folder=Path(folder) / "stage" if states else None, on_epoch=note)
         return {"step": steps[-1], "epoch": ends[-1] - ends[-2], "stage": time.perf_counter() - ends[0]}
 
     def forward(self) -> float:
@@ -259,38 +257,43 @@ class Pictures(Dataset):
         return self.change(Image.open(path).convert("RGB")), label
 
 
-def by_turns(turns: int, **measured: Callable[[], float]) -> list[dict[str, float]]:
-    """Return what each turn measured."""
-    return [{name: measure() for name, measure in measured.items()} for _ in range(turns)]
-
-
-def median(turns: list[dict[str, float]], value: Callable[[dict[str, float]], float]) -> float:
-    return statistics.median(map(value, turns))
+def fastest(turns: int = TURNS, **measured: Callable[[], float]) -> dict[str, float]:
+    """Return the least that each measured in `turns` turns."""
+    found = [{name: measure() for name, measure in measured.items()} for _ in range(turns)]
+    return {name: min(turn[name] for turn in found) for name in measured}
 
 
 def measure_training(bench: Bench) -> dict[str, float]:
-    """Training from a store against the same step on tensors that lie on the device."""
+    """Training from a store against the same step on tensors that lie on the device; the host's memory.
+
+    No states are saved here: the loop bounds their share of the time, but that of a state among the few steps of these
+    epochs says nothing about longer ones.
+    """
     found, size = {}, bench.config.batch_size
     for method in METHODS:
-        turns = by_turns(TURNS, limit=lambda method=method: bench.limit(method),
-                         ours=lambda method=method: bench.engine(method, {})["step"])
-        found |= {f"{method}_limit_images_per_second": size / median(turns, lambda turn: turn["limit"]),
-                  f"{method}_images_per_second": size / median(turns, lambda turn: turn["ours"]),
-                  f"{method}_over_limit": median(turns, lambda turn: turn["limit"] / turn["ours"])}
-    return found | {"peak_host_memory_mib": bench.peak, "device_memory_mib": bench.runtime.memory_mib()}
+        seconds = fastest(limit=lambda method=method: bench.limit(method),
+                          ours=lambda method=method: bench.engine(method, {}, states=False)["step"])
+        found |= {f"{method}_limit_images_per_second": size / seconds["limit"],
+                  f"{method}_images_per_second": size / seconds["ours"],
+                  f"{method}_over_limit": seconds["limit"] / seconds["ours"]}
+    with peak_host_memory() as peak:
+        bench.engine("kd", bench.validation)
+    found["peak_host_memory_mib"] = peak[0]
+    if bench.runtime.device.type == "cuda":
+        found["peak_device_memory_mib"] = bench.runtime.memory_mib()
+    return found
 
 
 def measure_costs(bench: Bench) -> dict[str, float]:
     """What the methods add to a step of fine-tuning, and what the Fisher information of an image costs."""
-    turns = by_turns(TURNS, plain=lambda: bench.limit("finetune"), kd=lambda: bench.limit("kd"),
-                     ewc=lambda: bench.limit("ewc"), forward=bench.forward, penalty=bench.penalty, fisher=bench.fisher)
-    size = bench.config.batch_size
-    return {"finetune_step_seconds": median(turns, lambda turn: turn["plain"]),
-            "kd_step_over_step_and_forward_pass":
-                median(turns, lambda turn: turn["kd"] / (turn["plain"] + turn["forward"])),
-            "ewc_penalty_over_step": median(turns, lambda turn: turn["penalty"] / turn["plain"]),
-            "ewc_step_over_step": median(turns, lambda turn: turn["ewc"] / turn["plain"]),
-            "fisher_image_over_trained_image": median(turns, lambda turn: turn["fisher"] / (turn["plain"] / size))}
+    seconds = fastest(plain=lambda: bench.limit("finetune"), kd=lambda: bench.limit("kd"),
+                      ewc=lambda: bench.limit("ewc"), forward=bench.forward, penalty=bench.penalty, fisher=bench.fisher)
+    plain = seconds["plain"]
+    return {"finetune_step_seconds": plain,
+            "kd_step_over_step_and_forward_pass": seconds["kd"] / (plain + seconds["forward"]),
+            "ewc_penalty_over_step": seconds["penalty"] / plain,
+            "ewc_step_over_step": seconds["ewc"] / plain,
+            "fisher_image_over_trained_image": seconds["fisher"] / (plain / bench.config.batch_size)}
 
 
 def measure_validation(bench: Bench) -> dict[str, float]:
@@ -299,18 +302,17 @@ def measure_validation(bench: Bench) -> dict[str, float]:
     sums = {"with": 0.0, "without": 0.0}
     for stage in range(1, MANY + 1):
         seen = {f"task{number}": store for number, store in enumerate(stores[:stage])}
-        sums["with"] += bench.engine("finetune", seen, epochs=1)["stage"]
-        sums["without"] += bench.engine("finetune", {}, epochs=1)["stage"]
+        seconds = fastest(2, **{"with": lambda seen=seen: bench.engine("finetune", seen, epochs=1)["stage"],
+                                "without": lambda: bench.engine("finetune", {}, epochs=1)["stage"]})
+        sums = {name: sums[name] + seconds[name] for name in sums}
     return {f"{MANY}_stages_validated_over_without": sums["with"] / sums["without"]}
 
 
 def measure_reference(bench: Bench) -> dict[str, float]:
-    """An epoch of KD at the fourth task in the reference's style against ours, both with validation."""
-    turns = by_turns(TURNS, reference=bench.reference_epoch,
-                     ours=lambda: bench.engine("kd", bench.validation)["epoch"])
-    return {"reference_epoch_seconds": median(turns, lambda turn: turn["reference"]),
-            "kd_epoch_seconds": median(turns, lambda turn: turn["ours"]),
-            "reference_over_kd_epoch": median(turns, lambda turn: turn["reference"] / turn["ours"])}
+    """An epoch of KD at the fourth task in the reference's style against ours, with its validation and its state."""
+    seconds = fastest(reference=bench.reference_epoch, ours=lambda: bench.engine("kd", bench.validation)["epoch"])
+    return {"reference_epoch_seconds": seconds["reference"], "kd_epoch_seconds": seconds["ours"],
+            "reference_over_kd_epoch": seconds["reference"] / seconds["ours"]}
 
 
 PARTS = {"training": measure_training, "costs": measure_costs, "validation": measure_validation,

@@ -14,7 +14,7 @@ from fakemedia.core.types import make_stages
 from fakemedia.data.batches import TrainBatches
 from fakemedia.networks import convnet
 from fakemedia.strategies.base import Strategy
-from fakemedia.training.loop import history_path, train_stage
+from fakemedia.training.loop import PASSES, history_path, train_stage, validation_images
 from fakemedia.training.optimizer import learning_rate
 from fakemedia.training.resume import resume_path
 from fakemedia.training.runtime import Runtime
@@ -268,6 +268,14 @@ def test_patience_counts_from_the_best_epoch(train, monkeypatch):
 def test_validation_every_and_at_the_end(train):
     history = train(replace(CONFIG, epochs=5, validation_every=2)).history
     assert [record["epoch"] for record in history if "accuracy" in record] == [2, 4, 5]
+
+
+@pytest.mark.parametrize("images", [264, 384, 1000, 20_000])
+def test_validation_of_twelve_tasks_costs_a_bounded_share(images):
+    each = [validation_images(CONFIG, images, tasks) for tasks in range(1, 13)]
+    passes = sum(tasks * most for tasks, most in enumerate(each, start=1))
+    assert min(each) >= 16
+    assert passes <= 0.15 * 12 * PASSES * images
 
 
 def test_a_loss_that_is_not_finite_stops_the_stage(train, tmp_path):

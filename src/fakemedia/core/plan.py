@@ -57,7 +57,7 @@ class TrainingConfig:
     validation_share: float | None = 0.1
     """Most that validation may cost, as a share of training: an image costs one pass in validation and three in
     training. The images are divided equally among the tasks validated, so that the cost of a stage does not grow with
-    the tasks seen; each task keeps 32 at least. None: no limit."""
+    the tasks seen; each task keeps 16 at least. None: no limit."""
     validation_every: int = 1
     """Epochs between validations; the last epoch is always validated."""
 

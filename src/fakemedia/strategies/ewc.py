@@ -87,7 +87,7 @@ class QuadraticPenalty(torch.autograd.Function):
         return (None, None, *pull)
 
 
-def _products(ones: list[Tensor], others: list[Tensor]) -> Tensor:
+def _products(ones: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> Tensor:
     """Return the sum of the elementwise products, none of which is negative; `ones` are overwritten on a GPU."""
     if ones[0].device.type == "cpu":  # reads both once and writes nothing: a quarter of the whole penalty less
         return torch.stack([torch.dot(_flat(one), _flat(other)) for one, other in zip(ones, others, strict=True)]).sum()

@@ -36,7 +36,7 @@ PASSES = 3
 """What training on an image costs, in forward passes (the backward pass costs two)."""
 HELD = 2**29
 """Bytes of validation crops that a stage keeps on the device."""
-LEAST_VALIDATION = 32
+LEAST_VALIDATION = 16
 """Validation images that a task keeps, whatever they cost."""
 TOGETHER = 16
 """Steps after which several processes agree whether to save or to stop; a single one looks after every step."""
