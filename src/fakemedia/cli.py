@@ -54,16 +54,19 @@ def _is_refusal(error: ValueError) -> bool:
 
 @plain_errors
 def _run(**options: Any) -> Any:
+    from fakemedia import groups
+
     processes.hush()
     try:
+        groups.measure_first(options, kedro_run.callback)  # type: ignore[arg-type]
         return kedro_run.callback(**options)  # type: ignore[misc]
     except processes.Wanted as wanted:
         processes.restart(wanted.devices)
     except ValueError as error:
         if not _is_refusal(error):
             raise
-        for sequence in {options["pipeline"], *(options["pipelines"] or ())} - {None, "__default__"}:
-            project.plan(sequence)
+        for sequence in groups.asked(options):
+            groups.check_known(project.plan(sequence), renewed=False)
         raise UserError(str(error), where="options of kedro run", do="see the names with: kedro registry describe"
                         ) from error
     except (MissingConfigException, YAMLError) as error:

@@ -9,13 +9,20 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from fakemedia import processes, project
-from fakemedia.catalog.names import HEADLINE, REPORT, SPLIT
+from fakemedia import groups, processes, project
+from fakemedia.catalog.names import COMPARISON, HEADLINE, REPORT, SPLIT, VERDICT
+from fakemedia.core.plan import Plan
 
 
 def _sequences(run_params: dict[str, Any]) -> list[str]:
     names = run_params.get("pipeline_names") or ["__default__"]
     return [project.default_sequence() if name == "__default__" else name for name in names]
+
+
+def _plans(run_params: dict[str, Any]) -> list[Plan]:
+    """Return the plans of the sequences that run, and of those that they are compared with."""
+    plans = {plan.sequence: plan for name in _sequences(run_params) for plan in project.compared(name)}
+    return list(plans.values())
 
 
 @project.remembered
@@ -35,8 +42,7 @@ class ProjectHooks:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         """Check the settings of every plugin, that the data are there, and that the report can be written."""
         tags = {tag for node in pipeline.nodes for tag in node.tags}
-        for sequence in _sequences(run_params):
-            plan = project.plan(sequence)
+        for plan in _plans(run_params):
             settings = project.collection(plan.collection)
             if "ingestion" in tags and not settings.get("forge") and settings["source"]["name"] == "folder":
                 from fakemedia.data.layout import check_layout
@@ -45,11 +51,14 @@ class ProjectHooks:
             if "reporting" in tags:
                 from fakemedia.catalog.files import check_writable
 
-                check_writable(project.path(REPORT, sequence=sequence).parent)
-            if "training" in tags:
-                project.resolved_plan(sequence)
+                check_writable(project.path(REPORT, sequence=plan.sequence).parent)
+            if "grouping" in tags:
+                project.measures(plan.sequence)
+            if "training" in tags or ("grouping" not in tags and not plan.stages):
+                groups.check_known(plan, renewed="ingestion" in tags)
+                project.resolved_plan(plan.sequence)
                 project.calibration_config()
-                if robustness := project.robustness(sequence):
+                if robustness := project.robustness(plan.sequence):
                     robustness.conditions()
                 runtime = project.runtime()
                 runtime.check()
@@ -79,7 +88,8 @@ class ProjectHooks:
         if processes.number() > 0 or not any("reporting" in node.tags for node in pipeline.nodes):
             return
         for sequence in _sequences(run_params):
-            headline = project.path(HEADLINE, sequence=sequence)
-            if headline.exists():
-                click.echo("\n" + headline.read_text(encoding="utf-8"))
-                click.echo(f"Report: {project.path(REPORT, sequence=sequence)}")
+            for told, entry, name in ((HEADLINE, REPORT, "Report"), (VERDICT, COMPARISON, "Comparison")):
+                text = project.path(told, sequence=sequence)
+                if text.exists():
+                    click.echo("\n" + text.read_text(encoding="utf-8"))
+                    click.echo(f"{name}: {project.path(entry, sequence=sequence)}")

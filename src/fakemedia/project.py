@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,16 +16,18 @@ from kedro.utils import find_kedro_project
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError, unknown_name
-from fakemedia.core.plan import Plan, make_plan
+from fakemedia.core.plan import Plan, check_comparable, make_plan
 
 if TYPE_CHECKING:
     from fakemedia.data.forge import ForgeConfig
     from fakemedia.data.sources.base import Source
     from fakemedia.evaluation.calibration import CalibrationConfig
     from fakemedia.evaluation.perturbations.base import RobustnessConfig
+    from fakemedia.similarity.base import Measure
     from fakemedia.training.runtime import Runtime
 
 T = TypeVar("T")
+GROUPS = "{sequence}-similarity.groups"
 _current: ProjectConfigLoader | None = None
 _remembered: list[Any] = []
 
@@ -109,9 +112,40 @@ def default_sequence() -> str:
     return str(sequence)
 
 
+@remembered
 def plan(sequence: str) -> Plan:
-    """Return the plan of `sequence`; plugins are named but not imported."""
-    return make_plan(parameters(), sequence)
+    """Return the plan of `sequence`; plugins are named but not imported.
+
+    If its stages are groups of tasks, they are those that were found last under today's settings; as long as there are
+    none, the plan has no stages.
+    """
+    made = make_plan(parameters(), sequence)
+    if made.grouping is None:
+        return made
+    found = recorded_groups(sequence)
+    known = found.get("settings_fingerprint") == made.similarity_identity
+    return made.with_groups(map(tuple, found["groups"])) if known else made
+
+
+def recorded_groups(sequence: str) -> dict[str, Any]:
+    """Return what the last grouping of `sequence` found (see `similarity.grouping.record`); empty if there is none."""
+    try:
+        found = json.loads(path(GROUPS, sequence=sequence).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def compared(sequence: str) -> tuple[Plan, ...]:
+    """Return the plans of `sequence` and of those that it is compared with, itself first.
+
+    UserError for one that learns other tasks, or has no method or seed in common with it.
+    """
+    own = plan(sequence)
+    others = tuple(plan(name) for name in own.against)
+    for other in others:
+        check_comparable(own, other)
+    return own, *others
 
 
 @remembered
@@ -146,6 +180,32 @@ def robustness(sequence: str) -> RobustnessConfig | None:
 def resolved_plan(sequence: str) -> Plan:
     """Return the plan of `sequence` with every plugin's settings checked and filled in (imports torch)."""
     return plan(sequence).resolved()
+
+
+@remembered
+def measures(sequence: str) -> dict[str, Measure]:
+    """Return the measures of similarity of `sequence` by name, their settings checked (imports torch).
+
+    UserError, too, for a task that a measure which goes by names does not know, and for a missing file of weights.
+    """
+    from fakemedia.similarity.base import check_names
+
+    asked = plan(sequence)
+    made: dict[str, Measure] = {}
+    for name, named in asked.measures.items():
+        made[name] = plugin.create("similarity", named.name, named.settings, where=f"similarity.settings.{name}")
+        check_names(made[name], asked.tasks)
+    source = asked.similarity.network
+    reads_features = any(measure.reads == "features" for measure in made.values())
+    if reads_features and source != "start" and not (root() / source).exists():
+        raise UserError("There are no weights of the network whose features are compared", where=root() / source,
+                        expected="`start`, a file of weights or a checkpoint folder", do="mend similarity.network")
+    return made
+
+
+def features_folder(collection: str, task: str) -> Path:
+    """Return where spectra and features of a task's images are kept."""
+    return root() / "data" / "04_feature" / collection / task
 
 
 def collection(name: str) -> dict[str, Any]:

@@ -78,6 +78,18 @@ def test_symmetric_unless_declared_otherwise(measure, samples):
             assert measure.distance(first, second) == pytest.approx(measure.distance(second, first), abs=1e-12)
 
 
+def test_zero_to_itself(measure, samples):
+    itself, other = (measure.summarise(chosen) for chosen in (samples[2], samples[0]))
+    assert 0 <= measure.distance(itself, itself) <= 0.02 * measure.distance(itself, other)
+
+
+def test_declared_asymmetric_only_where_it_is(measure, samples):
+    if measure.symmetric:
+        pytest.skip("declared symmetric")
+    values = distance_matrix(measure, samples, progress=False).to_numpy()
+    assert not np.allclose(values, values.T)
+
+
 def test_two_samples_of_one_task_are_closer_than_two_tasks(measure, samples):
     again = sample("noisy", noise=30, seed=4)
     first, same, other = (measure.summarise(chosen) for chosen in (samples[2], again, samples[0]))

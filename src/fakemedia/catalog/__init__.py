@@ -6,6 +6,7 @@ opens it again. A dataset exists only if it is what the parameters and the data 
 """
 
 from fakemedia.catalog.audit import DataFigureDataset, DataTableDataset, DataTextDataset, FindingsDataset
+from fakemedia.catalog.comparison import ComparisonFigureDataset, ComparisonTableDataset, ComparisonTextDataset
 from fakemedia.catalog.index import IndexDataset
 from fakemedia.catalog.models import (
     CalibrationDataset,
@@ -22,21 +23,28 @@ from fakemedia.catalog.report import (
     TableDataset,
     TextDataset,
 )
+from fakemedia.catalog.similarity import GroupsDataset, SimilarityFigureDataset, SimilarityTableDataset
 
 __all__ = [
     "CalibrationDataset",
     "CheckpointDataset",
+    "ComparisonFigureDataset",
+    "ComparisonTableDataset",
+    "ComparisonTextDataset",
     "DataFigureDataset",
     "DataTableDataset",
     "DataTextDataset",
     "FigureDataset",
     "FigureSetDataset",
     "FindingsDataset",
+    "GroupsDataset",
     "IndexDataset",
     "PixelStoreDataset",
     "PrintedTableDataset",
     "RobustnessDataset",
     "ScoresDataset",
+    "SimilarityFigureDataset",
+    "SimilarityTableDataset",
     "TableDataset",
     "TextDataset",
     "ValidationScoresDataset",

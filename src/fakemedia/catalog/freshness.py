@@ -96,6 +96,20 @@ def data_fingerprints(plan: Plan, splits: tuple[str, ...] = SPLITS,
 
 
 @project.remembered
+def train_fingerprints(sequence: str) -> dict[str, str] | None:
+    """Return the fingerprints of the training images of all tasks; None if one of them is missing or stale."""
+    found = data_fingerprints(project.plan(sequence), ("train",))
+    return None if found is None else {task: splits["train"] for task, splits in found.items()}
+
+
+@project.remembered
+def groups_are_fresh(sequence: str) -> bool:
+    """Say whether the groups of a sequence are known and were made from today's training images."""
+    return (bool(project.plan(sequence).stages)
+            and project.recorded_groups(sequence).get("data") == train_fingerprints(sequence) is not None)
+
+
+@project.remembered
 def checkpoint_sha256(sequence: str, method: str, stage: str, seed: int) -> str | None:
     """Return the hash of the weights of a checkpoint that is valid, as its ancestors are; None otherwise."""
     from fakemedia.training import checkpoint

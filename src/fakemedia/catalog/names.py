@@ -16,4 +16,6 @@ HISTORY = "{sequence}__history_{method}"
 PERTURBED = "{sequence}__robustness_{method}"
 HEADLINE = "{sequence}-report.headline"
 REPORT = "{sequence}-report.report"
-
+DISTANCES = "{sequence}-similarity.{measure}"
+VERDICT = "{sequence}-comparison.verdict"
+COMPARISON = "{sequence}-comparison.page"

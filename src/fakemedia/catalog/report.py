@@ -21,7 +21,25 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from fakemedia.core.plan import Plan
     from fakemedia.reporting.grids import Printed
+
+
+def results_of(plan: Plan) -> dict[Path, Callable[[], bool]]:
+    """Return the files of all runs of `plan` that reports are made from, each with the question whether it is fresh."""
+    runs = [(method.name, stage.key, seed) for method in plan.methods for stage in plan.learned(method.name)
+            for seed in plan.seeds]
+    perturbed = {
+        project.path(ROBUSTNESS, sequence=plan.sequence, method=method.name, seed=seed):
+            partial(freshness.robustness_is_fresh, plan.sequence, method.name, seed)
+        for method in plan.methods for seed in plan.seeds
+    } if project.robustness(plan.sequence) else {}
+    return perturbed | {
+        project.path(entry, sequence=plan.sequence, method=method, stage=stage, seed=seed):
+            partial(is_fresh, plan.sequence, method, stage, seed)
+        for method, stage, seed in runs
+        for entry, is_fresh in ((SCORES, freshness.scores_are_fresh), (CALIBRATION, freshness.calibration_is_fresh))
+    }
 
 
 class _ReportDataset(AbstractDataset):
@@ -37,21 +55,7 @@ class _ReportDataset(AbstractDataset):
 
     def _tables(self) -> dict[Path, Callable[[], bool]]:
         """Return the files that the part is made from, each with the question whether it is fresh."""
-        plan = project.plan(self._sequence)
-        runs = [(method.name, stage.key, seed) for method in plan.methods for stage in plan.learned(method.name)
-                for seed in plan.seeds]
-        perturbed = {
-            project.path(ROBUSTNESS, sequence=plan.sequence, method=method.name, seed=seed):
-                partial(freshness.robustness_is_fresh, plan.sequence, method.name, seed)
-            for method in plan.methods for seed in plan.seeds
-        } if project.robustness(plan.sequence) else {}
-        return perturbed | {
-            project.path(entry, sequence=plan.sequence, method=method, stage=stage, seed=seed):
-                partial(is_fresh, plan.sequence, method, stage, seed)
-            for method, stage, seed in runs
-            for entry, is_fresh in ((SCORES, freshness.scores_are_fresh),
-                                    (CALIBRATION, freshness.calibration_is_fresh))
-        }
+        return results_of(project.plan(self._sequence))
 
     @property
     def _stamp(self) -> Path:
@@ -59,6 +63,9 @@ class _ReportDataset(AbstractDataset):
 
     def _identity(self) -> str:
         return fingerprint([[path, _made_from(path)] for path in self._tables()])
+
+    def _sources_are_fresh(self) -> bool:
+        return all(is_fresh() for is_fresh in self._tables().values())
 
     def _stamped(self) -> tuple[str, list[str]]:
         """Return what the part was made from and the names of its files; nothing if it was never made."""
@@ -70,8 +77,8 @@ class _ReportDataset(AbstractDataset):
 
     def _exists(self) -> bool:
         identity, files = self._stamped()
-        return (identity == self._identity() and all((self._path.parent / name).is_file() for name in files)
-                and all(is_fresh() for is_fresh in self._tables().values()))
+        return (bool(identity) and self._sources_are_fresh() and identity == self._identity()
+                and all((self._path.parent / name).is_file() for name in files))
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._path), "sequence": self._sequence}

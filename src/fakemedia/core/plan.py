@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.grouping import Group, GroupingConfig, SimilarityConfig, read_stages
 from fakemedia.core.plugin import configure, names, resolve
 from fakemedia.core.types import Stage, check_name, make_stages
 
@@ -96,11 +97,31 @@ class Plan:
     methods: tuple[Named, ...]
     training: TrainingConfig
     seeds: tuple[int, ...]
+    listed: tuple[str, ...] = ()
+    """The tasks in the order of the configuration."""
+    similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
+    measures: Mapping[str, Named] = field(default_factory=dict)
+    """The measures of similarity by the name that the configuration gives them."""
+    grouping: GroupingConfig | None = None
+    """How the stages are found; None: they are given. Without `stages`, they are not yet known."""
+    against: tuple[str, ...] = ()
+    """Sequences of the same tasks that this one is compared with."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """All tasks of the sequence, in order."""
-        return self.stages[-1].seen
+        """All tasks of the sequence, in the order in which they are learned, or as listed while that is not known."""
+        return self.stages[-1].seen if self.stages else self.listed
+
+    @property
+    def similarity_identity(self) -> str:
+        """The fingerprint of all settings that the distances between the tasks, and their groups, depend on."""
+        measured = {"images": self.similarity.images, "seed": self.similarity.seed, "network": self.similarity.network}
+        return fingerprint({"tasks": self.listed, "measures": dict(self.measures), "start": self.network,
+                            "crop": self.training.crop, "grouping": self.grouping, **measured})
+
+    def with_groups(self, groups: Iterable[Group]) -> Plan:
+        """Return the plan that learns `groups` of its tasks in turn."""
+        return replace(self, stages=make_stages(list(groups)))
 
     def stage(self, key: str) -> Stage:
         """Return the stage with the key `key`; UserError if the sequence has none."""
@@ -149,11 +170,8 @@ class Plan:
         network = resolve("networks", self.network.name, self.network.settings, where=f"{where}.network")
         methods = [(m.name, resolve("strategies", m.name, m.settings, where=f"{where}.methods.{m.name}"))
                    for m in self.methods]
-        return Plan(
-            sequence=self.sequence, collection=self.collection, stages=self.stages, training=self.training,
-            seeds=self.seeds, network=Named(name=self.network.name, settings=vars(network)),
-            methods=tuple(Named(name=name, settings=vars(config)) for name, config in methods),
-        )
+        return replace(self, network=Named(name=self.network.name, settings=vars(network)),
+                       methods=tuple(Named(name=name, settings=vars(config)) for name, config in methods))
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
@@ -164,11 +182,30 @@ def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
+def _names(value: Any, where: str) -> tuple[str, ...]:
+    if value is not None and not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
+        raise UserError(f"{value!r} is not a list of names", where=where, expected="a list such as [one, two]")
+    return tuple(dict.fromkeys(value or ()))
+
+
+def _similarity(parameters: Mapping[str, Any], given: Mapping[str, Any], grouping: GroupingConfig | None,
+                where: str) -> tuple[SimilarityConfig, dict[str, Named]]:
+    """Return what a sequence measures of the similarity of its tasks; what it groups by is among the measures."""
+    config = configure(SimilarityConfig, _mapping(parameters.get("similarity"), "similarity"), where="similarity")
+    listed = _names(given.get("measures", list(config.measures)), f"{where}.measures")
+    wanted = dict.fromkeys(listed, f"{where}.measures")
+    if grouping is not None:
+        wanted.setdefault(grouping.measure, f"{where}.stages.measure")
+    found = {check_name(name, kind="measure"): config.measure(name, where=place) for name, place in wanted.items()}
+    return config, {name: Named(name=measure, settings=settings) for name, (measure, settings) in found.items()}
+
+
 def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
     """Return the plan of `sequence` out of the project's parameters.
 
     Checks names and keys without importing any plugin. Raises UserError for an unknown sequence, method, network,
-    collection or key, a task name that cannot be used, a task named twice, and an empty list of tasks or methods.
+    collection, measure or key, a task name that cannot be used, a task named twice, an empty list of tasks or methods,
+    and stages that cannot be made. Where groups are still to be found, the plan has no stages (see `with_groups`).
     """
     sequences = _mapping(parameters.get("sequences"), "sequences")
     if sequence not in sequences:
@@ -178,7 +215,7 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
         raise UserError(f"The sequence name {sequence!r} cannot be used", where="parameters_sequences.yml",
                         expected="'_' instead of '-', which parts the sequence from the method in the catalog")
     given = dict(_mapping(sequences[sequence], where))
-    known = ["collection", "tasks", "network", "training", "methods"]
+    known = ["collection", "tasks", "network", "training", "methods", "stages", "measures", "against", "n_seeds"]
     for key in given:
         if key not in known:
             raise unknown_name("key", key, known, where=where)
@@ -204,15 +241,27 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
     if not methods:
         raise UserError("The sequence has no methods", where=f"{where}.methods",
                         expected=f"some of {', '.join(names('strategies'))}")
-    seed, n_seeds = parameters.get("seed", 0), parameters.get("n_seeds", 1)
+    seed, n_seeds = parameters.get("seed", 0), given.get("n_seeds", parameters.get("n_seeds", 1))
     for key, value, least in (("seed", seed, 0), ("n_seeds", n_seeds, 1)):
         if not isinstance(value, int) or value < least:
-            raise UserError(f"{value!r} does not fit the key {key!r}", where="parameters.yml",
-                            expected=f"an integer of at least {least}")
+            raise UserError(f"{value!r} does not fit the key {key!r}", expected=f"an integer of at least {least}",
+                            where=where if key in given else "parameters.yml")
+    against = _names(given.get("against"), f"{where}.against")
+    for other in against:
+        if other not in sequences or other == sequence:
+            raise unknown_name("sequence", other, {*sequences} - {sequence}, where=f"{where}.against")
+    stages = read_stages(given.get("stages"), tasks, where=f"{where}.stages")
+    grouping = stages if isinstance(stages, GroupingConfig) else None
+    similarity, measures = _similarity(parameters, given, grouping, where)
     return Plan(
         sequence=sequence,
         collection=collection,
-        stages=make_stages([(task,) for task in tasks]),
+        listed=tuple(tasks),
+        stages=() if isinstance(stages, GroupingConfig) else make_stages(list(stages)),
+        grouping=grouping,
+        similarity=similarity,
+        measures=measures,
+        against=against,
         network=Named(name=network_name, settings=network),
         methods=tuple(Named(name=name, settings=_mapping(value, f"{where}.methods.{name}"))
                       for name, value in methods.items()),
@@ -220,6 +269,21 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
                            where=f"{where}.training", presets=TRAINING_PRESETS),
         seeds=tuple(range(seed, seed + n_seeds)),
     )
+
+
+def check_comparable(plan: Plan, other: Plan) -> None:
+    """Raise UserError unless both sequences learn the same tasks, with a method and a seed in common."""
+    where = f"sequences.{plan.sequence}.against: {other.sequence}"
+    mine, theirs = ({"collection": each.collection, "crop": each.training.crop, "tasks": sorted(each.tasks)}
+                    for each in (plan, other))
+    for key, value in mine.items():
+        if theirs[key] != value:
+            raise UserError(f"The sequences differ in {key}", where=where, expected=f"{value}, as {plan.sequence} has",
+                            do="compare sequences that are tested on the same images")
+    if not {method.name for method in plan.methods} & {method.name for method in other.methods}:
+        raise UserError("The sequences have no method in common", where=where, expected="one at least")
+    if not set(plan.seeds) & set(other.seeds):
+        raise UserError("The sequences have no seed in common", where=where, expected="one at least")
 
 
 def stage_fingerprint(*, network: Named, method: Named, training: TrainingConfig, seed: int, stage: Stage,

@@ -6,9 +6,11 @@ A measure is one file with a `Config` and `build(config) -> Measure`. It does th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,12 +20,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fakemedia.core.errors import UserError
+from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.types import CLASS_FOLDERS, FAKE, REAL
 from fakemedia.data.batches import select_rows
 from fakemedia.data.pixels import PixelStore
 from fakemedia.similarity.spectra import TILE, spectral_statistics
 
 BATCH_SIZE = 64
+SPECTRA_FORMAT = 1
+"""Raised when `spectra.spectral_statistics` computes something else."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,6 +46,8 @@ class TaskSample:
     network: Any = None
     """A torch module with `prepare(images uint8 (N, 3, H, W)) -> inputs` and `features(inputs) -> (N, D)`, as every
     detector of `networks` is; None where no measure reads features."""
+    kept: Kept | None = None
+    """Where spectra and features stay between runs; None: nowhere."""
 
     def of(self, label: int) -> NDArray[np.bool_]:
         """Return the mask (N,) of the images with this label."""
@@ -49,7 +56,8 @@ class TaskSample:
     @cached_property
     def features(self) -> NDArray[np.float64]:
         """Features of the frozen network, (N, D); UserError without a network or if a feature is not finite."""
-        features = extract_features(require_network(self), self.images)
+        network = require_network(self)
+        features = self._kept("features", lambda: extract_features(network, self.images))
         broken = int((~np.isfinite(features)).any(axis=1).sum())
         if broken:
             raise UserError(f"The network gives features that are not finite for {broken} images",
@@ -63,14 +71,48 @@ class TaskSample:
         if min(self.images.shape[1:3]) < TILE:
             raise UserError(f"The crops are {_size(self)} pixels", where=f"task {self.task}",
                             expected=f"at least {TILE}x{TILE}")
-        return spectral_statistics(self.images)
+        level, spread = self._kept("spectra", lambda: np.stack(spectral_statistics(self.images)))
+        return level, spread
+
+    def _kept(self, name: str, compute: Callable[[], NDArray]) -> NDArray:
+        return compute() if self.kept is None else self.kept.array(name, compute)
 
 
-def sample_task(store: PixelStore, *, maximum: int | None, crop: int, seed: int, network: Any = None) -> TaskSample:
-    """Return centre crops of `crop` pixels a side of at most `maximum` images of the store, drawn by `seed`."""
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Arrays in files whose names say what they were computed from."""
+
+    folder: Path
+    keys: Mapping[str, str]
+    """Fingerprint of all that an array depends on, by its name."""
+
+    def array(self, name: str, compute: Callable[[], NDArray]) -> NDArray:
+        """Return the array `name`, computed and written (atomically) unless it is there and whole."""
+        path = self.folder / f"{name}-{self.keys[name]}.npy"
+        try:
+            return np.load(path)
+        except (OSError, ValueError, EOFError):
+            found = compute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.stem}.{os.getpid()}.npy")
+        np.save(scratch, found)
+        os.replace(scratch, path)
+        return found
+
+
+def sample_task(store: PixelStore, *, maximum: int | None, crop: int, seed: int, network: Any = None,
+                network_key: str = "", folder: Path | None = None) -> TaskSample:
+    """Return centre crops of `crop` pixels a side of at most `maximum` images of the store, drawn by `seed`.
+
+    With `folder`, spectra and features are kept there; `network_key` tells one network's features from another's.
+    """
     rows = select_rows(store, maximum, seed)
+    drawn = {"store": store.fingerprint, "maximum": maximum, "crop": crop, "seed": seed}
+    kept = None if folder is None else Kept(folder=folder, keys={
+        "spectra": fingerprint({**drawn, "format": SPECTRA_FORMAT}),
+        "features": fingerprint({**drawn, "network": network_key})})
     return TaskSample(task=store.task, images=store.centre_crops(rows, crop), labels=store.labels[rows],
-                      network=network)
+                      network=network, kept=kept)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +172,13 @@ def check_samples(measure: Measure, samples: Sequence[TaskSample]) -> None:
                             where=f"task {sample.task}", expected="crops of one size")
         if measure.reads == "features":
             require_network(sample)
+
+
+def check_names(measure: Measure, tasks: Iterable[str]) -> None:
+    """Raise UserError where `measure` goes by the names of tasks and does not know one of `tasks`."""
+    if measure.reads == "name":
+        for task in tasks:
+            measure.summarise(TaskSample(task=task, images=np.empty((0, 0, 0, 3), np.uint8), labels=np.empty(0, int)))
 
 
 def _check_images(sample: TaskSample, minimum: int) -> None:

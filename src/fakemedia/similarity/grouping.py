@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,28 +14,9 @@ from scipy.spatial.distance import squareform
 from sklearn.metrics import silhouette_score
 
 from fakemedia.core.errors import UserError
+from fakemedia.core.grouping import Group, GroupingConfig, Order
+from fakemedia.core.plan import Plan
 from fakemedia.core.rng import generator
-
-Order = Literal["given", "similar_first", "dissimilar_first", "hardest_first", "random"]
-Group = tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupingConfig:
-    """How tasks are grouped and ordered."""
-
-    n_groups: int | Literal["auto"] = "auto"
-    """Number of groups; `auto`: the number with the highest silhouette, the smallest one of equals."""
-    order: Order = "given"
-    """Order of the groups, and of the tasks inside each: as given; `similar_first`: the closest pair, then always the
-    one closest to the last; `dissimilar_first`: the farthest pair, then always the farthest; `hardest_first`: by
-    falling difficulty; `random`: by seed. Equals come by name."""
-    seed: int = 0
-    """Seed of the order `random`."""
-
-    def __post_init__(self) -> None:
-        if self.n_groups != "auto" and self.n_groups < 1:
-            raise ValueError("n_groups of at least 1, or auto")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +26,22 @@ class Grouping:
     groups: tuple[Group, ...]
     silhouette: float | None
     """Mean silhouette of the tasks, -1 to 1 (Rousseeuw 1987); None for one group or a group a task."""
+
+
+def record(grouping: Grouping, plan: Plan, data: Mapping[str, str]) -> dict[str, Any]:
+    """Return what is kept of a grouping, as JSON values: groups, silhouette, settings, and what it was made from.
+
+    `data` gives the fingerprint of each task's training images. The settings' fingerprint is
+    `plan.similarity_identity`.
+    """
+    assert plan.grouping is not None
+    named = plan.measures[plan.grouping.measure]
+    return {
+        "sequence": plan.sequence, "groups": [list(group) for group in grouping.groups],
+        "silhouette": grouping.silhouette, **asdict(plan.grouping), "measured": asdict(named),
+        "images": plan.similarity.images, "network": plan.similarity.network, "crop": plan.training.crop,
+        "settings_fingerprint": plan.similarity_identity, "data": dict(data),
+    }
 
 
 def symmetric(distances: pd.DataFrame) -> pd.DataFrame:

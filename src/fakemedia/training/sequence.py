@@ -239,11 +239,11 @@ def _by_task(**splits: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 
 def _fingerprint(plan: Plan, method: str, seed: int, stage: Stage, data: DataFingerprints, parent: str | None) -> str:
-    return stage_fingerprint(network=_identified(plan.network), method=plan.method(method), training=plan.training,
+    return stage_fingerprint(network=identified(plan.network), method=plan.method(method), training=plan.training,
                              seed=seed, stage=stage, data=data, parent=parent)
 
 
-def _identified(network: Named) -> Named:
+def identified(network: Named) -> Named:
     """Return `network` with the path of a weights file replaced by the hash of what it holds."""
     path = Path(str(network.settings.get("pretrained")))
     path = path / "weights.safetensors" if path.is_dir() else path

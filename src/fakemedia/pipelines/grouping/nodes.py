@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Any
+
+from fakemedia import project
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -12,27 +15,88 @@ if TYPE_CHECKING:
     from fakemedia.data.pixels import PixelStore
     from fakemedia.similarity.base import TaskSample
 
-IMAGES = 1000
+logger = logging.getLogger(__name__)
 
 
 def sample_tasks(*stores: PixelStore, plan: Plan) -> list[TaskSample]:
-    """Return centre crops, of the size that the network sees, of at most IMAGES training images of each task."""
+    """Return centre crops, of the size that the network sees, of training images of each task.
+
+    Their spectra and features are kept on the disk, so that a second run computes none.
+    """
     from fakemedia.similarity.base import sample_task
 
-    return [sample_task(store, maximum=IMAGES, crop=plan.training.crop, seed=plan.seeds[0]) for store in stores]
+    network, key = _feature_network(plan)
+    similarity = plan.similarity
+    return [sample_task(store, maximum=similarity.images, crop=plan.training.crop, seed=similarity.seed,
+                        network=network, network_key=key, folder=project.features_folder(plan.collection, store.task))
+            for store in stores]
 
 
-def measure_distances(samples: list[TaskSample], *, measure: str) -> pd.DataFrame:
-    """Return the distances between the tasks by `measure`: a row a task, first column `task`."""
+def _feature_network(plan: Plan) -> tuple[Any, str]:
+    """Return the network whose features the measures read, on the device, and its fingerprint; None if none does."""
     from fakemedia.core import plugin
+    from fakemedia.core.fingerprint import fingerprint
+    from fakemedia.core.plan import Named
+    from fakemedia.core.rng import derive
+    from fakemedia.training.sequence import identified
+
+    if all(measure.reads != "features" for measure in project.measures(plan.sequence).values()):
+        return None, ""
+    source = plan.similarity.network
+    given = {} if source == "start" else {"pretrained": str(project.root() / source)}
+    named = Named(name=plan.network.name, settings={**plan.network.settings, **given})
+    seed = derive(plan.similarity.seed, "network")
+    network = plugin.create("networks", named.name, named.settings, seed)
+    return project.runtime().place(network), fingerprint([identified(named), seed])
+
+
+def measure_distances(samples: list[TaskSample], *, plan: Plan, measure: str) -> pd.DataFrame:
+    """Return the distances between the tasks by `measure`: a row a task, first column `task`."""
     from fakemedia.similarity.base import distance_matrix
 
-    distances = distance_matrix(plugin.create("similarity", measure, {}), samples)
+    distances = distance_matrix(project.measures(plan.sequence)[measure], samples)
     return distances.rename_axis("task").reset_index()
 
 
-def draw_distances(distances: pd.DataFrame, *, measure: str) -> Figure:
-    """Return the heat map of the distances."""
-    from fakemedia.reporting.figures import distance_figure
+def find_groups(distances: pd.DataFrame, samples: list[TaskSample], *stores: PixelStore, plan: Plan) -> dict[str, Any]:
+    """Return the groups of tasks that the sequence learns in turn, and what they were made from."""
+    from fakemedia.similarity import grouping, transfer
 
-    return distance_figure(distances.set_index("task"), measure)
+    assert plan.grouping is not None
+    difficulty = transfer.hardness(samples, transfer.Config()) if plan.grouping.order == "hardest_first" else None
+    found = grouping.group_tasks(distances.set_index("task"), plan.grouping, difficulty)
+    logger.info("Groups of %s by %s: %s", plan.sequence, plan.grouping.measure,
+                ", ".join(" + ".join(group) for group in found.groups))
+    return grouping.record(found, plan, {store.task: store.fingerprint for store in stores})
+
+
+def announce_training(groups: dict[str, Any]) -> None:
+    """Say that training by these groups takes another run: its nodes can be made only once the groups are known."""
+    logger.info("The groups of %s are known now: the next run trains by them (`kedro run` does both in one go).",
+                groups["sequence"])
+
+
+def draw_distances(distances: pd.DataFrame, *, measure: str) -> Figure:
+    """Return the heat map of the distances, with the dendrogram of the tasks."""
+    from fakemedia.reporting.similarity import distance_figure
+    from fakemedia.similarity.grouping import hierarchy, symmetric
+
+    table = distances.set_index("task")
+    return distance_figure(table, hierarchy(symmetric(table)), measure)
+
+
+def draw_agreement(*distances: pd.DataFrame, measures: tuple[str, ...]) -> Figure:
+    """Return how far the measures agree on which pairs of tasks are close: their rank correlations."""
+    from fakemedia.reporting.similarity import agreement_figure
+    from fakemedia.similarity.agreement import rank_agreement
+
+    tables = {name: table.set_index("task") for name, table in zip(measures, distances, strict=True)}
+    return agreement_figure(rank_agreement(tables))
+
+
+def draw_spectra(samples: list[TaskSample]) -> Figure:
+    """Return the trace that each task's generator leaves in the spectrum of the noise residual."""
+    from fakemedia.reporting.similarity import spectra_figure
+    from fakemedia.similarity.fingerprint import find_trace
+
+    return spectra_figure({sample.task: find_trace(sample) for sample in samples})

@@ -1,7 +1,7 @@
 """Every figure of the report, drawn from its tables by a pure function."""
 
 from fakemedia.reporting.figures.comparison import curve_figure, group_figure, real_fake_figure, task_figure
-from fakemedia.reporting.figures.matrices import distance_figure, matrix_figure
+from fakemedia.reporting.figures.matrices import matrix_figure
 from fakemedia.reporting.figures.robustness import robustness_figure
 from fakemedia.reporting.figures.scores import calibration_figure, histogram_figure, roc_figure
 from fakemedia.reporting.figures.training import training_figure
@@ -9,7 +9,6 @@ from fakemedia.reporting.figures.training import training_figure
 __all__ = [
     "calibration_figure",
     "curve_figure",
-    "distance_figure",
     "group_figure",
     "histogram_figure",
     "matrix_figure",

@@ -1,4 +1,4 @@
-"""Heat maps: accuracy matrices and distances between tasks."""
+"""Heat maps of accuracy matrices."""
 
 from __future__ import annotations
 
@@ -45,32 +45,6 @@ def matrix_figure(matrices: pd.DataFrame, method: str) -> Figure:
     bar = figure.colorbar(image, ax=axes, extend="min" if under else "neither", fraction=0.06, pad=0.02)
     bar.set_label("Accuracy (%)")
     bar.set_ticks([50, 75, 100] if n_rows < 4 else [50, 60, 70, 80, 90, 100])
-    bar.outline.set_linewidth(0.4)  # type: ignore[operator]
-    return figure
-
-
-@styled
-def distance_figure(distances: pd.DataFrame, measure: str) -> Figure:
-    """Draw the square table of distances between tasks, row = from, column = to; dark = alike."""
-    tasks, values = list(distances.columns), distances.to_numpy(dtype=float)
-    width = ONE_COLUMN if len(tasks) <= 8 else TWO_COLUMNS
-    figure = new_figure(width, width * 0.8)
-    axes = figure.add_subplot()
-    top = values.max()
-    image = axes.imshow(values, cmap="cividis", vmin=0, vmax=top if top > 0 else 1)
-    for i, j in np.ndindex(values.shape):
-        axes.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=6.5,
-                  color="black" if values[i, j] > top / 2 else "white")
-    axes.set_xticks(range(len(tasks)), tasks, rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(tasks)), tasks)
-    axes.tick_params(length=0)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    axes.set_ylabel("From")
-    axes.set_xlabel("To")
-    axes.set_title(measure)
-    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
-    bar.set_label("Distance")
     bar.outline.set_linewidth(0.4)  # type: ignore[operator]
     return figure
 

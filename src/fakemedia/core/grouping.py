@@ -1,0 +1,103 @@
+"""How the tasks of a sequence become stages, and what is measured of their similarity: settings and their checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fakemedia.core.errors import UserError, unknown_name
+from fakemedia.core.plugin import configure, names
+
+Order = Literal["given", "similar_first", "dissimilar_first", "hardest_first", "random"]
+Group = tuple[str, ...]
+STAGES = "given, grouped, a mapping such as {measure: transfer, n_groups: 4}, or a list of lists of tasks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupingConfig:
+    """How tasks are grouped and ordered."""
+
+    measure: str = "fingerprint"
+    """The similarity that groups are made by: a measure, or a variant of one under `similarity.settings`."""
+    n_groups: int | Literal["auto"] = "auto"
+    """Number of groups; `auto`: the number with the highest silhouette, the smallest one of equals."""
+    order: Order = "given"
+    """Order of the groups, and of the tasks inside each: as given; `similar_first`: the closest pair, then always the
+    one closest to the last; `dissimilar_first`: the farthest pair, then always the farthest; `hardest_first`: by
+    falling difficulty; `random`: by seed. Equals come by name."""
+    seed: int = 0
+    """Seed of the order `random`."""
+
+    def __post_init__(self) -> None:
+        if self.n_groups != "auto" and self.n_groups < 1:
+            raise ValueError("n_groups of at least 1, or auto")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarityConfig:
+    """What is measured of the similarity of tasks, and on what."""
+
+    measures: tuple[str, ...] = ("fingerprint", "transfer")
+    """Measured in every run; a sequence may list its own, and what it groups by is always measured."""
+    images: int = 1000
+    """Training images a task, at most."""
+    network: str = "start"
+    """Whose features are read: `start`, the network that the sequence starts from, or a file of its weights."""
+    seed: int = 0
+    """Draws the images, and the weights of a network that starts without any."""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Settings of measures, by name; under another name a variant of the measure that its key `measure` names."""
+
+    def __post_init__(self) -> None:
+        if self.images < 2:
+            raise ValueError("images of at least 2")
+
+    def measure(self, name: str, *, where: str) -> tuple[str, Mapping[str, Any]]:
+        """Return the measure behind `name` and its settings; UserError if there is none."""
+        given = self.settings.get(name)
+        if given is None or "measure" not in given:
+            _check_measure(name, {*names("similarity"), *self.settings}, where)
+            return name, given or {}
+        _check_measure(given["measure"], names("similarity"), f"similarity.settings.{name}.measure")
+        return given["measure"], {key: value for key, value in given.items() if key != "measure"}
+
+
+def _check_measure(name: Any, known: Sequence[str] | set[str], where: str) -> None:
+    if name not in known:
+        raise unknown_name("measure", name, known, where=where)
+
+
+def read_stages(given: Any, tasks: Sequence[str], *, where: str) -> GroupingConfig | tuple[Group, ...]:
+    """Return what a sequence says under `stages`: the groups of tasks to learn, or how they are to be found.
+
+    UserError for what cannot be read, groups by hand that do not hold each task once, and more groups than tasks.
+    """
+    if given is None or given == "given":
+        return tuple((task,) for task in tasks)
+    if isinstance(given, list):
+        return _by_hand(given, tasks, where)
+    if given != "grouped" and not isinstance(given, Mapping):
+        raise UserError(f"{given!r} is no way to make stages", where=where, expected=STAGES)
+    config = configure(GroupingConfig, {} if given == "grouped" else given, where=where)
+    if len(tasks) < 2:
+        raise UserError(f"There is nothing to group: the only task is {tasks[0]}", where=where,
+                        expected="at least 2 tasks", do="name more tasks, or say stages: given")
+    if config.n_groups == "auto" and len(tasks) < 3:
+        raise UserError("The silhouette cannot choose the number of groups of two tasks", where=where,
+                        expected="at least 3 tasks", do="give n_groups as a number")
+    if config.n_groups != "auto" and config.n_groups > len(tasks):
+        raise UserError(f"There are more groups ({config.n_groups}) than tasks ({len(tasks)})",
+                        where=f"{where}.n_groups", expected=f"1 to {len(tasks)}, or auto")
+    return config
+
+
+def _by_hand(given: list, tasks: Sequence[str], where: str) -> tuple[Group, ...]:
+    if not all(isinstance(group, list) and group for group in given):
+        raise UserError("A group is no list of tasks", where=where, expected=STAGES)
+    grouped = [task for group in given for task in group]
+    if sorted(map(str, grouped)) != sorted(tasks):
+        odd = sorted({*map(str, grouped)} ^ {*tasks}) or sorted({task for task in grouped if grouped.count(task) > 1})
+        raise UserError(f"The groups and the tasks differ: {', '.join(odd)}", where=where,
+                        expected="each task of the sequence in one group")
+    return tuple(tuple(group) for group in given)

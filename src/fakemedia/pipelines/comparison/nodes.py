@@ -1,0 +1,50 @@
+"""Nodes of the comparison pipeline: everything is drawn from scores and distances."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from fakemedia.core.plan import Plan
+    from fakemedia.reporting.comparison import Comparison
+
+
+def compare(*tables: pd.DataFrame, plans: tuple[Plan, ...], measures: tuple[str, ...]) -> Comparison:
+    """Return the comparison of the sequences in `plans`, the first against the second and so on.
+
+    `tables` are the distances by `measures`, then the scores of each plan's methods, plan by plan.
+    """
+    import pandas as pd
+
+    from fakemedia.reporting.comparison import compare
+
+    distances = {name: table.set_index("task") for name, table in zip(measures, tables, strict=False)}
+    rest = iter(tables[len(measures):])
+    scores = {plan.sequence: pd.concat([next(rest) for _ in plan.methods], ignore_index=True) for plan in plans}
+    return compare(scores, plans, distances)
+
+
+def write_comparison(comparison: Comparison) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, str, str, str]:
+    """Return arrangements, differences and predictions, the LaTeX and Markdown tables, and the verdicts."""
+    from fakemedia.reporting.comparison_page import comparison_latex, comparison_markdown, comparison_text
+
+    return (comparison.arrangements, comparison.differences, comparison.predictions, comparison_latex(comparison),
+            comparison_markdown(comparison), comparison_text(comparison))
+
+
+def draw_comparison(comparison: Comparison) -> tuple[Figure, Figure]:
+    """Return the figure of the arrangements and that of the rank correlations."""
+    from fakemedia.reporting.figures.arrangements import arrangement_figure, prediction_figure
+
+    return arrangement_figure(comparison.arrangements), prediction_figure(comparison.predictions)
+
+
+def write_comparison_page(comparison: Comparison) -> str:
+    """Return the comparison as one HTML page with everything inside."""
+    from fakemedia.reporting.comparison_page import comparison_page
+
+    arrangements, predictions = draw_comparison(comparison)
+    return comparison_page(comparison, {"comparison": arrangements, "prediction": predictions})

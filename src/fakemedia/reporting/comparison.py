@@ -1,0 +1,127 @@
+"""Several arrangements of the same tasks, compared run by run: the same seeds, test images and bootstrap draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.plan import Plan
+from fakemedia.core.types import Stage
+from fakemedia.evaluation import continual
+from fakemedia.evaluation.intervals import DRAWS, mean_over_seeds, percentile_interval
+from fakemedia.reporting.estimates import Measured, measure
+from fakemedia.reporting.prediction import Run, predictions
+from fakemedia.reporting.results import gather
+
+Floats = NDArray[np.float64]
+METRICS = ("aa", "forgetting", "learning_accuracy")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the comparison shows, as data frames that end in mean, low, high (95 % interval).
+
+    arrangements: arrangement, method, metric. differences: arrangement, baseline, method, metric; arrangement minus
+    baseline, paired. predictions: measure, method, target, pairs (how many); rank correlations.
+    """
+
+    sequence: str
+    stages: Mapping[str, tuple[Stage, ...]]
+    """The stages of each arrangement, by its label."""
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    groups: int
+    arrangements: pd.DataFrame
+    differences: pd.DataFrame
+    predictions: pd.DataFrame
+
+    @property
+    def baseline(self) -> str:
+        """The arrangement that the others are compared with."""
+        return str(self.differences["baseline"].iloc[0])
+
+
+def arrangement_labels(plans: Sequence[Plan]) -> dict[str, str]:
+    """Return a short label for each sequence: its name, less the words that all names have in common at the start."""
+    words = [plan.sequence.split("_") for plan in plans]
+    shared = 0
+    while all(len(each) > shared + 1 and each[shared] == words[0][shared] for each in words):
+        shared += 1
+    return {plan.sequence: " ".join(each[shared:]) for plan, each in zip(plans, words, strict=True)}
+
+
+def compare(scores: Mapping[str, pd.DataFrame], plans: Sequence[Plan], distances: Mapping[str, pd.DataFrame], *,
+            draws: int = DRAWS, seed: int = 0) -> Comparison:
+    """Return the comparison of the arrangements in `plans`, the first one's baseline being the second.
+
+    `scores` are the long tables of all methods by sequence, `distances` the square tables by measure. Methods and
+    seeds that all have are compared. Raises UserError where two were not scored on the same test images.
+    """
+    labels = arrangement_labels(plans)
+    shared = _shared(scores, plans)
+    results = {labels[plan.sequence]: gather(shared[plan.sequence], sequence=plan.sequence, network=plan.network.name,
+                                             stages=plan.stages) for plan in plans}
+    measured = {label: measure(each, draws=draws, seed=seed) for label, each in results.items()}
+    first = next(iter(results.values()))
+    names, baseline = list(results), labels[plans[1].sequence]
+    values, drawn = (np.stack(parts, axis=-3) for parts in zip(*map(_metrics, measured.values()), strict=True))
+    weights = next(iter(measured.values())).seed_weights
+    at = names.index(baseline)
+    gained, drawn_gains = (each - each[..., at:at + 1, :, :] for each in (values, drawn))
+    differences = _table(names, first.methods, gained, drawn_gains, weights)
+    differences.insert(1, "baseline", baseline)
+    distinct = {results[label].stages: measured[label] for label in names}  # Equal stages are the same runs.
+    runs = {method: [Run(stages=stages, accuracy=each.accuracy[:, m]) for stages, each in distinct.items()]
+            for m, method in enumerate(first.methods)}
+    return Comparison(
+        sequence=plans[0].sequence, stages={label: each.stages for label, each in results.items()},
+        methods=first.methods, seeds=first.seeds, groups=first.groups,
+        arrangements=_table(names, first.methods, values, drawn, weights),
+        differences=differences.loc[differences["arrangement"] != baseline].reset_index(drop=True),
+        predictions=predictions(runs, distances, weights, draws=draws, seed=seed),
+    )
+
+
+def _shared(scores: Mapping[str, pd.DataFrame], plans: Sequence[Plan]) -> dict[str, pd.DataFrame]:
+    """Return the scores of the methods and seeds that all sequences have, rows in one order of images for all."""
+    methods = [method.name for method in plans[0].methods
+               if all((frame["method"] == method.name).any() for frame in scores.values())]
+    seeds = sorted(set.intersection(*(set(frame["seed"]) for frame in scores.values())))
+    if not methods or not seeds:
+        raise UserError("The sequences have no run in common", where=", ".join(scores),
+                        expected="a method and a seed that all have been trained with")
+    found, images = {}, None
+    for sequence, frame in scores.items():
+        kept = frame.loc[frame["method"].isin(methods) & frame["seed"].isin(seeds)]
+        kept = kept.assign(method=pd.Categorical(kept["method"], methods))
+        kept = kept.sort_values(["source", "method", "seed", "stage", "task", "id"], kind="stable")
+        found[sequence] = kept.assign(method=kept["method"].astype(str))
+        mine = kept[["task", "id", "source"]].drop_duplicates().sort_values(["task", "id"], ignore_index=True)
+        if images is not None and not mine.equals(images):
+            raise UserError("The sequences were not scored on the same test images", where=sequence,
+                            expected=f"those of {plans[0].sequence}", do="run them all again")
+        images = mine
+    return found
+
+
+def _metrics(measured: Measured) -> tuple[Floats, Floats]:
+    """Return METRICS of each run, (K, M, 3), and their draws, (B, K, M, 3)."""
+    peak = continual.peak_stage(measured.accuracy, measured.learned)
+    found = [continual.summary(accuracy, auc, measured.learned, peak) for accuracy, auc in (
+        (measured.accuracy, measured.auc), (measured.accuracy_draws, measured.auc_draws))]
+    values, draws = (np.stack([each[name] for name in METRICS], axis=-1) for each in found)
+    return values, draws
+
+
+def _table(arrangements: Sequence[str], methods: Sequence[str], values: Floats, draws: Floats,
+           weights: NDArray[np.float32]) -> pd.DataFrame:
+    """Return mean over seeds and interval of values (K, A, M, 3) with draws (B, K, A, M, 3), a row each."""
+    keys = pd.MultiIndex.from_product([arrangements, methods, METRICS], names=["arrangement", "method", "metric"])
+    low, high = percentile_interval(mean_over_seeds(draws, weights))
+    columns = {"mean": mean_over_seeds(values), "low": low, "high": high}
+    return pd.DataFrame({name: each.reshape(-1) for name, each in columns.items()}, index=keys).reset_index()

@@ -1,0 +1,151 @@
+"""The comparison of arrangements as text: verdicts in words, LaTeX, Markdown, and a page of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from html import escape
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fakemedia.reporting.comparison import METRICS, Comparison
+from fakemedia.reporting.formats import Column, Grid, interval, to_html, to_latex, to_markdown
+from fakemedia.reporting.grids import METRICS as WRITTEN
+from fakemedia.reporting.html import document, figure_element, html_table, section
+
+TARGETS = {"zero_shot": "zero-shot transfer", "forgetting": "forgetting"}
+WANTED = {"zero_shot": -1, "forgetting": 1}
+"""Sign of the correlation of a distance that predicts well."""
+NOTHING = {"mean": np.nan, "low": np.nan, "high": np.nan}
+PREDICTION_NOTE = (
+    "Spearman's rank correlation over pairs of what a stage learns and a task that it does not, in all arrangements, "
+    "means over seeds. Pairs share tasks: the interval is that of a bootstrap over tasks and seeds, not over pairs. Of "
+    "many such intervals about one in twenty excludes 0 by chance.")
+CAPTIONS = {
+    "comparison": "Average accuracy and forgetting of each arrangement. Bars: 95 % intervals, wider than those of the "
+                  "differences, since all arrangements share seeds and test images.",
+    "prediction": "Rank correlation between the distance of tasks and what was seen of them in training: accuracy on "
+                  " a task not yet learned, and points that an earlier task lost at one stage. Bars: 95 % intervals.",
+}
+
+
+def verdicts(comparison: Comparison) -> list[str]:
+    """Return in plain words what each arrangement did to average accuracy and forgetting, and whether it is sure."""
+    found = _estimates(comparison.differences, "arrangement", "method", "metric")
+    pairs = list(dict.fromkeys((arrangement, method) for arrangement, method, _ in found))
+    return [f"{arrangement} against {comparison.baseline}, {method}: "
+            + "; ".join(_verdict(found[arrangement, method, metric], metric) for metric in ("aa", "forgetting")) + "."
+            for arrangement, method in pairs]
+
+
+def _estimates(table: pd.DataFrame, *keys: str) -> dict[tuple[str, ...], dict[str, float]]:
+    """Return mean, low and high by the values of the columns `keys`, in the order of the table."""
+    return {tuple(row[key] for key in keys): {name: row[name] for name in ("mean", "low", "high")}
+            for row in table.to_dict("records")}
+
+
+def _verdict(row: Mapping[str, float], metric: str) -> str:
+    name = {"aa": "average accuracy", "forgetting": "forgetting"}[metric]
+    if np.isnan(row["mean"]):
+        return f"{name} undefined"
+    points = f"{abs(row['mean']):.1f} points {'higher' if row['mean'] > 0 else 'lower'} " \
+             f"{interval(row['low'], row['high'], 1)}"
+    if not (row["low"] > 0 or row["high"] < 0):
+        return f"{name} {points}, no difference that can be told from none"
+    better = (row["mean"] > 0) == WRITTEN[metric].higher
+    return f"{name} {points}, {'better' if better else 'worse'}"
+
+
+def prediction_verdicts(comparison: Comparison) -> list[str]:
+    """Return in plain words whether each measure predicted transfer and forgetting, by method."""
+    found = _estimates(comparison.predictions, "measure", "method", "target")
+    return [f"{measure}, {method}, {TARGETS[target]}: {_prediction(row, WANTED[target])}."
+            for (measure, method, target), row in found.items()]
+
+
+def _prediction(row: Mapping[str, float], sign: int) -> str:
+    if np.isnan(row["mean"]):
+        return "undefined, since all are equal"
+    value = f"{row['mean']:+.2f} {interval(row['low'], row['high'], 2)}"
+    if not (row["low"] > 0 or row["high"] < 0):
+        return f"{value}, no prediction that can be told from chance"
+    return f"{value}, {'predicted' if row['mean'] * sign > 0 else 'the wrong way round'}"
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Return the verdicts on the arrangements for the terminal."""
+    return "\n".join([f"Against {comparison.baseline}, over {len(comparison.seeds)} seeds:",
+                      *(f"  {line}" for line in verdicts(comparison))])
+
+
+def note(comparison: Comparison) -> str:
+    """Return the sentence that says how the means and intervals came about."""
+    seeds = f"{len(comparison.seeds)} seeds" if len(comparison.seeds) > 1 else "one seed"
+    return (f"Mean over {seeds}; in brackets the 95 % percentile interval of a bootstrap over "
+            f"{comparison.groups} source groups{' and seeds' if len(comparison.seeds) > 1 else ''}, the same draws for "
+            "every arrangement: differences are paired. Forgetting leaves out the tasks learned last.")
+
+
+def grids(comparison: Comparison) -> list[Grid]:
+    """Return the tables of the comparison: arrangements and, where distances were measured, their predictions."""
+    against = [replace(WRITTEN[metric], short=f"{WRITTEN[metric].short} vs {comparison.baseline}", higher=None)
+               for metric in ("aa", "forgetting")]
+    rows = [(method, arrangement) for method in comparison.methods for arrangement in comparison.stages]
+    values = _estimates(comparison.arrangements, "method", "arrangement", "metric")
+    differences = _estimates(comparison.differences, "method", "arrangement", "metric")
+    cells = [[*(values[*row, metric] for metric in METRICS),
+              *(differences.get((*row, metric), NOTHING) for metric in ("aa", "forgetting"))] for row in rows]
+    first = _grid(comparison, "comparison", "Arrangements of the same tasks", note(comparison),
+                  ("Method", "Arrangement"), rows, [*(WRITTEN[metric] for metric in METRICS), *against], cells)
+    found = _estimates(comparison.predictions, "measure", "method", "target")
+    pairs = list(dict.fromkeys((measure, method) for measure, method, _ in found))
+    if not pairs:
+        return [first]
+    targets = [Column(short=f"{name[0].upper()}{name[1:]} (perfect: {WANTED[target]:+d})", decimals=2, higher=None)
+               for target, name in TARGETS.items()]
+    return [first, _grid(comparison, "prediction", "Rank correlation of distances with what was seen in training",
+                         PREDICTION_NOTE, ("Measure", "Method"), pairs, targets,
+                         [[found[*pair, target] for target in TARGETS] for pair in pairs])]
+
+
+def _grid(comparison: Comparison, name: str, title: str, remark: str, header: tuple[str, ...],
+          keys: list[tuple[str, str]], columns: list[Column], cells: list[list[Mapping[str, float]]]) -> Grid:
+    mean, low, high = (np.array([[cell[part] for cell in row] for row in cells]) for part in ("mean", "low", "high"))
+    return Grid(name=name, title=title, where=f"Sequence {comparison.sequence}.", note=remark, header=header,
+                keys=tuple(keys), columns=tuple(columns), mean=mean, low=low, high=high)
+
+
+def comparison_latex(comparison: Comparison) -> str:
+    """Return the tables of the comparison in LaTeX."""
+    return "\n".join(to_latex(grid, f"{comparison.sequence}-{grid.name}") for grid in grids(comparison))
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """Return the tables of the comparison, and the verdicts, in Markdown."""
+    return "\n".join([*map(to_markdown, grids(comparison)), *(f"- {line}" for line in verdicts(comparison)), ""])
+
+
+def comparison_page(comparison: Comparison, figures: Mapping[str, Figure]) -> str:
+    """Return the comparison as one HTML page with everything inside; `figures` are `comparison` and `prediction`."""
+    title = f"{comparison.sequence}: did the order and the groups of the tasks matter?"
+    orders = [[(escape(text), text) for text in (label, " → ".join(" + ".join(stage.tasks) for stage in stages))]
+              for label, stages in comparison.stages.items()]
+    first, *others = grids(comparison)
+    return document(
+        title, f"<header><h1>{escape(title)}</h1></header>", section("Verdict", _list(verdicts(comparison))),
+        section("Arrangements", html_table(["Arrangement", "Stages"], orders, text_columns=2), to_html(first),
+                _note(first), figure_element("comparison", figures["comparison"], CAPTIONS["comparison"])),
+        *(section("Did a measure predict transfer and forgetting?", to_html(grid), _note(grid),
+                  figure_element("prediction", figures["prediction"], CAPTIONS["prediction"]),
+                  _list(prediction_verdicts(comparison))) for grid in others),
+    )
+
+
+def _note(grid: Grid) -> str:
+    return f'<p class="note">{escape(grid.note)}</p>'
+
+
+def _list(lines: list[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"

@@ -1,0 +1,33 @@
+"""How far two tables of distances, or a table and what was observed of the tasks, agree in their ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+Floats = NDArray[np.float64]
+
+
+def rank_correlation(a: Floats, b: Floats) -> float:
+    """Return Spearman's rho of two lists of numbers (N,), ties at their mean rank; NaN if one of them is constant."""
+    x, y = rankdata(a), rankdata(b)
+    x, y = x - x.mean(), y - y.mean()
+    length = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / length) if length > 0 else np.nan
+
+
+def rank_agreement(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return Spearman's rho between the distances of each two measures, over the pairs of different tasks.
+
+    `tables` are square, of the same tasks in the same order; a pair counts once, with the mean of both directions.
+    """
+    pairs = {}
+    for name, table in tables.items():
+        values = table.to_numpy(np.float64)
+        pairs[name] = ((values + values.T) / 2)[np.triu_indices(len(values), k=1)]
+    matrix = [[rank_correlation(a, b) for b in pairs.values()] for a in pairs.values()]
+    return pd.DataFrame(matrix, index=list(tables), columns=list(tables))
