@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import cache
 
 import numpy as np
@@ -51,7 +52,7 @@ def test_maps_of_every_network(name: str) -> None:
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def _planted(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, list[tuple[int, int]]]:
+def _planted(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, list[list[int]]]:
     """Return smooth images, half of them with a noisy patch of 16 pixels a side; labels; where the patches are."""
     generator = torch.Generator().manual_seed(seed)
     images = 128 + 2 * torch.randn(n, 3, SIDE, SIDE, generator=generator)
@@ -63,36 +64,61 @@ def _planted(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, list[tuple[
     return images.clamp(0, 255).to(torch.uint8), labels, places
 
 
-def _learned(network: Detector, steps: int, lr: float) -> Detector:
-    """Return the network after it has learned to tell images with a noisy patch from those without."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=lr)
-    network.train()
-    for step in range(steps):
+def test_grad_cam_points_at_the_patch_that_decides() -> None:
+    network = plugin.create("networks", "convnet", {"pretrained": "none"}, 0).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    for step in range(40):
         images, labels, _ = _planted(16, step)
-        loss = F.cross_entropy(network(network.prepare(images)), labels)
         optimizer.zero_grad()
-        loss.backward()
+        F.cross_entropy(network(network.prepare(images)), labels).backward()
         optimizer.step()
-    network.zero_grad()
-    return network.eval()
-
-
-@pytest.mark.parametrize("name", [
-    "convnet", *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name != "convnet")])
-def test_maps_point_at_the_patch_that_decides(name: str) -> None:
-    network = _learned(plugin.create("networks", name, {"pretrained": "none"}, 0), steps=40,
-                       lr=3e-4 if name == "vit" else 3e-3)
-    images, labels, places = _planted(16, seed=10**6)
+    network.eval()
+    images, labels, places = _planted(32, seed=10**6)
     with torch.no_grad():
-        called = network(network.prepare(images)).argmax(1)
-    assert (called == labels).float().mean() > 0.9
-    maps = saliency(network, images, method_of(name))
+        assert (network(network.prepare(images)).argmax(1) == labels).float().mean() > 0.9
+    maps = saliency(network, images, "grad_cam")
     inside = []
-    for values, (top, left) in zip(maps[labels == 1], (place for place, label in zip(places, labels, strict=True)
-                                                       if label), strict=True):
-        y, x = np.unravel_index(values.argmax(), values.shape)
-        inside.append(top - 8 <= y < top + 24 and left - 8 <= x < left + 24)
+    for values, label, (top, left) in zip(maps, labels, places, strict=True):
+        if label:
+            y, x = np.unravel_index(values.argmax(), values.shape)
+            inside.append(top - 8 <= y < top + 24 and left - 8 <= x < left + 24)
     assert np.mean(inside) >= 0.75
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if method_of(name) == "grad_cam"])
+def test_grad_cam_is_cam_where_the_head_reads_the_mean_of_the_last_map(name: str) -> None:
+    """Selvaraju et al. 2017, Section 3.1: Grad-CAM generalises CAM (Zhou et al., CVPR 2016, Eq. 2)."""
+    network = deepcopy(_shared(name)).eval()
+    torch.nn.init.uniform_(network.head.weight[1], -0.2, 1, generator=torch.Generator().manual_seed(0))
+    images = _images(1, side=224 if name != "convnet" else SIDE)
+    with torch.no_grad():
+        inputs = network.prepare(images)
+        last = network.body[:-2](inputs) if name == "convnet" else network.body.forward_features(inputs)
+        weights = network.head.weight[1] - network.head.weight[0]
+        cam = F.relu(torch.einsum("k,nkhw->nhw", weights, last))
+        expected = F.interpolate(cam[:, None], images.shape[2:], mode="bilinear")[0, 0].numpy()
+    assert expected.max() > 0
+    np.testing.assert_allclose(saliency(network, images, "grad_cam")[0], expected / expected.max(), atol=1e-3)
+
+
+class _Window(torch.nn.Module):
+    """Lets through what lies in a window of 16 pixels a side at (20, 32)."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        mask = torch.zeros_like(inputs)
+        mask[:, :, 20:36, 32:48] = 1
+        return inputs * mask
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if method_of(name) == "input_gradient"])
+def test_input_gradient_points_at_the_window_that_decides(name: str) -> None:
+    network = plugin.create("networks", name, {"pretrained": "none"}, 0)
+    network.body = torch.nn.Sequential(_Window(), network.body)
+    for values in saliency(network, _images(), "input_gradient"):
+        y, x = np.unravel_index(values.argmax(), values.shape)
+        assert 20 <= y < 36
+        assert 32 <= x < 48
+        assert values[20:36, 32:48].sum() > 0.8 * values.sum()
 
 
 def test_small_crops_are_explained_by_an_earlier_map() -> None:

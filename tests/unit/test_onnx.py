@@ -14,7 +14,7 @@ from fakemedia.scoring import onnx
 from fakemedia.scoring.model import open_model
 from fakemedia.scoring.overlays import Overlays
 from fakemedia.scoring.scores import score_files
-from tests.unit.scoring import calibration, cpu, write_calibration, write_checkpoint, write_pictures
+from tests.scoring import calibration, cpu, write_calibration, write_checkpoint, write_pictures
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -19,8 +19,8 @@ from fakemedia.scoring.model import CheckpointModel, open_model
 from fakemedia.scoring.paths import Found
 from fakemedia.scoring.scores import score_files
 from fakemedia.scoring.summary import FEW, describe, summarise
+from tests.scoring import CROP, calibration, cpu, pictures, write_calibration, write_checkpoint, write_pictures
 from tests.unit.conftest import GivenPictures
-from tests.unit.scoring import CROP, calibration, cpu, pictures, write_calibration, write_checkpoint, write_pictures
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_verdicts_are_those_of_the_calibration(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "model")
     plain = open_model(folder, cpu)
     logits = score_files(plain, paths, progress=False)["logit"].to_numpy()
-    assert "Calibration: none" in describe(plain.facts)
+    assert "Calibration: none" in describe(plain.facts, folder)
 
     sha256 = json.loads((folder / "checkpoint.json").read_text())["weights_sha256"]
     probability = 1 / (1 + np.exp(-np.sort(logits) / 2))
@@ -105,7 +105,7 @@ def test_verdicts_are_those_of_the_calibration(tmp_path: Path) -> None:
     scores = score_files(calibrated, paths, progress=False).sort_values("logit")
     np.testing.assert_allclose(scores["p_fake"], probability, rtol=1e-12)
     assert scores["verdict"].tolist() == ["real", "unsure", "unsure", "unsure", "fake"]
-    assert "10 validation images of 0 sources" in describe(calibrated.facts)
+    assert "10 validation images of 0 sources" in describe(calibrated.facts, folder)
 
     write_calibration(folder, calibration("of other weights"))
     assert open_model(folder, cpu).facts.calibration is None
@@ -175,6 +175,8 @@ class TestCommand:
         for _ in range(2):
             run(tmp_path, saliency=tmp_path / "maps")
         assert sum("5 scored" in text for text in told) == 2
+        with pytest.raises(UserError, match="no picture"):
+            run(tmp_path / "maps", saliency=tmp_path / "maps")
 
     def test_nothing_is_scored_if_the_result_could_not_be_written(self, run, told: list[str], tmp_path: Path) -> None:
         write_pictures(tmp_path / "in")

@@ -24,9 +24,8 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
     picture into that folder. UserError, before anything is scored, if an input is not there or a result could not be
     written; and at the end, if no picture could be read.
     """
-    found = find_pictures(paths)
+    found = find_pictures(paths, without=saliency)
     if saliency is not None:
-        found.files = [path for path in found.files if saliency.resolve() not in path.resolve().parents]
         check_folder(saliency)
     if out is not None:
         if out.suffix != ".csv":
@@ -38,7 +37,7 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
         from fakemedia.scoring.overlays import Overlays
 
         on_batch = Overlays(model, saliency, found.files).write
-    tell(describe(model.facts))
+    tell(describe(model.facts, checkpoint))
     scores = score_files(model, found.files, batch_size=batch_size, on_batch=on_batch)
     if all(scores["error"]):
         raise UserError("No picture could be scored", where="; ".join(shortened(reasons(scores, found))),

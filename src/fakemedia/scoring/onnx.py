@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 KEY = "fakemedia"
 """Of the facts, as JSON, in the file's metadata."""
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
 def export(folder: Path, out: Path) -> Facts:
@@ -50,10 +51,11 @@ class OnnxModel:
         _need("onnxruntime")
         import onnxruntime
 
+        providers = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
         if not path.is_file():
             raise UserError("There is no ONNX file", where=path, do="make one with: kedro export CHECKPOINT --out ...")
         try:
-            self._session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
+            self._session = onnxruntime.InferenceSession(path, providers=providers)
         except Exception as error:  # its errors share no class
             raise UserError(f"The ONNX file cannot be read ({error})", where=path, do="export it anew") from None
         text = self._session.get_modelmeta().custom_metadata_map.get(KEY)

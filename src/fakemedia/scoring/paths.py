@@ -27,8 +27,8 @@ class Found:
     """Folders that could not be listed, with the reason."""
 
 
-def find_pictures(given: Iterable[str]) -> Found:
-    """Return what lies at the paths `given`.
+def find_pictures(given: Iterable[str], *, without: Path | None = None) -> Found:
+    """Return what lies at the paths `given`, but not below the folder `without`.
 
     A file is taken whatever its name; of a folder, and of those below it, all files that end like a picture, but for
     hidden ones; anything else is a glob (`**` for any depth). UserError if one of them leads nowhere, or no picture
@@ -45,9 +45,11 @@ def find_pictures(given: Iterable[str]) -> Found:
                 _add_below(place, found)
             else:
                 found.files.append(Path(place))
-    first: dict[str, Path] = {}
+    first: dict[Path, Path] = {}
     for path in found.files:
-        first.setdefault(os.path.abspath(path), path)
+        absolute = Path(os.path.abspath(path))
+        if without is None or without.absolute() not in absolute.parents:
+            first.setdefault(absolute, path)
     found.files = list(first.values())
     if not found.files:
         others = ", ".join(f"{count} {suffix}" for suffix, count in found.others.most_common(5))

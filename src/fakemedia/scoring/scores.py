@@ -69,12 +69,12 @@ def crop_reader(policy: str, size: int) -> Callable[[Path], Pixels | str]:
 
 def _score(model: Model, batch: Sequence[tuple[Path, Pixels | str]], on_batch: OnBatch | None) -> pd.DataFrame:
     errors = [crop if isinstance(crop, str) else "" for _, crop in batch]
-    crops = [crop for _, crop in batch if not isinstance(crop, str)]
     scored = np.array([not error for error in errors])
+    crops = np.array([crop for _, crop in batch if not isinstance(crop, str)], np.uint8)
     logits, p_fake = np.full((2, len(batch)), np.nan)
     verdicts = np.full(len(batch), "", "<U8")
-    if crops:
-        logits[scored] = model.logits(np.stack(crops))
+    if len(crops):
+        logits[scored] = model.logits(crops)
         if not np.isfinite(logits[scored]).all():
             raise UserError("The network gives scores that are not finite",
                             where=f"checkpoint {model.facts.fingerprint}", do="choose another checkpoint")
@@ -83,6 +83,6 @@ def _score(model: Model, batch: Sequence[tuple[Path, Pixels | str]], on_batch: O
         verdicts[scored] = calibration.verdict(logits[scored])
     table = pd.DataFrame({"path": [str(path) for path, _ in batch], "p_fake": p_fake, "verdict": verdicts.tolist(),
                           "logit": logits, "error": errors})
-    if on_batch is not None and crops:
-        on_batch(table.loc[scored], np.stack(crops))
+    if on_batch is not None and len(crops):
+        on_batch(table.loc[scored], crops)
     return table

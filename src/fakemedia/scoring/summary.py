@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pandas as pd
 
@@ -17,10 +19,13 @@ HIGHEST = 5
 VERDICTS = ("fake", "real", "unsure")
 
 
-def describe(facts: Facts) -> str:
-    """Return what is used and how its scores are to be read, two lines."""
-    return (f"Detector: {facts.network}, has learned {', '.join(facts.tasks)}; sees the centre {facts.crop} x "
-            f"{facts.crop} pixels\nCalibration: {_reading(facts.calibration)}")
+def describe(facts: Facts, place: Path) -> str:
+    """Return what is used and how its scores are to be read, three lines."""
+    return "\n".join([
+        f"Detector: {shown(os.path.relpath(place))}",
+        f"  {facts.network}, has learned {', '.join(facts.tasks)}; sees the centre {facts.crop} x {facts.crop} pixels",
+        f"Calibration: {_reading(facts.calibration)}",
+    ])
 
 
 def _reading(calibration: Calibration | None) -> str:
