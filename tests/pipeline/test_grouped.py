@@ -53,6 +53,7 @@ def weights(project: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (project / "data/06_models").rglob("weights.safetensors")}
 
 
+@pytest.mark.slow
 def test_one_command_groups_trains_and_compares(grouped: Path) -> None:
     first = kedro_run()
     assert first.exit_code == 0, first.output
