@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 
@@ -111,7 +111,7 @@ def grids(comparison: Comparison) -> list[Grid]:
 
 
 def _grid(comparison: Comparison, name: str, title: str, remark: str, header: tuple[str, ...],
-          keys: list[tuple[str, str]], columns: list[Column], cells: list[list[Mapping[str, float]]]) -> Grid:
+          keys: list[tuple[str, str]], columns: list[Column], cells: Sequence[Sequence[Mapping[str, float]]]) -> Grid:
     mean, low, high = (np.array([[cell[part] for cell in row] for row in cells]) for part in ("mean", "low", "high"))
     return Grid(name=name, title=title, where=f"Sequence {comparison.sequence}.", note=remark, header=header,
                 keys=tuple(keys), columns=tuple(columns), mean=mean, low=low, high=high)
