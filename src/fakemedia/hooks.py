@@ -49,7 +49,7 @@ class ProjectHooks:
 
                 check_layout(settings["source"]["root"], plan.tasks)
             if "reporting" in tags:
-                from fakemedia.catalog.files import check_writable
+                from fakemedia.data.files import check_writable
 
                 check_writable(project.path(REPORT, sequence=plan.sequence).parent)
             if "grouping" in tags:

@@ -85,6 +85,6 @@ def test_a_damaged_table_is_named(results: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_told_before_the_run(results: Path) -> None:
     (results / "data/08_reporting").mkdir(parents=True, exist_ok=True)
     (results / "data/08_reporting/tiny").write_text("a file in the way")
-    with pytest.raises(UserError, match=r"cannot be written to(.|\n)*08_reporting/tiny"):
+    with pytest.raises(UserError, match=r"Nothing can be written here(.|\n)*08_reporting/tiny"):
         run(results)
     assert not list((results / "data").rglob("*.safetensors"))

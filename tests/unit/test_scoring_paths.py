@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fakemedia.core.errors import UserError
-from fakemedia.scoring.paths import check_file, check_folder, find_pictures, shown
+from fakemedia.data.files import check_writable
+from fakemedia.scoring.paths import check_file, find_pictures, shown
 
 
 def touch(*paths: Path) -> None:
@@ -81,9 +82,9 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"Nothing can be written here"):
             check_file(path)
     with pytest.raises(UserError, match="Nothing can be written here"):
-        check_folder(tmp_path / "file")
+        check_writable(tmp_path / "file")
     check_file(tmp_path / "new/scores.csv")
-    check_folder(tmp_path / "new/maps")
+    check_writable(tmp_path / "new/maps")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder.csv", "maps", "new"]
 
 

@@ -11,8 +11,8 @@ from kedro_datasets._typing import JSONPreview, TablePreview
 
 from fakemedia import project
 from fakemedia.catalog import freshness, previews
-from fakemedia.catalog.files import replacing
 from fakemedia.catalog.tables import empty_scores, read_table, write_table
+from fakemedia.data.files import write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,8 +134,7 @@ class CalibrationDataset(_OfStage):
 
     def save(self, data: Calibration) -> None:
         """Write the calibration atomically."""
-        with replacing(self._path) as scratch:
-            scratch.write_text(data.to_json(), encoding="utf-8")
+        write_file(self._path, data.to_json().encode())
         project.forget()
 
     @previews.if_there

@@ -12,10 +12,10 @@ from kedro_datasets._typing import HTMLPreview, ImagePreview, TablePreview
 
 from fakemedia import project
 from fakemedia.catalog import freshness, previews
-from fakemedia.catalog.files import replacing
 from fakemedia.catalog.names import CALIBRATION, ROBUSTNESS, SCORES
 from fakemedia.catalog.tables import stored_identity
 from fakemedia.core.fingerprint import fingerprint
+from fakemedia.data.files import write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,12 +87,10 @@ class _ReportDataset(AbstractDataset):
         """Write the files, by name, atomically each; those that the part had before and has no more are removed."""
         folder, (_, before) = self._path.parent, self._stamped()
         for name, data in files.items():
-            with replacing(folder / name) as scratch:
-                scratch.write_bytes(data)
+            write_file(folder / name, data)
         for name in set(before) - set(files):
             (folder / name).unlink(missing_ok=True)
-        with replacing(self._stamp) as scratch:
-            scratch.write_text("\n".join([self._identity(), *files]), encoding="utf-8")
+        write_file(self._stamp, "\n".join([self._identity(), *files]).encode())
 
 
 def _made_from(path: Path) -> str | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fakemedia.catalog.files import replacing
 from fakemedia.core.errors import UserError
+from fakemedia.data.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
+
+from fakemedia.core.errors import UserError
 
 GIB = 2**30
+PARTIAL = ".partial"
+"""How the name ends of what is being written, or was when its writer was killed."""
 
 
 def sync(path: Path) -> None:
@@ -31,6 +36,51 @@ def read_regular(path: str | Path) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "Not a regular file")
         return file.read()
+
+
+def check_writable(folder: Path) -> None:
+    """Raise UserError if nothing can be written to `folder`, which is made if it is not there yet."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"Nothing can be written here ({error})", where=folder, expected="a writable folder",
+                        do="give yourself the right to write there, or name another place") from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the errors of a full disk or a read-only place into one UserError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"Writing failed ({error})", where=path, expected="a writable folder with free space",
+                        do="make room or choose another folder, then run again: what was saved before is untouched",
+                        ) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path` to write to; what was written becomes `path` at the end.
+
+    The folder is made. Raises UserError if the disk is full or the place cannot be written; an older `path` then stays.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield scratch
+            sync(scratch)
+            os.replace(scratch, path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def write_file(path: Path, data: bytes | memoryview) -> None:
+    """Write a file atomically; raises as `replacing` does."""
+    with replacing(path) as scratch:
+        scratch.write_bytes(data)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
-from fakemedia.data.files import sync
+from fakemedia.data.files import replacing
 from fakemedia.data.measure import UNMEASURED, measure
 from fakemedia.data.pool import Pool
 from fakemedia.data.processes import picture_map
@@ -122,14 +121,8 @@ def _lists(index: pd.DataFrame, items: list[Item], *, whole: bool = True) -> boo
 
 def write_index(index: pd.DataFrame, path: Path) -> None:
     """Write the index as Parquet, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as scratch:
         index.to_parquet(scratch, index=False)
-        sync(scratch)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def read_index(path: Path) -> pd.DataFrame:

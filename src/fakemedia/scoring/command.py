@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fakemedia.core.errors import UserError
+from fakemedia.data.files import check_writable, write_file
 from fakemedia.scoring.model import open_model
-from fakemedia.scoring.paths import check_file, check_folder, find_pictures
+from fakemedia.scoring.paths import check_file, find_pictures
 from fakemedia.scoring.scores import score_files
 from fakemedia.scoring.summary import describe, reasons, shortened, summarise
 
@@ -26,7 +27,7 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
     """
     found = find_pictures(paths, without=saliency)
     if saliency is not None:
-        check_folder(saliency)
+        check_writable(saliency)
     if out is not None:
         if out.suffix != ".csv":
             raise UserError("The file's name says another format", where=out, expected="a name that ends in .csv")
@@ -45,8 +46,6 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
     tell("")
     tell(summarise(scores, found))
     if out is not None:
-        from fakemedia.training.checkpoint import write_file
-
         write_file(out, scores.to_csv(index=False).encode(errors="surrogateescape"))
         tell(f"Scores: {out}")
     if saliency is not None:

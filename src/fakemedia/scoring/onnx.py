@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
+from fakemedia.data.files import write_file
 from fakemedia.scoring.model import ONNX, Facts, open_checkpoint
 from fakemedia.scoring.paths import check_file
 
@@ -30,8 +31,6 @@ def export(folder: Path, out: Path) -> Facts:
     Input `images`: uint8 (N, crop, crop, 3), RGB, any N; output `logit`: float32 (N,), z_fake - z_real. Normalisation
     is inside. UserError if the extra is not installed, or `out` cannot be written or does not end in .onnx.
     """
-    from fakemedia.training.checkpoint import write_file
-
     _need("onnx", "onnxscript")
     if out.suffix != ONNX:
         raise UserError("The file's name says another format", where=out, expected=f"a name that ends in {ONNX}")

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from fakemedia.core.errors import UserError
+from fakemedia.data.files import write_file
 from fakemedia.scoring.model import CheckpointModel, Model, as_images
 from fakemedia.scoring.saliency import method_of, saliency
-from fakemedia.training.checkpoint import write_file
 
 SIDE = 256
 """Least side of either half of an overlay, pixels; smaller crops are enlarged by a whole factor."""

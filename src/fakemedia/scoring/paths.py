@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import glob
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fakemedia.core.errors import UserError
+from fakemedia.data.files import check_writable
 from fakemedia.data.layout import SUFFIXES
 
 
@@ -60,24 +59,9 @@ def find_pictures(given: Iterable[str], *, without: Path | None = None) -> Found
 
 def check_file(path: Path) -> None:
     """Raise UserError unless a file can be written as `path`; its folder is made."""
-    _check(path, path.parent, "the name of a file in a writable folder")
-
-
-def check_folder(path: Path) -> None:
-    """Raise UserError unless files can be written into the folder `path`; it is made."""
-    _check(path, path, "a writable folder")
-
-
-def _check(path: Path, folder: Path, expected: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        if path != folder and path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    except OSError as error:
-        raise UserError(f"Nothing can be written here ({error.strerror})", where=path, expected=expected,
-                        do="name another place") from None
+    check_writable(path.parent)
+    if path.is_dir():
+        raise UserError("Nothing can be written here: it is a folder", where=path, expected="the name of a file")
 
 
 def _add_below(folder: str, found: Found) -> None:

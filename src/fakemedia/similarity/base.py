@@ -6,7 +6,6 @@ A measure is one file with a `Config` and `build(config) -> Measure`. It does th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.types import CLASS_FOLDERS, FAKE, REAL
 from fakemedia.data.batches import select_rows
+from fakemedia.data.files import replacing
 from fakemedia.data.pixels import PixelStore
 from fakemedia.similarity.spectra import TILE, spectral_statistics
 
@@ -93,10 +93,8 @@ class Kept:
             return np.load(path)
         except (OSError, ValueError, EOFError):
             found = compute()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.stem}.{os.getpid()}.npy")
-        np.save(scratch, found)
-        os.replace(scratch, path)
+        with replacing(path) as scratch, scratch.open("wb") as file:
+            np.save(file, found)
         return found
 
 

@@ -6,8 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from fakemedia.core.errors import UserError
+from fakemedia.data.files import PARTIAL, sync, writing
 
 WEIGHTS, STRATEGY, META = "weights.safetensors", "strategy.safetensors", "checkpoint.json"
 
@@ -48,8 +48,8 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
     An older checkpoint there is set aside just before and removed just after. Raises UserError if the disk is full or
     the place cannot be written.
     """
-    with _writing(folder):
-        scratch = folder.with_name(f".{folder.name}.partial")
+    with writing(folder):
+        scratch = folder.with_name(f".{folder.name}{PARTIAL}")
         new, old = scratch / "new", scratch / "old"
         shutil.rmtree(scratch, ignore_errors=True)
         try:
@@ -57,11 +57,11 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
             _write(new / WEIGHTS, serialize(checkpoint.weights))
             _write(new / STRATEGY, serialize(checkpoint.strategy_state))
             _write(new / META, _json(checkpoint.meta).encode())
-            _sync_folder(new)
+            sync(new)
             if folder.exists():
                 os.replace(folder, old)
             os.replace(new, folder)
-            _sync_folder(folder.parent)
+            sync(folder.parent)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -102,29 +102,6 @@ def is_valid(folder: Path, fingerprint: str, parent_sha256: str | None = None) -
             and (folder / WEIGHTS).is_file() and (folder / STRATEGY).is_file())
 
 
-def write_file(path: Path, data: bytes | memoryview) -> None:
-    """Write a file atomically; UserError if the disk is full or the place cannot be written."""
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.partial")
-        try:
-            _write(scratch, data)
-            os.replace(scratch, path)
-        finally:
-            scratch.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn the errors of a full disk or a read-only place into one UserError that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"Writing failed ({error})", where=path, expected="a writable folder with free space",
-                        do="make room or choose another folder, then run again: what was saved before is untouched",
-                        ) from error
-
-
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
             for name, tensor in tensors.items()}
@@ -138,19 +115,9 @@ def _json(meta: Mapping[str, Any]) -> str:
     return json.dumps(meta, indent=1, sort_keys=True, allow_nan=False, default=str) + "\n"
 
 
-def _write(path: Path, data: bytes | memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    sync(path)
 
 
 def _read(path: Path, sha256: str) -> dict[str, Tensor]:

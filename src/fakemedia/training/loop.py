@@ -18,11 +18,11 @@ from fakemedia.core.plan import TrainingConfig
 from fakemedia.core.rng import derive
 from fakemedia.core.types import FAKE, Stage
 from fakemedia.data.batches import Batch, EvalBatches, TrainBatches, select_rows
+from fakemedia.data.files import write_file
 from fakemedia.data.pixels import PixelStore
 from fakemedia.evaluation.predict import predict_batches
 from fakemedia.networks.base import Detector
 from fakemedia.strategies.base import Strategy
-from fakemedia.training.checkpoint import write_file
 from fakemedia.training.interruption import deferred
 from fakemedia.training.optimizer import learning_rate, make_optimizer
 from fakemedia.training.progress import Progress

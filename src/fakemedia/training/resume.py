@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fakemedia.training.checkpoint import write_file
+from fakemedia.data.files import PARTIAL, write_file
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class ResumeFiles:
 
 def remove_resume(folder: Path) -> None:
     """Remove the resume state of the stage that is saved as `folder`, and what a killed run left of writing one."""
-    for path in (resume_path(folder), *_beside(folder, "best*.pt"), *_beside(folder, "*.partial", hidden=True)):
+    for path in (resume_path(folder), *_beside(folder, "best*.pt"), *_beside(folder, f"*{PARTIAL}", hidden=True)):
         path.unlink(missing_ok=True)
 
 

@@ -12,11 +12,12 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.plan import TRAINING_PRESETS, Named, Plan, TrainingConfig, scores_fingerprint
 from fakemedia.core.types import SPLITS, check_name, make_stages
+from fakemedia.data.files import PARTIAL, write_file
 from fakemedia.data.index import build_index, check_index
 from fakemedia.data.pixels import PixelStore, ensure_store
 from fakemedia.evaluation.calibration import CALIBRATION_FILE, CalibrationConfig, calibrate
 from fakemedia.evaluation.metrics import task_metrics
-from fakemedia.training.checkpoint import META, STRATEGY, WEIGHTS, Checkpoint, load, write_file
+from fakemedia.training.checkpoint import META, STRATEGY, WEIGHTS, Checkpoint, load
 from fakemedia.training.runtime import Runtime
 from fakemedia.training.sequence import learn_stage, score_checkpoint
 
@@ -73,7 +74,7 @@ def _check_place(output_dir: Path, input_model: Path | None) -> None:
     """Raise UserError unless `output_dir` is new, empty or an older checkpoint, which will be replaced as a whole."""
     if input_model is not None and output_dir.resolve() == input_model.resolve():
         raise UserError("The output would replace the input model", where=output_dir, expected="a folder of its own")
-    held = {path.name for path in output_dir.iterdir()} if output_dir.is_dir() else set()
+    held = {path.name for path in output_dir.iterdir() if path.suffix != PARTIAL} if output_dir.is_dir() else set()
     if output_dir.is_file() or held - {WEIGHTS, STRATEGY, META, CALIBRATION_FILE}:
         raise UserError("The output folder holds something else than a checkpoint", where=output_dir,
                         expected="a new or empty folder, or a checkpoint to replace", do="name another --output-dir")

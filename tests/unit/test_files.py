@@ -1,0 +1,37 @@
+"""Files are whole or not there."""
+
+import os
+
+import pytest
+
+from fakemedia.core.errors import UserError
+from fakemedia.data.files import check_writable, replacing, write_file
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "new" / "a.json"
+    write_file(path, b"old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as scratch:
+        scratch.write_bytes(b"ne" * (1 // 0))
+    assert path.read_bytes() == b"old"
+    write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(path.parent) == ["a.json"]
+
+
+def test_two_writers_do_not_meet(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    with replacing(path) as one:
+        one.write_bytes(b"one")
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        write_file(path, b"two")
+        assert path.read_bytes() == b"two"
+    assert path.read_bytes() == b"one"
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match=r"Writing failed[\s\S]*file/a.json"):
+        write_file(tmp_path / "file" / "a.json", b"")
+    with pytest.raises(UserError, match="Nothing can be written here"):
+        check_writable(tmp_path / "file")
