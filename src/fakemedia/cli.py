@@ -1,4 +1,4 @@
-"""Commands of the project: `run` with errors told in one message, `step`, `score` and `export`."""
+"""Commands of the project: `run` with errors told in one message, `step`, `score`, `export` and `plan`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
-from yaml import YAMLError
 
 from fakemedia import processes, project, stopping
 from fakemedia.core import plugin
@@ -69,9 +67,6 @@ def _run(**options: Any) -> Any:
             groups.check_known(project.plan(sequence), renewed=False)
         raise UserError(str(error), where="options of kedro run", do="see the names with: kedro registry describe"
                         ) from error
-    except (MissingConfigException, YAMLError) as error:
-        raise UserError(f"The configuration cannot be read: {error}", where="conf/", expected="a folder of YAML files",
-                        do="mend the file, or name another --env") from error
 
 
 run = copy.copy(kedro_run)

@@ -10,9 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kedro.config import OmegaConfigLoader
+from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError, unknown_name
@@ -58,6 +60,14 @@ class ProjectConfigLoader(OmegaConfigLoader):
         _current = self
         forget()
 
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        """Return what the files say of `key`; UserError for files that cannot be read."""
+        try:
+            return super().__getitem__(key)
+        except (YAMLError, OmegaConfBaseException, ValueError) as error:  # ValueError: a key in two files of a folder
+            raise UserError(f"The configuration cannot be read: {error}", where=self.conf_source,
+                            expected="YAML files, a key in one of them", do="mend the file") from error
+
 
 def configure(*, env: str | None = None, conf_source: str | None = None,
               params: Mapping[str, Any] | None = None) -> None:
@@ -76,7 +86,11 @@ def _loader() -> ProjectConfigLoader:
 
 @remembered
 def _config(kind: str) -> dict[str, Any]:
-    return _loader()[kind]
+    try:
+        return _loader()[kind]
+    except MissingConfigException as error:
+        raise UserError(f"There is no configuration: {error}", where=_loader().conf_source,
+                        expected="a folder of YAML files", do="name another --env") from error
 
 
 def parameters() -> dict[str, Any]:

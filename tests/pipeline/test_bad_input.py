@@ -105,5 +105,25 @@ def test_the_command_line_prints_one_message(project: Path, monkeypatch: pytest.
     assert "did you mean 'tiny'?" in output("--pipelines", "tinny")
     assert "no nodes" in output("--tags", "trainign")
     assert "conf/nowhere" in output("--env", "nowhere")
-    (project / "conf/local/parameters.yml").write_text("seed: [")
-    assert "conf/local/parameters.yml" in output()
+
+
+@pytest.mark.parametrize("command", [
+    ["run"], ["plan"], ["score", ".", "--checkpoint", "tiny/kd"], ["export", "tiny/kd", "--out", "kd.onnx"],
+    ["step", "--network", "convnet", "--output-dir", "new", "--target-dataset", "gan"],
+], ids=lambda command: command[0])
+def test_configuration_that_cannot_be_read(project: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    monkeypatch.chdir(project)
+    bootstrap_project(project)
+    from fakemedia.cli import cli
+
+    local = project / "conf/local"
+    (local / "parameters.yml").rename(local / "parameters_tiny.yml")
+    kind = "catalog" if command[0] in ("score", "export") else "parameters"
+    (local / f"{kind}_more.yml").write_text("seed: 1")
+    for text, told in (("seed: [", f"conf/local/{kind}.yml"), ("seed: 2", "Duplicate keys"),
+                       ("more: ${nowhere}", "nowhere")):
+        (local / f"{kind}.yml").write_text(text)
+        result = CliRunner().invoke(cli, command)
+        assert result.exit_code == 1
+        assert result.output.count("Error: ") == 1
+        assert told in result.output
