@@ -123,11 +123,11 @@ def test_penalty_by_hand() -> None:
     student = _linear(1.5, -3.0)
     batch: Any = SimpleNamespace(inputs=torch.ones(1, 1), labels=torch.tensor([0]))
     terms = strategy.loss(student, batch, student(batch.inputs))
-    assert terms["penalty"].item() == pytest.approx(2.0 * 0.5**2 + 3.0 * 2.0**2)
+    assert terms["penalty"].item() == pytest.approx(10.0 * (2.0 * 0.5**2 + 3.0 * 2.0**2))
     assert terms["total"].item() == pytest.approx(terms["cross_entropy"].item() + 10.0 * 12.5)
     terms["penalty"].backward()
     assert student.weight.grad is not None
-    assert student.weight.grad.flatten().tolist() == pytest.approx([2 * 2.0 * 0.5, 2 * 3.0 * -2.0])
+    assert student.weight.grad.flatten().tolist() == pytest.approx([10.0 * 2 * 2.0 * 0.5, 10.0 * 2 * 3.0 * -2.0])
 
 
 def test_penalty_and_gradient_equal_autograd_in_any_memory_layout(network: nn.Module) -> None:
@@ -135,7 +135,7 @@ def test_penalty_and_gradient_equal_autograd_in_any_memory_layout(network: nn.Mo
     fisher = {name: torch.rand(p.shape, generator=source) for name, p in network.named_parameters()}
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     anchor = {name: p.detach().clone() for name, p in network.named_parameters()}
-    strategy = ewc.build(ewc.Config(), seed=0)
+    strategy = ewc.build(ewc.Config(weight=1.0), seed=0)
     strategy.load_state_dict(fisher)
     strategy.before_stage(SECOND, network)
     with torch.no_grad():
@@ -153,7 +153,7 @@ def test_penalty_and_gradient_equal_autograd_in_any_memory_layout(network: nn.Mo
 
 
 def test_the_anchor_is_where_the_last_stage_ended_whatever_is_learned_then() -> None:
-    strategy = ewc.build(ewc.Config(), seed=0)
+    strategy = ewc.build(ewc.Config(weight=1.0), seed=0)
     strategy.load_state_dict({"weight": torch.ones(2, 1)})
     network = _linear(1.0, 2.0)
     strategy.before_stage(SECOND, network)

@@ -134,9 +134,9 @@ class ElasticWeightConsolidation(Strategy):
         if not self.anchor:
             return terms
         cross_entropy = terms["total"]
-        penalty = QuadraticPenalty.apply(self.importance, self.anchor, *_trainable(network).values())
-        return {"cross_entropy": cross_entropy, "penalty": penalty,
-                "total": cross_entropy + self.config.weight * penalty}
+        distance = QuadraticPenalty.apply(self.importance, self.anchor, *_trainable(network).values())
+        penalty = self.config.weight * distance
+        return {"cross_entropy": cross_entropy, "penalty": penalty, "total": cross_entropy + penalty}
 
     def after_stage(self, stage: Stage, network: nn.Module, batches: Iterable[Batch]) -> None:
         """Add the stage's Fisher information, taken on the first `fisher_images` images a task of `batches`.

@@ -113,7 +113,8 @@ def calibration_figure(profiles: Profiles, methods: Sequence[str]) -> Figure:
             axes.scatter(rows["probability"], rows["mean"], s=3 + 40 * rows["images"] / mine["images"].max(),
                          color=colour, marker=marker, zorder=3, linewidths=0)
             axes.text(0.03, 0.93 - 0.1 * place, f"ECE {errors[(method, calibrated)]:.3f}", color=colour,
-                      transform=axes.transAxes, fontsize=6.5)
+                      transform=axes.transAxes, fontsize=6.5, zorder=4,
+                      bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8})
             drawn.append(calibrated)
         axes.set_title(method)
         axes.set_xlim(-0.02, 1.02)

@@ -57,6 +57,7 @@ def training_figure(histories: pd.DataFrame, stages: Sequence[Stage], methods: S
             axes.set_ylabel("validation\naccuracy (%)")
         for axes in (loss, *accuracy):
             _stage_axes(axes, stages)
+    figure.supxlabel("Epochs, by stage", fontsize=7)
     if not shown:
         every[0, 0].text(0.5, 0.5, "no histories", transform=every[0, 0].transAxes, ha="center", va="center")
     add_legend(figure, [Line2D([], [], color=colour, linestyle=dashes, label=term.replace("_", " "))
