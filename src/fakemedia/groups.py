@@ -11,7 +11,7 @@ from typing import Any
 
 from kedro.framework.project import pipelines
 
-from fakemedia import processes, project
+from fakemedia import project
 from fakemedia.catalog import freshness
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import Plan
@@ -30,8 +30,6 @@ def measure_first(options: dict[str, Any], run: Callable[..., Any]) -> None:
         return
     project.configure(env=options["env"], conf_source=options["conf_source"], params=options["params"])
     waiting = _waiting(asked(options))
-    if processes.count() > 1:
-        project.runtime().wait()  # All must have looked before the first one writes.
     if waiting:
         whole = {**options, "pipeline": None, "pipelines": waiting, "tags": FIRST, "only_missing_outputs": False}
         run(**{**whole, **dict.fromkeys(SELECTIONS, ())})

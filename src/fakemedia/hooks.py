@@ -38,9 +38,12 @@ def _check_stages(sequence: str, method: str) -> None:
 class ProjectHooks:
     """Bad input ends here, before any node runs."""
 
+    _begun = False
+
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         """Check the settings of every plugin, that the data are there, and that the report can be written."""
+        self._begun = False
         tags = {tag for node in pipeline.nodes for tag in node.tags}
         for plan in _plans(run_params):
             settings = project.collection(plan.collection)
@@ -69,8 +72,12 @@ class ProjectHooks:
     def before_node_run(self, node: Node) -> None:
         """Check all stages of a method before its first one, once the data are there.
 
-        Let the first of several processes go ahead, but in training: the others then find its work done.
+        Let the first of several processes go ahead, but in training: the others then find its work done. All must have
+        seen what is missing before it writes anything.
         """
+        if processes.count() > 1 and not self._begun:
+            project.runtime().wait()
+        self._begun = True
         if processes.shares(node):
             _check_stages(*str(node.namespace).split("-"))
         if processes.number() > 0 and not processes.shares(node):

@@ -130,6 +130,15 @@ def test_a_perfect_measure_is_recognised() -> None:
     assert found.set_index("target").loc["zero_shot", ["low", "high"]].max() < 0
 
 
+def test_a_method_that_leaves_no_pairs_predicts_nothing() -> None:
+    accuracy = np.full((2, 4, 4), np.nan)
+    accuracy[:, -1] = 80.0
+    run = Run(stages=make_stages(GIVEN), accuracy=accuracy)
+    found = predictions({"joint": [run]}, DISTANCES, np.ones((10, 2), np.float32), draws=10)
+    assert (found["pairs"] == 0).all()
+    assert found[["mean", "low", "high"]].isna().all(axis=None)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 3)), min_size=3, max_size=12))
 def test_weights_count_like_repetitions(rows: list[tuple[int, int, int]]) -> None:

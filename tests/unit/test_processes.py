@@ -7,11 +7,14 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from fakemedia import project
 from fakemedia.core.errors import UserError
+from fakemedia.hooks import ProjectHooks
 from fakemedia.training.runtime import Runtime
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
@@ -40,3 +43,18 @@ def test_more_devices_than_there_are_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     with pytest.raises(UserError, match=r"There are fewer devices than asked for: 2 \(cpu\)"):
         _ = Runtime(accelerator="cpu", devices=3).device
+
+
+def test_no_process_writes_before_all_have_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits as often, the first one before its first node too; the others go after it."""
+    told: dict[str, list[str]] = {"0": [], "1": []}
+    for rank, events in told.items():
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setattr(project, "runtime", lambda: SimpleNamespace(wait=lambda: events.append("wait")))  # noqa: B023
+        hooks = ProjectHooks()
+        for _ in range(2):
+            hooks.before_node_run(SimpleNamespace(name="store"))
+            events.append("node")
+            hooks.after_node_run(SimpleNamespace(name="store"))
+    assert told == {"0": ["wait", "node", "wait", "node", "wait"], "1": ["wait", "wait", "node", "wait", "node"]}

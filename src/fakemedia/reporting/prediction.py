@@ -65,7 +65,7 @@ def observe(runs: Sequence[Run], tasks: Sequence[str], target: str) -> Pairs:
                     tested.append(tasks.index(task))
                     observed.append(value)
     return Pairs(learned=np.array(learned).reshape(-1, len(tasks)), tested=np.array(tested, np.int64),
-                 observed=np.array(observed).reshape(len(tested), -1).T)
+                 observed=np.array(observed).reshape(len(tested), len(runs[0].accuracy)).T)
 
 
 def weighted_rank_correlation(x: Floats, y: Floats, weights: Floats) -> float:

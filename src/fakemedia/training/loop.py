@@ -181,7 +181,7 @@ class _StageTraining:
         try:
             with deferred() as asked:
                 self._steps(forward, stepper, progress, asked)
-            self._read_losses()
+                self._read_losses()
             self.runtime.align(self.network)
             seconds = self._seconds()
             validated = self._validated(self.epoch + 1)
