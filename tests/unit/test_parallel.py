@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
-from fakemedia.data import processes
+from fakemedia.data import processes, sources
 from fakemedia.data.files import read_regular
 from fakemedia.data.index import build_index
 from fakemedia.data.measure import measure
@@ -112,7 +113,7 @@ STOPPED = """
 import os, sys, time
 from functools import partial
 from pathlib import Path
-from fakemedia.data import processes
+from fakemedia.data import processes, sources
 from fakemedia.data.files import read_regular
 from fakemedia.data.measure import measure
 processes.CHUNK = 3
@@ -147,3 +148,23 @@ def running(process: str) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_source_outside_the_package(tmp_path: Path, small_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = write_pictures(tmp_path / "pictures", 14)
+    (tmp_path / "data/sources").mkdir(parents=True)
+    (tmp_path / "data/sources/mine.py").write_text(
+        "from dataclasses import dataclass\nfrom functools import partial\n@dataclass(frozen=True, kw_only=True)\n"
+        "class Config:\n    pass\ndef read(path):\n    return path.read_bytes()\n"
+        "def build(config):\n    return partial(partial, read)\n")
+    monkeypatch.setattr(plugin, "_roots", list(plugin._roots))
+    monkeypatch.setattr(sources, "__path__", list(sources.__path__))
+    plugin.add_folder(tmp_path)
+    try:
+        reader = plugin.create("data.sources", "mine", {})
+        results = list(picture_map(partial(measure, policy=None), [reader(path) for path in paths], workers=2, title="",
+                                   progress=False))
+    finally:
+        sys.modules.pop("fakemedia.data.sources.mine", None)
+        plugin.names.cache_clear()
+    assert [facts["error"] for (facts, _), _ in results] == [""] * len(paths)

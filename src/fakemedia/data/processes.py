@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fakemedia.core.errors import UserError
+from fakemedia.data import sources
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,7 +32,14 @@ HALF = 2**24
 ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**27)}
 """Makes the C library keep the memory of one picture for the next instead of asking the system for it every time."""
 
-_START = "import sys; sys.path[:] = sys.argv[2:]; from fakemedia.data.worker import serve; serve(int(sys.argv[1]))"
+_START = """
+import os, sys
+sys.path[:] = sys.argv[3:]
+from fakemedia.data import sources
+from fakemedia.data.worker import serve
+sources.__path__[:] = sys.argv[2].split(os.pathsep)  # sources outside the package, too
+serve(int(sys.argv[1]))
+"""
 
 
 def picture_map(function: Callable[[T], tuple[R, Pixels | None]], jobs: Sequence[T], *, workers: int, title: str,
@@ -69,8 +77,8 @@ class _Worker:
         with _shared_file(2 * HALF) as shared:
             self._halves = cycle(np.frombuffer(mmap.mmap(shared, 0), np.uint8).reshape(2, -1))
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(shared), *sys.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                pass_fds=[shared], env={**os.environ, **ALLOCATION})
+                [sys.executable, "-c", _START, str(shared), os.pathsep.join(sources.__path__), *sys.path],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[shared], env={**os.environ, **ALLOCATION})
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to, self._from = self._process.stdin, self._process.stdout
