@@ -39,6 +39,11 @@ def test_every_perturbation_is_in_the_parameter_file() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_unit_is_named(name: str) -> None:
+    assert plugin.constant("evaluation.perturbations", name, "UNIT", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (2, 3), (9, 8), (33, 17)], ids=str)
 def test_shape_type_and_input_are_kept(name: str, shape: tuple[int, int]) -> None:
     picture = generator(0, "picture").integers(0, 256, (*shape, 3), dtype=np.uint8)

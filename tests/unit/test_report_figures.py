@@ -135,6 +135,7 @@ def test_robustness_curves_are_means_over_the_tasks() -> None:
     assert jpeg[jpeg.strength.isna()]["mean"].iloc[0] == pytest.approx(jpeg[jpeg.strength.notna()]["mean"].mean())
     axes = figures.robustness_figure(table, METHODS).axes
     assert [one.get_title() for one in axes] == ["jpeg", "contrast"]
+    assert [one.get_xlabel() for one in axes] == ["quality", "factor"]
     assert robustness_table(scores.iloc[:0], sequence="s", network="n", tasks=STAGES[-1].seen).empty
 
 

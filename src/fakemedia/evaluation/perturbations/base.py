@@ -1,21 +1,25 @@
 """What a perturbation is, and which ones a robustness test makes.
 
 A perturbation file defines a frozen, keyword-only `Config` with the field `strength` (a float in the perturbation's own
-unit) and `build(config)`, which returns a `Perturb`: a pure function of the whole stored picture.
+unit) and `build(config)`, which returns a `Perturb`: a pure function of the whole stored picture. It names the unit for
+figures by `UNIT`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.rng import derive
+from fakemedia.data.policies import recompressed
 
 Pixels = NDArray[np.uint8]
 Perturb = Callable[[Pixels, int], Pixels]
@@ -97,3 +101,13 @@ def check_strength(strength: float, low: float, high: float, what: str, *, whole
     """Raise ValueError unless `strength` lies in [low, high] and, with `whole`, is a whole number."""
     if not low <= strength <= high or (whole and strength != int(strength)):
         raise ValueError(f"{what} from {low:g} to {high:g}" + (", a whole number" if whole else ""))
+
+
+def enhancement(kind: Callable[[Image.Image], Any], factor: float) -> Perturb:
+    """Return the perturbation by one of Pillow's `ImageEnhance` classes."""
+    return lambda pixels, seed: np.asarray(kind(Image.fromarray(pixels)).enhance(factor))
+
+
+def compression(codec: str, quality: float) -> Perturb:
+    """Return one compression by `codec`, JPEG or WEBP, as by a policy of the pixel store; see `recompressed`."""
+    return lambda pixels, seed: recompressed(pixels, codec, int(quality))

@@ -9,6 +9,8 @@ from scipy.ndimage import gaussian_filter
 
 from fakemedia.evaluation.perturbations.base import Perturb, Pixels, check_strength
 
+UNIT = "standard deviation, px"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image, ImageEnhance
+from PIL import ImageEnhance
 
-from fakemedia.evaluation.perturbations.base import Perturb, Pixels, check_strength
+from fakemedia.evaluation.perturbations.base import Perturb, check_strength, enhancement
+
+UNIT = "factor"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +24,4 @@ class Config:
 
 def build(config: Config) -> Perturb:
     """Return Pillow's `ImageEnhance.Brightness`."""
-
-    def brightness(pixels: Pixels, seed: int) -> Pixels:
-        return np.asarray(ImageEnhance.Brightness(Image.fromarray(pixels)).enhance(config.strength))
-
-    return brightness
+    return enhancement(ImageEnhance.Brightness, config.strength)

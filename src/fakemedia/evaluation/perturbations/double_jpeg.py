@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fakemedia.data.policies import recompressed
-from fakemedia.evaluation.perturbations.base import Perturb, Pixels, check_strength
+from fakemedia.evaluation.perturbations.base import Perturb, Pixels, check_strength, compression
 
+UNIT = "quality"
 SHIFT = 4
 """Pixels by which the second grid of 8 x 8 blocks lies beside the first."""
 
@@ -26,10 +26,10 @@ class Config:
 
 def build(config: Config) -> Perturb:
     """Return two compressions whose block grids do not fall together."""
+    compress = compression("JPEG", config.strength)
 
     def double_jpeg(pixels: Pixels, seed: int) -> Pixels:
-        once = recompressed(pixels, "JPEG", int(config.strength))
-        shifted = np.pad(once, ((SHIFT, 0), (SHIFT, 0), (0, 0)), mode="edge")
-        return recompressed(shifted, "JPEG", int(config.strength))[SHIFT:, SHIFT:]
+        shifted = np.pad(compress(pixels, seed), ((SHIFT, 0), (SHIFT, 0), (0, 0)), mode="edge")
+        return compress(shifted, seed)[SHIFT:, SHIFT:]
 
     return double_jpeg

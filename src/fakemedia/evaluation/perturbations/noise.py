@@ -9,6 +9,8 @@ import numpy as np
 from fakemedia.core.rng import generator
 from fakemedia.evaluation.perturbations.base import Perturb, Pixels, check_strength
 
+UNIT = "standard deviation, grey levels"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:

@@ -9,6 +9,8 @@ from PIL import Image
 
 from fakemedia.evaluation.perturbations.base import Perturb, Pixels, check_strength
 
+UNIT = "share of the sides"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:

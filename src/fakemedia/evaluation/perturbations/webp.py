@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fakemedia.data.policies import recompressed
-from fakemedia.evaluation.perturbations.base import Perturb, Pixels, check_strength
+from fakemedia.evaluation.perturbations.base import Perturb, check_strength, compression
+
+UNIT = "quality"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +22,4 @@ class Config:
 
 def build(config: Config) -> Perturb:
     """Return one compression."""
-
-    def webp(pixels: Pixels, seed: int) -> Pixels:
-        return recompressed(pixels, "WEBP", int(config.strength))
-
-    return webp
+    return compression("WEBP", config.strength)

@@ -8,13 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fakemedia.core import plugin
 from fakemedia.evaluation.perturbations.base import UNPERTURBED
 from fakemedia.reporting.style import add_legend, looks, panels, styled
 
 LABELS = {"accuracy": "Accuracy (%)", "auc": "AUC"}
-UNITS = {"contrast": "factor", "brightness": "factor", "jpeg": "quality", "webp": "quality", "double_jpeg": "quality",
-         "resize": "share of the sides", "blur": "standard deviation, px", "noise": "standard deviation, grey levels"}
-"""What the strengths of the perturbations of `evaluation/perturbations/` are; another's is its `strength`."""
 
 
 @styled
@@ -40,9 +38,16 @@ def robustness_figure(robustness: pd.DataFrame, methods: Sequence[str], measure:
             if method in clean:
                 axes.axhline(clean[method], xmax=0.04, color=look.colour, linewidth=1.6)
         axes.set_title(name.replace("_", " "))
-        axes.set_xlabel(UNITS.get(name, "strength"))
+        axes.set_xlabel(_unit(name))
         if axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             axes.set_ylabel(LABELS[measure])
     add_legend(figure, [Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.dashes, label=method)
                         for method, look in looks(methods).items() if (table["method"] == method).any()])
     return figure
+
+
+def _unit(perturbation: str) -> str:
+    """Return what the strengths of a perturbation are, as its file says by `UNIT`."""
+    kind = "evaluation.perturbations"
+    known = perturbation in plugin.names(kind)
+    return plugin.constant(kind, perturbation, "UNIT", "strength") if known else "strength"
