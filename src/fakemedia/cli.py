@@ -107,7 +107,8 @@ def step(**options: Any) -> None:
     """
     from fakemedia.training.step import learn_step
 
-    table = learn_step(**options, cache=project.root() / "data" / "03_primary" / "step", runtime=project.runtime())
+    table = learn_step(**options, cache=project.root() / "data" / "03_primary" / "step", runtime=project.runtime(),
+                       calibration=project.calibration_config())
     click.echo(table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
     click.echo(f"Checkpoint: {options['output_dir']}")
 

@@ -172,10 +172,11 @@ def runtime() -> Runtime:
 
 @remembered
 def calibration_config() -> CalibrationConfig:
-    """Return how checkpoints are calibrated (imports scikit-learn)."""
+    """Return how checkpoints are calibrated, as the parameters say if there is a project (imports scikit-learn)."""
     from fakemedia.evaluation.calibration import CalibrationConfig
 
-    return plugin.configure(CalibrationConfig, parameters().get("calibration") or {}, where="calibration")
+    given = parameters().get("calibration") if is_here() else None
+    return plugin.configure(CalibrationConfig, given or {}, where="calibration")
 
 
 @remembered

@@ -11,6 +11,8 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 from PIL import Image
 
+from tests.pipeline.conftest import change
+
 PER_CLASS = {"train": 32, "val": 2, "test": 4}
 
 
@@ -52,6 +54,9 @@ def assert_refused(result: Result, *parts: str) -> None:
 
 
 def test_two_steps(step, datasets: Path, project: Path) -> None:
+    change(project, {"calibration": {"target": 0.9}})
+    (project / "models/kd").mkdir(parents=True)
+    (project / "models/kd/.calibration.json.1.partial").touch()  # as a killed run leaves it
     first = step("a", "models/a")
     assert first.exit_code == 0, first.output
     onward = ("--input-model", "models/a", "--source-datasets", str(datasets / "a"))
@@ -65,7 +70,7 @@ def test_two_steps(step, datasets: Path, project: Path) -> None:
     assert meta["parent_fingerprint"] == parent["fingerprint"]
     assert meta["stage"]["seen"] == ["a", "b"]
     calibration = json.loads((project / "models/ewc/calibration.json").read_text())
-    assert calibration["tasks"] == ["a", "b"]
+    assert (calibration["tasks"], calibration["target"]) == (["a", "b"], 0.9)
     assert calibration["weights_sha256"] == meta["weights_sha256"]
 
     kept = sorted(path.name for path in (project / "models").iterdir())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -172,6 +174,7 @@ def test_words_say_what_the_numbers_say(comparison: Comparison) -> None:
     sure = row["low"] > 0 or row["high"] < 0
     assert ("told from none" in line.split(";")[0]) == (not sure)
     assert comparison_text(comparison).splitlines()[0] == "Against given, over 3 seeds:"
+    assert comparison_text(replace(comparison, seeds=(0,))).splitlines()[0] == "Against given, over one seed:"
 
 
 def test_tables_have_a_row_for_every_method_and_arrangement(comparison: Comparison) -> None:

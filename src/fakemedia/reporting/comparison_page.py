@@ -27,7 +27,7 @@ CAPTIONS = {
     "comparison": "Average accuracy and forgetting of each arrangement. Bars: 95 % intervals, wider than those of the "
                   "differences, since all arrangements share seeds and test images.",
     "prediction": "Rank correlation between the distance of tasks and what was seen of them in training: accuracy on "
-                  " a task not yet learned, and points that an earlier task lost at one stage. Bars: 95 % intervals.",
+                  "a task not yet learned, and points that an earlier task lost at one stage. Bars: 95 % intervals.",
 }
 
 
@@ -76,14 +76,17 @@ def _prediction(row: Mapping[str, float], sign: int) -> str:
 
 def comparison_text(comparison: Comparison) -> str:
     """Return the verdicts on the arrangements for the terminal."""
-    return "\n".join([f"Against {comparison.baseline}, over {len(comparison.seeds)} seeds:",
+    return "\n".join([f"Against {comparison.baseline}, over {_seeds(comparison)}:",
                       *(f"  {line}" for line in verdicts(comparison))])
+
+
+def _seeds(comparison: Comparison) -> str:
+    return f"{len(comparison.seeds)} seeds" if len(comparison.seeds) > 1 else "one seed"
 
 
 def note(comparison: Comparison) -> str:
     """Return the sentence that says how the means and intervals came about."""
-    seeds = f"{len(comparison.seeds)} seeds" if len(comparison.seeds) > 1 else "one seed"
-    return (f"Mean over {seeds}; in brackets the 95 % percentile interval of a bootstrap over "
+    return (f"Mean over {_seeds(comparison)}; in brackets the 95 % percentile interval of a bootstrap over "
             f"{comparison.groups} source groups{' and seeds' if len(comparison.seeds) > 1 else ''}, the same draws for "
             "every arrangement: differences are paired. Forgetting leaves out the tasks learned last.")
 

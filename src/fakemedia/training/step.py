@@ -24,7 +24,8 @@ from fakemedia.training.sequence import learn_stage, score_checkpoint
 
 def learn_step(*, network: str, input_model: Path | None, output_dir: Path, source_datasets: tuple[Path, ...],
                target_dataset: Path, method: str, pretrained: str | None, preset: str | None, epochs: int | None,
-               batch_size: int | None, crop: int | None, seed: int, cache: Path, runtime: Runtime) -> pd.DataFrame:
+               batch_size: int | None, crop: int | None, seed: int, cache: Path, runtime: Runtime,
+               calibration: CalibrationConfig) -> pd.DataFrame:
     """Learn `target_dataset` by `method` from the checkpoint `input_model`; save and calibrate it as `output_dir`.
 
     A dataset is a task folder in the reference layout; its name is the task's. Without an input model the target is
@@ -55,7 +56,7 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
     stores = {split: {task: of_task[split] for task, of_task in opened.items()} for split in SPLITS}
     learned = learn_stage(plan=plan, method=method, seed=seed, stage=plan.stages[-1], parent=parent,
                           train=stores["train"], validation=stores["val"], folder=output_dir, runtime=runtime)
-    _calibrate(learned, plan, stores["val"], output_dir, runtime)
+    _calibrate(learned, plan, stores["val"], output_dir, runtime, calibration)
     measured = {key: _measure(checkpoint, plan, stores["test"], runtime)
                 for key, checkpoint in (("before", parent), ("after", learned)) if checkpoint is not None}
     return pd.DataFrame([
@@ -105,9 +106,9 @@ def _stores(folder: Path, cache: Path) -> dict[str, PixelStore]:
 
 
 def _calibrate(checkpoint: Checkpoint, plan: Plan, validation: dict[str, PixelStore], folder: Path,
-               runtime: Runtime) -> None:
+               runtime: Runtime, config: CalibrationConfig) -> None:
     """Calibrate the checkpoint in `folder` on validation images of all tasks that it has seen."""
-    config, weights = CalibrationConfig(), checkpoint.meta["weights_sha256"]
+    weights = checkpoint.meta["weights_sha256"]
     scores = score_checkpoint(checkpoint, validation, plan=plan, runtime=runtime)
     made_from = scores_fingerprint(weights_sha256=weights, training=plan.training,
                                    data={task: store.fingerprint for task, store in validation.items()})
