@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.project import pipelines
 
 from fakemedia import processes, project, stopping
 from fakemedia.core import plugin
-from fakemedia.core.errors import UserError
+from fakemedia.core.errors import UserError, unknown_name
 
 
 def _user_error(error: BaseException | None) -> UserError | None:
@@ -50,6 +51,13 @@ def _is_refusal(error: ValueError) -> bool:
     return frame.f_globals.get("__name__") in ("kedro.framework.session.session", "kedro.pipeline.pipeline")
 
 
+def _check_tags(tags: Iterable[str]) -> None:
+    known = {tag for pipeline in pipelines.values() for node in pipeline.nodes for tag in node.tags}
+    for tag in tags:
+        if tag not in known:
+            raise unknown_name("tag", tag, known, where="--tags")
+
+
 @plain_errors
 def _run(**options: Any) -> Any:
     from fakemedia import groups
@@ -65,6 +73,7 @@ def _run(**options: Any) -> Any:
             raise
         for sequence in groups.asked(options):
             groups.check_known(project.plan(sequence), renewed=False)
+        _check_tags(options["tags"] or ())
         raise UserError(str(error), where="options of kedro run", do="see the names with: kedro registry describe"
                         ) from error
 

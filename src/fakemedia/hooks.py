@@ -10,7 +10,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from fakemedia import groups, processes, project
-from fakemedia.catalog.names import COMPARISON, HEADLINE, REPORT, SPLIT, VERDICT
+from fakemedia.catalog.names import AUDIT_PAGE, COMPARISON, HEADLINE, REPORT, SPLIT, VERDICT
 from fakemedia.core.plan import Plan
 
 
@@ -91,10 +91,16 @@ class ProjectHooks:
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
-        """Print the headline numbers and where the report lies."""
-        if processes.number() > 0 or not any("reporting" in node.tags for node in pipeline.nodes):
+        """Print the headline numbers and where the report lies; after ingestion alone, where the audit lies."""
+        if processes.number() > 0:
             return
+        tags = {tag for node in pipeline.nodes for tag in node.tags}
         for sequence in _sequences(run_params):
+            if tags and tags <= {"ingestion"}:
+                page = project.path(AUDIT_PAGE, collection=project.plan(sequence).collection, sequence=sequence)
+                click.echo(f"\nAudit: {page}")
+            if "reporting" not in tags:
+                continue
             for told, entry, name in ((HEADLINE, REPORT, "Report"), (VERDICT, COMPARISON, "Comparison")):
                 text = project.path(told, sequence=sequence)
                 if text.exists():

@@ -37,6 +37,7 @@ def nested(*keys: str, value: object) -> dict:
     ((*TINY, "tasks"), "gan", "has no tasks"),
     ((*TINY, "colection"), "tiny", "did you mean 'collection'"),
     ((*TINY, "collection"), "tyni", "Unknown collection 'tyni'"),
+    (("n_seedz",), 2, "did you mean 'n_seeds'"),
     (("sequence",), "tini", "did you mean 'tiny'"),
     (("n_seeds",), 0, "'n_seeds'"),
     (("runtime", "precision"), "float8", "precision"),
@@ -103,7 +104,8 @@ def test_the_command_line_prints_one_message(project: Path, monkeypatch: pytest.
     assert "data/01_raw/cddb" in without_data
     assert "docs/how-to/own-data.md" in without_data
     assert "did you mean 'tiny'?" in output("--pipelines", "tinny")
-    assert "no nodes" in output("--tags", "trainign")
+    assert "did you mean 'training'?" in output("--tags", "trainign")
+    assert "no nodes" in output("--tags", "training", "--to-nodes", "tiny-data.open_tiny")
     assert "conf/nowhere" in output("--env", "nowhere")
 
 

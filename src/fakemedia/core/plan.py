@@ -13,6 +13,10 @@ from fakemedia.core.grouping import Group, GroupingConfig, SimilarityConfig, rea
 from fakemedia.core.plugin import configure, names, resolve
 from fakemedia.core.types import Stage, check_name, make_stages
 
+PARAMETERS = ("sequence", "seed", "n_seeds", "similarity", "collections", "robustness", "sequences", "runtime",
+              "calibration")
+"""The keys of the parameters, beside those that begin with an underscore, which hold what others share."""
+
 TRAINING_PRESETS: dict[str, dict[str, Any]] = {
     # Tassone, Maiano and Amerini 2024: the settings of the reference runs.
     "paper": {
@@ -207,6 +211,9 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
     collection, measure or key, a task name that cannot be used, a task named twice, an empty list of tasks or methods,
     and stages that cannot be made. Where groups are still to be found, the plan has no stages (see `with_groups`).
     """
+    for key in parameters:
+        if key not in PARAMETERS and not key.startswith("_"):
+            raise unknown_name("key", key, PARAMETERS, where="the parameters, at the top")
     sequences = _mapping(parameters.get("sequences"), "sequences")
     if sequence not in sequences:
         raise unknown_name("sequence", sequence, sequences, where="parameters_sequences.yml")

@@ -19,7 +19,8 @@ MEANINGS = {
     "unreadable": "The file cannot be read as a picture.",
     "empty": "The picture is one even colour, or nearly.",
     "duplicate": "The same file stands twice in one split.",
-    "near_duplicate": "Nearly the same picture stands twice in one split, under two sources.",
+    "near_duplicate": "Nearly the same picture stands twice in one split, under two sources. Where both stem from one "
+                      "photograph, say so in sources.csv: the report's intervals rest on it.",
     "leak": "The same file is in two splits.",
     "near_leak": "Nearly the same picture is in two splits.",
     "contradiction": "The same file is given as real and as fake.",

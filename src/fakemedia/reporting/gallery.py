@@ -51,9 +51,10 @@ def draw_figures(tables: Tables, profiles: Profiles, histories: pd.DataFrame,
             f"Final accuracy and forgetting by group of tasks. {INTERVALS}")
     methods = tables.scored
     for method in methods:
+        scored = tables.matrices.loc[(tables.matrices["method"] == method) & tables.matrices["mean"].notna(), "stage"]
         add(MATRICES, f"matrix_{method}", figures.matrix_figure(tables.matrices, method),
-            f"Accuracy matrix of {method}: a row for each stage, a column for each task, mean over seeds; right of the "
-            "stepped line are tasks still to come.")
+            f"Accuracy matrix of {method}: a row for each stage, a column for each task, mean over seeds"
+            + ("; right of the stepped line are tasks still to come." if scored.nunique() > 1 else "."))
     for method in methods:
         if method in set(profiles.rocs["method"]):
             add(SCORES, f"roc_{method}", figures.roc_figure(profiles.rocs, tables.matrices, method),

@@ -26,7 +26,8 @@ nav a { margin-right: .9rem; white-space: nowrap; } a { color: #0060a0; }
 th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line);
   font-variant-numeric: tabular-nums; }
 th:first-child, td:first-child, th.text, td.text { text-align: left; }
-thead th { border-bottom: 1.5px solid var(--ink); } tbody tr:nth-child(even) { background: var(--tint); }
+thead th { border-bottom: 1.5px solid var(--ink); white-space: normal; }
+td code { white-space: normal; overflow-wrap: anywhere; } tbody tr:nth-child(even) { background: var(--tint); }
 th:first-child, td:first-child { position: sticky; left: 0; background: inherit; } tr { background: #fff; }
 td small { display: block; }
 th button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; }

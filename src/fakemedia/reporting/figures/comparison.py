@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from fakemedia.core.types import Stage
 from fakemedia.reporting.style import ONE_COLUMN, TWO_COLUMNS, Look, add_legend, looks, new_figure, styled
 
-CURVE_LABELS = {"accuracy": "Average accuracy, tasks seen (%)", "auc": "Average AUC, tasks seen"}
+CURVE_LABELS = {"accuracy": "Average accuracy,\ntasks seen (%)", "auc": "Average AUC,\ntasks seen"}
 TASK_LABELS = {"forgetting": "Forgetting (points)", "learning_accuracy": "Accuracy just after learning (%)",
                "final_accuracy": "Accuracy after the last stage (%)"}
 
