@@ -27,7 +27,8 @@ th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; border-bo
   font-variant-numeric: tabular-nums; }
 th:first-child, td:first-child, th.text, td.text { text-align: left; }
 thead th { border-bottom: 1.5px solid var(--ink); white-space: normal; }
-td code { white-space: normal; overflow-wrap: anywhere; } tbody tr:nth-child(even) { background: var(--tint); }
+td code { white-space: normal; overflow-wrap: anywhere; } td code span { white-space: nowrap; }
+tbody tr:nth-child(even) { background: var(--tint); }
 th:first-child, td:first-child { position: sticky; left: 0; background: inherit; } tr { background: #fff; }
 td small { display: block; }
 th button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; }

@@ -121,8 +121,9 @@ def _calibration(calibration: pd.DataFrame | None, tables: Tables) -> list[str]:
             for method, row in means.iterrows()]
     return [_titled(html_table(["Method", *(head for _, head, _ in CALIBRATION)], rows),
                     "What calibration changes after the last stage"),
-            '<p class="note">Temperature, threshold and the band called unsure come from validation images alone; mean '
-            "over the test images of all tasks and over seeds. Each task and stage: <code>calibration.csv</code>.</p>"]
+            '<p class="note">Temperature, threshold and the band called unsure come from validation images alone. '
+            "Means over the tasks and seeds; the figure, and its ECE, takes the test images of all tasks "
+            "together. Each task and stage: <code>calibration.csv</code>.</p>"]
 
 
 def _differences(tables: Tables) -> str:
@@ -184,7 +185,12 @@ def _used(facts: Mapping[str, Any], split: str) -> str:
     return " + ".join(str(counts[name]["images"] - counts[name]["left_out"]) for name in ("real", "fake"))
 
 
+def _command(line: str) -> str:
+    """Return a command that is broken between its words alone, not at the hyphens of its options."""
+    return f"<code>{' '.join(f'<span>{escape(word)}</span>' for word in line.split())}</code>"
+
+
 def _sources(sources: Sequence[tuple[str, str, str]]) -> str:
-    rows = [[(escape(what), what), (f"<code>{escape(file)}</code>", file), (f"<code>{escape(line)}</code>", line)]
+    rows = [[(escape(what), what), (f"<code>{escape(file)}</code>", file), (_command(line), line)]
             for what, file, line in sources]
     return html_table(["Numbers", "File", "Made by"], rows, text_columns=3) if rows else ""
