@@ -73,6 +73,19 @@ def page(results: Results, tables: Tables, robustness: pd.DataFrame) -> str:
                        configuration={"note": "<b>&"}, versions={"fakemedia": "0"})
 
 
+def test_paths_and_commands_can_be_copied_as_they_are_typed(page: str) -> None:
+    text = re.sub("<[^>]+>", "", page)
+    assert "data/08_reporting/demo" in text
+    assert "kedro run" in text
+    assert "<span>kedro</span> <span>run</span>" in page  # broken between words, not at hyphens
+
+
+def test_only_a_matrix_of_several_stages_has_a_stepped_line(page: str) -> None:
+    captions = dict(re.findall(r"<figcaption>Accuracy matrix of (\w+)(.*?)</figcaption>", page))
+    assert {method for method, caption in captions.items() if "stepped line" not in caption} == {"joint"}
+    assert len(captions) > 1
+
+
 def rows_of(latex: str) -> list[str]:
     return [line for line in latex.splitlines() if re.search(r"\\\\(\[\w+\])?$", line)]
 
@@ -173,7 +186,7 @@ class _Page(HTMLParser):
         self.names: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "br", "wbr"):
             self.open.append(tag)
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]
         self.names += [value or "" for name, value in attrs if name == "id"]

@@ -185,12 +185,17 @@ def _used(facts: Mapping[str, Any], split: str) -> str:
     return " + ".join(str(counts[name]["images"] - counts[name]["left_out"]) for name in ("real", "fake"))
 
 
+def _path(file: str) -> str:
+    """Return a path that is broken after its slashes first."""
+    return f"<code>{escape(file).replace('/', '/<wbr>')}</code>"
+
+
 def _command(line: str) -> str:
     """Return a command that is broken between its words alone, not at the hyphens of its options."""
     return f"<code>{' '.join(f'<span>{escape(word)}</span>' for word in line.split())}</code>"
 
 
 def _sources(sources: Sequence[tuple[str, str, str]]) -> str:
-    rows = [[(escape(what), what), (f"<code>{escape(file)}</code>", file), (_command(line), line)]
+    rows = [[(escape(what), what), (_path(file), file), (_command(line), line)]
             for what, file, line in sources]
     return html_table(["Numbers", "File", "Made by"], rows, text_columns=3) if rows else ""
