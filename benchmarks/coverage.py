@@ -20,6 +20,7 @@ from scipy.stats import norm
 
 from fakemedia.core.rng import generator
 from fakemedia.core.types import make_stages
+from fakemedia.evaluation.intervals import FRACTION
 from fakemedia.reporting.estimates import estimate, measure
 from fakemedia.reporting.results import gather
 
@@ -59,15 +60,16 @@ def simulate(setting: Setting, repetition: int) -> pd.DataFrame:
 def covers(setting: Setting, repetition: int, draws: int) -> bool:
     """Say whether the interval of one repetition holds the true AUC."""
     results = gather(simulate(setting, repetition), sequence="simulated", network="none", stages=STAGES)
-    _, low, high = estimate(measure(results, draws=draws, seed=repetition), lambda _, auc: auc[..., -1, 0])
+    _, low, high = estimate(measure(results, draws=draws, seed=repetition), lambda _, auc: auc[..., -1, 0], FRACTION)
     return bool(low[0] <= setting.auc <= high[0])
 
 
 def settings() -> list[Setting]:
-    """Return what is tried: many and few photographs, easy and hard tasks, one seed and several."""
-    one = [Setting(photographs=photographs, auc=auc) for photographs, auc in product((8, 25, 100), (0.7, 0.9, 0.97))]
+    """Return what is tried: many and few photographs and images of each, easy and hard tasks, one seed and several."""
+    one = [Setting(photographs=photographs, auc=auc, images=images)
+           for (photographs, images), auc in product(((4, 50), (8, 2), (8, 50), (25, 2), (100, 2)), (0.7, 0.9, 0.97))]
     several = [Setting(photographs=100, auc=0.9, seeds=seeds, spread=spread)
-               for seeds, spread in ((3, 0.1), (3, 0.5), (5, 0.5))]
+               for seeds, spread in ((2, 0.5), (3, 0.1), (3, 0.5), (5, 0.5))]
     return one + several
 
 
@@ -83,8 +85,8 @@ def main() -> None:
         rows.append({**asdict(setting), "coverage": share})
         if not options.json:
             mark = "" if 93 <= share <= 97 else "   outside 93 to 97"
-            print(f"{setting.photographs:4d} photographs, AUC {setting.auc:.2f}, seeds {setting.seeds} (spread "
-                  f"{setting.spread:.1f}): covered {share:5.1f} %{mark}", flush=True)
+            print(f"{setting.photographs:4d} photographs x {setting.images:2d}, AUC {setting.auc:.2f}, seeds "
+                  f"{setting.seeds} (spread {setting.spread:.1f}): covered {share:5.1f} %{mark}", flush=True)
     if options.json:
         print(json.dumps(rows))
 

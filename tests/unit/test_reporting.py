@@ -9,6 +9,8 @@ import pytest
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation import continual, metrics
+from fakemedia.evaluation.intervals import PERCENT
+from fakemedia.reporting import estimates
 from fakemedia.reporting.results import Results, gather
 from fakemedia.reporting.tables import ALL_TASKS, RUN_METRICS, Tables, groups_of, make_tables
 
@@ -41,6 +43,19 @@ def test_matrix_cells_are_the_accuracies_of_the_scores(tables: Tables) -> None:
     cell = {"method": "kd", "stage": 2, "task": "gan-a"}
     assert value(tables.matrices, measure="accuracy", **cell) == pytest.approx(np.mean(accuracies))
     assert value(tables.matrices, measure="auc", **cell) == pytest.approx(np.mean(aucs))
+
+
+def test_a_task_of_fewer_photographs_has_fewer_degrees_of_freedom() -> None:
+    sources = sorted(SCORES.source.unique())
+    kept = SCORES[(SCORES.task != "warp_b") | SCORES.source.isin(sources[:4])]
+    found = estimates.measure(gathered(kept), draws=20)
+    assert (found.groups, found.task_groups.tolist()) == (12, [12, 4, 12, 12])
+    default, few, many = (estimates.estimate(found, lambda accuracy, _: accuracy[..., -1, 1], PERCENT, groups)
+                          for groups in (None, found.task_groups[1], 12))
+    np.testing.assert_array_equal(default, many)
+    narrow, wide = many[2] - many[1], few[2] - few[1]
+    assert (wide[narrow > 0] > narrow[narrow > 0]).all()
+    assert (narrow > 0).any()
 
 
 def test_a_run_is_the_summary_of_its_matrix(tables: Tables) -> None:

@@ -13,8 +13,8 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.plan import Plan
 from fakemedia.core.types import Stage
 from fakemedia.evaluation import continual
-from fakemedia.evaluation.intervals import DRAWS, mean_over_seeds, percentile_interval
-from fakemedia.reporting.estimates import Measured, measure
+from fakemedia.evaluation.intervals import DRAWS
+from fakemedia.reporting.estimates import Measured, bounds_of_difference, measure, over_seeds
 from fakemedia.reporting.prediction import Run, predictions
 from fakemedia.reporting.results import gather
 
@@ -71,9 +71,11 @@ def compare(scores: Mapping[str, pd.DataFrame], plans: Sequence[Plan], distances
     names, baseline = list(results), labels[plans[1].sequence]
     values, drawn = (np.stack(parts, axis=-3) for parts in zip(*map(_metrics, measured.values()), strict=True))
     weights = next(iter(measured.values())).seed_weights
+    ranges = continual.bounds(METRICS)
     at = names.index(baseline)
     gained, drawn_gains = (each - each[..., at:at + 1, :, :] for each in (values, drawn))
-    differences = _table(names, first.methods, gained, drawn_gains, weights)
+    differences = _table(names, first.methods, over_seeds(gained, drawn_gains, weights, groups=first.groups,
+                                                          bounds=bounds_of_difference(ranges)))
     differences.insert(1, "baseline", baseline)
     distinct = {results[label].stages: measured[label] for label in names}  # Equal stages are the same runs.
     runs = {method: [Run(stages=stages, accuracy=each.accuracy[:, m]) for stages, each in distinct.items()]
@@ -81,7 +83,8 @@ def compare(scores: Mapping[str, pd.DataFrame], plans: Sequence[Plan], distances
     return Comparison(
         sequence=plans[0].sequence, stages={label: each.stages for label, each in results.items()},
         methods=first.methods, seeds=first.seeds, groups=first.groups,
-        arrangements=_table(names, first.methods, values, drawn, weights),
+        arrangements=_table(names, first.methods, over_seeds(values, drawn, weights, groups=first.groups,
+                                                             bounds=ranges)),
         differences=differences.loc[differences["arrangement"] != baseline].reset_index(drop=True),
         predictions=predictions(runs, distances, weights, draws=draws, seed=seed),
     )
@@ -118,10 +121,8 @@ def _metrics(measured: Measured) -> tuple[Floats, Floats]:
     return values, draws
 
 
-def _table(arrangements: Sequence[str], methods: Sequence[str], values: Floats, draws: Floats,
-           weights: NDArray[np.float32]) -> pd.DataFrame:
-    """Return mean over seeds and interval of values (K, A, M, 3) with draws (B, K, A, M, 3), a row each."""
+def _table(arrangements: Sequence[str], methods: Sequence[str], values: tuple[Floats, Floats, Floats]) -> pd.DataFrame:
+    """Return a row for each of `values`: mean, lower and upper end, (A, M, 3) each."""
     keys = pd.MultiIndex.from_product([arrangements, methods, METRICS], names=["arrangement", "method", "metric"])
-    low, high = percentile_interval(mean_over_seeds(draws, weights))
-    columns = {"mean": mean_over_seeds(values), "low": low, "high": high}
-    return pd.DataFrame({name: each.reshape(-1) for name, each in columns.items()}, index=keys).reset_index()
+    columns = {name: each.reshape(-1) for name, each in zip(("mean", "low", "high"), values, strict=True)}
+    return pd.DataFrame(columns, index=keys).reset_index()

@@ -86,7 +86,7 @@ def _seeds(comparison: Comparison) -> str:
 
 def note(comparison: Comparison) -> str:
     """Return the sentence that says how the means and intervals came about."""
-    return (f"Mean over {_seeds(comparison)}; in brackets the 95 % percentile interval of a bootstrap over "
+    return (f"Mean over {_seeds(comparison)}; in brackets the 95 % interval of a bootstrap over "
             f"{comparison.groups} source groups{' and seeds' if len(comparison.seeds) > 1 else ''}, the same draws for "
             "every arrangement: differences are paired. Forgetting leaves out the tasks learned last.")
 

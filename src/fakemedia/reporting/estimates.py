@@ -6,11 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fakemedia.core.rng import generator
 from fakemedia.evaluation import continual, metrics
-from fakemedia.evaluation.intervals import DRAWS, draw_weights, mean_over_seeds, percentile_interval, resampled_means
+from fakemedia.evaluation.intervals import (
+    DRAWS,
+    Bounds,
+    degrees_of_freedom,
+    draw_weights,
+    mean_over_seeds,
+    resampled_means,
+    t_interval,
+    variance,
+)
 from fakemedia.reporting.results import Results
 
 Floats = NDArray[np.float64]
@@ -21,7 +30,8 @@ Quantity = Callable[[Floats, Floats], Floats]
 class Measured:
     """Accuracy (percent) and AUC matrices, float64 (K, M, S, T), and their B bootstrap draws, (B, K, M, S, T).
 
-    `by_class` is the accuracy on real and on fake images after the last stage, (K, M, 2, T), with its draws.
+    `by_class` is the accuracy on real and on fake images after the last stage, (K, M, 2, T), with its draws. `groups`
+    is the number of source groups of all tasks together, `task_groups` that of each task, (T,).
     """
 
     accuracy: Floats
@@ -32,6 +42,8 @@ class Measured:
     by_class_draws: Floats
     seed_weights: NDArray[np.float32]
     learned: NDArray[np.int64]
+    groups: int
+    task_groups: NDArray[np.int64]
 
 
 def measure(results: Results, *, draws: int = DRAWS, seed: int = 0) -> Measured:
@@ -70,30 +82,47 @@ def measure(results: Results, *, draws: int = DRAWS, seed: int = 0) -> Measured:
             auc_draws[:, scored, t] = np.clip(parts[0] + parts[1] - auc[scored, t], 0, 1)
     return Measured(accuracy=accuracy, auc=auc, by_class=by_class, accuracy_draws=accuracy_draws, auc_draws=auc_draws,
                     by_class_draws=by_class_draws, seed_weights=seed_weights,
-                    learned=continual.learned_at(results.stages))
+                    learned=continual.learned_at(results.stages), groups=results.groups,
+                    task_groups=np.array([0 if task is None else len(np.unique(task.groups))
+                                          for task in results.scores]))
 
 
-def over_seeds(values: Floats, draws: Floats, seed_weights: NDArray[np.float32]) -> tuple[Floats, Floats, Floats]:
-    """Return mean over seeds, lower and upper end, (...) each, of `values` (K, ...) and their `draws` (B, K, ...)."""
-    return mean_over_seeds(values), *percentile_interval(mean_over_seeds(draws, seed_weights))
+def over_seeds(values: Floats, draws: Floats, seed_weights: NDArray[np.float32], *, groups: ArrayLike,
+               bounds: Bounds) -> tuple[Floats, Floats, Floats]:
+    """Return mean over seeds, lower and upper end, (...) each, of `values` (K, ...) and their `draws` (B, K, ...).
+
+    `groups` is how many source groups the values rest on, `bounds` the ends of their range; both broadcast.
+    """
+    mean, total = mean_over_seeds(values), variance(mean_over_seeds(draws, seed_weights))
+    return mean, *t_interval(mean, total, degrees_of_freedom(values, total, groups), bounds)
 
 
-def estimate(measured: Measured, quantity: Quantity) -> tuple[Floats, Floats, Floats]:
+def estimate(measured: Measured, quantity: Quantity, bounds: Bounds,
+             groups: ArrayLike | None = None) -> tuple[Floats, Floats, Floats]:
     """Return mean over seeds, lower and upper end of `quantity(accuracy, auc)` for each method: (M, ...) each.
 
-    `quantity` takes matrices (..., S, T) and returns (..., *rest).
+    `quantity` takes matrices (..., S, T) and returns (..., *rest); `bounds` are the ends of its range. `groups` is how
+    many source groups it rests on, by default those of all tasks.
     """
     return over_seeds(quantity(measured.accuracy, measured.auc),
-                      quantity(measured.accuracy_draws, measured.auc_draws), measured.seed_weights)
+                      quantity(measured.accuracy_draws, measured.auc_draws), measured.seed_weights,
+                      groups=measured.groups if groups is None else groups, bounds=bounds)
 
 
-def estimate_difference(measured: Measured, quantity: Quantity, baseline: int) -> tuple[Floats, Floats, Floats]:
+def estimate_difference(measured: Measured, quantity: Quantity, baseline: int,
+                        bounds: Bounds) -> tuple[Floats, Floats, Floats]:
     """Return `estimate` of the difference of each method from the method number `baseline`.
 
-    Paired: within each seed, that both must have, and within each draw.
+    Paired: within each seed, that both must have, and within each draw. `bounds` are those of the quantity.
     """
     def difference(accuracy: Floats, auc: Floats) -> Floats:
         values = quantity(accuracy, auc)
         return values - np.take(values, [baseline], axis=accuracy.ndim - 3)
 
-    return estimate(measured, difference)
+    return estimate(measured, difference, bounds_of_difference(bounds))
+
+
+def bounds_of_difference(bounds: Bounds) -> Bounds:
+    """Return the ends of the range of a difference between two values that lie within `bounds`."""
+    span = np.subtract(bounds[1], bounds[0])
+    return -span, span

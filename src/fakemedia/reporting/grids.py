@@ -40,8 +40,8 @@ SCALES = {"seconds": 1 / 60, "stored_bytes": 1e-6, "state_bytes": 1e-6}
 PAPER_METRICS = ("aa", "forgetting", "bwt", "fwt", "c_auc", "fwt_auc")
 HEADLINES = ("aa", "forgetting", "c_auc")
 UPPER_BOUNDS = ("joint",)
-FEW_GROUPS, FEW_SEEDS = 25, 5
-"""Below these the intervals cover less than they say (docs/reference/metrics.md)."""
+FEW_GROUPS, FEW_SEEDS = 10, 3
+"""Below these the intervals may cover less than they say (docs/reference/metrics.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def method_note(tables: Tables) -> str:
     drawn = "source groups and seeds" if len(tables.seeds) > 1 else "source groups"
     few = [name for name, count, enough in (("source groups", tables.groups, FEW_GROUPS),
                                             ("seeds", len(tables.seeds), FEW_SEEDS)) if 1 < count < enough]
-    short = f" Intervals over so few {' and '.join(few)} are rather too short." if few else ""
+    short = f" Intervals over so few {' and '.join(few)} may be too short." if few else ""
     return (f"Mean over {seeds}; in brackets the 95 % interval of a bootstrap over {drawn} "
             f"({tables.groups} source groups), the same draws for every method.{short} Accuracies in percent, their "
             "differences in points, AUC as fractions.")

@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 
 from fakemedia.core.rng import generator
 from fakemedia.core.types import Stage
-from fakemedia.evaluation.intervals import draw_weights, mean_over_seeds, percentile_interval
+from fakemedia.evaluation.intervals import (
+    CORRELATION,
+    degrees_of_freedom,
+    draw_weights,
+    mean_over_seeds,
+    t_interval,
+    variance,
+)
 
 Floats = NDArray[np.float64]
 TARGETS = ("zero_shot", "forgetting")
@@ -103,12 +110,16 @@ def predictions(runs: Mapping[str, Sequence[Run]], distances: Mapping[str, pd.Da
             for target in TARGETS:
                 pairs = observe(arranged, tasks, target)
                 apart = np.einsum("nt,tn->n", pairs.learned, values[:, pairs.tested])
-                found = weighted_rank_correlation(apart, mean_over_seeds(pairs.observed), np.ones(len(apart)))
+                once = np.ones(len(apart))
+                found = weighted_rank_correlation(apart, mean_over_seeds(pairs.observed), once)
+                by_seed = [weighted_rank_correlation(apart, observed, once) for observed in pairs.observed]
                 drawn = [weighted_rank_correlation(
                     apart, mean_over_seeds(pairs.observed[None], of_seeds[None])[0],
                     of_tasks[pairs.tested] * (pairs.learned @ of_tasks))
                     for of_tasks, of_seeds in zip(task_weights, seed_weights[:draws], strict=True)]
-                low, high = percentile_interval(np.array(drawn)[:, None])
+                total = variance(np.array(drawn))
+                low, high = t_interval(np.array(found), total,
+                                       degrees_of_freedom(np.array(by_seed), total, len(tasks)), CORRELATION)
                 rows.append({"measure": name, "method": method, "target": target, "pairs": len(apart), "mean": found,
-                             "low": low[0], "high": high[0]})
+                             "low": float(low), "high": float(high)})
     return pd.DataFrame(rows, columns=["measure", "method", "target", "pairs", "mean", "low", "high"])

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_curve
 
 from fakemedia.core.rng import generator
 from fakemedia.evaluation import continual, metrics
-from fakemedia.evaluation.intervals import DRAWS, draw_weights, resampled_means
+from fakemedia.evaluation.intervals import DRAWS, PERCENT, draw_weights, mean_over_seeds, resampled_means
 from fakemedia.reporting.estimates import over_seeds
 from fakemedia.reporting.results import Results, TaskScores
 
@@ -113,7 +113,7 @@ def _reliability(results: Results, method: str, weights: NDArray[np.float32], se
     fake = np.concatenate([scores.labels for scores in there]) == 1
     groups = np.concatenate([scores.groups for scores in there])
     shape = (len(results.seeds), CALIBRATION_BINS)
-    share, probability, images = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
+    share, probability, images, sources = (np.full(shape, np.nan) for _ in range(4))
     share_draws, errors = np.full((len(weights), *shape), np.nan), []
     for k, seed in enumerate(results.seeds):
         logits = np.concatenate([scores.logits[k, m, -1] for scores in there])
@@ -132,11 +132,12 @@ def _reliability(results: Results, method: str, weights: NDArray[np.float32], se
             images[k, number] = mine.sum()
             if mine.any():
                 share[k, number], probability[k, number] = 100 * fake[mine].mean(), chance[mine].mean()
+                sources[k, number] = len(np.unique(groups[mine]))
                 share_draws[:, k, number] = 100 * resampled_means(fake[mine, None].astype(np.float64), groups[mine],
                                                                   weights)[:, 0]
-    mean, low, high = over_seeds(share, share_draws, seed_weights)
+    mean, low, high = over_seeds(share, share_draws, seed_weights, groups=mean_over_seeds(sources), bounds=PERCENT)
     return pd.DataFrame({
-        "method": method, "calibrated": calibrated, "bin": range(CALIBRATION_BINS), "probability":
-        over_seeds(probability, probability[None], np.ones((1, shape[0]), np.float32))[0],
+        "method": method, "calibrated": calibrated, "bin": range(CALIBRATION_BINS),
+        "probability": mean_over_seeds(probability),
         "images": np.nan_to_num(images).mean(axis=0), "mean": mean, "low": low, "high": high,
     }), float(np.mean(errors)) if errors else np.nan

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fakemedia.core.types import Stage
-from fakemedia.evaluation.intervals import DRAWS
+from fakemedia.evaluation.intervals import DRAWS, FRACTION, PERCENT
 from fakemedia.reporting.estimates import Quantity, estimate, measure
 from fakemedia.reporting.results import gather
 
@@ -37,9 +37,9 @@ def robustness_table(scores: pd.DataFrame, *, sequence: str, network: str, tasks
     members = [np.flatnonzero(conditions["perturbation"] == name) for name in names]
     rows = pd.concat([conditions, pd.DataFrame({"perturbation": names, "strength": np.nan})], ignore_index=True)
     parts = []
-    for name in ("accuracy", "auc"):
+    for name, bounds in (("accuracy", PERCENT), ("auc", FRACTION)):
         quantity = _over_tasks_and_strengths(name, [scored is not None for scored in results.scores], members)
-        mean, low, high = estimate(measured, quantity)
+        mean, low, high = estimate(measured, quantity, bounds)
         parts += [rows.assign(method=method, measure=name, mean=mean[m], low=low[m], high=high[m])
                   for m, method in enumerate(results.methods)]
     return pd.concat(parts, ignore_index=True).reindex(columns=list(COLUMNS))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fakemedia.core.errors import unknown_name
 from fakemedia.core.types import Stage
 from fakemedia.evaluation import continual, metrics
-from fakemedia.evaluation.intervals import DRAWS
+from fakemedia.evaluation.intervals import DRAWS, FRACTION, PERCENT
 from fakemedia.reporting.estimates import Measured, Quantity, estimate, estimate_difference, measure, over_seeds
 from fakemedia.reporting.results import Results, notices
 
@@ -157,15 +157,20 @@ def make_tables(results: Results, *, baseline: str | None = None, families: Mapp
         "forgetting": lambda accuracy, _: continual.forgetting_per_task(accuracy, learned, peak),
     }
     cells: dict[str, Quantity] = {"accuracy": lambda accuracy, _: accuracy, "auc": lambda _, auc: auc}
-    curves = pd.concat([_long({"method": methods, "measure": [name], "stage": stages}, estimate(measured, quantity))
-                        for name, quantity in curve.items()], ignore_index=True)
+    bounds = {"accuracy": PERCENT, "auc": FRACTION, "learning_accuracy": PERCENT, "final_accuracy": PERCENT,
+              "forgetting": continual.RANGES["forgetting"]}
+    curves = pd.concat([_long({"method": methods, "measure": [name], "stage": stages},
+                              estimate(measured, quantity, bounds[name])) for name, quantity in curve.items()],
+                       ignore_index=True)
     matrices = pd.concat([_long({"method": methods, "measure": [name], "stage": stages, "task": tasks},
-                                estimate(measured, quantity)) for name, quantity in cells.items()], ignore_index=True)
+                                estimate(measured, quantity, bounds[name], measured.task_groups))
+                          for name, quantity in cells.items()], ignore_index=True)
     groups = groups_of(results.stages, families or {})
-    estimates = {name: estimate(measured, quantity) for name, quantity in per_task.items()}
+    estimates = {name: estimate(measured, quantity, bounds[name], measured.task_groups)
+                 for name, quantity in per_task.items()}
     for label, name in enumerate(("real_accuracy", "fake_accuracy")):
         estimates[name] = over_seeds(measured.by_class[:, :, label], measured.by_class_draws[:, :, :, label],
-                                     measured.seed_weights)
+                                     measured.seed_weights, groups=measured.task_groups, bounds=PERCENT)
     later, old = learned > 0, learned < stages[-1] - 1
     unseen: dict[str, Quantity] = {
         "accuracy": lambda accuracy, _: _with_mean(continual.zero_shot(accuracy, learned), later),
@@ -173,24 +178,26 @@ def make_tables(results: Results, *, baseline: str | None = None, families: Mapp
     }
     members = [np.array([tasks.index(task) for task in group]) for group in groups.values()]
     by_group = [_long({"method": methods, "measure": [name], "group": list(groups)}, estimate(measured, _grouped(
-        quantity, [group[old[group]] if name == "forgetting" else group for group in members])))
+        quantity, [group[old[group]] if name == "forgetting" else group for group in members]), bounds[name]))
         for name, quantity in per_task.items()] if groups else []
+    ranges = continual.bounds(SUMMARY_METRICS)
     differences = _long({"method": methods, "metric": SUMMARY_METRICS},
-                        estimate_difference(measured, _summary(measured), methods.index(baseline)))
+                        estimate_difference(measured, _summary(measured), methods.index(baseline), ranges))
     differences.insert(1, "baseline", baseline)
     return Tables(
         sequence=results.sequence, network=results.network, stages=results.stages, methods=methods,
         seeds=results.seeds, groups=results.groups, notices=notices(results),
         runs=_run_table(results, measured),
-        summary=_long({"method": methods, "metric": SUMMARY_METRICS}, estimate(measured, _summary(measured))),
+        summary=_long({"method": methods, "metric": SUMMARY_METRICS}, estimate(measured, _summary(measured), ranges)),
         differences=differences.loc[differences["method"] != baseline].reset_index(drop=True),
         curves=curves.assign(key=[keys[stage] for stage in curves["stage"]]),
         tasks=pd.concat([_long({"method": methods, "measure": [name], "task": tasks}, values)
                          for name, values in estimates.items()], ignore_index=True),
         by_group=pd.concat(by_group, ignore_index=True) if groups else pd.DataFrame(),
         zero_shot=pd.concat([_long({"method": methods, "measure": [name], "task": [*tasks, ALL_TASKS]},
-                                   estimate(measured, quantity)) for name, quantity in unseen.items()],
-                            ignore_index=True),
+                                   estimate(measured, quantity, bounds[name],
+                                            [*measured.task_groups, measured.groups]))
+                             for name, quantity in unseen.items()], ignore_index=True),
         matrices=matrices.assign(key=[keys[stage] for stage in matrices["stage"]],
                                  learned=[learned_stage[task] for task in matrices["task"]]),
         splits=_split_table(results),
