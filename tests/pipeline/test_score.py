@@ -54,7 +54,8 @@ def test_checkpoints_by_handle(invoke: Callable[..., Result], project: Path, mon
         assert_refused(invoke("score", "photos", "--checkpoint", given), told)
     assert_refused(invoke("score", "--checkpoint", "tiny/finetune"), "nothing to score")
     assert_refused(invoke("score", "nowhere.png", "--checkpoint", "tiny/finetune"), "nowhere.png")
-    assert_refused(invoke("score", "photos", "--checkpoint", "tiny/finetune", "--out", "scores.csv/x.csv"), "x.csv")
+    assert_refused(invoke("score", "photos", "--checkpoint", "tiny/finetune", "--out", "scores.csv/x.csv"),
+                   "Where: scores.csv.", "writable folder")
     assert_refused(invoke("export", "tiny/finetune", "--out", "model.pt"), ".onnx")
 
     monkeypatch.setattr("fakemedia.project._current", None)
