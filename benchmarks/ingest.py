@@ -29,14 +29,14 @@ import pandas as pd
 from PIL import Image
 
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
-from fakemedia.data.decode import decode
-from fakemedia.data.index import COLUMNS, build_index, read_index, write_index
-from fakemedia.data.measure import content_id
-from fakemedia.data.pixels import PixelStore, build_store, ensure_store
-from fakemedia.data.pool import PixelWriter, Pool, Room
-from fakemedia.data.processes import ALLOCATION
-from fakemedia.data.sources.base import Item
-from fakemedia.data.sources.folder import FolderSource
+from fakemedia.ingest.decode import decode
+from fakemedia.ingest.facts import content_id
+from fakemedia.ingest.index import COLUMNS, build_index, read_index, write_index
+from fakemedia.ingest.process_pool import ALLOCATION
+from fakemedia.sources.folder import FolderSource
+from fakemedia.sources.source import Item
+from fakemedia.store.pixels import PixelStore, build_store, ensure_store
+from fakemedia.store.pool import PixelWriter, Pool, Room
 
 CORES = len(os.sched_getaffinity(0))
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}

@@ -38,7 +38,7 @@ import torch
 import yaml
 from kedro.framework.cli.cli import main as kedro
 
-from fakemedia.training import sequence  # noqa: F401
+from fakemedia.learning import sequence  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 MADE = ("data/06_models", "data/07_model_output")

@@ -19,16 +19,16 @@ import torch
 from fakemedia.core import plugin
 from fakemedia.core.plan import TrainingConfig
 from fakemedia.core.types import make_stages
-from fakemedia.data.batches import TrainBatches
-from fakemedia.data.forge import ForgeConfig, forge
-from fakemedia.data.index import build_index
-from fakemedia.data.parallel import cores
-from fakemedia.data.pixels import PixelStore, build_store
-from fakemedia.data.sources.folder import FolderSource
 from fakemedia.evaluation.metrics import task_metrics
 from fakemedia.evaluation.predict import predict
-from fakemedia.training.loop import train_stage
-from fakemedia.training.runtime import Runtime
+from fakemedia.forge import ForgeConfig, forge
+from fakemedia.ingest.index import build_index
+from fakemedia.learning.trainer import train_stage
+from fakemedia.runtime.device import Runtime
+from fakemedia.runtime.threads import cores
+from fakemedia.sources.folder import FolderSource
+from fakemedia.store.batches import TrainBatches
+from fakemedia.store.pixels import PixelStore, build_store
 
 PRECISIONS = ("float32", "bfloat16")
 METRICS = ("accuracy", "auc")
@@ -52,7 +52,7 @@ def learn(stores: dict[str, PixelStore], network_name: str, epochs: int, seed: i
     batches = TrainBatches([stores["train"]], batch_size=BATCH_SIZE, crop=CROP, flip=True, seed=seed)
     config = TrainingConfig(epochs=epochs, batch_size=BATCH_SIZE, crop=CROP, lr=LR)
     (stage,) = make_stages([(TASK,)])
-    train_stage(network, plugin.create("strategies", "finetune", {}, seed), stage,
+    train_stage(network, plugin.create("methods", "finetune", {}, seed), stage,
                 batches.to(runtime.device, runtime.room()), {}, config, seed=seed, runtime=runtime)
     logits = predict(network, stores["test"], batch_size=BATCH_SIZE, crop=CROP, autocast=runtime.autocast)
     found = task_metrics(stores["test"].labels, logits)

@@ -23,8 +23,8 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from matplotlib.figure import Figure
 
-from fakemedia import project
 from fakemedia.catalog.names import AUDIT, HISTORY, REPORT, RESULTS, VALIDATION
+from fakemedia.context import project
 from fakemedia.core.plan import Plan
 from fakemedia.core.rng import generator
 from fakemedia.core.types import SPLITS

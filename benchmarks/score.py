@@ -22,12 +22,12 @@ from PIL import Image
 from skimage import data as photographs
 
 from fakemedia.core import plugin
-from fakemedia.data.parallel import cores, thread_map
-from fakemedia.data.policies import NATIVE
+from fakemedia.networks.checkpoint import make_checkpoint
+from fakemedia.runtime.device import Runtime
+from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.scoring.model import CheckpointModel, Facts, as_images
 from fakemedia.scoring.scores import crop_reader, score_files
-from fakemedia.training.checkpoint import make_checkpoint
-from fakemedia.training.runtime import Runtime
+from fakemedia.store.policies import NATIVE
 
 SIDE = 256
 """Of the pictures, pixels, as in CDDB."""

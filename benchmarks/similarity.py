@@ -25,13 +25,13 @@ from PIL import Image
 from sklearn.metrics import adjusted_rand_score
 
 from fakemedia.core import plugin
-from fakemedia.core.grouping import GroupingConfig
 from fakemedia.core.rng import derive, generator
+from fakemedia.core.stages import GroupingConfig
 from fakemedia.core.types import CLASS_FOLDERS
-from fakemedia.data.crops import centre_crop
-from fakemedia.data.forge import PACKAGED, ForgeConfig, forge
-from fakemedia.similarity.base import Measure, TaskSample, distance_matrix
+from fakemedia.forge import PACKAGED, ForgeConfig, forge
 from fakemedia.similarity.grouping import group_tasks
+from fakemedia.similarity.measure import Measure, TaskSample, distance_matrix
+from fakemedia.store.crops import centre_crop
 
 FORGED = {
     "gan_k3": {"family": "upsampling", "kernel": 3, "spread": 0.04},

@@ -34,17 +34,17 @@ from torchvision.transforms import v2
 from fakemedia.core import plugin
 from fakemedia.core.plan import TrainingConfig
 from fakemedia.core.types import CLASS_FOLDERS, Stage, make_stages
-from fakemedia.data.batches import TrainBatches
-from fakemedia.data.index import build_index
-from fakemedia.data.pixels import PixelStore, build_store
-from fakemedia.data.sources.folder import FolderSource
 from fakemedia.evaluation.predict import evaluating
-from fakemedia.networks.base import Detector
-from fakemedia.strategies.base import Strategy
-from fakemedia.strategies.ewc import QuadraticPenalty, fisher_diagonal
-from fakemedia.training.loop import train_stage
-from fakemedia.training.optimizer import make_optimizer
-from fakemedia.training.runtime import Runtime
+from fakemedia.ingest.index import build_index
+from fakemedia.learning.optimizers import make_optimizer
+from fakemedia.learning.trainer import train_stage
+from fakemedia.methods.ewc import QuadraticPenalty, fisher_diagonal
+from fakemedia.methods.method import Strategy
+from fakemedia.networks.detector import Detector
+from fakemedia.runtime.device import Runtime
+from fakemedia.sources.folder import FolderSource
+from fakemedia.store.batches import TrainBatches
+from fakemedia.store.pixels import PixelStore, build_store
 
 METHODS = ("finetune", "kd", "ewc")
 TASKS = ("first", "second", "third", "fourth")
@@ -117,7 +117,7 @@ class Bench:
     def prepared(self, method: str) -> tuple[Detector, Strategy]:
         """Return the network and the method as they begin the fourth stage."""
         network = self.runtime.place(deepcopy(self.start))
-        strategy = plugin.create("strategies", method, {}, 0)
+        strategy = plugin.create("methods", method, {}, 0)
         if method == "ewc":
             strategy.load_state_dict({name: torch.rand_like(value) for name, value in network.named_parameters()})
         strategy.before_stage(self.stage, network)

@@ -1,7 +1,7 @@
 """What the site takes from the code when it is built: the reference pages, the README, and pages named by a pattern.
 
 A page asks for generated text by a comment on a line of its own: `<!-- settings module:Class -->`,
-`<!-- presets module:CONSTANT -->`, `<!-- plugins strategies -->`, `<!-- commands -->`, `<!-- catalog -->`.
+`<!-- presets module:CONSTANT -->`, `<!-- plugins methods -->`, `<!-- commands -->`, `<!-- catalog -->`.
 """
 
 from __future__ import annotations

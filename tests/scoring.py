@@ -12,9 +12,9 @@ from fakemedia.core import plugin
 from fakemedia.core.plan import Named
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation.calibration import CALIBRATION_FILE, Calibration
+from fakemedia.networks.checkpoint import make_checkpoint, save
+from fakemedia.runtime.device import Runtime
 from fakemedia.scoring.scores import UNCALIBRATED
-from fakemedia.training.checkpoint import make_checkpoint, save
-from fakemedia.training.runtime import Runtime
 
 CROP = 24
 SIZES = ((40, 52), (24, 24), (17, 30), (1, 9), (33, 24))

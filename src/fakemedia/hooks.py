@@ -9,9 +9,11 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from fakemedia import groups, processes, project
 from fakemedia.catalog.names import AUDIT_PAGE, COMPARISON, HEADLINE, REPORT, SPLIT, VERDICT
+from fakemedia.cli import groups
+from fakemedia.context import project
 from fakemedia.core.plan import Plan
+from fakemedia.runtime import launch
 
 
 def _sequences(run_params: dict[str, Any]) -> list[str]:
@@ -27,12 +29,17 @@ def _plans(run_params: dict[str, Any]) -> list[Plan]:
 
 @project.remembered
 def _check_stages(sequence: str, method: str) -> None:
-    from fakemedia.data.pixels import PixelStore
-    from fakemedia.training.sequence import check_stages
+    from fakemedia.learning.sequence import check_stages
+    from fakemedia.store.pixels import PixelStore
 
     plan = project.plan(sequence)
     folders = {task: project.path(SPLIT, collection=plan.collection, task=task, split="train") for task in plan.tasks}
     check_stages(plan, method, {task: PixelStore.open(folder) for task, folder in folders.items() if folder.is_dir()})
+
+
+def _is_shared(node: Node) -> bool:
+    """Return whether all processes work on `node` together; every other node is the work of the first one."""
+    return node.name.rpartition(".")[2].startswith("train_")
 
 
 class ProjectHooks:
@@ -48,11 +55,11 @@ class ProjectHooks:
         for plan in _plans(run_params):
             settings = project.collection(plan.collection)
             if "ingestion" in tags and not settings.get("forge") and settings["source"]["name"] == "folder":
-                from fakemedia.data.layout import check_layout
+                from fakemedia.sources.layout import check_layout
 
                 check_layout(settings["source"]["root"], plan.tasks)
             if "reporting" in tags:
-                from fakemedia.data.files import check_writable
+                from fakemedia.artefacts.files import check_writable
 
                 check_writable(project.path(REPORT, sequence=plan.sequence).parent)
             if "grouping" in tags:
@@ -65,8 +72,8 @@ class ProjectHooks:
                     robustness.conditions()
                 runtime = project.runtime()
                 runtime.check()
-                if runtime.devices > processes.count():
-                    raise processes.Wanted(runtime.devices)
+                if runtime.devices > launch.count():
+                    raise launch.Wanted(runtime.devices)
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -75,24 +82,24 @@ class ProjectHooks:
         Let the first of several processes go ahead, but in training: the others then find its work done. All must have
         seen what is missing before it writes anything.
         """
-        if processes.count() > 1 and not self._begun:
+        if launch.count() > 1 and not self._begun:
             project.runtime().wait()
         self._begun = True
-        if processes.shares(node):
+        if _is_shared(node):
             _check_stages(*str(node.namespace).split("-"))
-        if processes.number() > 0 and not processes.shares(node):
+        if launch.number() > 0 and not _is_shared(node):
             project.runtime().wait()
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
         """Let the other processes follow."""
-        if processes.count() > 1 and processes.number() == 0 and not processes.shares(node):
+        if launch.count() > 1 and launch.number() == 0 and not _is_shared(node):
             project.runtime().wait()
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         """Print the headline numbers and where the report lies; after ingestion alone, where the audit lies."""
-        if processes.number() > 0:
+        if launch.number() > 0:
             return
         tags = {tag for node in pipeline.nodes for tag in node.tags}
         for sequence in _sequences(run_params):

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from fakemedia import project
+from fakemedia.context import project
 from fakemedia.pipelines import comparison, grouping, ingestion, reporting, training
 
 

@@ -10,10 +10,10 @@ from PIL import Image
 
 from fakemedia.core.plugin import create, names
 from fakemedia.core.rng import generator
-from fakemedia.data.forge.crops import random_crop
-from fakemedia.data.forge.photographs import find_photographs
+from fakemedia.forge.patches import random_crop
+from fakemedia.forge.photographs import find_photographs
 
-FAMILIES = names("data.forge")
+FAMILIES = names("forge")
 
 
 @cache
@@ -24,7 +24,7 @@ def crops(count: int = 24, size: int = 64) -> tuple[np.ndarray, ...]:
 
 
 def pairs(family: str, **settings) -> list[tuple[np.ndarray, np.ndarray]]:
-    maker = create("data.forge", family, settings)
+    maker = create("forge", family, settings)
     return [maker(crop, generator(0, "maker", i)) for i, crop in enumerate(crops())]
 
 
@@ -58,7 +58,7 @@ def test_the_same_generator_gives_the_same_pair(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_crop_is_not_changed_in_place(family):
     before = crops()[0].copy()
-    create("data.forge", family, {})(crops()[0], generator(0))
+    create("forge", family, {})(crops()[0], generator(0))
     assert np.array_equal(crops()[0], before)
 
 
@@ -66,13 +66,13 @@ def test_a_crop_is_not_changed_in_place(family):
 def test_grey_stays_grey(family):
     """A coloured trace would mark the fakes of grey photographs for free."""
     grey = np.repeat(crops()[0].mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
-    for picture in create("data.forge", family, {})(grey, generator(0)):
+    for picture in create("forge", family, {})(grey, generator(0)):
         assert np.ptp(picture.astype(int), axis=2).max() == 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_any_size_is_taken(family):
-    real, fake = create("data.forge", family, {})(np.ascontiguousarray(crops()[0][:45, :31]), generator(0))
+    real, fake = create("forge", family, {})(np.ascontiguousarray(crops()[0][:45, :31]), generator(0))
     assert real.shape == fake.shape == (45, 31, 3)
 
 

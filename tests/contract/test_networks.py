@@ -14,8 +14,8 @@ from torch import nn
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.networks import convnet
-from fakemedia.networks.base import WEIGHTS_FILE, Detector, load_weights
-from fakemedia.training.runtime import with_common_statistics
+from fakemedia.networks.detector import WEIGHTS_FILE, Detector, load_weights
+from fakemedia.runtime.device import with_common_statistics
 
 NAMES = plugin.names("networks")
 SIDE = 32

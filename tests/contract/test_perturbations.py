@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as tv
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.rng import generator
-from fakemedia.evaluation.perturbations.base import UNPERTURBED, Condition, RobustnessConfig, make_conditions
+from fakemedia.evaluation.perturbations.perturbation import UNPERTURBED, Condition, RobustnessConfig, make_conditions
 
 PARAMETERS = yaml.safe_load((Path(__file__).parents[2] / "conf/base/parameters_robustness.yml").read_text())
 STRENGTHS: dict[str, list[float]] = PARAMETERS["robustness"]["perturbations"]

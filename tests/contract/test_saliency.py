@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.networks import convnet
-from fakemedia.networks.base import Detector
+from fakemedia.networks.detector import Detector
 from fakemedia.scoring.overlays import overlay
 from fakemedia.scoring.saliency import METHODS, grad_cam, method_of, saliency
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.plugin import create, names
-from fakemedia.similarity.base import Measure, TaskSample, check_samples, distance_matrix
+from fakemedia.similarity.measure import Measure, TaskSample, check_samples, distance_matrix
 
 MEASURES = names("similarity")
 SETTINGS = {"family": {"families": {"soft": "blur", "softer": "blur", "noisy": "noise"}}}

@@ -17,8 +17,8 @@ from PIL import Image
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.evaluation.perturbations.base import make_conditions
-from fakemedia.similarity.base import TaskSample, distance_matrix
+from fakemedia.evaluation.perturbations.perturbation import make_conditions
+from fakemedia.similarity.measure import TaskSample, distance_matrix
 
 ROOT = Path(__file__).parents[2]
 HOW_TO = ROOT / "docs" / "how-to"
@@ -75,12 +75,12 @@ def test_measure(plugins: Path) -> None:
 
 
 def test_source(plugins: Path) -> None:
-    _install(plugins, "data.sources", "add-a-source.md", "flat")
+    _install(plugins, "sources", "add-a-source.md", "flat")
     (plugins / "pictures" / "mine").mkdir(parents=True)
     for number in range(40):
         for name in ("real", "fake"):
             Image.new("RGB", (8, 8)).save(plugins / "pictures" / "mine" / f"{name}_{number}.png")
-    source = plugin.create("data.sources", "flat", {"root": str(plugins / "pictures")})
+    source = plugin.create("sources", "flat", {"root": str(plugins / "pictures")})
     assert source.tasks() == ["mine"]
     items = source.items("mine")
     assert {item.split for item in items} == {"train", "val", "test"}
@@ -90,8 +90,8 @@ def test_source(plugins: Path) -> None:
 
 
 def test_forge_family(plugins: Path) -> None:
-    _install(plugins, "data.forge", "add-a-forge-family.md", "posterise")
-    make = plugin.load("data.forge", "posterise").build(plugin.resolve("data.forge", "posterise", {"bits": 3}))
+    _install(plugins, "forge", "add-a-forge-family.md", "posterise")
+    make = plugin.load("forge", "posterise").build(plugin.resolve("forge", "posterise", {"bits": 3}))
     crop = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
     real, fake = make(crop, np.random.default_rng(0))
     assert (real == crop).all()

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 from safetensors.torch import load
 
-from fakemedia.training import sequence
+from fakemedia.learning import sequence
 from tests.pipeline.conftest import change, make_project, run
 
 

@@ -22,11 +22,11 @@ import torch
 from fakemedia.core import plugin
 from fakemedia.core.plan import Named, Plan, TrainingConfig
 from fakemedia.core.types import make_stages
-from fakemedia.data.index import build_index
-from fakemedia.data.pixels import PixelStore, build_store
-from fakemedia.strategies.base import Strategy
-from fakemedia.training import sequence
-from fakemedia.training.runtime import Runtime
+from fakemedia.ingest.index import build_index
+from fakemedia.learning import sequence
+from fakemedia.methods.method import Strategy
+from fakemedia.runtime.device import Runtime
+from fakemedia.store.pixels import PixelStore, build_store
 from tests.unit.conftest import GivenPictures, noise
 
 FIXED = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -37,9 +37,9 @@ EPOCHS = STEPS // 2 // (IMAGES // BATCH)
 
 def cases() -> Iterator[tuple[str, dict]]:
     """Yield every method, with its defaults and with each of its presets: a name and settings."""
-    for name in plugin.names("strategies"):
+    for name in plugin.names("methods"):
         yield name, {}
-        for preset in getattr(plugin.load("strategies", name), "PRESETS", {}):
+        for preset in getattr(plugin.load("methods", name), "PRESETS", {}):
             yield f"{name} {preset}", {"preset": preset}
 
 

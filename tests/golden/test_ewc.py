@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import make_stages
-from fakemedia.strategies import ewc
+from fakemedia.methods import ewc
 
 FIRST, SECOND, PAIR = (*make_stages([("a",), ("b",)]), make_stages([("a", "b")])[0])
 N = 12

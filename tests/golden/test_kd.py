@@ -12,7 +12,7 @@ from torch import nn
 
 from fakemedia.core.plugin import resolve
 from fakemedia.core.types import make_stages
-from fakemedia.strategies import kd
+from fakemedia.methods import kd
 
 FIRST, SECOND = make_stages([("a",), ("b",)])
 
@@ -63,7 +63,7 @@ def test_the_terms_of_the_loss() -> None:
 
 
 def test_a_student_that_agrees_pays_nothing() -> None:
-    strategy = kd.build(resolve("strategies", "kd", {"preset": "paper"}), seed=0)
+    strategy = kd.build(resolve("methods", "kd", {"preset": "paper"}), seed=0)
     strategy.before_stage(SECOND, Constant(TEACHER))
     assert _loss(strategy, Constant(TEACHER))["distillation"].item() == pytest.approx(0.0, abs=1e-5)
 
@@ -81,7 +81,7 @@ def test_the_gradient_is_of_the_student_alone() -> None:
 
 
 def test_the_weight_shrinks_after_every_fourth_epoch_without_improvement_and_starts_anew() -> None:
-    strategy = kd.build(resolve("strategies", "kd", {"preset": "paper"}), seed=0)
+    strategy = kd.build(resolve("methods", "kd", {"preset": "paper"}), seed=0)
     strategy.before_stage(SECOND, Constant(TEACHER))
     weights = []
     for improved in [True, False, False, False, True, False, False, False, False, *[False] * 4]:

@@ -20,7 +20,7 @@ TOLERANCE = 1e-3
 
 def joins(name: str) -> bool:
     """Say whether the method begins every stage anew, with the images of all tasks."""
-    return plugin.constant("strategies", name.split()[0], "SCOPE", "stage") == "seen"
+    return plugin.constant("methods", name.split()[0], "SCOPE", "stage") == "seen"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def found() -> dict:
 
 
 def test_every_method_is_recorded(found: dict) -> None:
-    assert {name.split()[0] for name in RECORDED["losses"]} == set(plugin.names("strategies"))
+    assert {name.split()[0] for name in RECORDED["losses"]} == set(plugin.names("methods"))
     assert found["losses"].keys() == RECORDED["losses"].keys()
 
 

@@ -11,7 +11,7 @@ import yaml
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from fakemedia.project import forget
+from fakemedia.context.project import forget
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def no_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let no test see the configuration that another one loaded."""
-    monkeypatch.setattr("fakemedia.project._current", None)
+    monkeypatch.setattr("fakemedia.context.project._current", None)
     forget()
     yield
     forget()

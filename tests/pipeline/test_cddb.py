@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from fakemedia.data.pixels import PixelStore
-from fakemedia.data.sources import cddb
+from fakemedia.sources import cddb
+from fakemedia.store.pixels import PixelStore
 from tests.pipeline.conftest import run
 
 CLASSES = {"cyclegan": ("horse", "zebra"), "glow": ("black_hair", "smiling"), "stylegan": ("bedroom", "cat"),

@@ -12,7 +12,7 @@ from kedro.framework.startup import bootstrap_project
 
 from fakemedia.core.plan import Named, Plan, TrainingConfig
 from fakemedia.core.types import make_stages
-from fakemedia.training.cost import passes, room
+from fakemedia.learning.cost import passes, room
 from tests.pipeline.conftest import change, run
 
 

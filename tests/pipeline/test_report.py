@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fakemedia.catalog.tables import write_table
+from fakemedia.artefacts.parquet import write_table
 from fakemedia.core.errors import UserError
 from tests.pipeline.conftest import change, run
 from tests.scores import make_scores

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from fakemedia.training import loop
+from fakemedia.learning import trainer
 from tests.pipeline.conftest import change, run
 
 FIGURES = ("average_accuracy", "average_auc", "forgetting", "learning_accuracy", "final_accuracy", "real_fake",
@@ -25,13 +25,13 @@ TABLES = {"summary": 1, "matrices": 4, "zero_shot": 2, "costs": 1}
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the list of stages that get trained, as `method stage`."""
     seen: list[str] = []
-    real = loop.train_stage
+    real = trainer.train_stage
 
     def noted(network, strategy, stage, *args, **kwargs):
         seen.append(f"{kwargs['label'].split()[0]} {stage.key}")
         return real(network, strategy, stage, *args, **kwargs)
 
-    monkeypatch.setattr("fakemedia.training.sequence.train_stage", noted)
+    monkeypatch.setattr("fakemedia.learning.sequence.train_stage", noted)
     return seen
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
 from fakemedia import __main__
-from fakemedia.data.measure import content_id
+from fakemedia.ingest.facts import content_id
 from tests.pipeline.conftest import run
 from tests.scoring import write_checkpoint, write_pictures
 
@@ -58,7 +58,7 @@ def test_checkpoints_by_handle(invoke: Callable[..., Result], project: Path, mon
                    "Where: scores.csv.", "writable folder")
     assert_refused(invoke("export", "tiny/finetune", "--out", "model.pt"), ".onnx")
 
-    monkeypatch.setattr("fakemedia.project._current", None)
+    monkeypatch.setattr("fakemedia.context.project._current", None)
     monkeypatch.chdir(project.parent)
     outside = invoke("score", str(project / "photos"), "--checkpoint", str(project / FOLDER / "01_gan"))
     assert outside.exit_code == 0, outside.output

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakemedia.data.index import build_index
-from fakemedia.data.pixels import PixelStore, build_store
-from fakemedia.data.sources.base import Item
+from fakemedia.ingest.index import build_index
+from fakemedia.sources.source import Item
+from fakemedia.store.pixels import PixelStore, build_store
 
 
 class GivenPictures:

@@ -17,15 +17,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
-from fakemedia.data.audit import accept, audit_task
-from fakemedia.data.files import read_regular
-from fakemedia.data.index import build_index
-from fakemedia.data.pixels import PixelStore, build_store
-from fakemedia.data.settings import AuditConfig
-from fakemedia.data.sources import archive, folder, table
-from fakemedia.data.sources.folder import FolderSource
+from fakemedia.ingest.audit import accept, audit_task
+from fakemedia.ingest.collection import AuditConfig
+from fakemedia.ingest.index import build_index
+from fakemedia.sources import archive, folder, table
+from fakemedia.sources.folder import FolderSource
+from fakemedia.store.pixels import PixelStore, build_store
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
@@ -310,7 +310,7 @@ def test_a_truncated_compressed_tar_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tar_that_grows_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import fakemedia.data.trees as trees
+    import fakemedia.sources.file_tree as trees
 
     monkeypatch.setattr(trees, "GIB", 1000)
     info = member("gan/train/0_real/zeros.png")

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fakemedia.core.errors import UserError
-from fakemedia.data.batches import Batch, EvalBatches, TrainBatches, select_rows
-from fakemedia.data.index import build_index
-from fakemedia.data.pixels import PixelStore, build_store
-from fakemedia.data.sources.base import Item
+from fakemedia.ingest.index import build_index
+from fakemedia.sources.source import Item
+from fakemedia.store.batches import Batch, EvalBatches, TrainBatches, select_rows
+from fakemedia.store.pixels import PixelStore, build_store
 
 SIZES = (7, 12, 20)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fakemedia.core.errors import UserError
-from fakemedia.training import checkpoint as checkpoints
-from fakemedia.training.checkpoint import Checkpoint, is_valid, load, make_checkpoint, save
+from fakemedia.networks import checkpoint as checkpoints
+from fakemedia.networks.checkpoint import Checkpoint, is_valid, load, make_checkpoint, save
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fakemedia.data.forge import PACKAGED
-from fakemedia.similarity.base import TaskSample
+from fakemedia.forge import PACKAGED
+from fakemedia.similarity.measure import TaskSample
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "similarity.py"
 SPEC = importlib.util.spec_from_file_location("similarity_benchmark", PATH)

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from fakemedia.artefacts.files import check_writable, replacing, write_file
 from fakemedia.core.errors import UserError
-from fakemedia.data.files import check_writable, replacing, write_file
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path):

@@ -18,9 +18,9 @@ from sklearn.preprocessing import StandardScaler
 from fakemedia.core.errors import UserError
 from fakemedia.core.plugin import configure
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
-from fakemedia.data.forge import ForgeConfig, families, forge
-from fakemedia.data.forge.crops import LEAST_CONTRAST, random_crop
-from fakemedia.data.forge.photographs import find_photographs
+from fakemedia.forge import ForgeConfig, families, forge
+from fakemedia.forge.patches import LEAST_CONTRAST, random_crop
+from fakemedia.forge.photographs import find_photographs
 
 TASKS = {
     "gan": {"family": "upsampling"},

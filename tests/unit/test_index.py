@@ -15,7 +15,7 @@ from PIL import Image
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
-from fakemedia.data.index import (
+from fakemedia.ingest.index import (
     COLUMNS,
     build_index,
     check_index,
@@ -24,8 +24,8 @@ from fakemedia.data.index import (
     read_index,
     write_index,
 )
-from fakemedia.data.layout import check_layout, missing_folders
-from fakemedia.data.sources.folder import Config, FolderSource, build
+from fakemedia.sources.folder import Config, FolderSource, build
+from fakemedia.sources.layout import check_layout, missing_folders
 
 
 def write_task(root: Path, task: str = "gan", images: int = 2, suffix: str = "png") -> None:
@@ -145,7 +145,7 @@ def test_layout_errors_name_the_first_missing_folder(source: FolderSource) -> No
 
 
 def test_layout_is_checked_without_heavy_imports() -> None:
-    code = "import sys, fakemedia.data.layout; print({'torch', 'pandas', 'PIL'} & set(sys.modules))"
+    code = "import sys, fakemedia.sources.layout; print({'torch', 'pandas', 'PIL'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 

@@ -17,17 +17,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fakemedia.artefacts.files import GIB
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
-from fakemedia.data import measure as measuring
-from fakemedia.data import pixels as storing
-from fakemedia.data import pool as pooling
-from fakemedia.data.decode import decode
-from fakemedia.data.files import GIB
-from fakemedia.data.index import build_index, read_index, write_index
-from fakemedia.data.pixels import PixelStore, build_store, ensure_store
-from fakemedia.data.pool import PixelWriter, Pool, Room
-from fakemedia.data.sources.folder import FolderSource
+from fakemedia.ingest import facts as measuring
+from fakemedia.ingest.decode import decode
+from fakemedia.ingest.index import build_index, read_index, write_index
+from fakemedia.sources.folder import FolderSource
+from fakemedia.store import pixels as storing
+from fakemedia.store import pool as pooling
+from fakemedia.store.pixels import PixelStore, build_store, ensure_store
+from fakemedia.store.pool import PixelWriter, Pool, Room
 
 
 def write_task(root: Path, images: int = 3, size: tuple[int, int] = (20, 30)) -> FolderSource:
@@ -205,10 +205,12 @@ def test_pixels_are_the_same_with_and_without_the_page_cache(tmp_path: Path, mon
 KILLED = """
 import sys, time
 from pathlib import Path
-from fakemedia.data import files, pixels, index
-from fakemedia.data.pool import PixelWriter, Pool, Room
-from fakemedia.data.sources import folder
-from fakemedia.data.sources.folder import FolderSource
+from fakemedia.artefacts import files
+from fakemedia.ingest import index
+from fakemedia.store import pixels
+from fakemedia.store.pool import PixelWriter, Pool, Room
+from fakemedia.sources import folder
+from fakemedia.sources.folder import FolderSource
 source, work = FolderSource(Path(sys.argv[1])), Path(sys.argv[2])
 real = files.read_regular
 seen = []

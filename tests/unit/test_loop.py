@@ -11,13 +11,13 @@ import torch
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import TrainingConfig
 from fakemedia.core.types import make_stages
-from fakemedia.data.batches import TrainBatches
+from fakemedia.learning.optimizers import learning_rate
+from fakemedia.learning.resume import resume_path
+from fakemedia.learning.trainer import PASSES, history_path, train_stage, validation_images
+from fakemedia.methods.method import Strategy
 from fakemedia.networks import convnet
-from fakemedia.strategies.base import Strategy
-from fakemedia.training.loop import PASSES, history_path, train_stage, validation_images
-from fakemedia.training.optimizer import learning_rate
-from fakemedia.training.resume import resume_path
-from fakemedia.training.runtime import Runtime
+from fakemedia.runtime.device import Runtime
+from fakemedia.store.batches import TrainBatches
 
 CPU = Runtime(accelerator="cpu", precision="float32")
 CONFIG = TrainingConfig(epochs=4, batch_size=8, crop=8, lr=0.01)
@@ -154,7 +154,7 @@ def test_a_run_killed_inside_an_epoch_equals_an_uninterrupted_one(train, tmp_pat
 
     def run(folder, strategy):
         accuracies = {1: 50.0, 2: 80.0, 3: 80.0, 4: 70.0}
-        monkeypatch.setattr("fakemedia.training.loop._StageTraining._accuracy",
+        monkeypatch.setattr("fakemedia.learning.trainer._StageTraining._accuracy",
                             lambda training, *_: accuracies[training.epoch + 1])
         return train(folder=folder, strategy=strategy, identity={"parameters": "a"}, runtime=saving)
 
@@ -195,7 +195,8 @@ def test_a_stop_saves_the_last_whole_step(train, tmp_path, monkeypatch, number, 
     try:
         with monkeypatch.context() as patch:
             if place == "validation":
-                patch.setattr("fakemedia.training.loop.predict_batches", lambda *_, **__: signal.raise_signal(number))
+                patch.setattr("fakemedia.learning.trainer.predict_batches",
+                              lambda *_, **__: signal.raise_signal(number))
             with pytest.raises(KeyboardInterrupt):
                 train(folder=tmp_path / "x", strategy=strategy)
     finally:
@@ -215,9 +216,9 @@ def test_states_that_cost_much_are_saved_seldom(train, tmp_path, monkeypatch):
         saved.append(len(state["history"]))
         time.sleep(0.01)
 
-    monkeypatch.setattr("fakemedia.training.loop.ResumeFiles.save", save)
-    monkeypatch.setattr("fakemedia.training.loop.CHEAP", 0.0)
-    monkeypatch.setattr("fakemedia.training.loop.SAVING_SHARE", 1e-6)
+    monkeypatch.setattr("fakemedia.learning.trainer.ResumeFiles.save", save)
+    monkeypatch.setattr("fakemedia.learning.trainer.CHEAP", 0.0)
+    monkeypatch.setattr("fakemedia.learning.trainer.SAVING_SHARE", 1e-6)
     train(folder=tmp_path / "x")
     assert saved == [1]
 
@@ -232,7 +233,7 @@ def test_a_resume_state_of_another_run_is_not_used(train, tmp_path, caplog):
 
 def test_the_earliest_of_the_best_epochs_is_kept(train, monkeypatch):
     accuracies = iter([50.0, 80.0, 80.0, 70.0])
-    monkeypatch.setattr("fakemedia.training.loop._StageTraining._accuracy", lambda *_: next(accuracies))
+    monkeypatch.setattr("fakemedia.learning.trainer._StageTraining._accuracy", lambda *_: next(accuracies))
     strategy = Counting()
     kept = train(strategy=strategy)
     assert kept.best_epoch == 2
@@ -254,14 +255,14 @@ def test_kept_weights_are_those_of_the_best_epoch(train, monkeypatch):
     config = replace(CONFIG, schedule="constant")
     two_epochs = train(replace(config, epochs=2), validation={})
     accuracies = iter([50.0, 80.0, 80.0, 70.0])
-    monkeypatch.setattr("fakemedia.training.loop._StageTraining._accuracy", lambda *_: next(accuracies))
+    monkeypatch.setattr("fakemedia.learning.trainer._StageTraining._accuracy", lambda *_: next(accuracies))
     kept = train(config)
     assert all(torch.equal(tensor, kept.weights[name]) for name, tensor in two_epochs.weights.items())
 
 
 def test_patience_counts_from_the_best_epoch(train, monkeypatch):
     accuracies = iter([50.0, 60.0, 55.0, 60.0, 99.0])
-    monkeypatch.setattr("fakemedia.training.loop._StageTraining._accuracy", lambda *_: next(accuracies))
+    monkeypatch.setattr("fakemedia.learning.trainer._StageTraining._accuracy", lambda *_: next(accuracies))
     assert len(train(replace(CONFIG, epochs=9, patience=2)).history) == 4
 
 

@@ -1,4 +1,4 @@
-"""Images worked off by several threads and processes."""
+"""Images worked off by several threads and process_pool."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fakemedia import sources
+from fakemedia.artefacts.files import read_regular
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
-from fakemedia.data import processes, sources
-from fakemedia.data.files import read_regular
-from fakemedia.data.index import build_index
-from fakemedia.data.measure import measure
-from fakemedia.data.parallel import thread_map
-from fakemedia.data.pixels import ensure_store
-from fakemedia.data.pool import Pool, Room
-from fakemedia.data.processes import picture_map
-from fakemedia.data.sources.folder import FolderSource
+from fakemedia.ingest.facts import measure
+from fakemedia.ingest.index import build_index
+from fakemedia.ingest.process_pool import picture_map
+from fakemedia.runtime.threads import thread_map
+from fakemedia.sources.folder import FolderSource
+from fakemedia.store.pixels import ensure_store
+from fakemedia.store.pool import Pool, Room
 
 SIDES = (3, 20, 9, 12, 60, 5, 31)
 
@@ -34,8 +34,8 @@ SIDES = (3, 20, 9, 12, 60, 5, 31)
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make few images worth several processes: chunks of 3, handed over in halves of 3000 bytes."""
-    monkeypatch.setattr(processes, "CHUNK", 3)
-    monkeypatch.setattr(processes, "HALF", 3000)
+    monkeypatch.setattr(process_pool, "CHUNK", 3)
+    monkeypatch.setattr(process_pool, "HALF", 3000)
 
 
 def test_results_of_threads_come_in_order_and_few_wait() -> None:
@@ -113,13 +113,14 @@ STOPPED = """
 import os, sys, time
 from functools import partial
 from pathlib import Path
-from fakemedia.data import processes, sources
-from fakemedia.data.files import read_regular
-from fakemedia.data.measure import measure
-processes.CHUNK = 3
-processes.HALF = 3000
+from fakemedia import sources
+from fakemedia.ingest import process_pool
+from fakemedia.artefacts.files import read_regular
+from fakemedia.ingest.facts import measure
+process_pool.CHUNK = 3
+process_pool.HALF = 3000
 jobs = [partial(read_regular, path) for path in sorted(Path(sys.argv[1]).iterdir())]
-results = processes.picture_map(partial(measure, policy="native"), jobs, workers=2, title="", progress=False)
+results = process_pool.picture_map(partial(measure, policy="native"), jobs, workers=2, title="", progress=False)
 next(results)
 print(Path(f"/proc/self/task/{os.getpid()}/children").read_text(), flush=True)
 time.sleep(60)
@@ -161,10 +162,10 @@ def test_a_source_outside_the_package(tmp_path: Path, small_parts: None, monkeyp
     monkeypatch.setattr(sources, "__path__", list(sources.__path__))
     plugin.add_folder(tmp_path)
     try:
-        reader = plugin.create("data.sources", "mine", {})
+        reader = plugin.create("sources", "mine", {})
         results = list(picture_map(partial(measure, policy=None), [reader(path) for path in paths], workers=2, title="",
                                    progress=False))
     finally:
-        sys.modules.pop("fakemedia.data.sources.mine", None)
+        sys.modules.pop("fakemedia.sources.mine", None)
         plugin.names.cache_clear()
     assert [facts["error"] for (facts, _), _ in results] == [""] * len(paths)

@@ -34,15 +34,15 @@ def configure(**settings) -> Config:
 
 
 def test_names_are_those_of_files_with_config_and_build() -> None:
-    assert set(plugin.names("strategies")) >= {"ewc", "finetune", "joint", "kd"}
+    assert set(plugin.names("methods")) >= {"ewc", "finetune", "joint", "kd"}
     assert set(plugin.names("networks")) >= {"convnet", "mobilenetv2", "resnet18", "resnet50", "vit", "xception"}
     assert "base" not in plugin.names("networks")
-    assert "folder" in plugin.names("data.sources")
+    assert "folder" in plugin.names("sources")
 
 
 def test_a_constant_is_read_without_importing_the_file() -> None:
-    assert plugin.constant("strategies", "joint", "SCOPE", "stage") == "seen"
-    assert plugin.constant("strategies", "kd", "SCOPE", "stage") == "stage"
+    assert plugin.constant("methods", "joint", "SCOPE", "stage") == "seen"
+    assert plugin.constant("methods", "kd", "SCOPE", "stage") == "stage"
 
 
 def test_presets_and_what_overrides_them() -> None:
@@ -75,7 +75,7 @@ def test_unknown_plugins() -> None:
     with pytest.raises(UserError, match=r"Unknown network 'resnet19'(?s:.*)one of(?s:.*)did you mean 'resnet18'"):
         plugin.load("networks", "resnet19")
     with pytest.raises(UserError, match="Unknown source 'foldr'"):
-        plugin.create("data.sources", "foldr", {})
+        plugin.create("sources", "foldr", {})
 
 
 def test_a_message_has_four_parts() -> None:
@@ -89,14 +89,14 @@ def test_a_message_has_four_parts() -> None:
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a folder for plugins outside the package; afterwards it is forgotten."""
     monkeypatch.setattr(plugin, "_roots", list(plugin._roots))
-    (tmp_path / "strategies").mkdir()
+    (tmp_path / "methods").mkdir()
     yield tmp_path
-    sys.modules.pop("fakemedia.strategies.mine", None)
+    sys.modules.pop("fakemedia.methods.mine", None)
     plugin.names.cache_clear()
 
 
 def write(folder: Path, rate: float) -> None:
-    (folder / "strategies" / "mine.py").write_text(
+    (folder / "methods" / "mine.py").write_text(
         f"from dataclasses import dataclass\nSCOPE = 'seen'\n@dataclass(frozen=True, kw_only=True)\nclass Config:\n"
         f"    rate: float = {rate}\ndef build(config, seed):\n    return config.rate, seed\n")
     plugin.add_folder(folder)
@@ -104,11 +104,11 @@ def write(folder: Path, rate: float) -> None:
 
 def test_plugins_of_another_folder_are_the_package_s_equals(outside: Path) -> None:
     write(outside, rate=1.0)
-    assert {"mine", "kd"} < set(plugin.names("strategies"))
-    assert plugin.constant("strategies", "mine", "SCOPE", "stage") == "seen"
-    assert plugin.create("strategies", "mine", {}, 7) == (1.0, 7)
+    assert {"mine", "kd"} < set(plugin.names("methods"))
+    assert plugin.constant("methods", "mine", "SCOPE", "stage") == "seen"
+    assert plugin.create("methods", "mine", {}, 7) == (1.0, 7)
     write(outside, rate=2.0)
-    assert plugin.create("strategies", "mine", {}, 7) == (2.0, 7)
+    assert plugin.create("methods", "mine", {}, 7) == (2.0, 7)
 
 
 def test_a_folder_of_plugins_that_is_not_there(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from fakemedia.data.batches import EvalBatches
 from fakemedia.evaluation.predict import predict, score_suite
 from fakemedia.networks import convnet
+from fakemedia.store.batches import EvalBatches
 
 
 @pytest.fixture(scope="module")

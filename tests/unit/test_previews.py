@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from fakemedia.catalog import FigureDataset, IndexDataset, TextDataset, previews
-from fakemedia.data.pixels import PixelStore
+from fakemedia.store.pixels import PixelStore
 
 
 def test_pictures_are_the_store_s_real_above_fake(noise_store: Callable[..., PixelStore]) -> None:

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fakemedia import project
+from fakemedia.context import project
 from fakemedia.core.errors import UserError
 from fakemedia.hooks import ProjectHooks
-from fakemedia.training.runtime import Runtime
+from fakemedia.runtime.device import Runtime
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 TOLERANCE = 1e-5

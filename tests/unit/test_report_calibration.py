@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from fakemedia.evaluation.calibration import CalibrationConfig, calibrate, calibrated_metrics
-from fakemedia.reporting.calibration import COLUMNS, OF_CHECKPOINT, calibration_table
+from fakemedia.reporting.calibration_table import COLUMNS, OF_CHECKPOINT, calibration_table
 
 from ..scores import make_scores
 

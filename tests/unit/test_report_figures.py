@@ -10,7 +10,7 @@ from fakemedia.reporting import figures
 from fakemedia.reporting.gallery import draw_figures
 from fakemedia.reporting.profiles import FINAL, LEARNED, Profiles, make_profiles
 from fakemedia.reporting.results import Results, gather
-from fakemedia.reporting.robustness import robustness_table
+from fakemedia.reporting.robustness_table import robustness_table
 from fakemedia.reporting.style import looks, render, stacked
 from fakemedia.reporting.tables import Tables, make_tables
 

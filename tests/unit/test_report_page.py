@@ -28,7 +28,7 @@ from fakemedia.reporting.history import cost_table
 from fakemedia.reporting.page import report_page
 from fakemedia.reporting.profiles import make_profiles
 from fakemedia.reporting.results import Results, gather
-from fakemedia.reporting.robustness import robustness_table
+from fakemedia.reporting.robustness_table import robustness_table
 from fakemedia.reporting.tables import Tables, make_tables
 
 from ..scores import make_histories, make_robustness, make_scores

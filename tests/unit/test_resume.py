@@ -2,7 +2,7 @@
 
 import torch
 
-from fakemedia.training.resume import ResumeFiles, best_path, remove_resume, resume_path
+from fakemedia.learning.resume import ResumeFiles, best_path, remove_resume, resume_path
 
 ME = {"code": "1", "device": "cpu"}
 
@@ -42,7 +42,7 @@ def test_best_weights_are_written_once_and_belong_to_the_state(tmp_path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fakemedia.training.resume.resume_path", killed)  # between the best weights and the state
+        patch.setattr("fakemedia.learning.resume.resume_path", killed)  # between the best weights and the state
         try:
             files.save(state(3), (3, {"w": torch.zeros(3)}))
         except KeyboardInterrupt:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fakemedia.data.batches import EvalBatches
-from fakemedia.evaluation.perturbations.base import UNPERTURBED, make_conditions
+from fakemedia.evaluation.perturbations.perturbation import UNPERTURBED, make_conditions
+from fakemedia.evaluation.perturbed import perturbed_crops, score_perturbed
 from fakemedia.evaluation.predict import predict
-from fakemedia.evaluation.robustness import perturbed_crops, score_perturbed
 from fakemedia.networks import convnet
+from fakemedia.store.batches import EvalBatches
 
 CONDITIONS = make_conditions({"noise": [5.0, 40.0], "jpeg": [30]}, where="test")
 

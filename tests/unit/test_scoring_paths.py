@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fakemedia.artefacts.files import check_writable
 from fakemedia.core.errors import UserError
-from fakemedia.data.files import check_writable
 from fakemedia.scoring.paths import check_file, find_pictures, shown
 
 

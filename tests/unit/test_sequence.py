@@ -9,17 +9,12 @@ import torch
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import Named, Plan, TrainingConfig
 from fakemedia.core.types import Stage, make_stages
-from fakemedia.training import sequence
-from fakemedia.training.checkpoint import load, make_checkpoint
-from fakemedia.training.loop import history_path
-from fakemedia.training.resume import resume_path
-from fakemedia.training.runtime import Runtime
-from fakemedia.training.sequence import (
-    check_stages,
-    expected_fingerprint,
-    learn_stage,
-    score_checkpoint,
-)
+from fakemedia.learning import sequence
+from fakemedia.learning.resume import resume_path
+from fakemedia.learning.sequence import check_stages, expected_fingerprint, learn_stage, score_checkpoint
+from fakemedia.learning.trainer import history_path
+from fakemedia.networks.checkpoint import load, make_checkpoint
+from fakemedia.runtime.device import Runtime
 
 CPU = Runtime(accelerator="cpu", precision="float32")
 METHODS = ("finetune", "joint", "kd", "ewc")

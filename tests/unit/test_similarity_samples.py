@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fakemedia.core.errors import UserError
-from fakemedia.similarity.base import TaskSample, sample_task
+from fakemedia.similarity.measure import TaskSample, sample_task
 from fakemedia.similarity.transfer import Config, hardness
 
 

@@ -17,9 +17,9 @@ from skimage.data import astronaut, coffee
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
-from fakemedia.data.index import build_index, check_index
-from fakemedia.data.sources.base import Source
-from fakemedia.data.sources.video import crop_face
+from fakemedia.ingest.index import build_index, check_index
+from fakemedia.sources.source import Source
+from fakemedia.sources.video import crop_face
 
 
 def picture(seed: int) -> bytes:
@@ -62,7 +62,7 @@ def unpack(path: Path, content: dict[str, bytes]) -> None:
 
 
 def source_of(name: str, **settings) -> Source:
-    return plugin.create("data.sources", name, settings)
+    return plugin.create("sources", name, settings)
 
 
 def check(source: Source, task: str, images: int) -> pd.DataFrame:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakemedia.data.sources.base import Item
-from fakemedia.data.splits import complete, group
+from fakemedia.sources.source import Item
+from fakemedia.sources.splits import complete, group
 
 NAMES = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 1), st.sampled_from(["", "cat", "dog"]),
                            st.sampled_from(["", "s1", "s2", "s3", "s4"])), min_size=1, max_size=60, unique=True)

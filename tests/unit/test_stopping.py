@@ -13,12 +13,12 @@ import pytest
 
 SCRIPT = """
 import signal, sys, time
-from fakemedia import stopping
+from fakemedia.runtime import signals
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-stopping.GRACE = {number: float(sys.argv[1]) for number in stopping.GRACE}
+signals.GRACE = {number: float(sys.argv[1]) for number in signals.GRACE}
 sys.argv = ["kedro", "run", "--pipelines", "a b"]
 try:
-    with stopping.watched():
+    with signals.watched():
         try:
             print("ready", flush=True)
             time.sleep(60)
@@ -27,8 +27,8 @@ try:
             time.sleep(float({cleaning!r}))
             print("cleaned", flush=True)
 except KeyboardInterrupt:
-    print(stopping.message(), file=sys.stderr)
-    sys.exit(stopping.STATUS)
+    print(signals.message(), file=sys.stderr)
+    sys.exit(signals.STATUS)
 """
 
 
@@ -69,20 +69,20 @@ def test_a_second_ctrl_c_ends_it_at_once() -> None:
 
 
 def test_handlers_are_put_back() -> None:
-    from fakemedia import stopping
+    from fakemedia.runtime import signals
 
-    before = [signal.getsignal(number) for number in stopping.GRACE]
-    with stopping.watched():
+    before = [signal.getsignal(number) for number in signals.GRACE]
+    with signals.watched():
         assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
-    assert [signal.getsignal(number) for number in stopping.GRACE] == before
+    assert [signal.getsignal(number) for number in signals.GRACE] == before
     assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_a_signal_to_a_worker_is_none_to_the_command() -> None:
-    from fakemedia import stopping
+    from fakemedia.runtime import signals
 
     reader, writer = os.pipe()
-    with stopping.watched():
+    with signals.watched():
         worker = os.fork()
         if worker == 0:
             os.write(writer, b"ready")

@@ -15,11 +15,11 @@ from torch import nn
 from fakemedia.core import plugin
 from fakemedia.core.plan import TrainingConfig
 from fakemedia.core.types import make_stages
-from fakemedia.data.batches import TrainBatches
-from fakemedia.data.pixels import PixelStore
-from fakemedia.networks.base import Detector, seeded
-from fakemedia.training.loop import train_stage
-from fakemedia.training.runtime import Runtime
+from fakemedia.learning.trainer import train_stage
+from fakemedia.networks.detector import Detector, seeded
+from fakemedia.runtime.device import Runtime
+from fakemedia.store.batches import TrainBatches
+from fakemedia.store.pixels import PixelStore
 
 METHODS = ("finetune", "kd", "ewc")
 
@@ -36,7 +36,7 @@ def learn(method: str, pixels: PixelStore) -> dict:
     runtime = Runtime(accelerator="cpu", precision="float32")
     config = TrainingConfig(epochs=2, batch_size=8, lr=0.01, crop=8, flip=True)
     detector = runtime.place(network())
-    strategy = plugin.create("strategies", method, {}, 0)
+    strategy = plugin.create("methods", method, {}, 0)
     history = []
     for stage in make_stages([("first",), ("second",)]):
         settings = {"batch_size": 8, "crop": 8, "flip": True, "seed": stage.index}

@@ -5,25 +5,25 @@ opens it again. A dataset exists only if it is what the parameters and the data 
 `kedro run --only-missing-outputs` makes anew what is missing or stale, and nothing else.
 """
 
-from fakemedia.catalog.audit import DataFigureDataset, DataTableDataset, DataTextDataset, FindingsDataset
-from fakemedia.catalog.comparison import ComparisonFigureDataset, ComparisonTableDataset, ComparisonTextDataset
-from fakemedia.catalog.index import IndexDataset
-from fakemedia.catalog.models import (
+from fakemedia.catalog.audit_datasets import DataFigureDataset, DataTableDataset, DataTextDataset, FindingsDataset
+from fakemedia.catalog.comparison_datasets import ComparisonFigureDataset, ComparisonTableDataset, ComparisonTextDataset
+from fakemedia.catalog.index_dataset import IndexDataset
+from fakemedia.catalog.model_datasets import (
     CalibrationDataset,
     CheckpointDataset,
     RobustnessDataset,
     ScoresDataset,
     ValidationScoresDataset,
 )
-from fakemedia.catalog.pixels import PixelStoreDataset
-from fakemedia.catalog.report import (
+from fakemedia.catalog.pixel_dataset import PixelStoreDataset
+from fakemedia.catalog.report_datasets import (
     FigureDataset,
     FigureSetDataset,
     PrintedTableDataset,
     TableDataset,
     TextDataset,
 )
-from fakemedia.catalog.similarity import GroupsDataset, SimilarityFigureDataset, SimilarityTableDataset
+from fakemedia.catalog.similarity_datasets import GroupsDataset, SimilarityFigureDataset, SimilarityTableDataset
 
 __all__ = [
     "CalibrationDataset",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fakemedia import project
+from fakemedia.artefacts.parquet import read_table, stored_identity
 from fakemedia.catalog.names import (
     CALIBRATION,
     CHECKPOINT,
@@ -20,7 +20,7 @@ from fakemedia.catalog.names import (
     SPLIT,
     VALIDATION_SCORES,
 )
-from fakemedia.catalog.tables import read_table, stored_identity
+from fakemedia.context import project
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import scores_fingerprint
 from fakemedia.core.types import SPLITS
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fakemedia.core.plan import Plan
-    from fakemedia.data.settings import CollectionConfig
+    from fakemedia.ingest.collection import CollectionConfig
 
 
 @project.remembered
 def fresh_index(collection: str, task: str) -> pd.DataFrame | None:
     """Return the index of a task if the files it lists are still the files of its source; None otherwise."""
-    from fakemedia.data.forge import is_forged
-    from fakemedia.data.index import is_current, read_index
+    from fakemedia.forge import is_forged
+    from fakemedia.ingest.index import is_current, read_index
 
     path = project.path(INDEX, collection=collection, task=task)
     config = project.forge_config(collection)
@@ -52,7 +52,7 @@ def fresh_index(collection: str, task: str) -> pd.DataFrame | None:
 @project.remembered
 def fresh_findings(collection: str, task: str) -> pd.DataFrame | None:
     """Return the findings about a task if they are those of the fresh index under today's settings; None otherwise."""
-    from fakemedia.data.audit import audit_identity
+    from fakemedia.ingest.audit import audit_identity
 
     index, path = fresh_index(collection, task), project.path(FINDINGS, collection=collection, task=task)
     if index is None or stored_identity(path) != audit_identity(index, _settings(collection).audit_config):
@@ -64,8 +64,8 @@ def fresh_findings(collection: str, task: str) -> pd.DataFrame | None:
 def split_fingerprint(collection: str, task: str, split: str) -> str | None:
     """Return the fingerprint of a pixel store that was made from the fresh index, without what the quarantine takes,
     with today's policy; else None."""
-    from fakemedia.data.audit import kept_rows
-    from fakemedia.data.pixels import PixelStore, store_fingerprint
+    from fakemedia.ingest.audit import kept_rows
+    from fakemedia.store.pixels import PixelStore, store_fingerprint
 
     index, findings = fresh_index(collection, task), fresh_findings(collection, task)
     if index is None or findings is None:
@@ -80,7 +80,7 @@ def split_fingerprint(collection: str, task: str, split: str) -> str | None:
 
 
 def _settings(collection: str) -> CollectionConfig:
-    from fakemedia.data.settings import collection_config
+    from fakemedia.ingest.collection import collection_config
 
     return collection_config(project.collection(collection), where=f"collections.{collection}")
 
@@ -112,8 +112,8 @@ def groups_are_fresh(sequence: str) -> bool:
 @project.remembered
 def checkpoint_sha256(sequence: str, method: str, stage: str, seed: int) -> str | None:
     """Return the hash of the weights of a checkpoint that is valid, as its ancestors are; None otherwise."""
-    from fakemedia.training import checkpoint
-    from fakemedia.training.sequence import expected_fingerprint
+    from fakemedia.learning.sequence import expected_fingerprint
+    from fakemedia.networks import checkpoint
 
     plan = project.resolved_plan(sequence)
     wanted = plan.stage(stage)

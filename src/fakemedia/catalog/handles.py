@@ -6,8 +6,8 @@ import glob
 import re
 from pathlib import Path
 
-from fakemedia import project
 from fakemedia.catalog.names import CHECKPOINT
+from fakemedia.context import project
 from fakemedia.core.errors import UserError, unknown_name
 
 WORDS = ("sequence", "method", "seed", "stage")

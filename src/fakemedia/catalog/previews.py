@@ -15,7 +15,7 @@ from kedro_datasets._typing import HTMLPreview, ImagePreview, JSONPreview, Table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fakemedia.data.pixels import PixelStore
+    from fakemedia.store.pixels import PixelStore
 
 ROWS = 20
 PICTURES = 6

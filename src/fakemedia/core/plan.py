@@ -9,8 +9,8 @@ from typing import Any, Literal
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.core.fingerprint import fingerprint
-from fakemedia.core.grouping import Group, GroupingConfig, SimilarityConfig, read_stages
 from fakemedia.core.plugin import configure, names, resolve
+from fakemedia.core.stages import Group, GroupingConfig, SimilarityConfig, read_stages
 from fakemedia.core.types import Stage, check_name, make_stages
 
 PARAMETERS = ("sequence", "seed", "n_seeds", "similarity", "collections", "robustness", "sequences", "runtime",
@@ -146,7 +146,7 @@ class Plan:
 
         Its file says so by `SCOPE = "seen"`; the others read the stage's own tasks and go on from the stage before.
         """
-        return plugin.constant("strategies", self.method(method).name, "SCOPE", "stage") == "seen"
+        return plugin.constant("methods", self.method(method).name, "SCOPE", "stage") == "seen"
 
     def learned(self, method: str) -> tuple[Stage, ...]:
         """Return the stages at which `method` trains: all, or the last alone if it joins tasks.
@@ -172,7 +172,7 @@ class Plan:
         """Check every plugin's settings and fill in defaults; imports the plugins, hence torch."""
         where = f"sequences.{self.sequence}"
         network = resolve("networks", self.network.name, self.network.settings, where=f"{where}.network")
-        methods = [(m.name, resolve("strategies", m.name, m.settings, where=f"{where}.methods.{m.name}"))
+        methods = [(m.name, resolve("methods", m.name, m.settings, where=f"{where}.methods.{m.name}"))
                    for m in self.methods]
         return replace(self, network=Named(name=self.network.name, settings=vars(network)),
                        methods=tuple(Named(name=name, settings=vars(config)) for name, config in methods))
@@ -243,11 +243,11 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
         raise unknown_name("network", network_name, names("networks"), where=f"{where}.network.name")
     methods = _mapping(given.get("methods"), f"{where}.methods")
     for method in methods:
-        if method not in names("strategies"):
-            raise unknown_name("method", method, names("strategies"), where=f"{where}.methods")
+        if method not in names("methods"):
+            raise unknown_name("method", method, names("methods"), where=f"{where}.methods")
     if not methods:
         raise UserError("The sequence has no methods", where=f"{where}.methods",
-                        expected=f"some of {', '.join(names('strategies'))}")
+                        expected=f"some of {', '.join(names('methods'))}")
     seed, n_seeds = parameters.get("seed", 0), given.get("n_seeds", parameters.get("n_seeds", 1))
     for key, value, least in (("seed", seed, 0), ("n_seeds", n_seeds, 1)):
         if not isinstance(value, int) or value < least:

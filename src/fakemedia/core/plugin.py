@@ -26,7 +26,7 @@ _roots = [PACKAGE_ROOT]
 
 
 def add_folder(folder: str | Path) -> None:
-    """Find plugins in `folder` too, which is laid out as the package: `<folder>/strategies/<name>.py`.
+    """Find plugins in `folder` too, which is laid out as the package: `<folder>/methods/<name>.py`.
 
     For this process alone; the package's own plugins go first. Call it again after a file there has changed.
     UserError if there is no such folder.
@@ -56,11 +56,11 @@ def _is_plugin(path: Path) -> bool:
 
 @cache
 def names(kind: str) -> tuple[str, ...]:
-    """Return the plugin names of `kind` ("strategies", "networks", "similarity", "data.sources", ...), sorted.
+    """Return the plugin names of `kind` ("methods", "networks", "similarity", "sources", ...), sorted.
 
     Nothing is imported: a plugin is a file of the folder that defines `Config` and `build`.
 
-    >>> {"ewc", "finetune", "joint", "kd"} <= set(names("strategies"))
+    >>> {"ewc", "finetune", "joint", "kd"} <= set(names("methods"))
     True
     """
     return tuple(sorted({path.stem for root in _roots for path in root.joinpath(*kind.split(".")).glob("*.py")
@@ -122,7 +122,7 @@ def configure(config: type[T], settings: Mapping[str, Any], *, where: object,
 def create(kind: str, name: str, settings: Mapping[str, Any], *args: Any, where: object = None) -> Any:
     """Load the plugin, fill its `Config` from `settings` and return `build(config, *args)`.
 
-    >>> create("data.sources", "folder", {"root": "data/01_raw/demo"})
+    >>> create("sources", "folder", {"root": "data/01_raw/demo"})
     FolderSource(root=PosixPath('data/01_raw/demo'))
     """
     module = load(kind, name, where=where)

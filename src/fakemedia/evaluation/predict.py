@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fakemedia.core.types import FAKE, REAL
-from fakemedia.data.batches import Batch, EvalBatches, on_device
-from fakemedia.data.pixels import PixelStore
+from fakemedia.store.batches import Batch, EvalBatches, on_device
+from fakemedia.store.pixels import PixelStore
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fakemedia.networks.base import Detector, load_weights, seeded
+from fakemedia.networks.detector import Detector, load_weights, seeded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fakemedia.networks.base import Detector, timm_detector
+from fakemedia.networks.detector import Detector, timm_detector
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fakemedia.evaluation.perturbations.base import UNPERTURBED
+from fakemedia.evaluation.perturbations.perturbation import UNPERTURBED
 from fakemedia.reporting.formats import Column, Grid, interval, number, to_latex, to_markdown
 from fakemedia.reporting.tables import ALL_TASKS, Tables
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fakemedia.artefacts.files import check_writable, write_file
 from fakemedia.core.errors import UserError
-from fakemedia.data.files import check_writable, write_file
 from fakemedia.scoring.model import open_model
 from fakemedia.scoring.paths import check_file, find_pictures
 from fakemedia.scoring.scores import score_files
 from fakemedia.scoring.summary import describe, reasons, shortened, summarise
 
 if TYPE_CHECKING:
-    from fakemedia.training.runtime import Runtime
+    from fakemedia.runtime.device import Runtime
 
 
 def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | None, out: Path | None,

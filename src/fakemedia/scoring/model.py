@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fakemedia.core.errors import UserError
-from fakemedia.data.policies import NATIVE
 from fakemedia.evaluation.calibration import CALIBRATION_FILE, Calibration
+from fakemedia.store.policies import NATIVE
 
 if TYPE_CHECKING:
-    from fakemedia.training.checkpoint import Checkpoint
-    from fakemedia.training.runtime import Runtime
+    from fakemedia.networks.checkpoint import Checkpoint
+    from fakemedia.runtime.device import Runtime
 
 ONNX = ".onnx"
 
@@ -31,7 +31,7 @@ class Facts:
     crop: int
     """Side of the centre crop that it sees, pixels."""
     policy: str
-    """How the pictures that it learned from were kept; see `fakemedia.data.policies`."""
+    """How the pictures that it learned from were kept; see `fakemedia.store.policies`."""
     fingerprint: str
     """Of the checkpoint."""
     calibration: Calibration | None
@@ -53,7 +53,7 @@ class CheckpointModel:
 
     def __init__(self, checkpoint: Checkpoint, facts: Facts, runtime: Runtime) -> None:
         """Put the network on the device of `runtime`."""
-        from fakemedia.training.sequence import restore_network
+        from fakemedia.learning.sequence import restore_network
 
         self.facts = facts
         self.runtime = runtime
@@ -82,7 +82,7 @@ def open_model(place: Path, runtime: Callable[[], Runtime]) -> Model:
 
 def open_checkpoint(folder: Path) -> tuple[Checkpoint, Facts]:
     """Return the checkpoint in `folder` and its facts; UserError if there is no whole one."""
-    from fakemedia.training.checkpoint import META, load
+    from fakemedia.networks.checkpoint import META, load
 
     checkpoint = load(folder)
     meta = checkpoint.meta

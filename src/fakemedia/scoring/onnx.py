@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fakemedia.artefacts.files import write_file
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.data.files import write_file
 from fakemedia.scoring.model import ONNX, Facts, open_checkpoint
 from fakemedia.scoring.paths import check_file
 
 if TYPE_CHECKING:
-    from fakemedia.training.checkpoint import Checkpoint
+    from fakemedia.networks.checkpoint import Checkpoint
 
 KEY = "fakemedia"
 """Of the facts, as JSON, in the file's metadata."""
@@ -73,7 +73,7 @@ def _traced(checkpoint: Checkpoint, crop: int) -> Any:
     import torch
     from torch import Tensor, nn
 
-    from fakemedia.training.sequence import restore_network
+    from fakemedia.learning.sequence import restore_network
 
     class Scorer(nn.Module):
         """From uint8 pictures (N, H, W, 3) to z_fake - z_real (N,)."""

@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from fakemedia.artefacts.files import write_file
 from fakemedia.core.errors import UserError
-from fakemedia.data.files import write_file
 from fakemedia.scoring.model import CheckpointModel, Model, as_images
 from fakemedia.scoring.saliency import method_of, saliency
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fakemedia.artefacts.files import check_writable
 from fakemedia.core.errors import UserError
-from fakemedia.data.files import check_writable
-from fakemedia.data.layout import SUFFIXES
+from fakemedia.sources.layout import SUFFIXES
 
 
 @dataclass(kw_only=True)

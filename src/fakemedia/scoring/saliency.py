@@ -16,7 +16,7 @@ from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import FAKE, REAL
 from fakemedia.evaluation.predict import evaluating
-from fakemedia.networks.base import Detector
+from fakemedia.networks.detector import Detector
 
 POSITIONS = 7
 """Positions along a side that the feature map of Grad-CAM has at least, if the network has such a map: as many as the

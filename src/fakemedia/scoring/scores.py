@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
-from fakemedia.data.crops import centre_crop
-from fakemedia.data.decode import DecodeError, decode
-from fakemedia.data.files import read_regular
-from fakemedia.data.parallel import cores, thread_map
-from fakemedia.data.policies import policy_function
 from fakemedia.evaluation.calibration import Calibration
+from fakemedia.ingest.decode import DecodeError, decode
+from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.scoring.model import Model
+from fakemedia.store.crops import centre_crop
+from fakemedia.store.policies import policy_function
 
 BATCH = 64
 UNCALIBRATED = Calibration(temperature=1.0, threshold=0.5, unsure_low=0.5, unsure_high=0.5, target=0.5, images=0,

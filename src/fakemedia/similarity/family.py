@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fakemedia.core.errors import UserError
-from fakemedia.similarity.base import Measure, TaskSample
+from fakemedia.similarity.measure import Measure, TaskSample
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.fft import fftfreq, rfftfreq
 
 from fakemedia.core.types import FAKE, REAL
-from fakemedia.similarity.base import Measure, TaskSample
+from fakemedia.similarity.measure import Measure, TaskSample
 from fakemedia.similarity.spectra import TILE
 
 RINGS, SECTORS = 12, 16

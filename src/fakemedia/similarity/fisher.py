@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fakemedia.similarity.base import Measure, TaskSample, network_inputs, require_network
+from fakemedia.similarity.measure import Measure, TaskSample, network_inputs, require_network
 from fakemedia.similarity.probe import Probe, fit_probe
 
 PENALTY = 1.0

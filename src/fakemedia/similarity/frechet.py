@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.linalg import svd, svdvals
 
 from fakemedia.core.types import FAKE, REAL
-from fakemedia.similarity.base import Measure, TaskSample
+from fakemedia.similarity.measure import Measure, TaskSample
 
 
 @dataclass(frozen=True, kw_only=True)

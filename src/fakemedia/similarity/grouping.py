@@ -14,9 +14,9 @@ from scipy.spatial.distance import squareform
 from sklearn.metrics import silhouette_score
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.grouping import Group, GroupingConfig, Order
 from fakemedia.core.plan import Plan
 from fakemedia.core.rng import generator
+from fakemedia.core.stages import Group, GroupingConfig, Order
 
 
 @dataclass(frozen=True, kw_only=True)

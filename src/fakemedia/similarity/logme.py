@@ -19,7 +19,7 @@ from scipy.linalg import eigh
 
 from fakemedia.core.rng import generator
 from fakemedia.core.types import FAKE
-from fakemedia.similarity.base import Measure, TaskSample
+from fakemedia.similarity.measure import Measure, TaskSample
 
 Float = NDArray[np.float64]
 ITERATIONS = 100

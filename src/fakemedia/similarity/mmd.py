@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fakemedia.core.types import FAKE, REAL
-from fakemedia.similarity.base import Measure, TaskSample
+from fakemedia.similarity.measure import Measure, TaskSample
 
 
 @dataclass(frozen=True, kw_only=True)

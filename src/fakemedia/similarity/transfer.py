@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from fakemedia.core.types import FAKE, REAL
-from fakemedia.similarity.base import Measure, TaskSample
+from fakemedia.similarity.measure import Measure, TaskSample
 from fakemedia.similarity.probe import Probe, fit_probe
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from fakemedia.evaluation.perturbations.base import Perturb, Pixels, check_strength
+from fakemedia.evaluation.perturbations.perturbation import Perturb, Pixels, check_strength
 
 UNIT = "standard deviation, px"
 

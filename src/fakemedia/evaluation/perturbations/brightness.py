@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import ImageEnhance
 
-from fakemedia.evaluation.perturbations.base import Perturb, check_strength, enhancement
+from fakemedia.evaluation.perturbations.perturbation import Perturb, check_strength, enhancement
 
 UNIT = "factor"
 

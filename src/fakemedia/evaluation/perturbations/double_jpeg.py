@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fakemedia.evaluation.perturbations.base import Perturb, Pixels, check_strength, compression
+from fakemedia.evaluation.perturbations.perturbation import Perturb, Pixels, check_strength, compression
 
 UNIT = "quality"
 SHIFT = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fakemedia.evaluation.perturbations.base import Perturb, check_strength, compression
+from fakemedia.evaluation.perturbations.perturbation import Perturb, check_strength, compression
 
 UNIT = "quality"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fakemedia.core.rng import generator
-from fakemedia.evaluation.perturbations.base import Perturb, Pixels, check_strength
+from fakemedia.evaluation.perturbations.perturbation import Perturb, Pixels, check_strength
 
 UNIT = "standard deviation, grey levels"
 

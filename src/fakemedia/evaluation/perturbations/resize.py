@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from fakemedia.evaluation.perturbations.base import Perturb, Pixels, check_strength
+from fakemedia.evaluation.perturbations.perturbation import Perturb, Pixels, check_strength
 
 UNIT = "share of the sides"
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from fakemedia import project
+from fakemedia.context import project
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
     from fakemedia.core.plan import Plan
-    from fakemedia.data.pixels import PixelStore
-    from fakemedia.similarity.base import TaskSample
+    from fakemedia.similarity.measure import TaskSample
+    from fakemedia.store.pixels import PixelStore
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def sample_tasks(*stores: PixelStore, plan: Plan) -> list[TaskSample]:
 
     Their spectra and features are kept on the disk, so that a second run computes none.
     """
-    from fakemedia.similarity.base import sample_task
+    from fakemedia.similarity.measure import sample_task
 
     network, key = _feature_network(plan)
     similarity = plan.similarity
@@ -38,7 +38,7 @@ def _feature_network(plan: Plan) -> tuple[Any, str]:
     from fakemedia.core.fingerprint import fingerprint
     from fakemedia.core.plan import Named
     from fakemedia.core.rng import derive
-    from fakemedia.training.sequence import identified
+    from fakemedia.learning.sequence import identified
 
     if all(measure.reads != "features" for measure in project.measures(plan.sequence).values()):
         return None, ""
@@ -52,7 +52,7 @@ def _feature_network(plan: Plan) -> tuple[Any, str]:
 
 def measure_distances(samples: list[TaskSample], *, plan: Plan, measure: str) -> pd.DataFrame:
     """Return the distances between the tasks by `measure`: a row a task, first column `task`."""
-    from fakemedia.similarity.base import distance_matrix
+    from fakemedia.similarity.measure import distance_matrix
 
     distances = distance_matrix(project.measures(plan.sequence)[measure], samples)
     return distances.rename_axis("task").reset_index()
@@ -78,7 +78,7 @@ def announce_training(groups: dict[str, Any]) -> None:
 
 def draw_distances(distances: pd.DataFrame, *, measure: str) -> Figure:
     """Return the heat map of the distances, with the dendrogram of the tasks."""
-    from fakemedia.reporting.similarity import distance_figure
+    from fakemedia.reporting.similarity_figures import distance_figure
     from fakemedia.similarity.grouping import hierarchy, symmetric
 
     table = distances.set_index("task")
@@ -87,7 +87,7 @@ def draw_distances(distances: pd.DataFrame, *, measure: str) -> Figure:
 
 def draw_agreement(*distances: pd.DataFrame, measures: tuple[str, ...]) -> Figure:
     """Return how far the measures agree on which pairs of tasks are close: their rank correlations."""
-    from fakemedia.reporting.similarity import agreement_figure
+    from fakemedia.reporting.similarity_figures import agreement_figure
     from fakemedia.similarity.agreement import rank_agreement
 
     tables = {name: table.set_index("task") for name, table in zip(measures, distances, strict=True)}
@@ -96,7 +96,7 @@ def draw_agreement(*distances: pd.DataFrame, measures: tuple[str, ...]) -> Figur
 
 def draw_spectra(samples: list[TaskSample]) -> Figure:
     """Return the trace that each task's generator leaves in the spectrum of the noise residual."""
-    from fakemedia.reporting.similarity import spectra_figure
+    from fakemedia.reporting.similarity_figures import spectra_figure
     from fakemedia.similarity.fingerprint import find_trace
 
     return spectra_figure({sample.task: find_trace(sample) for sample in samples})

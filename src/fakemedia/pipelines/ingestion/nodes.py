@@ -6,18 +6,18 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fakemedia import project
+from fakemedia.context import project
 from fakemedia.core.errors import UserError
-from fakemedia.data.parallel import cores
+from fakemedia.runtime.threads import cores
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from fakemedia.data.pixels import PixelStore
-    from fakemedia.data.pool import Room
-    from fakemedia.data.settings import CollectionConfig
-    from fakemedia.data.sources.base import Source
+    from fakemedia.ingest.collection import CollectionConfig
+    from fakemedia.sources.source import Source
+    from fakemedia.store.pixels import PixelStore
+    from fakemedia.store.pool import Room
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,8 @@ def open_source(*, collection: str, tasks: tuple[str, ...]) -> Source:
 
     UserError if the source lacks one of `tasks`.
     """
-    from fakemedia.data.forge import forge
-    from fakemedia.data.policies import policy_function
+    from fakemedia.forge import forge
+    from fakemedia.store.policies import policy_function
 
     policy_function(project.collection(collection).get("policy", "native"))
     config = project.forge_config(collection)
@@ -47,8 +47,8 @@ def open_source(*, collection: str, tasks: tuple[str, ...]) -> Source:
 def index_images(source: Source, *, task: str, path: Path, pool: Path, settings: CollectionConfig) -> pd.DataFrame:
     """Return the index of a task: one row an image. Files that `path` has indexed already are not decoded again; what
     is decoded is kept in `pool` for the stores."""
-    from fakemedia.data.index import build_index, read_index
-    from fakemedia.data.pool import Pool
+    from fakemedia.ingest.index import build_index, read_index
+    from fakemedia.store.pool import Pool
 
     try:
         previous = read_index(path)
@@ -62,8 +62,8 @@ def index_images(source: Source, *, task: str, path: Path, pool: Path, settings:
 
 def _room(settings: CollectionConfig, task: Path) -> Room:
     """Return the room that the collection's other tasks leave to the task in the folder `task`."""
-    from fakemedia.data.files import GIB
-    from fakemedia.data.pool import Room
+    from fakemedia.artefacts.files import GIB
+    from fakemedia.store.pool import Room
 
     total = float("inf") if settings.max_gib is None else settings.max_gib * GIB
     taken = sum(path.stat().st_size for path in task.parent.glob("*/*/pixels.u8") if path.parent.parent != task)
@@ -72,7 +72,7 @@ def _room(settings: CollectionConfig, task: Path) -> Room:
 
 def audit_images(index: pd.DataFrame, *, settings: CollectionConfig) -> pd.DataFrame:
     """Return what is wrong with a task, a row a finding."""
-    from fakemedia.data.audit import audit_identity, audit_task, verdict
+    from fakemedia.ingest.audit import audit_identity, audit_task, verdict
 
     findings = audit_task(index, settings.audit_config)
     task, state = index["task"].iloc[0] if len(index) else "", verdict(findings)
@@ -88,7 +88,7 @@ def summarise_audit(*tables: pd.DataFrame, sequence: str) -> tuple[pd.DataFrame,
 
     `tables` are the indexes and then the findings of the tasks.
     """
-    from fakemedia.reporting.audit import audit_figure, audit_page, audit_summary, gather_findings
+    from fakemedia.reporting.audit_page import audit_figure, audit_page, audit_summary, gather_findings
 
     half = len(tables) // 2
     indexes, findings = list(tables[:half]), gather_findings(tables[:half], tables[half:])
@@ -103,9 +103,9 @@ def store_pixels(index: pd.DataFrame, source: Source, findings: pd.DataFrame, *,
 
     UserError if the audit refuses the data; the quarantine's images are left out.
     """
-    from fakemedia.data.audit import accept
-    from fakemedia.data.files import move_away
-    from fakemedia.data.pixels import ensure_store
+    from fakemedia.artefacts.files import move_away
+    from fakemedia.ingest.audit import accept
+    from fakemedia.store.pixels import ensure_store
 
     kept = accept(index, findings, settings.audit_config)
     room = _room(settings, pool.parent)

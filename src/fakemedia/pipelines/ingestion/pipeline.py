@@ -2,18 +2,12 @@
 
 from kedro.pipeline import Pipeline, node
 
-from fakemedia import project
 from fakemedia.catalog.names import INDEX, SPLIT
+from fakemedia.context import project
 from fakemedia.core.plan import Plan
 from fakemedia.core.types import SPLITS
-from fakemedia.data.settings import collection_config
-from fakemedia.pipelines.ingestion.nodes import (
-    audit_images,
-    index_images,
-    open_source,
-    store_pixels,
-    summarise_audit,
-)
+from fakemedia.ingest.collection import collection_config
+from fakemedia.pipelines.ingestion.nodes import audit_images, index_images, open_source, store_pixels, summarise_audit
 from fakemedia.pipelines.wiring import bound
 
 AUDIT = ("findings", "verdict", "figure", "page")

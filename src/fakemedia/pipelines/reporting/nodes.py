@@ -9,7 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from fakemedia import project
+from fakemedia.context import project
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def tabulate(scores: Results, *, plan: Plan) -> Tables:
 
 def tabulate_calibration(*tables: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Return what calibration changes on every test split; test scores of all methods first, then validation scores."""
-    from fakemedia.reporting.calibration import calibration_table
+    from fakemedia.reporting.calibration_table import calibration_table
 
     scores, validation = (_joined(half) for half in (tables[:len(plan.methods)], tables[len(plan.methods):]))
     return calibration_table(scores, validation, stages=plan.stages, config=project.calibration_config())
@@ -62,7 +62,7 @@ def tabulate_calibration(*tables: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 def tabulate_robustness(*perturbed: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Return accuracy and AUC on perturbed images, with intervals, by perturbation and strength."""
-    from fakemedia.reporting.robustness import robustness_table
+    from fakemedia.reporting.robustness_table import robustness_table
 
     return robustness_table(_joined(perturbed), sequence=plan.sequence, network=plan.network.name, tasks=plan.tasks,
                             methods=tuple(method.name for method in plan.methods))

@@ -2,8 +2,8 @@
 
 from kedro.pipeline import Pipeline, node
 
-from fakemedia import project
 from fakemedia.catalog.names import AUDIT, HISTORY, PERTURBED, RESULTS, VALIDATION
+from fakemedia.context import project
 from fakemedia.core.plan import Plan
 from fakemedia.pipelines.reporting.nodes import (
     draw_curves,

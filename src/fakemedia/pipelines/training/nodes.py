@@ -6,16 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fakemedia import project
+from fakemedia.context import project
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fakemedia.core.plan import Plan
     from fakemedia.core.types import Stage
-    from fakemedia.data.pixels import PixelStore
     from fakemedia.evaluation.calibration import Calibration
-    from fakemedia.training.checkpoint import Checkpoint
+    from fakemedia.networks.checkpoint import Checkpoint
+    from fakemedia.store.pixels import PixelStore
 
 
 def gather(*stores: PixelStore) -> dict[str, PixelStore]:
@@ -32,7 +32,7 @@ def start(validation: dict[str, PixelStore], *stores: PixelStore, plan: Plan, me
 def learn(validation: dict[str, PixelStore], parent: Checkpoint | None, *stores: PixelStore, plan: Plan, method: str,
           seed: int, stage: Stage, folder: Path) -> Checkpoint:
     """Learn a stage from its parent's checkpoint, unless `folder` already holds what it would become."""
-    from fakemedia.training.sequence import learn_stage
+    from fakemedia.learning.sequence import learn_stage
 
     return learn_stage(plan=plan.resolved(), method=method, seed=seed, stage=stage, parent=parent,
                        train={store.task: store for store in stores}, validation=validation, folder=folder,
@@ -41,7 +41,7 @@ def learn(validation: dict[str, PixelStore], parent: Checkpoint | None, *stores:
 
 def score(checkpoint: Checkpoint, suite: dict[str, PixelStore], *, plan: Plan, path: Path) -> pd.DataFrame:
     """Score the test splits of all tasks, learned or not, or return the scores at `path` if nothing changed."""
-    from fakemedia.training.sequence import score_checkpoint
+    from fakemedia.learning.sequence import score_checkpoint
 
     return _unless_saved(path, _scores_identity(checkpoint, suite, plan),
                          lambda: score_checkpoint(checkpoint, suite, plan=plan.resolved(), runtime=project.runtime()))
@@ -60,7 +60,7 @@ def calibrate(checkpoint: Checkpoint, validation: dict[str, PixelStore], *, plan
 
 def perturb(checkpoint: Checkpoint, suite: dict[str, PixelStore], *, plan: Plan, path: Path) -> pd.DataFrame:
     """Score perturbed test images of all tasks, or return the scores at `path` if nothing changed."""
-    from fakemedia.training.sequence import score_robustness
+    from fakemedia.learning.sequence import score_robustness
 
     config = project.robustness(plan.sequence)
     assert config is not None
@@ -78,7 +78,7 @@ def _scores_identity(checkpoint: Checkpoint, suite: dict[str, PixelStore], plan:
 
 def _unless_saved(path: Path, identity: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """Return the table at `path` if it was made from `identity`, or else a new one that says so."""
-    from fakemedia.catalog.tables import read_table, stored_identity
+    from fakemedia.artefacts.parquet import read_table, stored_identity
 
     if stored_identity(path) == identity:
         return read_table(path)
@@ -106,8 +106,8 @@ def collect_history(results: pd.DataFrame, *, method: str, folders: tuple[tuple[
     """
     import pandas as pd
 
+    from fakemedia.learning.trainer import history_path
     from fakemedia.reporting.history import stage_history
-    from fakemedia.training.loop import history_path
 
     scored = set(zip(results["seed"], results["stage"], strict=True))
     tables = [stage_history(folder, history_path(folder)).assign(method=method, seed=seed, stage=stage)

@@ -3,7 +3,6 @@
 from kedro.pipeline import Pipeline, node
 from kedro.pipeline.node import Node
 
-from fakemedia import project
 from fakemedia.catalog.names import (
     CALIBRATION,
     CHECKPOINT,
@@ -17,18 +16,10 @@ from fakemedia.catalog.names import (
     VALIDATION,
     VALIDATION_SCORES,
 )
+from fakemedia.context import project
 from fakemedia.core.plan import Plan
 from fakemedia.core.types import Stage
-from fakemedia.pipelines.training.nodes import (
-    calibrate,
-    collect,
-    collect_history,
-    gather,
-    learn,
-    perturb,
-    score,
-    start,
-)
+from fakemedia.pipelines.training.nodes import calibrate, collect, collect_history, gather, learn, perturb, score, start
 from fakemedia.pipelines.wiring import bound
 
 

@@ -1,0 +1,199 @@
+"""`kedro plan`: what a run would train and what it would skip, with images, steps, time and disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fakemedia.catalog.freshness import checkpoint_sha256, split_fingerprint
+from fakemedia.catalog.names import CHECKPOINT, SPLIT
+from fakemedia.context import project
+from fakemedia.core.types import SPLITS
+
+if TYPE_CHECKING:
+    from fakemedia.core.plan import Plan
+    from fakemedia.core.types import Stage
+    from fakemedia.learning.cost import Room
+    from fakemedia.store.pixels import PixelStore
+
+FRESH, BEGUN, NEW = "done", "begun", "to train"
+EARLIER, TIMED = "earlier stages", "steps timed now"
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """One stage of one method and seed."""
+
+    method: str
+    seed: int
+    stage: Stage
+    status: str
+    """FRESH: it is skipped; BEGUN: a run was interrupted, and this one goes on from its state; NEW."""
+    epochs: int
+    images: int | None
+    """Training images an epoch; None where they are not known."""
+    steps: int | None
+    """Steps an epoch."""
+    seconds: float | None
+    """What its training and validation take at most; None where it is not known."""
+    room: Room
+
+
+def forecast(sequence: str) -> tuple[list[Planned], list[str]]:
+    """Return the stages of `sequence` in the order of a run, and what is to be said of where the numbers come from.
+
+    Raises UserError for a configuration that a run would refuse. Nothing is written.
+    """
+    from fakemedia.learning.cost import passes, room
+    from fakemedia.learning.resume import resume_path
+    from fakemedia.learning.sequence import check_stages
+
+    plan = project.resolved_plan(sequence)
+    project.runtime().check()
+    stores = {task: store for task in plan.tasks if (store := _store(plan, task, "train"))}
+    for method in plan.methods:
+        check_stages(plan, method.name, stores)
+    sizes, notes = _sizes(plan)
+    rates = _Rates(plan, next(iter(stores.values()), None))
+    rooms = {method.name: room(plan, method.name) for method in plan.methods}
+    rows = []
+    for method, seed, stage in _stages(plan):
+        folder = _folder(plan, method, seed, stage)
+        fresh = checkpoint_sha256(sequence, method, stage.key, seed) is not None
+        counts = [sizes[task] for task in plan.trained_tasks(method, stage)]
+        validated = [sizes[task] for task in plan.validated_tasks(method, stage)]
+        known = None not in (*counts, *validated)
+        images = sum(count["train"] for count in counts if count) if known else None
+        rate = None if fresh or images is None else rates.of(method, stage)
+        work = 0 if images is None else passes(plan, images, [count["val"] for count in validated if count])
+        rows.append(Planned(
+            method=method, seed=seed, stage=stage, epochs=plan.training.epochs, images=images, room=rooms[method],
+            status=FRESH if fresh else BEGUN if resume_path(folder).exists() else NEW,
+            steps=None if images is None else images // plan.training.batch_size,
+            seconds=0.0 if fresh else None if rate is None else work / rate))
+    return rows, [*notes, *rates.notes()]
+
+
+def described(sequence: str) -> str:
+    """Return the forecast of `sequence` as a table with totals, for a terminal."""
+    import pandas as pd
+
+    if not project.plan(sequence).stages:
+        return (f"Sequence {sequence}: its stages are groups of similar tasks, which are not known yet. To find them: "
+                f"kedro run --pipelines {sequence} --tags ingestion,grouping")
+    rows, notes = forecast(sequence)
+    table = pd.DataFrame([{
+        "method": row.method, "seed": row.seed, "stage": row.stage.key, "status": row.status,
+        "images": _number(row.images), "steps": _number(row.steps and row.epochs * row.steps),
+        "time": "-" if row.status == FRESH else _time(row.seconds), "disk": _size(row.room.checkpoint),
+    } for row in rows])
+    left = [row for row in rows if row.status != FRESH]
+    total = f"{len(left)} of {len(rows)} stages to train"
+    if left:
+        unknown = any(row.seconds is None for row in left)
+        total += (f": {_number(None if unknown else sum(row.epochs * (row.steps or 0) for row in left))} steps, "
+                  f"at most {_time(None if unknown else sum(row.seconds or 0 for row in left))}; "
+                  f"{_size(sum(row.room.checkpoint for row in left))} of checkpoints, and "
+                  f"{_size(max(row.room.resume for row in left))} while a stage trains")
+    lines = [f"Sequence {sequence}: images an epoch, steps of all epochs", table.to_string(index=False), total + ".",
+             *notes]
+    return "\n".join(lines)
+
+
+class _Rates:
+    """Images a second of a method at its first stage and at later ones: noted by earlier stages, or timed now."""
+
+    def __init__(self, plan: Plan, store: PixelStore | None) -> None:
+        self.plan, self.store, self._known = plan, store, {}
+
+    def of(self, method: str, stage: Stage) -> float | None:
+        """Return the rate; None where no stage of that kind was trained and there is no store to time it on."""
+        key = (method, stage.index == 1)
+        if key not in self._known:
+            self._known[key] = self._noted(*key) or self._timed(*key)
+        found = self._known[key]
+        return None if found is None else found[0]
+
+    def notes(self) -> Iterator[str]:
+        """Say where the rates come from."""
+        for origin in (EARLIER, TIMED):
+            rates = [f"{method}{' at its first stage' if first else ''} {known[0]:.0f}"
+                     for (method, first), known in self._known.items() if known and known[1] == origin]
+            if rates:
+                facts = project.runtime().facts()
+                yield (f"Images a second from {origin} ({facts['device']}, {facts['precision']}): {', '.join(rates)}. "
+                       "Scoring and what a method measures after a stage come on top.")
+
+    def _noted(self, method: str, first: bool) -> tuple[float, str] | None:
+        from fakemedia.learning.cost import noted_rate
+
+        for other, seed, stage in _stages(self.plan):
+            if other == method and (stage.index == 1) == first:
+                rate = noted_rate(self.plan, method, _folder(self.plan, method, seed, stage), project.runtime())
+                if rate is not None:
+                    return rate, EARLIER
+        return None
+
+    def _timed(self, method: str, first: bool) -> tuple[float, str] | None:
+        from fakemedia.learning.cost import timed_rate
+
+        if self.store is None:
+            return None
+        runtime = project.runtime()
+        return timed_rate(self.plan, method, self.store, runtime, first=first) * runtime.devices, TIMED
+
+
+def _stages(plan: Plan) -> Iterator[tuple[str, int, Stage]]:
+    for method in plan.methods:
+        for seed in plan.seeds:
+            for stage in plan.learned(method.name):
+                yield method.name, seed, stage
+
+
+def _folder(plan: Plan, method: str, seed: int, stage: Stage) -> Path:
+    return project.path(CHECKPOINT, sequence=plan.sequence, method=method, seed=seed, stage=stage.key)
+
+
+def _store(plan: Plan, task: str, split: str) -> PixelStore | None:
+    from fakemedia.store.pixels import PixelStore
+
+    if split_fingerprint(plan.collection, task, split) is None:
+        return None
+    return PixelStore.open(project.path(SPLIT, collection=plan.collection, task=task, split=split))
+
+
+def _sizes(plan: Plan) -> tuple[dict[str, dict[str, int] | None], list[str]]:
+    """Return the images of each task by split, None where they are not known, and what is to be said of it."""
+    forge = project.forge_config(plan.collection)
+    sizes: dict[str, dict[str, int] | None] = {}
+    missing = []
+    for task in plan.tasks:
+        stores = {split: _store(plan, task, split) for split in SPLITS}
+        if None not in stores.values():
+            sizes[task] = {split: len(store) for split, store in stores.items() if store is not None}
+        else:
+            missing.append(task)
+            sizes[task] = None if forge is None else {split: 2 * count for split, count in forge.per_class.items()}
+    if not missing:
+        return sizes, []
+    counted = "counted as they will be forged" if forge else "so images and times are not known"
+    return sizes, [f"Not ingested yet, or changed since: {', '.join(missing)}; {counted}. To bring the data in: "
+                   f"kedro run --pipelines {plan.sequence} --tags ingestion"]
+
+
+def _number(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}".replace(",", " ")
+
+
+def _time(seconds: float | None) -> str:
+    return "?" if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+def _size(value: int) -> str:
+    power = min(int(math.log(max(value, 1), 1024)), len(UNITS) - 1)
+    return f"{value / 1024**power:.1f} {UNITS[power]}"

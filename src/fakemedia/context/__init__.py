@@ -1,0 +1,1 @@
+"""Parameters, paths and plans of the running command."""

@@ -1,1 +1,0 @@
-"""From folders of pictures to batches: sources, index, pixel store, batches, and the forge."""

@@ -1,6 +1,0 @@
-"""The forge: fake-media tasks of known families, made out of any folder of real photographs."""
-
-from fakemedia.data.forge.photographs import PACKAGED
-from fakemedia.data.forge.tasks import ForgeConfig, families, forge, is_forged
-
-__all__ = ["PACKAGED", "ForgeConfig", "families", "forge", "is_forged"]

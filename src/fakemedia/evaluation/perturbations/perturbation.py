@@ -1,0 +1,113 @@
+"""What a perturbation is, and which ones a robustness test makes.
+
+A perturbation file defines a frozen, keyword-only `Config` with the field `strength` (a float in the perturbation's own
+unit) and `build(config)`, which returns a `Perturb`: a pure function of the whole stored picture. It names the unit for
+figures by `UNIT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fakemedia.core import plugin
+from fakemedia.core.errors import UserError
+from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.rng import derive
+from fakemedia.store.policies import recompressed
+
+Pixels = NDArray[np.uint8]
+Perturb = Callable[[Pixels, int], Pixels]
+"""A picture, uint8 (H, W, 3), not changed in place, and a seed of its own, to one of the same shape and type."""
+UNPERTURBED = "none"
+"""The perturbation, of strength 0, that leaves the pictures as they are: what the others are compared with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustnessConfig:
+    """How robust the last checkpoint of every method and seed is."""
+
+    sequences: str | tuple[str, ...] = ()
+    """The sequence, or the sequences, for which it is measured; empty: none."""
+    per_task_max: int | None = 250
+    """Test images of a task at most, drawn once, with the task's share of either class; None: all."""
+    perturbations: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Strengths of each perturbation, by its name (a file in `evaluation/perturbations/`)."""
+
+    def __post_init__(self) -> None:
+        if self.per_task_max is not None and self.per_task_max < 2:
+            raise ValueError("per_task_max of at least 2, or none")
+
+    def identity(self, scores: str) -> str:
+        """Return the fingerprint of all that scores of perturbed images depend on; `scores` is that of plain ones."""
+        return fingerprint({"scores": scores, "per_task_max": self.per_task_max,
+                            "perturbations": dict(self.perturbations)})
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The sequences."""
+        return (self.sequences,) if isinstance(self.sequences, str) else self.sequences
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """Return the conditions to measure under; see `make_conditions`."""
+        return make_conditions(self.perturbations, where="robustness.perturbations")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One perturbation at one strength."""
+
+    name: str
+    strength: float
+    perturb: Perturb
+
+    def __call__(self, pixels: Pixels, id: str) -> Pixels:
+        """Return the picture with the content id `id` as it is under this condition.
+
+        Whatever is random depends on the name and the content id alone, so that all methods, seeds and strengths meet
+        the same picture in the same way.
+        """
+        return self.perturb(pixels, derive(0, "perturbation", self.name, id))
+
+
+def make_conditions(perturbations: Mapping[str, Sequence[float]], *, where: str) -> tuple[Condition, ...]:
+    """Return the unperturbed condition and then every perturbation at each of its strengths, in the order given.
+
+    UserError for no perturbation or no strength at all, an unknown name, and a strength out of range or given twice.
+    """
+    if not perturbations:
+        raise UserError("There are no perturbations", where=where,
+                        expected=f"strengths for some of {', '.join(plugin.names('evaluation.perturbations'))}")
+    conditions = [Condition(name=UNPERTURBED, strength=0.0, perturb=lambda pixels, seed: pixels)]
+    for name, strengths in perturbations.items():
+        plugin.load("evaluation.perturbations", name, where=where)
+        if not strengths or len(set(strengths)) < len(strengths):
+            raise UserError(f"The strengths {list(strengths)} cannot be used", where=f"{where}.{name}",
+                            expected="a list of at least one strength, each once")
+        conditions += [
+            Condition(name=name, strength=float(strength), perturb=plugin.create(
+                "evaluation.perturbations", name, {"strength": strength}, where=f"{where}.{name}"))
+            for strength in strengths
+        ]
+    return tuple(conditions)
+
+
+def check_strength(strength: float, low: float, high: float, what: str, *, whole: bool = False) -> None:
+    """Raise ValueError unless `strength` lies in [low, high] and, with `whole`, is a whole number."""
+    if not low <= strength <= high or (whole and strength != int(strength)):
+        raise ValueError(f"{what} from {low:g} to {high:g}" + (", a whole number" if whole else ""))
+
+
+def enhancement(kind: Callable[[Image.Image], Any], factor: float) -> Perturb:
+    """Return the perturbation by one of Pillow's `ImageEnhance` classes."""
+    return lambda pixels, seed: np.asarray(kind(Image.fromarray(pixels)).enhance(factor))
+
+
+def compression(codec: str, quality: float) -> Perturb:
+    """Return one compression by `codec`, JPEG or WEBP, as by a policy of the pixel store; see `recompressed`."""
+    return lambda pixels, seed: recompressed(pixels, codec, int(quality))

@@ -1,0 +1,217 @@
+"""Forging: from photographs and settings to task folders in the reference layout."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+from fakemedia.core.errors import UserError, unknown_name
+from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.plugin import load, names, resolve
+from fakemedia.core.rng import generator
+from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
+from fakemedia.forge.patches import random_crop
+from fakemedia.forge.photographs import PACKAGED, Photograph, find_photographs
+
+FAMILIES = "forge"
+RECORD = "forge.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgeConfig:
+    """What is forged, and out of which photographs."""
+
+    tasks: Mapping[str, Mapping[str, Any]]
+    """The tasks by name: `family`, and settings of that family."""
+    photographs: str = PACKAGED
+    """`packaged`, or a folder of photographs (see `find_photographs`)."""
+    size: int = 80
+    """Side of the pictures, pixels."""
+    scale: tuple[float, float] = (0.5, 0.6)
+    """Photographs are shrunk by a factor between these two before cropping: at half size even a soft one is sharp to
+    the pixel, so that blur marks a fake and not the photograph."""
+    per_class: Mapping[str, int] = field(default_factory=lambda: {"train": 500, "val": 100, "test": 200})
+    """Pictures per split and class."""
+    seed: int = 0
+    """Fixes the crops and whatever a family draws."""
+
+    def __post_init__(self) -> None:
+        if self.size < 16:
+            raise ValueError("size of at least 16 pixels")
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError("scale: two rising numbers above 0 and up to 1")
+        if set(self.per_class) != set(SPLITS) or min(self.per_class.values()) < 1:
+            raise ValueError(f"per_class: a number of at least 1 for each of {', '.join(SPLITS)}")
+        if not self.tasks:
+            raise ValueError("at least one task")
+
+
+def families(config: ForgeConfig) -> dict[str, str]:
+    """Return the family of each task; UserError for a task of a bad name, without a family or with an unknown one."""
+    found = {}
+    for task, settings in config.tasks.items():
+        family = settings.get("family")
+        if family not in names(FAMILIES):
+            raise unknown_name("family", family, names(FAMILIES), where=f"forge.tasks.{task}.family")
+        found[check_name(task)] = family
+    return found
+
+
+def forge(config: ForgeConfig, root: Path, *, tasks: Iterable[str] | None = None, workers: int | None = None,
+          progress: bool = True) -> None:
+    """Write `tasks` of `config` (default: all) to `root` as `<task>/{train,val,test}/{0_real,1_fake}/*.png`.
+
+    `<task>/sources.csv` names the photograph behind every picture, `<task>/forge.json` records how the task was made.
+    A task that is there with the same record is left alone; one made otherwise is replaced. Pictures depend on the
+    configuration alone, not on `workers` (processes; by default one a core). Raises UserError for bad settings or
+    photographs, and for a folder in the way that the forge has not made; nothing half-written stays.
+    """
+    photographs = find_photographs(config.photographs, config.seed)
+    jobs = _jobs(config, photographs)
+    wanted = [_task(name, config) for name in (config.tasks if tasks is None else tasks)]
+    records = {task.name: _record(task, photographs) for task in wanted}
+    pending = [task for task in wanted if not _is_made(root / task.name, records[task.name])]
+    if not pending:
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    with (
+        tqdm(total=len(pending) * len(jobs), desc="forge", disable=None if progress else True) as bar,
+        _mapper(workers or os.cpu_count() or 1) as run,
+    ):
+        for task in pending:
+            bar.set_postfix_str(task.name)
+            with tempfile.TemporaryDirectory(dir=root, prefix=".forge-", ignore_cleanup_errors=True) as temporary:
+                folder = Path(temporary, task.name)
+                for split in SPLITS:
+                    for label in CLASS_FOLDERS:
+                        (folder / split / label).mkdir(parents=True)
+                for _ in run(_make, repeat(task), jobs, repeat(folder)):
+                    bar.update()
+                _describe(folder, jobs, records[task.name])
+                if (root / task.name).exists():
+                    os.replace(root / task.name, Path(temporary, "replaced"))
+                os.replace(folder, root / task.name)
+
+
+def is_forged(config: ForgeConfig, root: Path, task: str) -> bool:
+    """Say whether `task` lies in `root` as `config` would make it."""
+    photographs = find_photographs(config.photographs, config.seed)
+    return _is_made(root / task, _record(_task(task, config), photographs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    name: str
+    family: str
+    settings: Any
+    config: ForgeConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """The pictures of one split that come from one photograph."""
+
+    split: str
+    photograph: Photograph
+    indices: range
+
+
+def _task(name: str, config: ForgeConfig) -> _Task:
+    if name not in config.tasks:
+        raise unknown_name("task", name, config.tasks, where="forge.tasks")
+    family = families(config)[name]
+    settings = {key: value for key, value in config.tasks[name].items() if key != "family"}
+    return _Task(name=name, family=family, config=config,
+                 settings=resolve(FAMILIES, family, settings, where=f"forge.tasks.{name}"))
+
+
+def _jobs(config: ForgeConfig, photographs: Mapping[str, list[Photograph]]) -> list[_Job]:
+    """Deal the pictures of each split out to its photographs in turn."""
+    return [_Job(split=split, photograph=photograph, indices=range(first, count, len(photographs[split])))
+            for split, count in config.per_class.items()
+            for first, photograph in enumerate(photographs[split][:count])]
+
+
+def _make(task: _Task, job: _Job, folder: Path) -> None:
+    maker = load(FAMILIES, task.family).build(task.settings)
+    photograph = job.photograph.read()
+    for index in job.indices:
+        rng = generator(task.config.seed, task.name, job.split, index)
+        crop = random_crop(photograph, task.config.size, task.config.scale, rng)
+        for label, picture in zip(CLASS_FOLDERS, maker(crop, rng), strict=True):
+            # Stored without compression, so that a smooth picture does not give itself away by its file size.
+            Image.fromarray(picture).save(folder / _path(job.split, label, index), compress_level=0)
+
+
+def _path(split: str, label: str, index: int) -> str:
+    return f"{split}/{label}/{index:05d}.png"
+
+
+def _record(task: _Task, photographs: Mapping[str, list[Photograph]]) -> dict[str, Any]:
+    """Return all that the pictures depend on, with its fingerprint."""
+    config = task.config
+    made_of = {
+        "task": task.name, "family": task.family, "settings": vars(task.settings), "size": config.size,
+        "scale": config.scale, "per_class": config.per_class, "seed": config.seed, "code": _code_hash(),
+        "photographs": {split: {photograph.name: _hash(photograph.path.read_bytes()) for photograph in found}
+                        for split, found in photographs.items()},
+    }
+    return {"fingerprint": fingerprint(made_of), **made_of}
+
+
+def _is_made(folder: Path, record: Mapping[str, Any]) -> bool:
+    if not folder.exists():
+        return False
+    try:
+        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError("A folder that the forge has not made is in the way", where=folder,
+                        expected=f"no folder, or one with a {RECORD}", do="rename the task or move it away") from None
+    return found == record["fingerprint"]
+
+
+def _describe(folder: Path, jobs: list[_Job], record: Mapping[str, Any]) -> None:
+    sources = sorted((_path(job.split, label, index), job.photograph.name)
+                     for job in jobs for label in CLASS_FOLDERS for index in job.indices)
+    with (folder / "sources.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("path", "source"), *sources])
+    versions = {name: version(name) for name in ("fakemedia", "numpy", "pillow", "scipy")}
+    with (folder / RECORD).open("w", encoding="utf-8") as file:
+        json.dump({**record, "versions": {"python": platform.python_version(), **versions}}, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _code_hash() -> str:
+    """Return the hash of the forge's own code: a changed family makes its tasks anew."""
+    return _hash(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
+
+
+@contextmanager
+def _mapper(workers: int) -> Iterator[Callable[..., Iterable[None]]]:
+    """Give a `map` that runs on `workers` fresh processes, or in this one if there is just one."""
+    if workers == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield pool.map

@@ -1,0 +1,192 @@
+"""What is wrong with a task before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.types import CLASS_FOLDERS, SPLITS
+from fakemedia.ingest.collection import AuditConfig
+from fakemedia.ingest.index import UNREADABLE, check_index
+from fakemedia.ingest.perceptual import near_pairs
+from fakemedia.ingest.shortcut import container_auc
+
+VERSION = 1
+"""Of the rules below; part of every audit's identity."""
+FAULT, WARNING, NOTE = "fault", "warning", "note"
+COLUMNS = ("task", "finding", "severity", "split", "path", "id", "other", "left_out", "detail")
+LEAST_SPREAD = 1.0
+"""Standard deviation of the grey levels (0 to 255) under which a picture counts as empty."""
+ALIKE = 6.0
+"""Largest difference in mean and in spread of the grey levels between near duplicates."""
+
+def audit_task(index: pd.DataFrame, config: AuditConfig) -> pd.DataFrame:
+    """Return the findings about one task, COLUMNS, a row each; none is an empty table.
+
+    `severity` is `fault` (must be mended or left out), `warning` or `note`; `path` and `id` name the image, if there is
+    one, and `other` the image that it repeats; `left_out` says that the quarantine takes the image.
+
+    - `unreadable` (fault), `empty` (nearly constant picture);
+    - `duplicate`, `leak`, `contradiction`: the same file again in one split, in two splits, or as real and as fake;
+      `near_duplicate`, `near_leak`: nearly the same picture (perceptual hashes within 3 of 64 bits, grey levels alike)
+      of another source group in one split, or of any in two splits. The image named is the one that goes first:
+      from train before val before test;
+    - `imbalance`; `shortcut`: codec, mode, quality or size tell real from fake;
+    - `cut` (note): the split was cut by rule.
+    """
+    rows = index.sort_values("path").reset_index(drop=True)
+    found = [finding for check in (_unreadable, _empty, _copies, _near_copies) for finding in check(rows)]
+    found += [*_imbalance(rows, config.imbalance), *_shortcut(rows, config.shortcut_auc), *_cut(rows)]
+    table = pd.DataFrame(found, columns=[name for name in COLUMNS if name not in ("task", "left_out")])
+    table["left_out"] = table["finding"].isin(config.quarantine)
+    return table.fillna("").assign(task=str(rows["task"].iloc[0]) if len(rows) else "").loc[:, list(COLUMNS)]
+
+
+def audit_identity(index: pd.DataFrame, config: AuditConfig) -> str:
+    """Return the hash of all that `audit_task` depends on."""
+    facts = index.drop(columns=["bytes", "mtime_ns"]).to_csv(index=False)
+    return fingerprint({"version": VERSION, "facts": facts, "config": config})
+
+
+def shared_images(indexes: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return how many images each two tasks share, as notes in COLUMNS: the same file, in any split and class."""
+    found = []
+    for first, second in combinations(indexes, 2):
+        names = [str(index["task"].iloc[0]) for index in (first, second)]
+        pairs = first.loc[first["error"] == ""].merge(second, on="id", suffixes=("", "_other"))
+        if len(pairs):
+            crossing = int(((pairs["split"] == "train") != (pairs["split_other"] == "train")).sum())
+            kinds = " and ".join(sorted(CLASS_FOLDERS[label] for label in pairs["label"].unique()))
+            found.append({"task": names[0], "finding": "shared", "severity": NOTE, "other": names[1],
+                          "left_out": False, "detail": f"{pairs['id'].nunique()} images ({kinds}) are also in "
+                          f"{names[1]}; {crossing} of them in train of one task and held out in the other"})
+    return pd.DataFrame(found, columns=list(COLUMNS)).fillna("")
+
+
+def kept_rows(index: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
+    """Return the index without the images that the quarantine takes."""
+    taken = findings.loc[findings["left_out"].astype(bool), "path"].tolist()
+    return index.loc[~index["path"].isin(taken)].reset_index(drop=True)
+
+
+def verdict(findings: pd.DataFrame) -> str:
+    """Return `fail`, `warn` or `pass` for the findings that the quarantine leaves."""
+    left = set(findings.loc[~findings["left_out"].astype(bool), "severity"])
+    return "fail" if FAULT in left else "warn" if WARNING in left else "pass"
+
+
+def accept(index: pd.DataFrame, findings: pd.DataFrame, config: AuditConfig) -> pd.DataFrame:
+    """Return the rows of the index that may be trained on and evaluated.
+
+    UserError: the verdict is `fail`, or `warn` where the collection is strict, or the quarantine leaves a split without
+    a class.
+    """
+    state = verdict(findings)
+    if state == "fail" or (state == "warn" and config.strict):
+        told = FAULT if state == "fail" else WARNING
+        rows = findings.loc[(findings["severity"] == told) & ~findings["left_out"].astype(bool)]
+        first = rows.iloc[0]
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in rows["finding"].value_counts().items())
+        what = f"The image cannot be read: {first['detail']}" if state == "fail" else (
+            f"The audit warns, and the collection is strict: {first['finding']}, {first['detail']}")
+        raise UserError(f"{what} (in all {kinds})", where=first["path"] or f"task {first['task']}",
+                        expected="data without such findings", do=UNREADABLE)
+    kept = kept_rows(index, findings)
+    check_index(kept)
+    return kept
+
+
+def _finding(kind: str, severity: str, row: Any = None, **more: str) -> dict[str, str]:
+    image = {} if row is None else {"split": row.split, "path": row.path, "id": row.id}
+    return {"finding": kind, "severity": severity, **image, **more}
+
+
+def _each(rows: pd.DataFrame) -> Iterable[Any]:
+    """Return the rows as named tuples."""
+    return rows.itertuples()
+
+
+def _unreadable(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
+    for row in _each(rows.loc[rows["error"] != ""]):
+        yield _finding("unreadable", FAULT, row, detail=str(row.error))
+
+
+def _empty(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
+    for row in _each(rows.loc[(rows["error"] == "") & (rows["spread"] < LEAST_SPREAD)]):
+        yield _finding("empty", WARNING, row, detail=f"grey levels {row.mean:.0f} ± {row.spread:.1f}")
+
+
+def _copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
+    whole = _by_split(rows.loc[rows["error"] == ""])
+    for _, group in whole.loc[whole.duplicated("id", keep=False)].groupby("id", sort=False):
+        contradicts = group["label"].nunique() > 1
+        stays = group.iloc[-1]
+        for row in _each(group if contradicts else group.iloc[:-1]):
+            if contradicts:
+                other = group.loc[group["label"] != row.label].iloc[0]["path"]
+                yield _finding("contradiction", WARNING, row, other=other, detail="the same file is real and fake")
+            elif row.split == stays["split"]:
+                yield _finding("duplicate", WARNING, row, other=stays["path"], detail="the same file again")
+            else:
+                yield _finding("leak", WARNING, row, other=stays["path"],
+                               detail=f"the same file is in {row.split} and {stays['split']}")
+
+
+def _near_copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
+    whole = _by_split(rows.loc[(rows["error"] == "") & (rows["spread"] >= LEAST_SPREAD)])
+    whole = whole.drop_duplicates("id", keep="last").reset_index(drop=True)
+    pairs = near_pairs(whole["phash"].tolist())
+    mean, spread = whole["mean"].to_numpy(), whole["spread"].to_numpy()
+    split, group = whole["split"].to_numpy(str), whole["source"].to_numpy(str)
+    i, j = pairs.T
+    pairs = pairs[(abs(mean[i] - mean[j]) <= ALIKE) & (abs(spread[i] - spread[j]) <= ALIKE)
+                  & ((split[i] != split[j]) | (group[i] != group[j]))]
+    for members in _clusters(pairs, len(whole)):
+        stays = whole.iloc[members[-1]]
+        for row in _each(whole.iloc[members[:-1]]):
+            leaks = row.split != stays["split"]
+            yield _finding("near_leak" if leaks else "near_duplicate", WARNING if leaks else NOTE, row,
+                           other=stays["path"], detail="nearly the same picture"
+                           + (f" is in {row.split} and {stays['split']}" if leaks else " again"))
+
+
+def _by_split(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of train before those of val before those of test."""
+    order = rows["split"].map({split: place for place, split in enumerate(SPLITS)}.get)
+    return rows.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
+
+
+def _clusters(pairs: np.ndarray, size: int) -> list[np.ndarray]:
+    """Return the sets of at least two rows that `pairs` join, each sorted."""
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
+    _, cluster = connected_components(graph, directed=False)
+    return [np.flatnonzero(cluster == name) for name, count in zip(*np.unique(cluster, return_counts=True), strict=True)
+            if count > 1]
+
+
+def _imbalance(rows: pd.DataFrame, most: float) -> Iterator[dict[str, str]]:
+    for split, labels in rows.groupby("split")["label"]:
+        real, fake = np.count_nonzero(labels == 0), np.count_nonzero(labels == 1)
+        if max(real, fake) > most * min(real, fake):
+            yield _finding("imbalance", WARNING, split=str(split), detail=f"{real} real and {fake} fake images")
+
+
+def _shortcut(rows: pd.DataFrame, threshold: float) -> Iterator[dict[str, str]]:
+    aucs = container_auc(rows.loc[rows["error"] == ""])
+    telling = [f"{fact} {auc:.2f}" for fact, auc in aucs.items() if auc > threshold]
+    if telling:
+        yield _finding("shortcut", WARNING, detail="container facts tell real from fake, AUC: " + ", ".join(telling))
+
+
+def _cut(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
+    if (rows["cut"] != "").to_numpy().any():
+        counts = ", ".join(f"{split} {(rows['split'] == split).sum()}" for split in SPLITS)
+        yield _finding("cut", NOTE, detail=f"splits that were not given were cut by rule: {counts} images")

@@ -1,0 +1,134 @@
+"""The index of a task: one validated row an image."""
+
+from __future__ import annotations
+
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fakemedia.artefacts.files import replacing
+from fakemedia.core.errors import UserError
+from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
+from fakemedia.ingest.facts import UNMEASURED, measure
+from fakemedia.ingest.process_pool import picture_map
+from fakemedia.sources.source import Item, Source
+from fakemedia.store.pool import Pool
+
+COLUMNS = {
+    "id": "str", "path": "str", "task": "str", "split": "str", "label": "int8", "class_name": "str", "source": "str",
+    "codec": "str", "mode": "str", "width": "int64", "height": "int64", "bytes": "int64", "mtime_ns": "int64",
+    "quality": "int64", "phash": "str", "mean": "float64", "spread": "float64", "cut": "str", "error": "str",
+}
+
+UNREADABLE = ("replace it or take it out; or leave such images out of training by audit: {quarantine: [unreadable]} in "
+              "the collection's settings")
+
+LISTED = ("path", "split", "label", "class_name", "bytes", "mtime_ns", "cut")
+"""The columns that the source's listing gives; `source` is one, too, unless it is empty."""
+
+def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFrame | None = None,
+                pool: Pool | None = None, progress: bool = True) -> pd.DataFrame:
+    """Read and decode every image of `task` once, in `workers` processes; return COLUMNS, one row an image, by path.
+
+    What `previous` knows of a file that kept its size and time of change is taken over; only the others are decoded.
+    The `pool` gets the pictures that were decoded, so that nobody need decode them again.
+
+    `width` and `height` are those of the decoded, upright picture. Where the source names no source photograph, the
+    image's own id stands for it, so exact copies form one group. `cut` is `rule` where the split was not given but cut
+    (see `fakemedia.sources.splits`). An unreadable image has the reason in `error` and 0 x 0 pixels; see `check_index`.
+    UserError if the task is not there or cannot be listed.
+    """
+    check_name(task)
+    items = sorted(source.items(task), key=lambda item: item.path)
+    if previous is not None and _lists(previous, items):
+        return previous
+    known = _known(previous)
+    new = [item for item in items if (item.path, item.bytes, item.mtime_ns) not in known]
+    measured = picture_map(partial(measure, policy=pool and pool.policy), [source.reader(item.path) for item in new],
+                           workers=workers, title=f"index {task}", progress=progress)
+    for item, ((facts, check), pixels) in zip(new, measured, strict=True):
+        known[item.path, item.bytes, item.mtime_ns] = facts
+        if pool is not None and pixels is not None:
+            pool.add(item.split, facts["id"], pixels, check)
+    rows = [_row(task, item, known[item.path, item.bytes, item.mtime_ns]) for item in items]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _known(previous: pd.DataFrame | None) -> dict[tuple[str, int, int], dict[str, Any]]:
+    """Return what was measured of each file, by its path, size and time of change; failures are tried again."""
+    if previous is None:
+        return {}
+    whole = previous.loc[previous["error"] == ""]
+    keys = zip(whole["path"], whole["bytes"].tolist(), whole["mtime_ns"].tolist(), strict=True)
+    return dict(zip(keys, whole[list(UNMEASURED)].to_dict("records"), strict=True))
+
+
+def _row(task: str, item: Item, measured: dict[str, Any]) -> dict[str, Any]:
+    return {"task": task, **{fact: getattr(item, fact) for fact in LISTED}, **measured,
+            "source": item.source or measured["id"]}
+
+
+def index_fingerprint(index: pd.DataFrame, split: str) -> str:
+    """Return a hash of the contents, labels and source groups of `split`, in their order; file names and times do not
+    count."""
+    rows = index.loc[index["split"] == split]
+    return fingerprint([rows["id"].tolist(), rows["label"].tolist(), rows["source"].tolist()])
+
+
+def check_readable(index: pd.DataFrame) -> None:
+    """Raise UserError if an image of the index is unreadable: names the first by path, and how many more there are."""
+    bad = index.loc[index["error"] != ""]
+    if len(bad):
+        first = bad.iloc[0]
+        more = f" ({len(bad) - 1} more images of the task are unreadable)" if len(bad) > 1 else ""
+        raise UserError(f"The image cannot be read: {first['error']}{more}", where=first["path"],
+                        expected="an undamaged image file", do=UNREADABLE)
+
+
+def check_index(index: pd.DataFrame) -> None:
+    """Raise UserError unless every split holds real and fake images and every image is readable."""
+    check_readable(index)
+    for split in SPLITS:
+        labels = index.loc[index["split"] == split, "label"]
+        for label, name in enumerate(CLASS_FOLDERS):
+            if not (labels == label).any():
+                lacks = f"has no image of the class {name}" if len(labels) else "is empty"
+                task = f"task {index['task'].iloc[0]}, " if len(index) else ""
+                raise UserError(f"The {split} split {lacks}", where=f"{task}split {split}",
+                                expected="real and fake images in train, val and test",
+                                do="add images there; see docs/how-to/own-data.md")
+
+
+def is_current(index: pd.DataFrame, source: Source, task: str) -> bool:
+    """Say whether the source lists what was indexed: the same paths, splits, labels, classes, source photographs, sizes
+    and times of change; opens no image. UserError if the task is not there or cannot be listed."""
+    return _lists(index, sorted(source.items(task), key=lambda item: item.path), whole=False)
+
+
+def _lists(index: pd.DataFrame, items: list[Item], *, whole: bool = True) -> bool:
+    """Say whether `index` has the facts of `items`, and, if it must be `whole`, no failure."""
+    if len(index) != len(items) or (whole and (index["error"] != "").to_numpy().any()):
+        return False
+    if any(index[fact].tolist() != list(map(attrgetter(fact), items)) for fact in LISTED):
+        return False
+    return all(known == (item.source or id)
+               for item, known, id in zip(items, index["source"].tolist(), index["id"].tolist(), strict=True))
+
+
+def write_index(index: pd.DataFrame, path: Path) -> None:
+    """Write the index as Parquet, atomically."""
+    with replacing(path) as scratch:
+        index.to_parquet(scratch, index=False)
+
+
+def read_index(path: Path) -> pd.DataFrame:
+    """Read an index back; UserError if it is missing or damaged."""
+    try:
+        return pd.read_parquet(path).loc[:, list(COLUMNS)].astype(COLUMNS)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"No index can be read ({type(error).__name__})", where=path,
+                        do="run the ingestion again: kedro run --tags ingestion") from None

@@ -1,0 +1,150 @@
+"""Pictures worked off by several processes at once; see `fakemedia.runtime.threads` for threads."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import mmap
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from fakemedia import sources
+from fakemedia.core.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
+Pixels = NDArray[np.uint8]
+
+CHUNK = 16
+"""Images that a process works off before the next one's turn."""
+HALF = 2**24
+"""Bytes of pictures that a process hands over at once; it fills one half while the other is read."""
+ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**27)}
+"""Makes the C library keep the memory of one picture for the next instead of asking the system for it every time."""
+
+_START = """
+import os, sys
+sys.path[:] = sys.argv[3:]
+from fakemedia import sources
+from fakemedia.ingest.worker import serve
+sources.__path__[:] = sys.argv[2].split(os.pathsep)  # sources outside the package, too
+serve(int(sys.argv[1]))
+"""
+
+
+def picture_map(function: Callable[[T], tuple[R, Pixels | None]], jobs: Sequence[T], *, workers: int, title: str,
+                progress: bool) -> Iterator[tuple[R, Pixels | None]]:
+    """Yield `function` of each job, in order, under a progress bar: what is known of a picture, and the picture.
+
+    A picture, uint8 (H, W, 3), may be read until the next result is asked for. With several `workers`, and jobs enough
+    for them, `function` and the jobs are pickled for processes that import nothing but what these need; otherwise the
+    work is done here. What a process is ahead is bounded, so memory is. An exception of `function` ends the work and is
+    raised here. UserError if a process is killed.
+    """
+    alone = workers == 1 or len(jobs) <= 2 * CHUNK
+    results = map(function, jobs) if alone else _in_processes(function, jobs, workers)
+    with tqdm(total=len(jobs), desc=title, unit="image", disable=None if progress else True) as bar:
+        for result in results:
+            yield result
+            bar.update()
+
+
+def _in_processes(function: Callable[[T], tuple[R, Pixels | None]], jobs: Sequence[T],
+                  workers: int) -> Iterator[tuple[R, Pixels | None]]:
+    chunks = [jobs[start:start + CHUNK] for start in range(0, len(jobs), CHUNK)]
+    with contextlib.ExitStack() as ending:
+        crew = [ending.enter_context(_Worker()) for _ in range(min(workers, len(chunks)))]
+        for number, worker in enumerate(crew):
+            worker.begin(function, chunks[number::len(crew)])
+        for number, chunk in enumerate(chunks):
+            yield from crew[number % len(crew)].results(len(chunk))
+
+
+class _Worker:
+    """A process that works off chunks of jobs and puts the pictures into memory that it shares with this one."""
+
+    def __enter__(self) -> _Worker:
+        with _shared_file(2 * HALF) as shared:
+            self._halves = cycle(np.frombuffer(mmap.mmap(shared, 0), np.uint8).reshape(2, -1))
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, str(shared), os.pathsep.join(sources.__path__), *sys.path],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[shared], env={**os.environ, **ALLOCATION})
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to, self._from = self._process.stdin, self._process.stdout
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        with contextlib.suppress(BrokenPipeError):
+            self._to.close()
+        self._from.close()
+        self._process.wait()
+
+    def begin(self, function: Callable, chunks: Sequence[Sequence[Any]]) -> None:
+        """Send all the work, and leave to fill both halves."""
+        self._tell(pickle.dumps((function, chunks)) + b"..")
+
+    def results(self, length: int) -> Iterator[tuple[Any, Pixels | None]]:
+        """Yield the results of the next chunk, which has `length` jobs; give back each half when it has been read."""
+        while length:
+            try:
+                message = pickle.load(self._from)
+            except (EOFError, pickle.UnpicklingError):
+                raise self._gone() from None
+            if isinstance(message, Exception):
+                raise message
+            length -= len(message)
+            half = next(self._halves)
+            for known, start, shape in message:
+                if shape is None:
+                    yield known, None
+                else:
+                    size = math.prod(shape)
+                    flat = self._received(size) if start is None else half[start:start + size]
+                    yield known, flat.reshape(shape)
+            self._tell(b".")
+
+    def _tell(self, data: bytes) -> None:
+        try:
+            self._to.write(data)
+            self._to.flush()
+        except BrokenPipeError:  # Natural in a process that is done.
+            if self._process.wait() != 0:
+                raise self._gone() from None
+
+    def _received(self, size: int) -> Pixels:
+        pixels = np.empty(size, np.uint8)
+        if self._from.readinto(pixels.data) != size:  # type: ignore[attr-defined]
+            raise self._gone()
+        return pixels
+
+    def _gone(self) -> UserError:
+        return UserError(f"A process that decodes images ended (status {self._process.wait()})",
+                         expected="enough memory for a picture in each process",
+                         do="see the messages above; if memory is short, run on fewer cores (taskset)")
+
+
+@contextlib.contextmanager
+def _shared_file(size: int) -> Iterator[int]:
+    """Yield the descriptor of a file without a name, in memory where the system can."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("pictures")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    try:
+        os.ftruncate(descriptor, size)
+        yield descriptor
+    finally:
+        os.close(descriptor)

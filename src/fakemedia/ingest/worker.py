@@ -1,0 +1,73 @@
+"""The program of a process that `ingest.process_pool` starts: a module of its own, for it must start quickly."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fakemedia.core.errors import UserError
+
+Pixels = NDArray[np.uint8]
+
+
+def serve(shared: int) -> None:
+    """Work off the chunks of jobs that come in, and put the pictures into the file of the descriptor `shared`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Nobody wants the results any more.
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    halves = cycle(np.frombuffer(mmap.mmap(shared, 0), np.uint8).reshape(2, -1))
+
+    def next_half() -> Pixels:
+        if not source.read(1):
+            sys.exit()
+        return next(halves)
+
+    try:
+        function, chunks = pickle.load(source)
+        for chunk in chunks:
+            for message, rest in _messages(map(function, chunk), next_half):
+                pickle.dump(message, sink)
+                sink.write(rest)
+                sink.flush()
+    except Exception as error:
+        pickle.dump(error if isinstance(error, UserError) else RuntimeError(traceback.format_exc()), sink)
+    sink.close()
+
+
+def _messages(results: Iterable[tuple[Any, Pixels | None]],
+              next_half: Callable[[], Pixels]) -> Iterator[tuple[list[tuple], memoryview | bytes]]:
+    """Yield what is known of the pictures, with their places and shapes, for each half that they fill.
+
+    A picture that is larger than a half has no place: its bytes follow the message.
+    """
+    message: list[tuple] = []
+    half, at = np.empty(0, np.uint8), 0
+    for known, pixels in results:
+        size = 0 if pixels is None else pixels.size
+        if message and at + size > len(half) >= size:
+            yield message, b""
+            message = []
+        if not message:
+            half, at = next_half(), 0
+        if pixels is None:
+            message.append((known, None, None))
+        elif size > len(half):
+            yield [*message, (known, None, pixels.shape)], np.ascontiguousarray(pixels).data
+            message = []
+        else:
+            half[at:at + size] = pixels.ravel()
+            message.append((known, at, pixels.shape))
+            at += size
+    if message:
+        yield message, b""

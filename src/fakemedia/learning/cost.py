@@ -1,0 +1,140 @@
+"""What a stage will cost, in time and room, before it is trained."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fakemedia.core import plugin
+from fakemedia.core.errors import UserError
+from fakemedia.core.plan import Plan
+from fakemedia.core.types import make_stages
+from fakemedia.evaluation.predict import evaluating
+from fakemedia.learning.optimizers import make_optimizer
+from fakemedia.learning.trainer import PASSES, history_path, train_stage, validation_images
+from fakemedia.methods.method import Strategy
+from fakemedia.networks.checkpoint import read_meta
+from fakemedia.networks.detector import Detector
+from fakemedia.runtime.device import Runtime
+from fakemedia.store.batches import Batch, TrainBatches
+from fakemedia.store.pixels import PixelStore
+
+STEPS = 2
+"""Steps that are timed, after as many that warm up."""
+FIRST, SECOND = make_stages([("first",), ("second",)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What a stage writes, bytes."""
+
+    checkpoint: int
+    """Weights and what the method carries to the next stage; stays."""
+    resume: int
+    """The state in training at most; removed when the stage ends."""
+
+
+def passes(plan: Plan, images: int, validated: Sequence[int]) -> int:
+    """Return what a stage costs at most, in training images: `images` an epoch, and validation on stores of so many.
+
+    An image in validation counts as a third of one in training. A stage that stops early (patience) costs less.
+    """
+    config = plan.training
+    most = validation_images(config, images, len(validated)) if validated else None
+    per_validation = sum(size if most is None else min(size, most) for size in validated)
+    validations = -(-config.epochs // config.validation_every)
+    return config.epochs * images + validations * per_validation // PASSES
+
+
+def room(plan: Plan, method: str) -> Room:
+    """Return what a stage of `method` writes, by making the network and the method's state.
+
+    `plan` is resolved. The state of the first stage is taken for all: what grows with the stages counts once.
+    """
+    network, strategy = _prepared(plan, method, Runtime(accelerator="cpu"))
+    optimizer = make_optimizer(network, plan.training)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    weights, carried = _bytes(network.state_dict()), _bytes(strategy.state_dict())
+    best = weights if plan.training.select_on != "none" else 0
+    return Room(checkpoint=weights + carried, resume=weights + best + carried + _bytes(optimizer.state_dict()))
+
+
+def timed_rate(plan: Plan, method: str, store: PixelStore, runtime: Runtime, *, first: bool) -> float:
+    """Return the images a second of a few real steps of `method` on `store`, at a first stage or at a later one.
+
+    `plan` is resolved. The network has random weights; nothing is saved.
+    """
+    network, strategy = _prepared(plan, "finetune" if first else method, runtime)
+    config = replace(plan.training, epochs=2, schedule="constant", lr=1e-6, patience=None)
+    batches = _FewBatches([store], batch_size=config.batch_size, crop=config.crop, flip=config.flip, seed=0)
+    rates: list[float] = []
+    level = logging.getLogger("fakemedia.learning").level
+    logging.getLogger("fakemedia.learning").setLevel(logging.WARNING)
+    try:
+        train_stage(network, strategy, SECOND, batches.to(runtime.device, runtime.room()), {}, config, seed=0,
+                    runtime=runtime, on_epoch=lambda record: rates.append(record["images_per_second"]))
+    finally:
+        logging.getLogger("fakemedia.learning").setLevel(level)
+    return rates[-1]
+
+
+def noted_rate(plan: Plan, method: str, folder: Path, runtime: Runtime) -> float | None:
+    """Return the images a second that the stage saved as `folder` was trained with, median over its epochs.
+
+    None if there is none, or if it was of another network, batch size, crop, method, device or precision.
+    """
+    try:
+        meta = read_meta(folder)
+        records = [json.loads(line) for line in history_path(folder).read_text(encoding="utf-8").splitlines()]
+    except (UserError, OSError, ValueError):
+        return None
+    config, facts = asdict(plan.training), {"network": asdict(plan.network), "method": asdict(plan.method(method)),
+                                            "computed_with": runtime.facts()}
+    same = all(meta["training"].get(key) == config[key] for key in ("batch_size", "crop", "flip", "optimizer"))
+    if not records or not same or any(_plain(meta.get(key)) != _plain(value) for key, value in facts.items()):
+        return None
+    rates = sorted(record["images_per_second"] for record in records)
+    return rates[len(rates) // 2]
+
+
+class _FewBatches(TrainBatches):
+    @property
+    def steps(self) -> int:
+        return min(super().steps, STEPS)
+
+
+def _prepared(plan: Plan, method: str, runtime: Runtime) -> tuple[Detector, Strategy]:
+    """Return network and method as they begin a second stage, from random weights and two striped images."""
+    settings = {**plan.network.settings, "pretrained": "none"}
+    network: Detector = runtime.place(plugin.create("networks", plan.network.name, settings, 0))
+    given = next((named.settings for named in plan.methods if named.name == method), {})
+    strategy: Strategy = plugin.create("methods", method, given, 0)
+    strategy.before_stage(FIRST, network)
+    side = plan.training.crop
+    images = torch.arange(6 * side * side, device=runtime.device).view(2, 3, side, side).to(torch.uint8)
+    labels = torch.tensor([0, 1], device=runtime.device)
+    batch = Batch(images=images, labels=labels, tasks=torch.zeros_like(labels), rows=labels)
+    with evaluating(network):
+        strategy.after_stage(FIRST, network, [replace(batch, inputs=network.prepare(images))])
+    strategy.before_stage(SECOND, network)
+    return network, strategy
+
+
+def _bytes(state: Any) -> int:
+    """Return the bytes of the tensors in nested dicts and lists."""
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    values = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
+    return sum(map(_bytes, values))
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))

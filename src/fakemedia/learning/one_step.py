@@ -1,0 +1,123 @@
+"""One step by hand: learn one more task on plain folders, without a sequence in the configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from fakemedia.artefacts.files import PARTIAL, write_file
+from fakemedia.core import plugin
+from fakemedia.core.errors import UserError
+from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.plan import TRAINING_PRESETS, Named, Plan, TrainingConfig, scores_fingerprint
+from fakemedia.core.types import SPLITS, check_name, make_stages
+from fakemedia.evaluation.calibration import CALIBRATION_FILE, CalibrationConfig, calibrate
+from fakemedia.evaluation.metrics import task_metrics
+from fakemedia.ingest.index import build_index, check_index
+from fakemedia.learning.sequence import learn_stage, score_checkpoint
+from fakemedia.networks.checkpoint import META, STRATEGY, WEIGHTS, Checkpoint, load
+from fakemedia.runtime.device import Runtime
+from fakemedia.store.pixels import PixelStore, ensure_store
+
+
+def learn_step(*, network: str, input_model: Path | None, output_dir: Path, source_datasets: tuple[Path, ...],
+               target_dataset: Path, method: str, pretrained: str | None, preset: str | None, epochs: int | None,
+               batch_size: int | None, crop: int | None, seed: int, cache: Path, runtime: Runtime,
+               calibration: CalibrationConfig) -> pd.DataFrame:
+    """Learn `target_dataset` by `method` from the checkpoint `input_model`; save and calibrate it as `output_dir`.
+
+    A dataset is a task folder in the reference layout; its name is the task's. Without an input model the target is
+    learned as a first task, from `pretrained` weights (None: the network's default). Pixel stores go to `cache`.
+    Returns a row a task with its role, and accuracy (percent) and AUC on its test split before (NaN without an input
+    model) and after the step.
+
+    Raises UserError for folders that are not task folders, two tasks of one name, source datasets without an input
+    model or the other way round, a checkpoint of another network, and an output folder that is the input model or
+    holds other files.
+    """
+    if bool(source_datasets) != (input_model is not None):
+        raise UserError("An input model and the datasets that it has learned go together",
+                        where="--input-model and --source-datasets", expected="both, or neither for a first task")
+    sources = [_task(folder) for folder in source_datasets]
+    target = _task(target_dataset)
+    if len({*sources, target}) <= len(sources):
+        raise UserError("Two datasets have one name", where=", ".join([*sources, target]),
+                        expected="a task folder of a different name for each task")
+    _check_place(output_dir, input_model)
+    parent = load(input_model) if input_model is not None else None
+    if parent is not None and parent.meta["network"]["name"] != network:
+        raise UserError("The input model is of another network", where=input_model, expected=network,
+                        do=f"say --network {parent.meta['network']['name']}, or give a checkpoint of {network}")
+    given = {"epochs": epochs, "batch_size": batch_size, "crop": crop}
+    plan = _plan(network, parent, method, pretrained, preset, given, seed, sources, target)
+    opened = {_task(folder): _stores(folder, cache) for folder in (*source_datasets, target_dataset)}
+    stores = {split: {task: of_task[split] for task, of_task in opened.items()} for split in SPLITS}
+    learned = learn_stage(plan=plan, method=method, seed=seed, stage=plan.stages[-1], parent=parent,
+                          train=stores["train"], validation=stores["val"], folder=output_dir, runtime=runtime)
+    _calibrate(learned, plan, stores["val"], output_dir, runtime, calibration)
+    measured = {key: _measure(checkpoint, plan, stores["test"], runtime)
+                for key, checkpoint in (("before", parent), ("after", learned)) if checkpoint is not None}
+    return pd.DataFrame([
+        {"task": task, "role": "target" if task == target else "source",
+         **{f"{metric}_{key}": measured.get(key, {}).get(task, {}).get(metric, float("nan"))
+            for metric in ("accuracy", "auc") for key in ("before", "after")}}
+        for task in stores["test"]
+    ])
+
+
+def _task(folder: Path) -> str:
+    return check_name(folder.resolve().name)
+
+
+def _check_place(output_dir: Path, input_model: Path | None) -> None:
+    """Raise UserError unless `output_dir` is new, empty or an older checkpoint, which will be replaced as a whole."""
+    if input_model is not None and output_dir.resolve() == input_model.resolve():
+        raise UserError("The output would replace the input model", where=output_dir, expected="a folder of its own")
+    held = {path.name for path in output_dir.iterdir() if path.suffix != PARTIAL} if output_dir.is_dir() else set()
+    if output_dir.is_file() or held - {WEIGHTS, STRATEGY, META, CALIBRATION_FILE}:
+        raise UserError("The output folder holds something else than a checkpoint", where=output_dir,
+                        expected="a new or empty folder, or a checkpoint to replace", do="name another --output-dir")
+
+
+def _plan(network: str, parent: Checkpoint | None, method: str, pretrained: str | None, preset: str | None,
+          given: dict[str, int | None], seed: int, sources: list[str], target: str) -> Plan:
+    settings = {key: value for key, value in {"preset": preset, **given}.items() if value is not None}
+    training = plugin.configure(TrainingConfig, settings, where="kedro step", presets=TRAINING_PRESETS)
+    presets = getattr(plugin.load("methods", method), "PRESETS", {})
+    start = {} if pretrained is None else {"pretrained": pretrained}
+    of_network = dict(parent.meta["network"]["settings"]) if parent else start
+    return Plan(
+        sequence="step", collection="step", stages=make_stages([tuple(sources), (target,)] if sources else [(target,)]),
+        network=Named(name=network, settings=of_network), training=training, seeds=(seed,),
+        methods=(Named(name=method, settings={"preset": preset} if preset in presets else {}),),
+    ).resolved()
+
+
+def _stores(folder: Path, cache: Path) -> dict[str, PixelStore]:
+    folder = folder.resolve()
+    source = plugin.create("sources", "folder", {"root": str(folder.parent)})
+    workers = os.cpu_count() or 1
+    index = build_index(source, folder.name, workers=workers)
+    check_index(index)
+    place = cache / f"{folder.name}-{fingerprint(folder)[:8]}"
+    return {split: ensure_store(index, source, split, place / split, workers=workers) for split in SPLITS}
+
+
+def _calibrate(checkpoint: Checkpoint, plan: Plan, validation: dict[str, PixelStore], folder: Path,
+               runtime: Runtime, config: CalibrationConfig) -> None:
+    """Calibrate the checkpoint in `folder` on validation images of all tasks that it has seen."""
+    weights = checkpoint.meta["weights_sha256"]
+    scores = score_checkpoint(checkpoint, validation, plan=plan, runtime=runtime)
+    made_from = scores_fingerprint(weights_sha256=weights, training=plan.training,
+                                   data={task: store.fingerprint for task, store in validation.items()})
+    found = calibrate(scores, config=config, weights_sha256=weights, made_from=config.identity(made_from))
+    write_file(folder / CALIBRATION_FILE, found.to_json().encode())
+
+
+def _measure(checkpoint: Checkpoint, plan: Plan, suite: dict[str, PixelStore],
+             runtime: Runtime) -> dict[str, dict[str, float]]:
+    scores = score_checkpoint(checkpoint, suite, plan=plan, runtime=runtime)
+    return {str(task): task_metrics(rows["label"].to_numpy(), rows["logit"].to_numpy())
+            for task, rows in scores.groupby("task", sort=False)}

@@ -1,0 +1,266 @@
+"""Stages in sequence: which ones a method trains, what each depends on, how one is learned and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fakemedia.core import plugin
+from fakemedia.core.errors import UserError
+from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.plan import Named, Plan, TrainingConfig, stage_fingerprint
+from fakemedia.core.rng import derive
+from fakemedia.core.types import Stage
+from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
+from fakemedia.evaluation.perturbed import score_perturbed
+from fakemedia.evaluation.predict import evaluating, score_suite
+from fakemedia.learning.resume import remove_resume
+from fakemedia.learning.trainer import to_device, train_stage
+from fakemedia.methods.method import Strategy
+from fakemedia.networks.checkpoint import Checkpoint, is_valid, load, make_checkpoint, save
+from fakemedia.networks.detector import Detector
+from fakemedia.runtime.device import Runtime
+from fakemedia.store.batches import Batch, TrainBatches
+from fakemedia.store.pixels import PixelStore
+
+Stores = Mapping[str, PixelStore]
+DataFingerprints = Mapping[str, Mapping[str, str]]
+VERSIONS = {name: version(name) for name in ("fakemedia", "torch", "timm")}
+
+
+def expected_fingerprint(plan: Plan, method: str, seed: int, stage: Stage, data: DataFingerprints) -> str:
+    """Return the fingerprint that the checkpoint of `stage` has if it is up to date, from its causes alone.
+
+    `plan` is resolved; `data` holds the fingerprints of the stores by task and split ("train", "val").
+    """
+    parent = plan.parent(method, stage)
+    causes = _by_task(train={task: data[task]["train"] for task in plan.trained_tasks(method, stage)},
+                      val={task: data[task]["val"] for task in plan.validated_tasks(method, stage)})
+    return _fingerprint(plan, method, seed, stage, causes,
+                        parent=expected_fingerprint(plan, method, seed, parent, data) if parent else None)
+
+
+def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Checkpoint | None, train: Stores,
+                validation: Stores, folder: Path | None, runtime: Runtime,
+                on_epoch: Callable[[Mapping[str, Any]], None] | None = None) -> Checkpoint:
+    """Learn `stage` by `method` from the parent's checkpoint, save it as `folder` and return it.
+
+    `plan` is resolved. `train` and `validation` hold at least the stores of `plan.trained_tasks` and
+    `plan.validated_tasks`. A method that joins tasks takes no notice of `parent`; without one, a stage begins with the
+    start network. If the parent was made by another method, this one first reviews the training images of the earlier
+    tasks, which `train` must then hold too.
+
+    If `folder` already holds the result, it is read and nothing is trained; an interrupted stage goes on where its
+    state was saved last. Raises UserError for a missing store, a parent of another network, and what `train_stage` and
+    `save` raise.
+    """
+    strategy = _strategy(plan, method, seed=derive(seed, "strategy", stage.key))
+    parent = None if plan.joins(method) else parent
+    earlier = tuple(task for task in stage.seen if task not in stage.tasks)
+    reviewed = earlier if parent is not None and parent.meta["method"]["name"] != method else ()
+    trained = plan.trained_tasks(method, stage)
+    learned = _pick(train, trained, stage, "training")
+    reviewed_stores = _pick(train, reviewed, stage, "training")
+    validated = _pick(validation, plan.validated_tasks(method, stage), stage, "validation")
+    causes = _by_task(train={task: store.fingerprint for task, store in (reviewed_stores | learned).items()},
+                      val={task: store.fingerprint for task, store in validated.items()})
+    parent_fingerprint = parent.meta["fingerprint"] if parent else None
+    parent_sha256 = parent.meta["weights_sha256"] if parent else None
+    identity = _fingerprint(plan, method, seed, stage, causes, parent=parent_fingerprint)
+    if folder is not None and is_valid(folder, identity, parent_sha256):
+        if runtime.rank == 0:
+            remove_resume(folder)
+        return load(folder)
+
+    config, device, computed_with = plan.training, runtime.device, runtime.facts()
+    network = runtime.place(_network(plan.network, seed, parent))
+    batches = _batches(learned, config, derive(seed, "batches", stage.key), runtime)
+    if reviewed:
+        previous = replace(stage, index=stage.index - 1, tasks=earlier, seen=earlier)
+        review = _batches(reviewed_stores, config, derive(seed, "batches", "review", stage.key), runtime, shared=False)
+        _after_stage(strategy, previous, network, review.epoch(0), runtime)
+    elif parent is not None:
+        strategy.load_state_dict(to_device(parent.strategy_state, device))
+    strategy.before_stage(stage, network)
+    result = train_stage(
+        network, strategy, stage, batches, validated, config, seed=derive(seed, "stage", stage.key), runtime=runtime,
+        folder=folder, on_epoch=on_epoch,
+        identity={"parameters or data": identity, "parent checkpoint": parent_sha256 or "",
+                  "versions": fingerprint(VERSIONS), "code": _code_hash(), "device": fingerprint(computed_with)},
+        label=f"{method} seed {seed}, stage {stage.index} of {plan.stages[-1].index} {stage.name}",
+    )
+    seen = _batches(learned, config, derive(seed, "batches", stage.key), runtime, shared=False)
+    _after_stage(strategy, stage, network, seen.epoch(config.epochs), runtime)
+    checkpoint = make_checkpoint(result.weights, strategy.state_dict(), {
+        "fingerprint": identity, "parent_fingerprint": parent_fingerprint,
+        "parent_weights_sha256": parent_sha256, "network": asdict(plan.network), "method": asdict(plan.method(method)),
+        "training": asdict(config), "seed": seed, "stage": asdict(stage), "data": causes,
+        "policy": next(iter(learned.values())).policy,
+        "best_epoch": result.best_epoch, "history": result.history, "versions": VERSIONS,
+        "computed_with": computed_with,
+    })
+    if folder is not None:
+        if runtime.rank == 0:
+            save(checkpoint, folder)
+            remove_resume(folder)
+        runtime.wait()
+        checkpoint = load(folder) if runtime.rank else checkpoint
+    return checkpoint
+
+
+def check_stages(plan: Plan, method: str, stores: Stores) -> None:
+    """Raise UserError if a stage of `method` cannot make its batches; `stores` are the training stores that are there.
+
+    `learn_stage` would find it too, but only when the stages before are trained.
+    """
+    for stage in plan.learned(method):
+        tasks = plan.trained_tasks(method, stage)
+        if all(task in stores for task in tasks):
+            TrainBatches([stores[task] for task in tasks], batch_size=plan.training.batch_size, crop=plan.training.crop,
+                         flip=plan.training.flip, seed=0)
+
+
+def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, plan: Plan, runtime: Runtime) -> pd.DataFrame:
+    """Return the scores of `checkpoint` on the test stores of `suite`, in its order, learned or not.
+
+    Columns as in `evaluation.predict.score_suite`. Raises UserError if the checkpoint is of another network.
+    """
+    network = runtime.place(_network(plan.network, checkpoint.meta["seed"], checkpoint))
+    with runtime.reproducible():
+        return score_suite(network, suite, batch_size=runtime.evaluation_batch(plan.training.batch_size),
+                           crop=plan.training.crop, autocast=runtime.autocast)
+
+
+def restore_network(checkpoint: Checkpoint) -> Detector:
+    """Return the network of `checkpoint` with its weights, on the CPU; UserError if it cannot be built any more."""
+    return _network(Named(**checkpoint.meta["network"]), checkpoint.meta["seed"], checkpoint)
+
+
+def learn_plan(plan: Plan, stores: Mapping[str, Stores], *, runtime: Runtime,
+               folder: Path | None = None) -> pd.DataFrame:
+    """Learn every method of `plan` stage by stage, for each seed; return the scores of all checkpoints in one table.
+
+    `plan` is resolved; `stores` holds the stores of its tasks by split. With `folder`, checkpoints are kept as
+    `<folder>/<method>/seed<n>/<stage>` and those that are up to date are not trained again. Columns as in
+    `evaluation.predict.score_suite`, and method (str), seed (int) and stage (int, from 1): what
+    `reporting.results.gather` takes. Raises UserError as `learn_stage` does.
+    """
+    tables = []
+    for method, seed in product([method.name for method in plan.methods], plan.seeds):
+        learned = None
+        for stage in plan.learned(method):
+            place = folder / method / f"seed{seed}" / stage.key if folder is not None else None
+            learned = learn_stage(plan=plan, method=method, seed=seed, stage=stage, parent=learned,
+                                  train=stores["train"], validation=stores["val"], folder=place, runtime=runtime)
+            scores = score_checkpoint(learned, stores["test"], plan=plan, runtime=runtime)
+            tables.append(scores.assign(method=method, seed=seed, stage=stage.index))
+    return pd.concat(tables, ignore_index=True)
+
+
+def score_robustness(checkpoint: Checkpoint, suite: Stores, config: RobustnessConfig, *, plan: Plan,
+                     runtime: Runtime) -> pd.DataFrame:
+    """Return the scores of `checkpoint` on perturbed test images of `suite`.
+
+    Columns as in `evaluation.robustness.score_perturbed`. Raises UserError if the checkpoint is of another network, or
+    for perturbations that cannot be used.
+    """
+    network = runtime.place(_network(plan.network, checkpoint.meta["seed"], checkpoint))
+    with runtime.reproducible():
+        return score_perturbed(
+            network, suite, config.conditions(), per_task_max=config.per_task_max, crop=plan.training.crop,
+            batch_size=runtime.evaluation_batch(plan.training.batch_size), autocast=runtime.autocast,
+            label=f"perturb {checkpoint.meta['method']['name']} seed {checkpoint.meta['seed']}")
+
+
+def _strategy(plan: Plan, method: str, seed: int) -> Strategy:
+    named = plan.method(method)
+    return plugin.create("methods", named.name, named.settings, seed)
+
+
+def _network(named: Named, seed: int, checkpoint: Checkpoint | None) -> Detector:
+    """Return the start network, or the network of `checkpoint`."""
+    if checkpoint is None:
+        return plugin.create("networks", named.name, named.settings, derive(seed, "network"))
+    found = checkpoint.meta["network"]["name"]
+    if found != named.name:
+        raise UserError("The checkpoint is of another network", where=f"checkpoint {checkpoint.meta['fingerprint']}",
+                        expected=f"{named.name}, found {found}",
+                        do=f"name the network {found}, or start from a checkpoint of {named.name}")
+    settings = {**named.settings, "pretrained": "none"}
+    network = plugin.create("networks", named.name, settings, derive(seed, "network"))
+    own, given = ({name: list(tensor.shape) for name, tensor in state.items()}
+                  for state in (network.state_dict(), checkpoint.weights))
+    if own != given:
+        first = next(name for name in [*own, *given] if own.get(name) != given.get(name))
+        raise UserError("The checkpoint is of the same network in another size",
+                        where=f"checkpoint {checkpoint.meta['fingerprint']}, tensor {first}",
+                        expected=f"shape {own.get(first)}, found {given.get(first)}",
+                        do="give the network the settings that the checkpoint was made with: "
+                           f"{checkpoint.meta['network']['settings']}")
+    network.load_state_dict(checkpoint.weights)
+    return network
+
+
+def _batches(stores: Stores, config: TrainingConfig, seed: int, runtime: Runtime, *,
+             shared: bool = True) -> TrainBatches:
+    """Return the batches of `stores` on the device: this process's share of each, or the whole."""
+    batches = TrainBatches(list(stores.values()), batch_size=config.batch_size, crop=config.crop, flip=config.flip,
+                           seed=seed, share=(runtime.rank, runtime.world) if shared else (0, 1))
+    return batches.to(runtime.device, runtime.room() if shared else 0)
+
+
+def _after_stage(strategy: Strategy, stage: Stage, network: Detector, batches: Iterable[Batch],
+                 runtime: Runtime) -> None:
+    with runtime.reproducible(), evaluating(network):
+        strategy.after_stage(stage, network,
+                             (replace(batch, inputs=network.prepare(batch.images)) for batch in batches))
+
+
+def _pick(stores: Stores, tasks: Iterable[str], stage: Stage, kind: str) -> dict[str, PixelStore]:
+    for task in tasks:
+        if task not in stores:
+            raise UserError(f"The {kind} images of {task!r} are missing", where=f"stage {stage.key}",
+                            expected=f"{kind} images of {', '.join(tasks)}", do="give that task's data too")
+    return {task: stores[task] for task in tasks}
+
+
+def _by_task(**splits: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    tasks = {task for fingerprints in splits.values() for task in fingerprints}
+    return {task: {split: fingerprints[task] for split, fingerprints in splits.items() if task in fingerprints}
+            for task in sorted(tasks)}
+
+
+def _fingerprint(plan: Plan, method: str, seed: int, stage: Stage, data: DataFingerprints, parent: str | None) -> str:
+    return stage_fingerprint(network=identified(plan.network), method=plan.method(method), training=plan.training,
+                             seed=seed, stage=stage, data=data, parent=parent)
+
+
+def identified(network: Named) -> Named:
+    """Return `network` with the path of a weights file replaced by the hash of what it holds."""
+    path = Path(str(network.settings.get("pretrained")))
+    path = path / "weights.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        return network
+    return replace(network, settings={**network.settings, "pretrained": _file_hash(path, path.stat().st_mtime_ns)})
+
+
+@cache
+def _file_hash(path: Path, mtime_ns: int) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+@cache
+def _code_hash() -> str:
+    """Return the hash of the source that training runs: a state saved by other code may not fit it."""
+    package = Path(__file__).parents[1]
+    rooms = ("core", "sources", "ingest", "store", "evaluation", "networks", "methods", "runtime", "learning")
+    return sha256(b"".join(path.read_bytes() for room in rooms for path in sorted((package / room).rglob("*.py"))
+                           )).hexdigest()

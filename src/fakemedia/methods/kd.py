@@ -1,0 +1,114 @@
+"""Knowledge distillation: the network that the last stage ended with teaches the one that learns this stage.
+
+total = CE + w * [ alpha * T^2 * KL(teacher_T || student_T) + (1 - alpha) * CE ]
+
+CE is the cross entropy with the labels, `teacher_T` and `student_T` are the class probabilities at temperature T
+(Hinton, Vinyals and Dean 2015), and the weight w shrinks when a stage stops improving (CoReD: Kim, Tariq and Woo 2021;
+Tassone, Maiano and Amerini 2024). The first stage has no teacher and is fine-tuning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fakemedia.core.types import Stage
+from fakemedia.methods.method import Strategy
+
+if TYPE_CHECKING:
+    from fakemedia.store.batches import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How strongly, and on what, the teacher is followed."""
+
+    weight: float = 2.0
+    """w at the start of every stage."""
+    temperature: float = 2.0
+    """T: above 1 it softens both sides; a large T compares differences of logits rather than decisions."""
+    alpha: float = 1.0
+    """Share of the teacher in the bracket; the rest repeats the cross entropy with the labels."""
+    decay: float = 0.9
+    """Factor on w after every `decay_after` epochs without improvement."""
+    decay_after: int = 4
+    """Epochs."""
+
+    def __post_init__(self) -> None:
+        if not (self.weight >= 0 and 0 <= self.alpha <= 1 and 0 < self.decay <= 1):
+            raise ValueError("weight of at least 0, alpha in [0, 1] and decay in (0, 1]")
+        if not (self.temperature > 0 and self.decay_after >= 1):
+            raise ValueError("temperature above 0 and decay_after of at least 1")
+
+
+PRESETS = {"paper": {"weight": 1.0, "temperature": 20.0, "alpha": 0.5, "decay": 0.9, "decay_after": 4}}
+
+
+def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return T^2 * KL(teacher_T || student_T), the mean over a batch of logits (N, C), as a scalar.
+
+    T^2 keeps the size of the gradient independent of T (Hinton, Vinyals and Dean 2015, section 2).
+    """
+    divergence = F.kl_div(  # takes log q and p of KL(p || q), in this order
+        F.log_softmax(student / temperature, dim=1), F.log_softmax(teacher / temperature, dim=1),
+        reduction="batchmean", log_target=True,
+    )
+    return temperature**2 * divergence
+
+
+class KnowledgeDistillation(Strategy):
+    """Fine-tuning that follows the network of the last stage."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.teacher: nn.Module | None = None
+        self.weight = config.weight
+        self.epochs_without_improvement = 0
+
+    def before_stage(self, stage: Stage, network: nn.Module) -> None:
+        self.teacher = deepcopy(network).eval().requires_grad_(False) if stage.index > 1 else None
+        self.weight = self.config.weight
+        self.epochs_without_improvement = 0
+
+    def loss(self, network: nn.Module, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
+        terms = super().loss(network, batch, logits)
+        if self.teacher is None:
+            return terms
+        with torch.inference_mode():
+            taught = self.teacher(batch.inputs)
+        cross_entropy = terms["total"]
+        # The clone is an ordinary tensor: autograd refuses to keep those of inference mode.
+        followed = distillation(logits.float(), taught.clone().float(), self.config.temperature)
+        bracket = self.config.alpha * followed + (1 - self.config.alpha) * cross_entropy
+        return {
+            "cross_entropy": cross_entropy,
+            "distillation": followed,
+            "total": cross_entropy + self.weight * bracket,
+        }
+
+    def after_epoch(self, improved: bool) -> None:
+        self.epochs_without_improvement = 0 if improved else self.epochs_without_improvement + 1
+        if self.epochs_without_improvement == self.config.decay_after:
+            self.weight *= self.config.decay
+            self.epochs_without_improvement = 0
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {
+            "weight": torch.tensor(self.weight, dtype=torch.float64),
+            "epochs_without_improvement": torch.tensor(self.epochs_without_improvement),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.weight = float(state["weight"])
+        self.epochs_without_improvement = int(state["epochs_without_improvement"])
+
+
+def build(config: Config, seed: int) -> KnowledgeDistillation:
+    """Return knowledge distillation from the network of the last stage."""
+    return KnowledgeDistillation(config)

@@ -1,0 +1,170 @@
+"""The audit of the data as a table, a figure and a page."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from html import escape
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fakemedia.core.types import SPLITS
+from fakemedia.ingest.audit import FAULT, NOTE, WARNING, kept_rows, shared_images, verdict
+from fakemedia.reporting.html import STYLE
+from fakemedia.reporting.style import COLOURS, TWO_COLUMNS, new_figure, render, styled
+
+MEANINGS = {
+    "unreadable": "The file cannot be read as a picture.",
+    "empty": "The picture is one even colour, or nearly.",
+    "duplicate": "The same file stands twice in one split.",
+    "near_duplicate": "Nearly the same picture stands twice in one split, under two sources. Where both stem from one "
+                      "photograph, say so in sources.csv: the report's intervals rest on it.",
+    "leak": "The same file is in two splits.",
+    "near_leak": "Nearly the same picture is in two splits.",
+    "contradiction": "The same file is given as real and as fake.",
+    "imbalance": "One class has many more images than the other.",
+    "shortcut": "Codec, colour mode, JPEG quality or size tell real from fake, so a detector may learn the container.",
+    "shared": "Two tasks have images in common.",
+    "cut": "The data came without these splits.",
+}
+WORDS = {"pass": "Nothing to mend.", "warn": "Look at the warnings before you train.",
+         "fail": "The data cannot be trained on as they are."}
+CLASSES = ("real", "fake")
+SHOWN = 20
+"""Findings of one kind in one task that the page lists; the table has all."""
+
+
+def gather_findings(indexes: Sequence[pd.DataFrame], findings: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the findings about each task and, as notes, the images that tasks share."""
+    return pd.concat([*findings, shared_images(list(indexes))], ignore_index=True)
+
+
+def audit_summary(indexes: Sequence[pd.DataFrame], findings: pd.DataFrame) -> str:
+    """Return the verdict, the images and those left out, in all, by task, and by split and class, as JSON:
+
+    {verdict, images, left_out, tasks: {task: {verdict, images, left_out, findings: {kind: count},
+    splits: {split: {real | fake: {images, left_out}}}}}}
+    """
+    tasks = {}
+    for index in indexes:
+        mine = findings.loc[findings["task"] == _name(index)]
+        kinds = {str(kind): int(count) for kind, count in mine["finding"].value_counts().items()}
+        tasks[_name(index)] = {"verdict": verdict(mine), **_counts(index, mine), "findings": kinds,
+                               "splits": {split: _by_class(index.loc[index["split"] == split], mine)
+                                          for split in SPLITS}}
+    return json.dumps({"verdict": verdict(findings),
+                       **{key: sum(counts[key] for counts in tasks.values()) for key in ("images", "left_out")},
+                       "tasks": tasks}, indent=2) + "\n"
+
+
+def _counts(rows: pd.DataFrame, findings: pd.DataFrame) -> dict[str, int]:
+    return {"images": len(rows), "left_out": len(rows) - len(kept_rows(rows, findings))}
+
+
+def _by_class(rows: pd.DataFrame, findings: pd.DataFrame) -> dict[str, dict[str, int]]:
+    return {name: _counts(rows.loc[rows["label"] == label], findings) for label, name in enumerate(CLASSES)}
+
+
+def _name(index: pd.DataFrame) -> str:
+    return str(index["task"].iloc[0])
+
+
+def _container(index: pd.DataFrame) -> pd.Series:
+    quality = index["quality"].map(lambda value: f" q{value // 10 * 10}+" if value else "")
+    return index["codec"].str.upper() + quality + " " + index["mode"]
+
+
+@styled
+def audit_figure(indexes: Sequence[pd.DataFrame]) -> Figure:
+    """Return the containers (codec, JPEG quality, mode) and the sizes of real and fake images, a row a task."""
+    whole = [index.loc[index["error"] == ""] for index in indexes]
+    figure = new_figure(TWO_COLUMNS, 0.8 + 0.75 * len(whole))
+    axes = figure.subplots(len(whole), 2, squeeze=False, sharex="col")
+    kinds = sorted({str(kind) for index in whole for kind in _container(index).unique()})
+    for row, index in enumerate(whole):
+        bars, sizes = axes[row]
+        for label, (name, place) in enumerate(zip(CLASSES, (0.2, -0.2), strict=True)):
+            mine = index.loc[index["label"] == label]
+            left = 0.0
+            for kind, share in _container(mine).value_counts(normalize=True).sort_index().items():
+                colour = COLOURS[kinds.index(str(kind)) % len(COLOURS)]
+                bars.barh(place, 100 * share, 0.36, left=left, color=colour, edgecolor="white", linewidth=0.4)
+                left += 100 * share
+            sizes.plot(mine["width"], mine["height"], "o" if label == 0 else "x", markersize=3, alpha=0.5,
+                       color=COLOURS[label], label=name, markerfacecolor="none")
+        bars.set_yticks([0.2, -0.2], CLASSES)
+        bars.set_title(_name(index), loc="left")
+        bars.grid(False)
+        sizes.set_ylabel("height, px")
+    axes[-1, 0].set_xlabel("images, %")
+    axes[-1, 1].set_xlabel("width, px")
+    for place, kind in enumerate(kinds):
+        axes[0, 0].bar(0, 0, color=COLOURS[place % len(COLOURS)], label=kind)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=min(4, len(kinds)))
+    axes[0, 1].legend(loc="upper right", ncols=2, bbox_to_anchor=(1, 1.45))
+    return figure
+
+
+def audit_page(sequence: str, indexes: Sequence[pd.DataFrame], findings: pd.DataFrame, figure: Figure) -> str:
+    """Return the audit as one HTML page with everything inside."""
+    summary = json.loads(audit_summary(indexes, findings))
+    title = f"Audit of the data of {sequence}"
+    data = base64.b64encode(render(figure, "png")).decode()
+    left_out = f" {summary['left_out']} are left out of training and evaluation." if summary["left_out"] else ""
+    return "\n".join([
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><header><h1>{escape(title)}</h1>",
+        f"<p><b>{escape(WORDS[summary['verdict']])}</b> {summary['images']} images in {len(indexes)} tasks.{left_out}"
+        "</p></header>",
+        "<section><h2>Tasks</h2>", _tasks(indexes, summary), "</section>",
+        "<section><h2>Findings</h2>", _findings(findings), "</section>",
+        '<section><h2>Containers and sizes</h2><figure><img alt="Containers and sizes of real and fake images" '
+        f'src="data:image/png;base64,{data}"><figcaption>Left: codec, JPEG quality and colour mode of real and fake '
+        "images. Right: their sizes. Where the two differ, a detector can tell them apart without looking at traces."
+        "</figcaption></figure></section></body></html>\n",
+    ])
+
+
+def _tasks(indexes: Sequence[pd.DataFrame], summary: dict) -> str:
+    header = ["Task", "Verdict", *(f"{split}, real + fake" for split in SPLITS), "Left out"]
+    rows = []
+    for index in indexes:
+        mine = summary["tasks"][_name(index)]
+        counts = [[" + ".join(str(mine["splits"][split][name][key]) for name in CLASSES) for split in SPLITS]
+                  for key in ("images", "left_out")]
+        sizes = [images if left == "0 + 0" else f"{images}, of these {left} left out"
+                 for images, left in zip(*counts, strict=True)]
+        rows.append([_name(index), mine["verdict"], *sizes, str(mine["left_out"])])
+    return _table(header, rows)
+
+
+def _findings(findings: pd.DataFrame) -> str:
+    if findings.empty:
+        return "<p>None.</p>"
+    parts = []
+    for severity, heading in ((FAULT, "Faults"), (WARNING, "Warnings"), (NOTE, "Notes")):
+        mine = findings.loc[findings["severity"] == severity]
+        if mine.empty:
+            continue
+        parts.append(f"<h3>{heading}</h3>")
+        for kind, rows in mine.groupby("finding", sort=False):
+            told = rows.groupby("task", sort=False).head(SHOWN)
+            more = f" The first {SHOWN} of each task:" if len(told) < len(rows) else ""
+            parts.append(f"<p><b>{escape(str(kind))}</b>, {len(rows)}. {escape(MEANINGS[str(kind)])}{more}</p>")
+            columns = {"Task": told["task"], "Image": told["path"], "Repeats": told["other"],
+                       "Detail": told["detail"], "Left out": told["left_out"].map({True: "yes", False: ""})}
+            filled = {name: column.astype(str) for name, column in columns.items() if (column != "").any()}
+            parts.append(_table(list(filled), list(zip(*filled.values(), strict=True))))
+    return "\n".join(parts)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag} class=text>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "\n".join(line(row, "td") for row in rows)
+    return f'<div class="scroll"><table><thead>{line(header, "th")}</thead><tbody>\n{body}\n</tbody></table></div>'

@@ -1,0 +1,63 @@
+"""Several processes that run the same pipeline, one a device: started by torchrun, or by `kedro run` itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from fakemedia.core.errors import UserError
+from fakemedia.runtime import signals
+
+
+class Wanted(UserError):
+    """The run asks for more devices than there are processes; `kedro run` starts itself anew with `devices`."""
+
+    def __init__(self, devices: int) -> None:
+        super().__init__(f"The run needs {devices} processes", where="runtime.devices",
+                         do=f"start it with kedro run, or with torchrun --nproc_per_node {devices} -m kedro run")
+        self.devices = devices
+
+
+def count() -> int:
+    """Return how many processes run this pipeline together."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def number() -> int:
+    """Return the number of this process among them, from 0."""
+    return int(os.environ.get("RANK", 0))
+
+
+def restart(devices: int) -> NoReturn:
+    """Replace this process by `devices` ones that run the same command."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
+    launcher = [sys.executable, "-m", __name__, "--standalone", f"--nproc_per_node={devices}"]
+    os.execv(sys.executable, [*launcher, "-m", "kedro", *sys.argv[1:]])
+
+
+def hush() -> None:
+    """Keep all processes but the first from telling what it tells."""
+    if number() > 0:
+        import logging
+
+        os.environ["TQDM_DISABLE"] = "1"
+        logging.disable(logging.WARNING)
+
+
+def _launch() -> None:
+    """Do what torchrun does, but leave it to the processes to say why they ended."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main
+
+    try:
+        main(sys.argv[1:])
+    except SignalException:
+        sys.exit(signals.STATUS)
+    except ChildFailedError as error:
+        sys.exit(next(iter(error.failures.values())).exitcode)
+
+
+if __name__ == "__main__":
+    _launch()

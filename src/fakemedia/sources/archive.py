@@ -1,0 +1,32 @@
+"""Archives (zip, tar, tar.gz, tar.zip) with the reference layout inside, read without unpacking.
+
+`<task>/{train,val,test}/{0_real,1_fake}/`, in any folder of one archive or of several. Splits that are not there are
+cut by rule; without any, the task is the folder above `0_real` and `1_fake`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fakemedia.core.types import SPLITS
+from fakemedia.sources.file_tree import Tree
+from fakemedia.sources.tree_source import TreeSource, by_task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Where the archives are."""
+
+    root: str
+    """An archive, or a folder with archives."""
+
+
+def _task(folders: tuple[str, ...]) -> int | None:
+    split = next((at for at, folder in enumerate(folders) if folder in SPLITS), len(folders))
+    return split - 1 if split else None
+
+
+def build(config: Config) -> TreeSource:
+    """Return the source; nothing is read yet."""
+    return TreeSource(Tree(Path(config.root)), lambda path: by_task(path, _task))

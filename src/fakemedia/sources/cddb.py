@@ -1,0 +1,41 @@
+"""CDDB (Li et al., WACV 2023) as its authors ship it: archives or unpacked folders, `train` and `val` only.
+
+Some tasks have class folders, as in `cyclegan/train/horse/0_real`. The shipped `val` becomes the test split, and a
+quarter of `train` becomes val, which gives the counts of the paper; see `fakemedia.sources.splits`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fakemedia.sources.file_tree import Tree
+from fakemedia.sources.tree_source import Place, TreeSource, by_task
+
+TASKS = ("biggan", "crn", "cyclegan", "faceforensics", "gaugan", "glow", "imle", "san", "stargan", "stylegan",
+         "whichfaceisreal", "wild")
+THEIRS = {"deepfake": "faceforensics", "stargan_gf": "stargan"}
+"""Names in the archives of tasks that are called otherwise here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Where the data set is."""
+
+    root: str
+    """An archive of it, or a folder with its archives or its unpacked folders."""
+
+
+def _task(folders: tuple[str, ...]) -> int | None:
+    """Return the place of the innermost folder that is a task: an archive may have the name of a task, too."""
+    return next((at for at in reversed(range(len(folders))) if folders[at] in (*TASKS, *THEIRS)), None)
+
+
+def _place(path: str) -> Place | None:
+    place = by_task(path, _task)
+    return place and replace(place, task=THEIRS.get(place.task, place.task))
+
+
+def build(config: Config) -> TreeSource:
+    """Return the source; nothing is read yet."""
+    return TreeSource(Tree(Path(config.root)), _place, exact=True)

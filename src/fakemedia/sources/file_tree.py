@@ -1,0 +1,229 @@
+"""Files in a folder, or inside archives, listed and read alike and without unpacking."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from fakemedia.artefacts.files import GIB, read_regular, sync
+from fakemedia.core.errors import UserError
+
+ZIPS, TARS = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zip")
+ARCHIVES = ZIPS + TARS
+MAX_FILE = 2**28
+"""Largest file inside an archive that is read, bytes."""
+MAX_GROWTH = 20
+"""How many times larger than itself a compressed tar may unpack to, beyond the first GiB."""
+UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file: its bytes, the time of its last change (of the archive, for what is in one), and a function that reads
+    it, which can be pickled."""
+
+    bytes: int
+    mtime_ns: int
+    read: Callable[[], bytes]
+
+
+def is_archive(path: Path) -> bool:
+    """Say whether the name of `path` is that of an archive that can be read."""
+    return path.name.lower().endswith(ARCHIVES)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """All files under `root`: a folder, in which archives are looked into, or one archive.
+
+    The path of a file inside an archive begins with the archive's name without its ending.
+    """
+
+    root: Path
+
+    @cached_property
+    def entries(self) -> dict[str, Entry]:
+        """The files by POSIX path. UserError: no such folder, or an archive that is damaged or not safe."""
+        if is_archive(self.root) and self.root.is_file():
+            return dict(_of_archive(self.root, self.root.parent))
+        if not self.root.is_dir():
+            raise UserError("The folder or archive of the data does not exist", where=self.root,
+                            do="see docs/how-to/own-data.md")
+        entries: dict[str, Entry] = {}
+        for folder, folders, names in os.walk(self.root):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                path = Path(folder, name)
+                if name.startswith("."):
+                    continue
+                found = _of_archive(path, self.root) if is_archive(path) else _of_file(path, self.root)
+                for key, entry in found:
+                    if key in entries:
+                        raise UserError(f"Two files of the data have one name, {key}", where=path,
+                                        do="rename the archive or the folder beside it")
+                    entries[key] = entry
+        return entries
+
+    def reader(self, path: str) -> Callable[[], bytes]:
+        """Return a function that reads a file; OSError if there is none, or then if it cannot be read."""
+        if path not in self.entries:
+            raise FileNotFoundError(2, "No such file", path)
+        return partial(_read, self.entries[path].read)
+
+
+def _read(read: Callable[[], bytes]) -> bytes:
+    try:
+        return read()
+    except UNREADABLE as error:
+        raise OSError(f"{type(error).__name__}: {error}") from None
+
+
+def _of_file(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
+    try:
+        status = path.stat()
+    except OSError:
+        yield path.relative_to(root).as_posix(), Entry(0, 0, partial(read_regular, path))
+        return
+    if stat.S_ISREG(status.st_mode):
+        yield path.relative_to(root).as_posix(), Entry(status.st_size, status.st_mtime_ns, partial(read_regular, path))
+
+
+def _of_archive(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
+    stem = next(path.name[:-len(ending)] for ending in sorted(ARCHIVES, key=len, reverse=True)
+                if path.name.lower().endswith(ending))
+    prefix = path.parent.relative_to(root) / stem
+    try:
+        members = _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path)
+    except (tarfile.TarError, *UNREADABLE) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"The archive cannot be read ({error})", where=path, do="download it again") from None
+    for name, entry in members.items():
+        yield (prefix / name).as_posix(), entry
+
+
+def _checked(name: str, path: Path, known: dict[str, Entry]) -> str:
+    """Return the name of a file in the archive `path`; UserError unless it is safe and new."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    what = ("leaves the archive's folder" if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] else
+            "stands twice" if name in known else "")
+    if what:
+        raise UserError(f"The name {name!r} in the archive {what}", where=path, expected="plain relative names, each "
+                        "once", do="get the archive from a source that you trust, or pack it anew")
+    return name
+
+
+def _refuse_nested(name: str, path: Path) -> None:
+    if name.lower().endswith((*ARCHIVES, ".gz", ".7z", ".rar")):
+        raise UserError(f"The archive holds another archive, {name!r}", where=path,
+                        do="unpack the outer one, and point root to the folder")
+
+
+def _zip_members(path: Path) -> dict[str, Entry]:
+    mtime_ns = path.stat().st_mtime_ns
+    archive = _opened(path, mtime_ns)
+    files = [info for info in archive.infolist() if not info.is_dir()]
+    if len(files) == 1 and files[0].filename.lower().endswith(TARS):
+        return _tar_members(_unpacked(path, lambda: archive.open(files[0])), of=path)
+    members: dict[str, Entry] = {}
+    for info in files:
+        name = _checked(info.filename, path, members)
+        _refuse_nested(name, path)
+        if info.flag_bits & 1:
+            raise UserError(f"The archive is encrypted ({name!r})", where=path, do="unpack it, and point root there")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise UserError(f"The archive holds a link, {name!r}", where=path, expected="files and folders alone")
+        members[name] = Entry(info.file_size, mtime_ns, partial(_from_zip, path, mtime_ns, info))
+    return members
+
+
+@lru_cache(maxsize=32)
+def _opened(path: Path, mtime_ns: int) -> zipfile.ZipFile:
+    """Return a zip, which stays open in this process until many others have been; another `mtime_ns` is another zip."""
+    return zipfile.ZipFile(path)
+
+
+def _from_zip(path: Path, mtime_ns: int, info: zipfile.ZipInfo) -> bytes:
+    with _opened(path, mtime_ns).open(info) as file:
+        data = file.read(MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise OSError(f"{info.filename} is larger than {MAX_FILE} bytes")
+    return data
+
+
+def _tar_members(path: Path, of: Path | None = None) -> dict[str, Entry]:
+    """Return the files of a tar by where their bytes lie; a compressed one is first unpacked to a hidden plain one."""
+    shown = of or path
+    plain = path
+    if not tarfile.is_tarfile(path):
+        raise UserError("The archive is damaged, or none", where=shown, do="download it again")
+    try:
+        tarfile.open(path, "r:").close()
+    except tarfile.ReadError:
+        plain = _unpacked(path, lambda: _decompressed(path))
+    mtime_ns = shown.stat().st_mtime_ns
+    members: dict[str, Entry] = {}
+    with tarfile.open(plain, "r:") as archive:
+        for info in archive:
+            if info.isdir():
+                continue
+            name = _checked(info.name, shown, members)
+            if not info.isreg() or info.issparse():
+                raise UserError(f"The archive holds a link or device, {name!r}", where=shown,
+                                expected="files and folders alone")
+            _refuse_nested(name, shown)
+            members[name] = Entry(info.size, mtime_ns, partial(_from_tar, plain, info.offset_data, info.size))
+    return members
+
+
+def _from_tar(path: Path, offset: int, size: int) -> bytes:
+    if size > MAX_FILE:
+        raise OSError(f"larger than {MAX_FILE} bytes")
+    with path.open("rb", buffering=0) as file:
+        data = os.pread(file.fileno(), size, offset)
+    if len(data) != size:
+        raise OSError("the archive ends within the file")
+    return data
+
+
+def _decompressed(path: Path) -> IO[bytes]:
+    import bz2
+    import gzip
+    import lzma
+
+    openers = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+    with path.open("rb") as file:
+        return openers[file.read(2)](path, "rb")  # type: ignore[return-value]
+
+
+def _unpacked(path: Path, opener: Callable[[], IO[bytes]]) -> Path:
+    """Return the plain tar inside `path`, written once as a hidden file beside it."""
+    plain = path.with_name(f".{path.name}.plain.tar")
+    if plain.exists() and plain.stat().st_mtime_ns == path.stat().st_mtime_ns:
+        return plain
+    scratch = plain.with_name(f"{plain.name}.{os.getpid()}")
+    left = GIB + MAX_GROWTH * path.stat().st_size
+    try:
+        with closing(opener()) as packed, scratch.open("wb") as file:
+            while block := packed.read(2**20):
+                left -= len(block)
+                if left < 0:
+                    raise UserError(f"The archive unpacks to more than {MAX_GROWTH} times its size", where=path,
+                                    expected="an archive of images", do="unpack it by hand if you trust it")
+                file.write(block)
+        sync(scratch)
+        shutil.copystat(path, scratch)
+        os.replace(scratch, plain)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return plain

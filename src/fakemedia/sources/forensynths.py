@@ -1,0 +1,39 @@
+"""The test sets of CNNDetection (Wang et al., CVPR 2020), ForenSynths: one folder or archive for each generator.
+
+`<task>/0_real`, or `<task>/<class>/0_real` where there are several content classes. The data set has no splits for
+learning; they are cut by rule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fakemedia.sources.file_tree import Tree
+from fakemedia.sources.tree_source import Place, TreeSource, by_task
+
+TASKS = ("biggan", "crn", "cyclegan", "deepfake", "gaugan", "imle", "progan", "san", "seeingdark", "stargan",
+         "stylegan", "stylegan2", "whichfaceisreal")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Where the test sets are."""
+
+    root: str
+    """An archive of them, or a folder with their archives or unpacked folders."""
+
+
+def _task(folders: tuple[str, ...]) -> int | None:
+    return next((at for at in reversed(range(len(folders))) if folders[at] in TASKS), None)
+
+
+def _place(path: str) -> Place | None:
+    """Return the place; the set is all test data, whatever folder it lies in."""
+    place = by_task(path, _task)
+    return place and replace(place, split="")
+
+
+def build(config: Config) -> TreeSource:
+    """Return the source; nothing is read yet."""
+    return TreeSource(Tree(Path(config.root)), _place)

@@ -1,0 +1,48 @@
+"""What a source of pictures offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One image file, as a source lists it without opening it."""
+
+    path: str
+    """POSIX path inside the source; unique."""
+    split: str
+    """`train`, `val` or `test`."""
+    label: int
+    """0 real, 1 fake."""
+    class_name: str
+    """Content class, such as `horse`; empty: none given."""
+    source: str
+    """Id of the photograph that the image was made from; empty: unknown, the image is its own source group."""
+    bytes: int
+    """Size of the file."""
+    mtime_ns: int
+    """Time of its last change, nanoseconds since the epoch."""
+    cut: str = ""
+    """`rule` if the split was not given but cut by rule; see `fakemedia.sources.splits`."""
+
+
+class Source(Protocol):
+    """Lists the images of tasks and reads their bytes."""
+
+    def tasks(self) -> list[str]:
+        """Return the names of the tasks that the source holds, sorted."""
+        ...
+
+    def items(self, task: str) -> list[Item]:
+        """Return the images of `task`, in any order; UserError if the task is not there or not whole."""
+        ...
+
+    def reader(self, path: str) -> Callable[[], bytes]:
+        """Return a function that reads the image file `path`: small when pickled, for it is called in other processes.
+
+        OSError, now or then, if the file cannot be read.
+        """
+        ...

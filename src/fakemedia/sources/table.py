@@ -1,0 +1,118 @@
+"""Images that a table lists: CSV or Parquet with `path` and `label`, and if they are known `task`, `split`, `source`
+and `generator`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import pandas as pd
+
+from fakemedia.artefacts.files import read_regular
+from fakemedia.core.errors import UserError
+from fakemedia.core.types import SPLITS, check_name
+from fakemedia.sources.source import Item
+from fakemedia.sources.splits import complete
+
+NEEDED, KNOWN = ("path", "label"), ("path", "label", "task", "split", "source", "generator")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Where the table and the images are."""
+
+    root: str
+    """The folder that the paths in the table count from."""
+    table: str
+    """The table, .csv or .parquet, relative to `root`."""
+    task: str = ""
+    """Name of the task if the table has no column `task`; empty: the name of the table's file."""
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """The images of a table; see `fakemedia.sources.source.Source`."""
+
+    root: Path
+    table: Path
+    task: str
+
+    def tasks(self) -> list[str]:
+        """Return the names of the tasks, sorted; UserError for a table that cannot be used."""
+        return sorted(set(self._rows["task"]))
+
+    def items(self, task: str) -> list[Item]:
+        """Return the images of `task`; splits that are not there are cut. UserError for a table that cannot be used."""
+        rows = self._rows.loc[self._rows["task"] == task]
+        if rows.empty:
+            raise UserError(f"The table has no images of the task {task}", where=self.table,
+                            expected=f"one of {', '.join(self.tasks())}")
+        items = []
+        for row in rows.to_dict("records"):
+            try:
+                status = os.stat(os.path.join(self.root, row["path"]))
+                size, mtime_ns = status.st_size, status.st_mtime_ns
+            except OSError:
+                size, mtime_ns = 0, 0  # Reading it later gives the reason.
+            items.append(Item(path=row["path"], split=row["split"], label=int(row["label"]), source=row["source"],
+                              class_name=row["generator"], bytes=size, mtime_ns=mtime_ns))
+        return complete(items)
+
+    def reader(self, path: str) -> Callable[[], bytes]:
+        """Return a function that reads an image file; OSError if it cannot be read."""
+        return partial(read_regular, os.path.join(self.root, path))
+
+    @cached_property
+    def _rows(self) -> pd.DataFrame:
+        rows = self._table()
+        missing = [name for name in NEEDED if name not in rows]
+        if missing:
+            raise self._error(f"The table lacks the column {missing[0]}")
+        for name in KNOWN:
+            if name not in rows:
+                rows[name] = self.task if name == "task" else ""
+        text = pd.DataFrame(rows[list(KNOWN)].astype("str").where(rows[list(KNOWN)].notna(), ""))
+        path, split = pd.Series(text["path"]), pd.Series(text["split"])
+        self._check(path != "", "has no path")
+        label = pd.Series(text["label"]).str.removesuffix(".0")
+        text["label"] = label
+        self._check(label.isin(["0", "1"]), "has a label other than 0 (real) and 1 (fake)")
+        self._check(split.isin([*SPLITS, ""]), f"has a split other than {', '.join(SPLITS)}")
+        self._check(path.map(self._inside), "names a path outside of the root")
+        self._check(~path.duplicated(), "repeats a path")
+        for task in set(text["task"]):
+            check_name(task)
+        return text
+
+    def _table(self) -> pd.DataFrame:
+        try:
+            if self.table.suffix == ".parquet":
+                return pd.read_parquet(self.table)
+            return pd.read_csv(self.table, dtype=str, keep_default_na=False, na_values=[""])
+        except (OSError, ValueError, pd.errors.ParserError) as error:
+            raise self._error(f"The table cannot be read ({error})") from None
+
+    def _inside(self, path: str) -> bool:
+        root = self.root.resolve()
+        try:
+            return (root / path).resolve().is_relative_to(root)
+        except (OSError, RuntimeError, ValueError):  # A cycle of links, a NUL in the name.
+            return "\0" not in path and not Path(path).is_absolute() and ".." not in Path(path).parts
+
+    def _check(self, good: pd.Series, what: str) -> None:
+        if not good.all():
+            raise self._error(f"Row {int(good.to_numpy().argmin()) + 2} of the table {what}")
+
+    def _error(self, what: str) -> UserError:
+        return UserError(what, where=self.table, do="see docs/how-to/own-data.md",
+                         expected=f"columns {' and '.join(NEEDED)}, and optionally task, split, source, generator")
+
+
+def build(config: Config) -> TableSource:
+    """Return the source; nothing is read yet."""
+    table = Path(config.root, config.table)
+    return TableSource(Path(config.root), table, config.task or table.stem)

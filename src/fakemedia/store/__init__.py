@@ -1,0 +1,1 @@
+"""Decoded pictures on disk, and batches of crops out of them."""

@@ -1,0 +1,221 @@
+"""Pictures that are decoded already, by content: so that an image is decoded once, whatever is made of it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import mmap
+import os
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fakemedia.artefacts.files import GIB, move_away, moved, scratch_folder, sync
+from fakemedia.core.errors import UserError
+from fakemedia.ingest.facts import checksum
+from fakemedia.store.policies import policy_function
+
+PIXELS, IMAGES, MANIFEST = "pixels.u8", "images.parquet", "manifest.json"
+FORMAT = 2
+"""Version of the files and of the decoding rules; part of every store's fingerprint."""
+BLOCK = 2**23
+"""Bytes that are written at once."""
+
+
+@dataclass
+class Room:
+    """How many bytes of decoded pictures may still be written; `total` is what the user allows."""
+
+    total: float = float("inf")
+    left: float = float("inf")
+
+    def take(self, size: int, where: Path) -> None:
+        """Take `size` bytes; UserError if they are not there."""
+        if size > self.left:
+            raise UserError(f"The decoded pictures need more than {self.total / GIB:g} GiB", where=where,
+                            expected="no more than max_gib of the collection",
+                            do="raise max_gib, set stream: true to decode during training, or set a policy such as "
+                               "resize:256")
+        self.left -= size
+
+
+class PixelWriter:
+    """Writes pictures one after another into a pixel file, each content once.
+
+    They go past the system's page cache where the file system lets them: making room there costs more than writing. A
+    thread writes one block while the next is filled.
+
+    `places`: id -> (offset in bytes, height, width, checksum). UserError if there is no `room` or the disk is full.
+    """
+
+    def __init__(self, path: Path, room: Room) -> None:
+        self.places: dict[str, tuple[int, int, int, str]] = {}
+        self.bytes = 0
+        self._path, self._room = path, room
+        self._block, self._other = (memoryview(mmap.mmap(-1, BLOCK)) for _ in range(2))
+        self._used = 0
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+        self._file = _open_uncached(path)
+
+    def write(self, id: str, pixels: NDArray[np.uint8], check: str) -> None:
+        """Append a picture, uint8 (H, W, 3), of the checksum `check`, unless it is there."""
+        if id in self.places:
+            return
+        self._room.take(pixels.nbytes, self._path.parent)
+        data = np.ascontiguousarray(pixels).data.cast("B")
+        self.places[id] = (self.bytes, *pixels.shape[:2], check)
+        self.bytes += len(data)
+        while data:
+            part = data[:BLOCK - self._used]
+            self._block[self._used:self._used + len(part)] = part
+            self._used += len(part)
+            data = data[len(part):]
+            if self._used == BLOCK:
+                self._wait()
+                self._writing = self._thread.submit(self._put, self._block)
+                self._block, self._other, self._used = self._other, self._block, 0
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+
+    def _put(self, data: memoryview) -> None:
+        while data:
+            try:
+                data = data[os.write(self._file, data):]
+            except OSError as error:
+                if error.errno == errno.EINVAL and _use_cache(self._file):
+                    continue
+                raise UserError(f"Writing the decoded pictures failed ({error.strerror})", where=self._path.parent,
+                                expected="a writable disk with free space",
+                                do="make room, or set stream: true to decode in training") from error
+
+    def __enter__(self) -> PixelWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write what is left and wait until all is on the disk; after an error just let go of the file."""
+        try:
+            if kind is None:
+                self._wait()
+                _use_cache(self._file)  # What is left fills no whole sectors.
+                self._put(self._block[:self._used])
+                os.fsync(self._file)
+        finally:
+            self._thread.shutdown()
+            os.close(self._file)
+
+
+def _open_uncached(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    try:
+        return os.open(path, flags | getattr(os, "O_DIRECT", 0), 0o666)
+    except OSError:  # Not every file system can.
+        return os.open(path, flags, 0o666)
+
+
+def _use_cache(file: int) -> bool:
+    """Let what is written to `file` from now on go through the page cache; say whether it did not before."""
+    flags, direct = fcntl.fcntl(file, fcntl.F_GETFL), getattr(os, "O_DIRECT", 0)
+    fcntl.fcntl(file, fcntl.F_SETFL, flags & ~direct)
+    return bool(flags & direct)
+
+
+class DecodedPictures:
+    """A folder with a pixel file and a table of what lies where: a pixel store, or what an index left for one."""
+
+    def __init__(self, folder: Path, policy: str) -> None:
+        """Open the folder; ValueError, KeyError or OSError unless it holds pictures under `policy`."""
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT or manifest["policy"] != policy or manifest.get("source"):
+            raise ValueError("other pictures")
+        self.path = folder / PIXELS
+        if self.path.stat().st_size != manifest["bytes"]:
+            raise ValueError("not whole")
+        table = pd.read_parquet(folder / IMAGES)
+        self.places = {row[0]: row[1:] for row in table[["id", "offset", "height", "width", "checksum"]].itertuples(
+            index=False, name=None)}
+        self._file = self.path.open("rb", buffering=0)
+
+    def read(self, id: str) -> NDArray[np.uint8] | None:
+        """Return a picture, uint8 (H, W, 3), or None if it is not there as it was written."""
+        if id not in self.places:
+            return None
+        offset, height, width, expected = self.places[id]
+        data = os.pread(self._file.fileno(), 3 * height * width, offset)
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3) if checksum(data) == expected else None
+
+
+def open_decoded(folder: Path, policy: str) -> DecodedPictures | None:
+    """Return the pictures in `folder`, if it holds some under `policy`."""
+    try:
+        return DecodedPictures(folder, policy)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+class Pool:
+    """Takes the pictures that an index decodes, for the stores; used in a `with` block, whole at its end or not there.
+
+    `folder` gets a folder for each split of which something was decoded.
+    """
+
+    def __init__(self, folder: Path, *, policy: str, room: Room) -> None:
+        policy_function(policy)
+        self.policy = policy
+        self._folder, self._room = folder, room
+        self._writers: dict[str, PixelWriter] = {}
+        self._files = ExitStack()
+
+    def __enter__(self) -> Pool:
+        self._scratch = scratch_folder(self._folder)
+        self._building = self._scratch.__enter__()
+        return self
+
+    def add(self, split: str, id: str, pixels: NDArray[np.uint8], check: str) -> None:
+        """Keep a picture, which is as the policy has it and has the checksum `check`; UserError without room."""
+        if split not in self._writers:
+            (self._building / split).mkdir()
+            writer = PixelWriter(self._building / split / PIXELS, self._room)
+            self._writers[split] = self._files.enter_context(writer)
+        self._writers[split].write(id, pixels, check)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        try:
+            self._files.__exit__(kind, error, trace)
+            if kind is None and self._writers:
+                for split, writer in self._writers.items():
+                    write_places(self._building / split, writer.places, self.policy, writer.bytes)
+                while not moved(self._building, self._folder):
+                    move_away(self._folder)
+        finally:
+            self._scratch.__exit__(kind, error, trace)
+
+
+def write_places(folder: Path, places: dict[str, tuple[int, int, int, str]], policy: str, size: int) -> None:
+    """Write the table and the manifest of decoded pictures that belong to no store yet."""
+    table = pd.DataFrame([(id, *place) for id, place in places.items()],
+                         columns=["id", "offset", "height", "width", "checksum"])
+    table.to_parquet(folder / IMAGES, index=False)
+    manifest = {"format": FORMAT, "policy": policy, "bytes": size}
+    (folder / MANIFEST).write_text(json.dumps(manifest) + "\n", encoding="utf-8")
+    for name in (IMAGES, MANIFEST, "."):
+        sync(folder / name)
+
+
+def share_file(path: Path, to: Path) -> None:
+    """Give the file `path` the second name `to`; copy it where the file system has no hard links."""
+    try:
+        os.link(path, to)
+    except OSError:
+        shutil.copyfile(path, to)

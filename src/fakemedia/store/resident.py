@@ -1,0 +1,97 @@
+"""Pixels on the device: whole stores that are cropped there, or batches that are made while the device computes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fakemedia.store.pixels import PixelStore
+
+T = TypeVar("T")
+R = TypeVar("R")
+CHUNK = 2**26
+"""Bytes copied to the device at once."""
+
+
+def pixel_bytes(stores: Sequence[PixelStore]) -> int:
+    """Return how many bytes the pictures of `stores` have."""
+    return sum(int(3 * (store.heights * store.widths).sum()) for store in stores)
+
+
+class ResidentPixels:
+    """The pictures of several stores on one device, where `PixelStore.crops` is done for a whole batch at once."""
+
+    def __init__(self, stores: Sequence[PixelStore], device: torch.device) -> None:
+        """Copy the pixels of all `stores` to `device`."""
+        self._pixels = torch.empty((pixel_bytes(stores) // 3, 3), dtype=torch.uint8, device=device)
+        self._firsts = torch.tensor(np.cumsum([0, *(len(store) for store in stores)]), device=device)
+        heights, widths = (np.concatenate([getattr(store, side) for store in stores]) for side in ("heights", "widths"))
+        ends = np.cumsum(heights * widths)
+        self._starts = torch.from_numpy(ends - heights * widths).to(device)
+        self._heights, self._widths = torch.from_numpy(heights).to(device), torch.from_numpy(widths).to(device)
+        at = 0
+        for part in _chunks(image.reshape(-1, 3) for store in stores for image in map(store.__getitem__,
+                                                                                    range(len(store)))):
+            self._pixels[at:at + len(part)] = torch.from_numpy(part).to(device)
+            at += len(part)
+
+    def crops(self, tasks: Tensor, rows: Tensor, tops: Tensor, lefts: Tensor, mirrored: Tensor, size: int) -> Tensor:
+        """Return square crops, uint8 (N, 3, size, size) in channels_last memory, some mirrored.
+
+        `tasks` (positions of the stores), `rows`, `tops`, `lefts` int64 and `mirrored` bool are (N,), on the device. An
+        image smaller than `size` is padded as in `PixelStore.crops`.
+        """
+        images = self._firsts[tasks] + rows
+        widths = self._widths[images]
+        places = torch.arange(size, device=images.device)
+        across = torch.where(mirrored[:, None], size - 1 - places, places)
+        y = _reflected(self._heights[images], tops, places, size)
+        x = _reflected(widths, lefts, across, size)
+        pixels = (self._starts[images, None, None] + y[:, :, None] * widths[:, None, None]) + x[:, None, :]
+        return self._pixels[pixels].permute(0, 3, 1, 2)
+
+
+def _reflected(lengths: Tensor, starts: Tensor, places: Tensor, size: int) -> Tensor:
+    """Return the positions (N, size) in lines of `lengths` that crops at `starts` of the padded lines show."""
+    period = (2 * (lengths - 1)).clamp(min=1)[:, None]
+    positions = (places + (starts - (size - lengths).clamp(min=0) // 2)[:, None]) % period
+    return torch.minimum(positions, period - positions)
+
+
+def _chunks(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the rows of `images` in arrays of about CHUNK bytes."""
+    held, size = [], 0
+    for image in images:
+        held.append(image)
+        size += image.nbytes
+        if size >= CHUNK:
+            yield np.concatenate(held)
+            held, size = [], 0
+    if held:
+        yield np.concatenate(held)
+
+
+def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """Yield `function` of each item, in order, made by `workers` threads up to twice as many items ahead; by the caller
+    itself, when it asks, if there are no workers."""
+    if workers == 0:
+        yield from map(function, items)
+        return
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
