@@ -34,8 +34,8 @@ SIDES = (3, 20, 9, 12, 60, 5, 31)
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make few images worth several processes: chunks of 3, handed over in halves of 3000 bytes."""
-    monkeypatch.setattr(process_pool, "CHUNK", 3)
-    monkeypatch.setattr(process_pool, "HALF", 3000)
+    monkeypatch.setattr("fakemedia.ingest.process_pool.CHUNK", 3)
+    monkeypatch.setattr("fakemedia.ingest.process_pool.HALF", 3000)
 
 
 def test_results_of_threads_come_in_order_and_few_wait() -> None:
