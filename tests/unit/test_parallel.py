@@ -153,8 +153,8 @@ def running(process: str) -> bool:
 
 def test_a_source_outside_the_package(tmp_path: Path, small_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = write_pictures(tmp_path / "pictures", 14)
-    (tmp_path / "data/sources").mkdir(parents=True)
-    (tmp_path / "data/sources/mine.py").write_text(
+    (tmp_path / "sources").mkdir(parents=True)
+    (tmp_path / "sources/mine.py").write_text(
         "from dataclasses import dataclass\nfrom functools import partial\n@dataclass(frozen=True, kw_only=True)\n"
         "class Config:\n    pass\ndef read(path):\n    return path.read_bytes()\n"
         "def build(config):\n    return partial(partial, read)\n")
