@@ -29,13 +29,13 @@ import pandas as pd
 from PIL import Image
 
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
-from fakemedia.ingest.decode import decode
-from fakemedia.ingest.facts import content_id
+from fakemedia.ingest.build_store import build_store, ensure_store
 from fakemedia.ingest.index import COLUMNS, build_index, read_index, write_index
 from fakemedia.ingest.process_pool import ALLOCATION
 from fakemedia.sources.folder import FolderSource
 from fakemedia.sources.source import Item
-from fakemedia.store.pixels import PixelStore, build_store, ensure_store
+from fakemedia.store.decode import content_id, decode
+from fakemedia.store.pixels import PixelStore
 from fakemedia.store.pool import PixelWriter, Pool, Room
 
 CORES = len(os.sched_getaffinity(0))

@@ -22,13 +22,14 @@ from fakemedia.core.types import make_stages
 from fakemedia.evaluation.metrics import task_metrics
 from fakemedia.evaluation.predict import predict
 from fakemedia.forge import ForgeConfig, forge
+from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
 from fakemedia.learning.trainer import train_stage
 from fakemedia.runtime.device import Runtime
 from fakemedia.runtime.threads import cores
 from fakemedia.sources.folder import FolderSource
 from fakemedia.store.batches import TrainBatches
-from fakemedia.store.pixels import PixelStore, build_store
+from fakemedia.store.pixels import PixelStore
 
 PRECISIONS = ("float32", "bfloat16")
 METRICS = ("accuracy", "auc")

@@ -35,6 +35,7 @@ from fakemedia.core import plugin
 from fakemedia.core.plan import TrainingConfig
 from fakemedia.core.types import CLASS_FOLDERS, Stage, make_stages
 from fakemedia.evaluation.predict import evaluating
+from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
 from fakemedia.learning.optimizers import make_optimizer
 from fakemedia.learning.trainer import train_stage
@@ -44,7 +45,7 @@ from fakemedia.networks.detector import Detector
 from fakemedia.runtime.device import Runtime
 from fakemedia.sources.folder import FolderSource
 from fakemedia.store.batches import TrainBatches
-from fakemedia.store.pixels import PixelStore, build_store
+from fakemedia.store.pixels import PixelStore
 
 METHODS = ("finetune", "kd", "ewc")
 TASKS = ("first", "second", "third", "fourth")

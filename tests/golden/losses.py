@@ -22,11 +22,12 @@ import torch
 from fakemedia.core import plugin
 from fakemedia.core.plan import Named, Plan, TrainingConfig
 from fakemedia.core.types import make_stages
+from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
 from fakemedia.learning import sequence
 from fakemedia.methods.method import Strategy
 from fakemedia.runtime.device import Runtime
-from fakemedia.store.pixels import PixelStore, build_store
+from fakemedia.store.pixels import PixelStore
 from tests.unit.conftest import GivenPictures, noise
 
 FIXED = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
 from fakemedia import __main__
-from fakemedia.ingest.facts import content_id
+from fakemedia.store.decode import content_id
 from tests.pipeline.conftest import run
 from tests.scoring import write_checkpoint, write_pictures
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
 from fakemedia.sources.source import Item
-from fakemedia.store.pixels import PixelStore, build_store
+from fakemedia.store.pixels import PixelStore
 
 
 class GivenPictures:

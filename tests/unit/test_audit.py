@@ -14,12 +14,12 @@ from PIL import Image
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS
 from fakemedia.ingest.audit import accept, audit_identity, audit_task, shared_images, verdict
+from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import build_index
 from fakemedia.ingest.perceptual import look, near_pairs
 from fakemedia.reporting.audit_page import audit_figure, audit_page, audit_summary, gather_findings
 from fakemedia.sources.folder import FolderSource
-from fakemedia.store.pixels import build_store
 
 COUNTS = {"train": 24, "val": 12, "test": 12}
 

@@ -21,11 +21,12 @@ from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
 from fakemedia.ingest.audit import accept, audit_task
+from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import build_index
 from fakemedia.sources import archive, folder, table
 from fakemedia.sources.folder import FolderSource
-from fakemedia.store.pixels import PixelStore, build_store
+from fakemedia.store.pixels import PixelStore
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fakemedia.core.errors import UserError
+from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
 from fakemedia.sources.source import Item
 from fakemedia.store.batches import Batch, EvalBatches, TrainBatches, select_rows
-from fakemedia.store.pixels import PixelStore, build_store
+from fakemedia.store.pixels import PixelStore
 
 SIZES = (7, 12, 20)
 

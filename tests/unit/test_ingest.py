@@ -21,12 +21,13 @@ from fakemedia.artefacts.files import GIB
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
 from fakemedia.ingest import facts as measuring
-from fakemedia.ingest.decode import decode
+from fakemedia.ingest.build_store import build_store, ensure_store
 from fakemedia.ingest.index import build_index, read_index, write_index
 from fakemedia.sources.folder import FolderSource
 from fakemedia.store import pixels as storing
 from fakemedia.store import pool as pooling
-from fakemedia.store.pixels import PixelStore, build_store, ensure_store
+from fakemedia.store.decode import decode
+from fakemedia.store.pixels import PixelStore
 from fakemedia.store.pool import PixelWriter, Pool, Room
 
 
@@ -206,8 +207,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from fakemedia.artefacts import files
-from fakemedia.ingest import index
-from fakemedia.store import pixels
+from fakemedia.ingest import build_store, index
 from fakemedia.store.pool import PixelWriter, Pool, Room
 from fakemedia.sources import folder
 from fakemedia.sources.folder import FolderSource
@@ -229,7 +229,7 @@ if sys.argv[3] == "index":
 else:
     seen.extend("123")
     table = index.read_index(work / "index.parquet")
-    pixels.build_store(table, source, "train", work / "train", workers=1, progress=False)
+    build_store.build_store(table, source, "train", work / "train", workers=1, progress=False)
 """
 
 

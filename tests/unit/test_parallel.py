@@ -20,12 +20,12 @@ from fakemedia.artefacts.files import read_regular
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
+from fakemedia.ingest.build_store import ensure_store
 from fakemedia.ingest.facts import measure
 from fakemedia.ingest.index import build_index
 from fakemedia.ingest.process_pool import picture_map
 from fakemedia.runtime.threads import thread_map
 from fakemedia.sources.folder import FolderSource
-from fakemedia.store.pixels import ensure_store
 from fakemedia.store.pool import Pool, Room
 
 SIDES = (3, 20, 9, 12, 60, 5, 31)

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fakemedia.core.errors import UserError
-from fakemedia.ingest import decode as decoding
-from fakemedia.ingest.decode import DecodeError, decode, read_picture
+from fakemedia.ingest.build_store import build_store, ensure_store, store_fingerprint
 from fakemedia.ingest.index import build_index
 from fakemedia.sources.source import Item
-from fakemedia.store.pixels import PixelStore, build_store, ensure_store, store_fingerprint
+from fakemedia.store import decode as decoding
+from fakemedia.store.decode import DecodeError, decode, read_picture
+from fakemedia.store.pixels import PixelStore
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

@@ -12,13 +12,13 @@ from PIL import Image
 
 from fakemedia.core.errors import UserError
 from fakemedia.evaluation.predict import predict
+from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
 from fakemedia.scoring.command import score_pictures
 from fakemedia.scoring.model import CheckpointModel, open_model
 from fakemedia.scoring.paths import Found
 from fakemedia.scoring.scores import score_files
 from fakemedia.scoring.summary import FEW, describe, summarise
-from fakemedia.store.pixels import build_store
 from tests.scoring import CROP, calibration, cpu, pictures, write_calibration, write_checkpoint, write_pictures
 from tests.unit.conftest import GivenPictures
 
@@ -61,7 +61,7 @@ def test_files_that_cannot_be_scored_are_skipped_with_the_reason(model: Checkpoi
     gone.symlink_to(tmp_path / "nowhere")
     empty.touch()
     large = tmp_path / "large.png"
-    monkeypatch.setattr("fakemedia.ingest.decode.MAX_PIXELS", 41 * 52)
+    monkeypatch.setattr("fakemedia.store.decode.MAX_PIXELS", 41 * 52)
     Image.new("L", (53, 41)).save(large)
     scores = score_files(model, [text, good, cut, gone, empty, large, tmp_path], batch_size=3, progress=False)
     reasons = dict(zip((Path(path).name for path in scores["path"]), scores["error"], strict=True))

@@ -65,7 +65,8 @@ def split_fingerprint(collection: str, task: str, split: str) -> str | None:
     """Return the fingerprint of a pixel store that was made from the fresh index, without what the quarantine takes,
     with today's policy; else None."""
     from fakemedia.ingest.audit import kept_rows
-    from fakemedia.store.pixels import PixelStore, store_fingerprint
+    from fakemedia.ingest.build_store import store_fingerprint
+    from fakemedia.store.pixels import PixelStore
 
     index, findings = fresh_index(collection, task), fresh_findings(collection, task)
     if index is None or findings is None:

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fakemedia.ingest.decode import DecodeError, read_picture
 from fakemedia.ingest.perceptual import look
+from fakemedia.store.decode import DecodeError, checksum, content_id, read_picture
 from fakemedia.store.policies import policy_function
 
 UNMEASURED = {"id": "", "codec": "", "mode": "", "width": 0, "height": 0, "quality": 0, "phash": "", "mean": 0.0,
               "spread": 0.0, "error": ""}
 """The facts that the content of a file gives, as they are where it cannot be read."""
-
-
-def content_id(data: bytes) -> str:
-    """Return the first 32 hex digits of the SHA-256 of an image file."""
-    return hashlib.sha256(data).hexdigest()[:32]
-
-
-def checksum(data: bytes | memoryview) -> str:
-    """Return the CRC-32 of `data`, 8 hex digits: it finds damage, at a third of the cost of a cryptographic hash."""
-    return f"{zlib.crc32(data):08x}"
 
 
 def measure(read: Callable[[], bytes],

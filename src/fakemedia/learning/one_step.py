@@ -15,11 +15,12 @@ from fakemedia.core.plan import TRAINING_PRESETS, Named, Plan, TrainingConfig, s
 from fakemedia.core.types import SPLITS, check_name, make_stages
 from fakemedia.evaluation.calibration import CALIBRATION_FILE, CalibrationConfig, calibrate
 from fakemedia.evaluation.metrics import task_metrics
+from fakemedia.ingest.build_store import ensure_store
 from fakemedia.ingest.index import build_index, check_index
 from fakemedia.learning.sequence import learn_stage, score_checkpoint
 from fakemedia.networks.checkpoint import META, STRATEGY, WEIGHTS, Checkpoint, load
 from fakemedia.runtime.device import Runtime
-from fakemedia.store.pixels import PixelStore, ensure_store
+from fakemedia.store.pixels import PixelStore
 
 
 def learn_step(*, network: str, input_model: Path | None, output_dir: Path, source_datasets: tuple[Path, ...],

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
 from fakemedia.evaluation.calibration import Calibration
-from fakemedia.ingest.decode import DecodeError, decode
 from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.scoring.model import Model
 from fakemedia.store.crops import centre_crop
+from fakemedia.store.decode import DecodeError, decode
 from fakemedia.store.policies import policy_function
 
 BATCH = 64

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fakemedia.artefacts.files import GIB, move_away, moved, scratch_folder, sync
 from fakemedia.core.errors import UserError
-from fakemedia.ingest.facts import checksum
+from fakemedia.store.decode import checksum
 from fakemedia.store.policies import policy_function
 
 PIXELS, IMAGES, MANIFEST = "pixels.u8", "images.parquet", "manifest.json"

@@ -105,7 +105,7 @@ def store_pixels(index: pd.DataFrame, source: Source, findings: pd.DataFrame, *,
     """
     from fakemedia.artefacts.files import move_away
     from fakemedia.ingest.audit import accept
-    from fakemedia.store.pixels import ensure_store
+    from fakemedia.ingest.build_store import ensure_store
 
     kept = accept(index, findings, settings.audit_config)
     room = _room(settings, pool.parent)

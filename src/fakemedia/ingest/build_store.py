@@ -1,0 +1,165 @@
+"""Building pixel stores from an index."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import PIL
+from PIL import features
+from tqdm import tqdm
+
+from fakemedia.artefacts.files import move_away, moved, remove_leftovers, scratch_folder, sync
+from fakemedia.core.errors import UserError
+from fakemedia.core.fingerprint import fingerprint
+from fakemedia.ingest.facts import measure
+from fakemedia.ingest.index import check_readable, index_fingerprint
+from fakemedia.ingest.process_pool import picture_map
+from fakemedia.sources.source import Source
+from fakemedia.store.decode import checksum
+from fakemedia.store.pixels import PixelStore, not_as_indexed
+from fakemedia.store.policies import NATIVE, kept_size, policy_function
+from fakemedia.store.pool import (
+    FORMAT,
+    IMAGES,
+    MANIFEST,
+    PIXELS,
+    DecodedPictures,
+    PixelWriter,
+    Room,
+    open_decoded,
+    share_file,
+)
+
+
+def store_fingerprint(index: pd.DataFrame, split: str, policy: str = NATIVE) -> str:
+    """Return the fingerprint that a store of `split` built from `index` has."""
+    return fingerprint({"format": FORMAT, "index": index_fingerprint(index, split), "policy": policy})
+
+
+def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | Path, *, policy: str = NATIVE,
+                pool: Path | None = None, room: Room | None = None, stream: Mapping[str, Any] | None = None,
+                workers: int, progress: bool = True) -> PixelStore:
+    """Put the images of `split` into a store in `folder`, replacing another store that is there; return it.
+
+    Pictures that the store before, or the `pool` of the index, holds already are not decoded again; the others are, in
+    `workers` processes. The store is built in a folder beside `folder` and moved there when
+    whole; of several processes that build the same store at once, the first to end wins. With `stream`, the name and
+    settings of the source, the store holds no pixels. `room` bounds the bytes of pixels that are written.
+
+    UserError: a policy that is none, an empty split, an unreadable image, a file that changed since it was indexed, too
+    little room, or a `folder` that holds something else.
+    """
+    folder = Path(folder)
+    policy_function(policy)
+    rows = index.loc[index["split"] == split]
+    if rows.empty:
+        raise UserError(f"The {split} split is empty", where=folder, expected="at least one image")
+    check_readable(rows)
+    if _holds_something_else(folder):
+        raise UserError("The folder for a pixel store holds something else", where=folder, expected="a new folder")
+    fingerprint = store_fingerprint(index, split, policy)
+    with scratch_folder(folder) as building:
+        if stream:
+            images, size = _streamed(rows, policy), 0
+        else:
+            donors = [found for place in (folder, pool) if place and (found := open_decoded(place, policy))]
+            places, size = _fill(building / PIXELS, rows, source, donors, policy=policy, room=room or Room(),
+                                 workers=workers, progress=progress)
+            images = _placed(rows, places)
+        _describe(building, rows, images, policy=policy, fingerprint=fingerprint, size=size, stream=stream)
+        while not moved(building, folder):
+            if _is_store(folder, fingerprint, bool(stream)):
+                break
+            move_away(folder)
+        sync(folder.parent)
+    return PixelStore.open(folder)
+
+
+def ensure_store(index: pd.DataFrame, source: Source, split: str, folder: str | Path, *, policy: str = NATIVE,
+                 pool: Path | None = None, room: Room | None = None, stream: Mapping[str, Any] | None = None,
+                 workers: int, progress: bool = True) -> PixelStore:
+    """Return the store in `folder` if it is the one that `build_store` would build; build it otherwise."""
+    if _is_store(folder, store_fingerprint(index, split, policy), bool(stream)):
+        remove_leftovers(Path(folder))
+        return PixelStore.open(folder)
+    return build_store(index, source, split, folder, policy=policy, pool=pool, room=room, stream=stream,
+                       workers=workers, progress=progress)
+
+
+def _fill(path: Path, rows: pd.DataFrame, source: Source, donors: list[DecodedPictures], *, policy: str, room: Room,
+          workers: int, progress: bool) -> tuple[dict[str, tuple], int]:
+    """Make the pixel file `path`: the file of a donor that holds what is wanted, or a new one; return the places."""
+    paths = dict(zip(rows["id"], rows["path"], strict=True))
+    for donor in donors:
+        wanted = {id: donor.places[id] for id in paths if id in donor.places}
+        needed = sum(3 * height * width for _, height, width, _ in wanted.values())
+        size = donor.path.stat().st_size
+        if len(wanted) == len(paths) and 2 * needed >= size:
+            share_file(donor.path, path)
+            return wanted, size
+    name = f"{rows['task'].iloc[0]} {rows['split'].iloc[0]}"
+    with PixelWriter(path, room) as writer:
+        for donor in donors:
+            for id in tqdm([id for id in paths if id in donor.places], desc=f"copy {name}", unit="image",
+                           disable=None if progress else True):
+                if (pixels := donor.read(id)) is not None:
+                    writer.write(id, pixels, donor.places[id][-1])
+        new = [id for id in paths if id not in writer.places]
+        measured = picture_map(partial(measure, policy=policy), [source.reader(paths[id]) for id in new],
+                               workers=workers, title=f"decode {name}", progress=progress)
+        for id, ((facts, check), pixels) in zip(new, measured, strict=True):
+            if pixels is None or facts["id"] != id:
+                raise not_as_indexed(paths[id], facts["error"])
+            writer.write(id, pixels, check)
+    return writer.places, writer.bytes
+
+
+def _placed(rows: pd.DataFrame, places: dict[str, tuple]) -> pd.DataFrame:
+    found = pd.DataFrame([places[id] for id in rows["id"]], columns=["offset", "height", "width", "checksum"])
+    return pd.concat([rows[["id", "label", "source"]].reset_index(drop=True), found], axis=1)
+
+
+def _streamed(rows: pd.DataFrame, policy: str) -> pd.DataFrame:
+    sizes = [kept_size(policy, height, width) for height, width in zip(rows["height"], rows["width"], strict=True)]
+    return rows[["id", "label", "source", "path"]].assign(
+        offset=0, height=[height for height, _ in sizes], width=[width for _, width in sizes], checksum="")
+
+
+def _describe(folder: Path, rows: pd.DataFrame, images: pd.DataFrame, *, policy: str, fingerprint: str, size: int,
+              stream: Mapping[str, Any] | None) -> None:
+    images.to_parquet(folder / IMAGES, index=False)
+    manifest = {
+        "format": FORMAT, "task": str(rows["task"].iloc[0]), "split": str(rows["split"].iloc[0]), "policy": policy,
+        "fingerprint": fingerprint, "images": len(images), "bytes": size, "source": dict(stream) if stream else None,
+        "checksum": checksum((folder / IMAGES).read_bytes()),
+        "versions": {"pillow": PIL.__version__, "libjpeg_turbo": features.version("libjpeg_turbo"),
+                     "numpy": np.__version__},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    for name in (IMAGES, MANIFEST, "."):
+        sync(folder / name)
+
+
+def _holds_something_else(folder: Path) -> bool:
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        return True
+    return bool(names) and MANIFEST not in names
+
+
+def _is_store(folder: str | Path, fingerprint: str, streams: bool) -> bool:
+    try:
+        store = PixelStore.open(folder)
+    except UserError:
+        return False
+    return store.fingerprint == fingerprint and store.streams == streams
