@@ -25,7 +25,8 @@ from fakemedia.core import plugin
 from fakemedia.networks.checkpoint import make_checkpoint
 from fakemedia.runtime.device import Runtime
 from fakemedia.runtime.threads import cores, thread_map
-from fakemedia.scoring.model import CheckpointModel, Facts, as_images
+from fakemedia.scoring.checkpoint_model import CheckpointModel, as_images
+from fakemedia.scoring.model import Facts
 from fakemedia.scoring.scores import crop_reader, score_files
 from fakemedia.store.policies import NATIVE
 

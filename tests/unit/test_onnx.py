@@ -10,8 +10,8 @@ import pytest
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.scoring import onnx
-from fakemedia.scoring.model import open_model
+from fakemedia.scoring import onnx_export, onnx_model
+from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.overlays import Overlays
 from fakemedia.scoring.scores import score_files
 from tests.scoring import calibration, cpu, write_calibration, write_checkpoint, write_pictures
@@ -29,7 +29,7 @@ def test_exported_networks_give_the_logits_of_the_checkpoint(network: str, tmp_p
     sha256 = json.loads((folder / "checkpoint.json").read_text())["weights_sha256"]
     write_calibration(folder, calibration(sha256))
     model = open_model(folder, cpu)
-    assert onnx.export(folder, tmp_path / "new/model.onnx") == model.facts
+    assert onnx_export.export(folder, tmp_path / "new/model.onnx") == model.facts
     exported = open_model(tmp_path / "new/model.onnx", cpu)
     assert exported.facts == model.facts
     assert exported.facts.calibration is not None
@@ -63,13 +63,13 @@ def test_places_and_packages_are_checked_first(tmp_path: Path, monkeypatch: pyte
     folder = write_checkpoint(tmp_path / "model")
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="Nothing can be written here"):
-        onnx.export(folder, tmp_path / "file/model.onnx")
+        onnx_export.export(folder, tmp_path / "file/model.onnx")
     with pytest.raises(UserError, match=r"ends in \.onnx"):
-        onnx.export(folder, tmp_path / "model.pt")
+        onnx_export.export(folder, tmp_path / "model.pt")
     with pytest.raises(UserError, match="no checkpoint"):
-        onnx.export(tmp_path, tmp_path / "model.onnx")
-    monkeypatch.setattr(onnx, "find_spec", lambda name: None)
+        onnx_export.export(tmp_path, tmp_path / "model.onnx")
+    monkeypatch.setattr(onnx_model, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"onnx, onnxscript(?s:.*)fakemedia\[onnx\]"):
-        onnx.export(folder, tmp_path / "model.onnx")
+        onnx_export.export(folder, tmp_path / "model.onnx")
     with pytest.raises(UserError, match="onnxruntime"):
         open_model(tmp_path / "model.onnx", cpu)

@@ -14,8 +14,9 @@ from fakemedia.core.errors import UserError
 from fakemedia.evaluation.predict import predict
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
+from fakemedia.scoring.checkpoint_model import CheckpointModel
 from fakemedia.scoring.command import score_pictures
-from fakemedia.scoring.model import CheckpointModel, open_model
+from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.paths import Found
 from fakemedia.scoring.scores import score_files
 from fakemedia.scoring.summary import FEW, describe, summarise

@@ -158,7 +158,7 @@ def export(checkpoint: str, out: Path) -> None:
     file.
     """
     from fakemedia.catalog.handles import find_checkpoint
-    from fakemedia.scoring.onnx import export
+    from fakemedia.scoring.onnx_export import export
 
     facts = export(find_checkpoint(checkpoint), out)
     click.echo(f"{out}: {facts.network}, {facts.crop} x {facts.crop} pixels, "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fakemedia.artefacts.files import check_writable, write_file
 from fakemedia.core.errors import UserError
-from fakemedia.scoring.model import open_model
+from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.paths import check_file, find_pictures
 from fakemedia.scoring.scores import score_files
 from fakemedia.scoring.summary import describe, reasons, shortened, summarise

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fakemedia.artefacts.files import write_file
 from fakemedia.core.errors import UserError
-from fakemedia.scoring.model import CheckpointModel, Model, as_images
+from fakemedia.scoring.checkpoint_model import CheckpointModel, as_images
+from fakemedia.scoring.model import Model
 from fakemedia.scoring.saliency import method_of, saliency
 
 SIDE = 256

@@ -1,0 +1,71 @@
+"""A checkpoint folder as a detector that scores pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fakemedia.core.errors import UserError
+from fakemedia.evaluation.calibration import CALIBRATION_FILE, Calibration
+from fakemedia.scoring.model import Facts
+from fakemedia.store.policies import NATIVE
+
+if TYPE_CHECKING:
+    from fakemedia.networks.checkpoint import Checkpoint
+    from fakemedia.runtime.device import Runtime
+
+
+class CheckpointModel:
+    """The network of a checkpoint, computing as in training."""
+
+    def __init__(self, checkpoint: Checkpoint, facts: Facts, runtime: Runtime) -> None:
+        """Put the network on the device of `runtime`."""
+        from fakemedia.learning.sequence import restore_network
+
+        self.facts = facts
+        self.runtime = runtime
+        self.network = runtime.place(restore_network(checkpoint)).eval()
+
+    def logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return z_fake - z_real of RGB crops, uint8 (N, crop, crop, 3): float64 (N,)."""
+        from fakemedia.evaluation.predict import class_logits, margins
+
+        with self.runtime.reproducible():
+            return margins(class_logits(self.network, as_images(crops), autocast=self.runtime.autocast))
+
+
+def open_checkpoint(folder: Path) -> tuple[Checkpoint, Facts]:
+    """Return the checkpoint in `folder` and its facts; UserError if there is no whole one."""
+    from fakemedia.networks.checkpoint import META, load
+
+    checkpoint = load(folder)
+    meta = checkpoint.meta
+    try:
+        facts = Facts(
+            network=meta["network"]["name"], tasks=tuple(meta["stage"]["seen"]), crop=meta["training"]["crop"],
+            policy=meta.get("policy", NATIVE), fingerprint=meta["fingerprint"],
+            calibration=_calibration(folder / CALIBRATION_FILE, meta["weights_sha256"]))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"The checkpoint does not say how it was made ({error!r})", where=folder / META,
+                        expected="a checkpoint as this project writes it") from None
+    return checkpoint, facts
+
+
+def as_images(crops: NDArray[np.uint8]) -> Any:
+    """Return crops, uint8 (N, H, W, 3), as the tensor (N, 3, H, W) in channels_last memory that networks take."""
+    import torch
+
+    return torch.from_numpy(crops).permute(0, 3, 1, 2)
+
+
+def _calibration(path: Path, weights_sha256: str) -> Calibration | None:
+    """Return the calibration in `path`, unless there is none or it is of other weights."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    found = Calibration.from_json(text, where=path)
+    return found if found.weights_sha256 == weights_sha256 else None

@@ -1,0 +1,57 @@
+"""Write a checkpoint as one ONNX file, with all that scoring needs to know inside."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fakemedia.artefacts.files import write_file
+from fakemedia.core.errors import UserError
+from fakemedia.scoring.checkpoint_model import open_checkpoint
+from fakemedia.scoring.model import Facts
+from fakemedia.scoring.onnx_model import KEY, SUFFIX, require_packages
+from fakemedia.scoring.paths import check_file
+
+if TYPE_CHECKING:
+    from fakemedia.networks.checkpoint import Checkpoint
+
+
+def export(folder: Path, out: Path) -> Facts:
+    """Write the checkpoint in `folder` as the ONNX file `out`, whole or not at all; return its facts.
+
+    Input `images`: uint8 (N, crop, crop, 3), RGB, any N; output `logit`: float32 (N,), z_fake - z_real. Normalisation
+    is inside. UserError if the extra is not installed, or `out` cannot be written or does not end in .onnx.
+    """
+    require_packages("onnx", "onnxscript")
+    if out.suffix != SUFFIX:
+        raise UserError("The file's name says another format", where=out, expected=f"a name that ends in {SUFFIX}")
+    check_file(out)
+    checkpoint, facts = open_checkpoint(folder)
+    program = _traced(checkpoint, facts.crop)
+    program.model.metadata_props[KEY] = json.dumps(asdict(facts))
+    write_file(out, program.model_proto.SerializeToString())
+    return facts
+
+
+def _traced(checkpoint: Checkpoint, crop: int) -> Any:
+    import torch
+    from torch import Tensor, nn
+
+    from fakemedia.learning.sequence import restore_network
+
+    class Scorer(nn.Module):
+        """From uint8 pictures (N, H, W, 3) to z_fake - z_real (N,)."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = restore_network(checkpoint)
+
+        def forward(self, images: Tensor) -> Tensor:
+            real, fake = self.network(self.network.prepare(images.permute(0, 3, 1, 2))).unbind(1)
+            return fake - real
+
+    example = torch.zeros(2, crop, crop, 3, dtype=torch.uint8)
+    return torch.onnx.export(Scorer().eval(), (example,), dynamo=True, verbose=False, input_names=["images"],
+                             output_names=["logit"], dynamic_shapes={"images": {0: torch.export.Dim("N")}})

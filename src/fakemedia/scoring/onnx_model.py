@@ -1,0 +1,55 @@
+"""An ONNX file of `kedro export` as a detector that scores pictures: uint8 pictures in, logits out."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fakemedia.core import plugin
+from fakemedia.core.errors import UserError
+from fakemedia.scoring.model import Facts
+
+SUFFIX = ".onnx"
+"""The end of the name of a detector's ONNX file."""
+KEY = "fakemedia"
+"""The key of the file's metadata that holds the facts, as JSON."""
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+class OnnxModel:
+    """The network in an ONNX file, in float32 by onnxruntime: on the GPU if that one is built for it."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file; UserError if it is not there, damaged, or not of `export`."""
+        require_packages("onnxruntime")
+        import onnxruntime
+
+        providers = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
+        if not path.is_file():
+            raise UserError("There is no ONNX file", where=path, do="make one with: kedro export CHECKPOINT --out ...")
+        try:
+            self._session = onnxruntime.InferenceSession(path, providers=providers)
+        except Exception as error:  # its errors share no class
+            raise UserError(f"The ONNX file cannot be read ({error})", where=path, do="export it again") from None
+        text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        if text is None:
+            raise UserError("The ONNX file does not say how pictures are prepared for it", where=path,
+                            expected="a file of kedro export")
+        self.facts: Facts = plugin.configure(Facts, json.loads(text), where=path)
+
+    def logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return z_fake - z_real of RGB crops, uint8 (N, crop, crop, 3): float64 (N,)."""
+        logits, = self._session.run(["logit"], {"images": crops})
+        return np.asarray(logits, np.float64)
+
+
+def require_packages(*packages: str) -> None:
+    """Raise UserError unless all `packages` of the extra `onnx` are installed."""
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise UserError(f"ONNX needs the packages {', '.join(missing)}, which are not installed", where=SUFFIX,
+                        do="pip install 'fakemedia[onnx]'")

@@ -1,0 +1,25 @@
+"""Open a detector for scoring: a checkpoint folder or an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fakemedia.scoring.checkpoint_model import CheckpointModel, open_checkpoint
+from fakemedia.scoring.model import Model
+from fakemedia.scoring.onnx_model import SUFFIX, OnnxModel
+
+if TYPE_CHECKING:
+    from fakemedia.runtime.device import Runtime
+
+
+def open_model(place: Path, runtime: Callable[[], Runtime]) -> Model:
+    """Return the model at `place`, a checkpoint folder, which computes by `runtime`, or an ONNX file of `kedro export`.
+
+    UserError if neither is there, or it is damaged.
+    """
+    if place.suffix == SUFFIX:
+        return OnnxModel(place)
+    checkpoint, facts = open_checkpoint(place)
+    return CheckpointModel(checkpoint, facts, runtime())
