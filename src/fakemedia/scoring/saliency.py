@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
@@ -47,31 +47,32 @@ def method_of(network: str) -> str:
 
 
 def grad_cam(network: Detector, inputs: Tensor) -> NDArray[np.floating]:
-    """Return the Grad-CAM of normalised inputs (N, 3, H, W), (N, H, W), at least 0.
+    """Return the Grad-CAM of normalised inputs (N, 3, H, W), (N, H, W), at least 0, by captum.
 
     ReLU(sum over channels of a_k A_k), where a_k is the mean over positions of the derivative of z_fake - z_real by
     the feature map A_k (Selvaraju et al., ICCV 2017, Eq. 1 and 2), bilinearly enlarged. A is the last map with
     POSITIONS positions a side. UserError if the network has no feature map.
     """
-    with _last_map(network.body) as found:
-        margin = _margin(network, inputs)
-    if not found:
+    from captum.attr import LayerAttribution, LayerGradCam  # takes half a second to import
+
+    layer = last_map_layer(network, inputs[:1])
+    if layer is None:
         raise UserError("The network has no feature map for Grad-CAM", where=type(network.body).__name__,
-                        expected="convolutions", do='say SALIENCY = "input_gradient" in the network\'s file')
-    features = found[0]
-    gradient, = torch.autograd.grad(margin, features)
-    maps = F.relu((gradient.mean((2, 3), keepdim=True) * features).sum(1, keepdim=True))
-    return F.interpolate(maps, inputs.shape[2:], mode="bilinear")[:, 0].detach().cpu().numpy()
+                        expected="convolutions", do='set SALIENCY = "input_gradient" in the network\'s file')
+    maps = LayerGradCam(partial(_margins, network), layer).attribute(inputs, relu_attributions=True)
+    enlarged = LayerAttribution.interpolate(cast("Tensor", maps), tuple(inputs.shape[2:]), "bilinear")
+    return enlarged[:, 0].detach().cpu().numpy()
 
 
 def input_gradient(network: Detector, inputs: Tensor) -> NDArray[np.floating]:
     """Return how much z_fake - z_real changes with each pixel of normalised inputs (N, 3, H, W): (N, H, W), at least 0.
 
     The largest absolute derivative of the three channels (Simonyan et al. 2014, "Deep inside convolutional networks",
-    Section 3.1), blurred by BLUR. For networks without feature maps, such as transformers.
+    Section 3.1), by captum, blurred by BLUR. For networks without feature maps, such as transformers.
     """
-    gradient, = torch.autograd.grad(_margin(network, inputs), inputs)
-    sharp = gradient.abs().amax(1).cpu().numpy()
+    from captum.attr import Saliency
+
+    sharp = Saliency(partial(_margins, network)).attribute(inputs).amax(1).cpu().numpy()
     return gaussian_filter(sharp, BLUR * max(sharp.shape[1:]), axes=(1, 2))
 
 
@@ -80,28 +81,32 @@ METHODS: dict[str, Callable[[Detector, Tensor], NDArray[np.floating]]] = {
 }
 
 
-def _margin(network: Detector, inputs: Tensor) -> Tensor:
-    logits = network(inputs)
-    return (logits[:, FAKE] - logits[:, REAL]).sum()
+@torch.no_grad()
+def last_map_layer(network: Detector, inputs: Tensor) -> nn.Module | None:
+    """Return the layer whose output (N, C, h, w) is the last with the most positions a side, counted up to POSITIONS.
 
+    None if no layer gives a map of more than one position a side for normalised `inputs` (N, 3, H, W).
+    """
+    found: nn.Module | None = None
+    most = 2
 
-@contextmanager
-def _last_map(body: nn.Module) -> Iterator[list[Tensor]]:
-    """Yield a list that holds, after a forward pass, the last map (N, C, h, w) with the most positions up to
-    POSITIONS a side."""
-    found: list[Tensor] = []
+    def compare(layer: nn.Module, _: tuple, output: object) -> None:
+        nonlocal found, most
+        if isinstance(output, Tensor) and output.ndim == 4 and _positions(output) >= most:
+            found, most = layer, _positions(output)
 
-    def keep(_: nn.Module, __: tuple, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and _positions(output) > 1 and (
-                not found or _positions(output) >= _positions(found[0])):
-            found[:] = [output]
-
-    hooks = [module.register_forward_hook(keep) for module in body.modules() if not list(module.children())]
+    hooks = [layer.register_forward_hook(compare) for layer in network.body.modules() if not list(layer.children())]
     try:
-        yield found
+        network(inputs)
     finally:
         for hook in hooks:
             hook.remove()
+    return found
+
+
+def _margins(network: Detector, inputs: Tensor) -> Tensor:
+    logits = network(inputs)
+    return logits[:, FAKE] - logits[:, REAL]
 
 
 def _positions(features: Tensor) -> int:
