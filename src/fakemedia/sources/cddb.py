@@ -1,6 +1,6 @@
 """CDDB (Li et al., WACV 2023) as its authors ship it: archives or unpacked folders, `train` and `val` only.
 
-Some tasks have class folders, as in `cyclegan/train/horse/0_real`. The shipped `val` becomes the test split, and a
+Some tasks have content classes, as in `cyclegan/train/horse/0_real`. The shipped `val` becomes the test split, and a
 quarter of `train` becomes val, which gives the counts of the paper; see `fakemedia.sources.splits`.
 """
 
@@ -32,8 +32,10 @@ def _task(folders: tuple[str, ...]) -> int | None:
 
 
 def _place(path: str) -> Place | None:
+    """Return the place of a file: the authors' val is the test split."""
     place = by_task(path, _task)
-    return place and replace(place, task=THEIRS.get(place.task, place.task))
+    return place and replace(place, task=THEIRS.get(place.task, place.task),
+                             split="test" if place.split == "val" else place.split)
 
 
 def build(config: Config) -> TreeSource:

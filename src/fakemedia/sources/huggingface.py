@@ -59,7 +59,7 @@ class HuggingFaceSource:
                     items += [Item(path=f"{part}/{row:08d}/{column}", split=SPLITS.get(part, ""), label=label,
                                    class_name=column, source=f"{part}/{row}", bytes=0, mtime_ns=stamp)
                               for row in range(len(rows))]
-        return complete(items)
+        return complete(items, where=self._where)
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads an image; OSError if the row has none."""

@@ -60,7 +60,7 @@ class TableSource:
                 size, mtime_ns = 0, 0  # Reading it later gives the reason.
             items.append(Item(path=row["path"], split=row["split"], label=int(row["label"]), source=row["source"],
                               class_name=row["generator"], bytes=size, mtime_ns=mtime_ns))
-        return complete(items)
+        return complete(items, where=f"{self.table}, task {task}")
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads an image file; OSError if it cannot be read."""

@@ -77,7 +77,7 @@ class TreeSource:
             raise UserError(f"There are no images of the task {task}", where=self.tree.root,
                             expected=f"one of {', '.join(self.tasks()) or 'no task'}",
                             do="see docs/how-to/own-data.md")
-        return complete(self._placed[task], exact=self.exact)
+        return complete(self._placed[task], exact=self.exact, where=f"{self.tree.root}, task {task}")
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads an image file; OSError if it cannot be read."""

@@ -69,7 +69,7 @@ class VideoSource:
         return complete([
             Item(path=f"{path}#{frame:04d}{ending}", split=_parts(path)[1], label=_parts(path)[2], class_name="",
                  source=path, bytes=entry.bytes, mtime_ns=entry.mtime_ns)
-            for path, entry in videos.items() for frame in range(self.frames)])
+            for path, entry in videos.items() for frame in range(self.frames)], where=f"{self.tree.root}, task {task}")
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads a frame as PNG; OSError if the video cannot be decoded there."""
