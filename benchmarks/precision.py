@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from fakemedia.core import plugin
-from fakemedia.core.plan import TrainingConfig
+from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation.metrics import task_metrics
 from fakemedia.evaluation.predict import predict

@@ -94,7 +94,7 @@ def main() -> None:
     logging.disable(logging.INFO)
     plan = replace(project.plan("cddb_long"), seeds=tuple(range(options.seeds)))
     inputs = {AUDIT.format(collection=plan.collection, sequence=plan.sequence): verdict(plan, options.images)}
-    for method in (method.name for method in plan.methods):
+    for method in (method.label for method in plan.methods):
         words = {"sequence": plan.sequence, "method": method}
         inputs[RESULTS.format(**words)] = scores(plan, method, options.images, seen_only=False)
         inputs[VALIDATION.format(**words)] = scores(plan, method, options.images // 4, seen_only=True)

@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from fakemedia.core import plugin
-from fakemedia.core.plan import TrainingConfig
+from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import CLASS_FOLDERS, Stage, make_stages
 from fakemedia.evaluation.predict import evaluating
 from fakemedia.ingest.build_store import build_store

@@ -52,7 +52,7 @@ def test_the_reference_has_every_kind_of_settings() -> None:
 
 
 def test_what_a_key_says_is_what_the_code_says() -> None:
-    (row,) = [row for row in reference_text.keys(reference_text._named("fakemedia.core.plan:TrainingConfig"))
+    (row,) = [row for row in reference_text.keys(reference_text._named("fakemedia.core.training:TrainingConfig"))
               if row["key"] == "patience"]
     assert row == {"key": "patience", "type": "integer or `null`", "default": "`null`",
                    "meaning": "Stop after so many epochs without a better validation accuracy; None: never."}

@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 
 from fakemedia.core import plugin
-from fakemedia.core.plan import Named, Plan, TrainingConfig
+from fakemedia.core.plan import Named
+from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
@@ -28,6 +29,7 @@ from fakemedia.learning import sequence
 from fakemedia.methods.method import Strategy
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.pixels import PixelStore
+from tests.plans import make_plan
 from tests.unit.conftest import GivenPictures, noise
 
 FIXED = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -56,10 +58,9 @@ def make_stores(folder: Path) -> dict[str, PixelStore]:
 
 def losses(method: str, settings: dict, stores: dict[str, PixelStore]) -> list[float]:
     """Return the total loss of each step that the method takes over the two stages."""
-    plan = Plan(sequence="golden", collection="noise", stages=make_stages([("a",), ("b",)]), seeds=(0,),
-                network=Named(name="convnet", settings={"width": 8, "depth": 2}),
-                methods=(Named(name=method, settings=settings),),
-                training=TrainingConfig(epochs=EPOCHS, batch_size=BATCH, crop=8, lr=0.01)).resolved()
+    plan = make_plan({method: settings}, stages=make_stages([("a",), ("b",)]),
+                     network=Named(name="convnet", settings={"width": 8, "depth": 2}),
+                     training=TrainingConfig(epochs=EPOCHS, batch_size=BATCH, crop=8, lr=0.01)).resolved()
     noted: list[float] = []
 
     def noting(strategy: Strategy) -> Strategy:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
-from fakemedia.core.plan import Named, Plan, TrainingConfig
+from fakemedia.core.plan import Named
+from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.cost import passes, room
 from tests.pipeline.conftest import change, run
+from tests.plans import changed, make_plan
 
 
 @pytest.fixture
@@ -82,16 +83,13 @@ def test_data_that_are_not_there(project: Path, plan: Callable[..., str]) -> Non
 
 
 def test_passes_and_room() -> None:
-    plan = Plan(
-        sequence="x", collection="x", stages=make_stages([("a",)]), seeds=(0,),
-        network=Named(name="convnet", settings={"width": 8, "depth": 2}), methods=(Named(name="finetune"),
-                                                                                   Named(name="ewc")),
-        training=TrainingConfig(epochs=10, batch_size=8, validation_every=4, validation_share=None, validation_max=50),
-    ).resolved()
-    assert passes(plan, 100, []) == 1000
-    assert passes(plan, 100, [30, 300]) == 1000 + 3 * (30 + 50) // 3
-    finetune, ewc = room(plan, "finetune"), room(plan, "ewc")
+    training = TrainingConfig(epochs=10, batch_size=8, validation_every=4, validation_share=None, validation_max=50)
+    plan = make_plan(("finetune", "ewc"), stages=make_stages([("a",)]), training=training,
+                     network=Named(name="convnet", settings={"width": 8, "depth": 2})).resolved()
+    assert passes(training, 100, []) == 1000
+    assert passes(training, 100, [30, 300]) == 1000 + 3 * (30 + 50) // 3
+    finetune, ewc = map(room, plan.methods)
     assert ewc.checkpoint > 1.9 * finetune.checkpoint
     assert finetune.resume > 3.9 * finetune.checkpoint
-    last = replace(plan, training=replace(plan.training, select_on="none", optimizer="sgd"))
-    assert 1.9 * finetune.checkpoint < room(last, "finetune").resume < 2.1 * finetune.checkpoint
+    last = changed(plan, select_on="none", optimizer="sgd")
+    assert 1.9 * finetune.checkpoint < room(last.method("finetune")).resume < 2.1 * finetune.checkpoint

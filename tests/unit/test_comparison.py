@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named, Plan, TrainingConfig
+from fakemedia.core.plan import Plan
 from fakemedia.core.types import make_stages
 from fakemedia.reporting.comparison import Comparison, arrangement_labels, compare
 from fakemedia.reporting.comparison_page import (
@@ -27,6 +27,7 @@ from fakemedia.reporting.comparison_page import (
 from fakemedia.reporting.figures.arrangements import arrangement_figure, prediction_figure
 from fakemedia.reporting.prediction import Run, observe, predictions, weighted_rank_correlation
 from fakemedia.similarity.agreement import rank_agreement, rank_correlation
+from tests.plans import make_plan
 from tests.scores import make_scores
 
 TASKS = ("a", "b", "c", "d")
@@ -34,9 +35,8 @@ GIVEN, PAIRS = [("a",), ("b",), ("c",), ("d",)], [("c", "a"), ("d", "b")]
 
 
 def plan(sequence: str, groups: list[tuple[str, ...]], methods: tuple[str, ...] = ("finetune", "kd")) -> Plan:
-    return Plan(sequence=sequence, collection="made_up", listed=TASKS, stages=make_stages(groups),
-                network=Named(name="convnet"), methods=tuple(Named(name=name) for name in methods),
-                training=TrainingConfig(), seeds=(0, 1, 2))
+    return make_plan(methods, sequence=sequence, collection="made_up", listed=TASKS, stages=make_stages(groups),
+                     seeds=(0, 1, 2))
 
 
 def table(values: np.ndarray, tasks: tuple[str, ...] = TASKS) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import TrainingConfig
+from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.optimizers import learning_rate
 from fakemedia.learning.resume import resume_path

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named, TrainingConfig, make_plan, scores_fingerprint, stage_fingerprint
+from fakemedia.core.plan import LABEL_KEYS, MethodPlan, Named, Plan, make_plan, scores_fingerprint, stage_fingerprint
+from fakemedia.core.plugin import configure, load, names
+from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import check_name, make_stages
 
 SEQUENCE = {
@@ -33,7 +37,8 @@ def test_a_plan() -> None:
     assert plan.seeds == (4, 5)
     assert (plan.training.lr, plan.training.epochs) == (0.005, 3)
     assert plan.network == Named(name="convnet", settings={"width": 8})
-    assert [method.name for method in plan.methods] == ["kd", "joint"]
+    assert [(each.label, each.method) for each in plan.methods] == [("kd", "kd"), ("joint", "joint")]
+    assert all((each.network, each.training) == (plan.network, plan.training) for each in plan.methods)
     resolved = plan.resolved().method("kd").settings
     assert resolved["weight"] == 3.0
     assert {"temperature", "alpha", "decay", "decay_after"} < resolved.keys()
@@ -67,6 +72,27 @@ def test_what_a_method_reads_and_starts_from() -> None:
     ({"training": {"patience": 0}}, "patience of at least 1"),
     ({"training": {"validation_max": 0}}, "validation_max of at least 1"),
     ({"training": {"batch_size": 0}}, "batch_size of at least 1"),
+    ({"training": {"epochs": True}}, "'epochs'[\\s\\S]*not true or false"),
+    ({"training": {"flip": 1}}, "'flip'[\\s\\S]*true or false"),
+    ({"training": {"crop": 1}}, "crop of at least 8"),
+    ({"training": {"lr": float("inf")}}, "'lr'[\\s\\S]*finite number"),
+    ({"training": {"lr": float("nan")}}, "lr"),
+    ({"training": ["epochs"]}, "not a mapping"),
+    ({"training": {"preset": ["paper"]}}, "Unknown preset"),
+    ({"network": ["convnet"]}, "not a mapping"),
+    ({"network": {"name": ["convnet"]}}, "Unknown network"),
+    ({"stages": {"measure": ["transfer"]}}, "'measure'"),
+    ({"tune": "heads"}, "did you mean 'head'"),
+    ({"methods": {"kd": ["paper"]}}, r"methods\.kd"),
+    ({"methods": {"kd_2": {}}}, "Unknown method 'kd_2'"),
+    ({"methods": {"kd_2": {"method": "dk"}}}, r"Unknown method 'dk'[\s\S]*methods\.kd_2\.method"),
+    ({"methods": {"kd-2": {"method": "kd"}}}, r"label 'kd-2' cannot be used[\s\S]*methods\.kd-2"),
+    ({"methods": {2: {"method": "kd"}}}, "label name 2 cannot be used"),
+    ({"methods": {"b": {"method": "kd", "training": {"epochs": 0}}}}, r"methods\.b\.training[\s\S]*epochs of at least"),
+    ({"methods": {"b": {"method": "kd", "training": {"epoch": 1}}}}, r"methods\.b\.training"),
+    ({"methods": {"b": {"method": "kd", "network": {"name": "convnt"}}}}, r"methods\.b\.network\.name"),
+    ({"methods": {"b": {"method": "kd", "tune": "some"}}}, r"methods\.b\.tune"),
+    ({"seed": True}, "'seed'"),
     ({"seed": -1}, "'seed'"),
     ({"n_seeds": "three"}, "'n_seeds'"),
 ])
@@ -97,25 +123,80 @@ def test_stages_of_groups() -> None:
                                                               ("02_d", ("a", "b", "c", "d"))]
 
 
-def test_fingerprints_change_with_every_cause() -> None:
+LABELS = {
+    "finetune": {}, "kd_T2": {"method": "kd", "temperature": 2.0},
+    "kd_head": {"method": "kd", "preset": "paper", "tune": "head", "network": {"depth": 3}, "training": {"epochs": 9}},
+    "resnet": {"method": "finetune", "network": {"name": "resnet18"}, "training": {"preset": "paper", "lr": 0.1}},
+}
+
+
+def test_a_label_says_what_differs_from_the_sequence() -> None:
+    plan = make_plan(parameters(methods=LABELS, tune="norm", training={"epochs": 3, "crop": 32}), "tiny").resolved()
+    plain, kd, head, resnet = (plan.method(label) for label in LABELS)
+    assert [each.method for each in plan.methods] == ["finetune", "kd", "kd", "finetune"]
+    assert (plain.network, plain.training, plain.tune) == (plan.network, plan.training, "norm")
+    assert (kd.settings["temperature"], head.settings["temperature"]) == (2.0, 20.0)
+    assert (head.tune, head.training.epochs, head.training.crop) == ("head", 9, 32)
+    assert (head.network.settings["width"], head.network.settings["depth"]) == (8, 3)
+    assert resnet.network == Named(name="resnet18", settings={"pretrained": "imagenet"})
+    assert (resnet.training.optimizer, resnet.training.lr, resnet.training.epochs) == ("sgd", 0.1, 250)
+    assert plan.learned("kd_T2") == plan.stages
+    with pytest.raises(UserError, match="did you mean 'kd_T2'"):
+        plan.method("kd_T3")
+
+
+def test_a_fault_in_the_settings_of_a_label_names_it() -> None:
+    plan = make_plan(parameters(methods={"kd_T2": {"method": "kd", "temprature": 2.0}}), "tiny")
+    with pytest.raises(UserError, match=r"sequences\.tiny\.methods\.kd_T2"):
+        plan.resolved()
+
+
+def test_keys_of_a_label_are_no_settings_of_a_method_or_network() -> None:
+    for name in names("methods"):
+        assert not {*LABEL_KEYS} & {field.name for field in fields(load("methods", name).Config)}
+
+
+def test_weights_that_do_not_exist_are_refused_and_relative_paths_count_from_the_project(tmp_path: Path) -> None:
+    def plan(pretrained: str, name: str = "convnet") -> Plan:
+        network = {"name": name, "pretrained": pretrained}
+        return make_plan(parameters(methods={"kd": {}, "b": {"method": "kd", "network": network}}), "tiny")
+
+    for pretrained in ("imagenet", "weights.safetensors", "models"):
+        with pytest.raises(UserError, match=r"do not exist[\s\S]*methods\.b\.network\.pretrained"):
+            plan(pretrained).check(tmp_path)
+    (tmp_path / "models").mkdir()
+    for pretrained, name in (("none", "convnet"), ("models", "convnet"), ("imagenet", "resnet18")):
+        plan(pretrained, name).check(tmp_path)
+    assert plan("models").rooted(tmp_path).method("b").network.settings["pretrained"] == str(tmp_path / "models")
+    assert plan("none").rooted(tmp_path) == plan("none")
+
+
+@pytest.mark.parametrize("settings", [["lr"], 3, "lr"])
+def test_what_is_no_mapping_is_refused_wherever_settings_are_read(settings: Any) -> None:
+    with pytest.raises(UserError, match="not a mapping"):
+        configure(TrainingConfig, settings, where="training")
+
+
+def test_fingerprints_change_with_every_cause_but_not_with_the_label() -> None:
     stage = make_stages([("a",)])[0]
-    causes: dict[str, Any] = {
-        "network": Named(name="convnet"), "method": Named(name="kd"), "training": TrainingConfig(), "seed": 0,
-        "stage": stage, "data": {"a": {"train": "x"}}, "parent": None,
-    }
-    changed = {
-        "network": Named(name="convnet", settings={"width": 8}), "method": Named(name="ewc"),
-        "training": TrainingConfig(epochs=31), "seed": 1, "stage": make_stages([("b",)])[0],
-        "data": {"a": {"train": "y"}}, "parent": "p",
-    }
-    found = {stage_fingerprint(**causes), *(stage_fingerprint(**{**causes, key: new}) for key, new in changed.items())}
-    assert len(found) == len(changed) + 1
+    method = MethodPlan(label="kd", method="kd", network=Named(name="convnet"), training=TrainingConfig())
+    causes: dict[str, Any] = {"method": method, "seed": 0, "stage": stage, "data": {"a": {"train": "x"}},
+                              "parent": None}
+    changes = [
+        {"method": replace(method, network=Named(name="convnet", settings={"width": 8}))},
+        {"method": replace(method, method="ewc")}, {"method": replace(method, settings={"weight": 2.0})},
+        {"method": replace(method, training=TrainingConfig(epochs=31))}, {"method": replace(method, tune="head")},
+        {"seed": 1}, {"stage": make_stages([("b",)])[0]}, {"data": {"a": {"train": "y"}}}, {"parent": "p"},
+    ]
+    found = {stage_fingerprint(**causes), *(stage_fingerprint(**{**causes, **change}) for change in changes)}
+    assert len(found) == len(changes) + 1
+    assert stage_fingerprint(**{**causes, "method": replace(method, label="other")}) == stage_fingerprint(**causes)
 
-    def scores(weights="w", training=TrainingConfig(), **data: str) -> str:  # noqa: B008
-        return scores_fingerprint(weights_sha256=weights, training=training, data=data)
+    def scores(weights: str = "w", crop: int = 64, **data: str) -> str:
+        return scores_fingerprint(weights_sha256=weights, crop=crop, data=data)
 
-    assert scores(a="1", b="2") == scores(b="2", a="1") == scores(a="1", b="2", training=TrainingConfig(epochs=1))
-    assert len({scores(a="1"), scores(a="2"), scores("v", a="1"), scores(a="1", training=TrainingConfig(crop=8))}) == 4
+    assert scores(a="1", b="2") == scores(b="2", a="1")
+    assert len({scores(a="1"), scores(a="2"), scores("v", a="1"), scores(a="1", crop=8)}) == 4
 
 
 def test_a_plan_is_made_without_importing_a_network_or_method() -> None:

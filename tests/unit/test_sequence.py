@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named, Plan, TrainingConfig
+from fakemedia.core.plan import Named, Plan
+from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import Stage, make_stages
 from fakemedia.learning import sequence
 from fakemedia.learning.resume import resume_path
@@ -15,6 +16,7 @@ from fakemedia.learning.sequence import check_stages, expected_fingerprint, lear
 from fakemedia.learning.trainer import history_path
 from fakemedia.networks.checkpoint import load, make_checkpoint
 from fakemedia.runtime.device import Runtime
+from tests import plans
 
 CPU = Runtime(accelerator="cpu", precision="float32")
 METHODS = ("finetune", "joint", "kd", "ewc")
@@ -24,13 +26,9 @@ DATA = {task: {"train": f"train-{task}", "val": f"val-{task}"} for task in "abc"
 
 
 def make_plan(**changes) -> Plan:
-    plan = Plan(
-        sequence="tiny", collection="noise", stages=STAGES,
-        network=Named(name="convnet", settings={"width": 8, "depth": 2}),
-        methods=tuple(Named(name=name) for name in METHODS), seeds=(0,),
-        training=TrainingConfig(epochs=2, batch_size=8, crop=8, lr=0.01),
-    )
-    return replace(plan, **changes).resolved()
+    given = {"methods": METHODS, "stages": STAGES, "network": Named(name="convnet", settings={"width": 8, "depth": 2}),
+             "training": TrainingConfig(epochs=2, batch_size=8, crop=8, lr=0.01), **changes}
+    return plans.make_plan(**given).resolved()
 
 
 PLAN = make_plan()
@@ -72,7 +70,7 @@ def parents(plan: Plan, method: str) -> dict:
 def test_stages_that_a_method_learns():
     assert parents(PLAN, "kd") == {ONE: None, TWO: ONE, THREE: TWO}
     assert parents(PLAN, "joint") == {THREE: None}
-    every = make_plan(methods=(Named(name="joint", settings={"every_stage": True}),))
+    every = make_plan(methods={"joint": {"every_stage": True}})
     assert parents(every, "joint") == dict.fromkeys(STAGES)
     with pytest.raises(UserError, match="Unknown method"):
         PLAN.learned("dk")
@@ -95,7 +93,7 @@ def changed_stages(method: str, plan: Plan = PLAN, data=DATA) -> list[int]:
 
 def test_fingerprints_change_with_their_causes_and_those_alone():
     settings = {"kd": {"weight": 3.0}}
-    kd = make_plan(methods=tuple(Named(name=name, settings=settings.get(name, {})) for name in METHODS))
+    kd = make_plan(methods={name: settings.get(name, {}) for name in METHODS})
     assert {method: changed_stages(method, kd) for method in METHODS} == {
         "finetune": [], "joint": [], "kd": [1, 2, 3], "ewc": []}
     train_b = {**DATA, "b": {**DATA["b"], "train": "new"}}
@@ -215,12 +213,12 @@ def test_a_checkpoint_of_another_network_is_refused(learn, first, stores):
         learn(TWO, parent=first["finetune"], plan=resnet)
     wider = make_plan(network=Named(name="convnet", settings={"width": 16, "depth": 2}))
     with pytest.raises(UserError, match=r"another size[\s\S]*shape \[16"):
-        score_checkpoint(first["finetune"], stores, plan=wider, runtime=CPU)
+        learn(TWO, parent=first["finetune"], plan=wider)
 
 
 def test_scores_of_a_checkpoint(first, stores):
-    scores = score_checkpoint(first["finetune"], stores, plan=PLAN, runtime=CPU)
-    again = score_checkpoint(first["finetune"], stores, plan=PLAN, runtime=CPU)
+    scores = score_checkpoint(first["finetune"], stores, runtime=CPU)
+    again = score_checkpoint(first["finetune"], stores, runtime=CPU)
     assert scores.equals(again)
     assert scores["task"].unique().tolist() == ["a", "b", "c"]
     assert np.isfinite(scores["logit"]).all()

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from fakemedia.core import plugin
-from fakemedia.core.plan import TrainingConfig
+from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.trainer import train_stage
 from fakemedia.networks.detector import Detector, seeded

@@ -178,5 +178,5 @@ def _scores_identity(sequence: str, method: str, stage: str, seed: int, split: s
     data = data_fingerprints(plan, (split,), plan.stage(stage).seen if split == "val" else plan.tasks)
     if weights is None or data is None:
         return None
-    return scores_fingerprint(weights_sha256=weights, training=plan.training,
+    return scores_fingerprint(weights_sha256=weights, crop=plan.method(method).training.crop,
                               data={task: splits[split] for task, splits in data.items()})

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 def results_of(plan: Plan) -> dict[Path, Callable[[], bool]]:
     """Return the files of all runs of `plan` that reports are made from, each with the question whether it is fresh."""
-    runs = [(method.name, stage.key, seed) for method in plan.methods for stage in plan.learned(method.name)
+    runs = [(method.label, stage.key, seed) for method in plan.methods for stage in plan.learned(method.label)
             for seed in plan.seeds]
     perturbed = {
-        project.path(ROBUSTNESS, sequence=plan.sequence, method=method.name, seed=seed):
-            partial(freshness.robustness_is_fresh, plan.sequence, method.name, seed)
+        project.path(ROBUSTNESS, sequence=plan.sequence, method=method.label, seed=seed):
+            partial(freshness.robustness_is_fresh, plan.sequence, method.label, seed)
         for method in plan.methods for seed in plan.seeds
     } if project.robustness(plan.sequence) else {}
     return perturbed | {

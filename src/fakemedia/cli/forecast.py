@@ -57,10 +57,10 @@ def forecast(sequence: str) -> tuple[list[Planned], list[str]]:
     project.runtime().check()
     stores = {task: store for task in plan.tasks if (store := _store(plan, task, "train"))}
     for method in plan.methods:
-        check_stages(plan, method.name, stores)
+        check_stages(plan, method.label, stores)
     sizes, notes = _sizes(plan)
     rates = _Rates(plan, next(iter(stores.values()), None))
-    rooms = {method.name: room(plan, method.name) for method in plan.methods}
+    rooms = {method.label: room(plan.method(method.label)) for method in plan.methods}
     rows = []
     for method, seed, stage in _stages(plan):
         folder = _folder(plan, method, seed, stage)
@@ -69,12 +69,13 @@ def forecast(sequence: str) -> tuple[list[Planned], list[str]]:
         validated = [sizes[task] for task in plan.validated_tasks(method, stage)]
         known = None not in (*counts, *validated)
         images = sum(count["train"] for count in counts if count) if known else None
+        config = plan.method(method).training
         rate = None if fresh or images is None else rates.of(method, stage)
-        work = 0 if images is None else passes(plan, images, [count["val"] for count in validated if count])
+        work = 0 if images is None else passes(config, images, [count["val"] for count in validated if count])
         rows.append(Planned(
-            method=method, seed=seed, stage=stage, epochs=plan.training.epochs, images=images, room=rooms[method],
+            method=method, seed=seed, stage=stage, epochs=config.epochs, images=images, room=rooms[method],
             status=FRESH if fresh else BEGUN if resume_path(folder).exists() else NEW,
-            steps=None if images is None else images // plan.training.batch_size,
+            steps=None if images is None else images // config.batch_size,
             seconds=0.0 if fresh else None if rate is None else work / rate))
     return rows, [*notes, *rates.notes()]
 
@@ -134,7 +135,7 @@ class _Rates:
 
         for other, seed, stage in _stages(self.plan):
             if other == method and (stage.index == 1) == first:
-                rate = noted_rate(self.plan, method, _folder(self.plan, method, seed, stage), project.runtime())
+                rate = noted_rate(self.plan.method(method), _folder(self.plan, method, seed, stage), project.runtime())
                 if rate is not None:
                     return rate, EARLIER
         return None
@@ -145,14 +146,14 @@ class _Rates:
         if self.store is None:
             return None
         runtime = project.runtime()
-        return timed_rate(self.plan, method, self.store, runtime, first=first) * runtime.devices, TIMED
+        return timed_rate(self.plan.method(method), self.store, runtime, first=first) * runtime.devices, TIMED
 
 
 def _stages(plan: Plan) -> Iterator[tuple[str, int, Stage]]:
     for method in plan.methods:
         for seed in plan.seeds:
-            for stage in plan.learned(method.name):
-                yield method.name, seed, stage
+            for stage in plan.learned(method.label):
+                yield method.label, seed, stage
 
 
 def _folder(plan: Plan, method: str, seed: int, stage: Stage) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
+import math
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -90,33 +91,64 @@ def load(kind: str, name: str, *, where: object = None) -> ModuleType:
     return importlib.import_module(f"fakemedia.{kind}.{name}")
 
 
+def with_preset(settings: Mapping[str, Any], presets: Mapping[str, Mapping[str, Any]] | None, *,
+                where: object) -> dict[str, Any]:
+    """Return `settings` laid over the preset that their key `preset` names; UserError for an unknown one."""
+    if not isinstance(settings, Mapping):
+        raise UserError(f"{settings!r} is not a mapping", where=where, expected="keys and values")
+    given = dict(settings)
+    preset = given.pop("preset", None)
+    if preset is None:
+        return given
+    if not isinstance(preset, str) or preset not in (presets or {}):
+        raise unknown_name("preset", preset, presets or {}, where=where)
+    return {**(presets or {})[preset], **given}
+
+
 def configure(config: type[T], settings: Mapping[str, Any], *, where: object,
               presets: Mapping[str, Mapping[str, Any]] | None = None) -> T:
     """Return the dataclass `config` filled from `settings`, checked by type.
 
     A `preset` key in `settings` names a base out of `presets`, which the other keys override. Unknown keys, wrong
-    types and values that `__post_init__` refuses are UserErrors that name the key and `where` it stands.
+    types, true or false for a number, numbers that are not finite and values that `__post_init__` refuses are
+    UserErrors that name the key and `where` it stands.
     """
-    given = dict(settings)
-    preset = given.pop("preset", None)
-    if preset is not None:
-        if preset not in (presets or {}):
-            raise unknown_name("preset", preset, presets or {}, where=where)
-        given = {**(presets or {})[preset], **given}
+    given = with_preset(settings, presets, where=where)
     fields = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
     for key in given:
         if key not in fields:
             raise unknown_name("key", key, [*fields, *(["preset"] if presets else [])], where=where)
     try:
-        return TypeAdapter(config).validate_python(given)
+        made = TypeAdapter(config).validate_python(given)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(
-            f"The value {first['input']!r} does not fit" + (f" the key {key!r}" if key else ""),
+            f"The value {first['input']!r} does not fit the key {key!r}" if key else "The settings do not fit",
             where=where,
             expected=first["msg"].removeprefix("Value error, "),
         ) from None
+    for key, value in given.items():
+        expected = _mistaken(value, getattr(made, key))
+        if expected is not None:
+            raise UserError(f"The value {value!r} does not fit the key {key!r}", where=where, expected=expected)
+    return made
+
+
+def _mistaken(given: Any, read: Any) -> str | None:
+    """Return what was expected where `given` was read as `read` though it is of another kind; None if it is not."""
+    if isinstance(read, float) and not math.isfinite(read):
+        return "a finite number"
+    if isinstance(given, bool) and not isinstance(read, bool):
+        return "a number, not true or false"
+    if isinstance(read, bool) and isinstance(given, (int, float)) and not isinstance(given, bool):
+        return "true or false"
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(given, Mapping) and isinstance(read, Mapping):
+        pairs = [(given[key], value) for key, value in read.items() if key in given]
+    elif isinstance(given, (list, tuple)) and isinstance(read, (list, tuple)):
+        pairs = list(zip(given, read, strict=False))
+    return next((found for pair in pairs if (found := _mistaken(*pair)) is not None), None)
 
 
 def create(kind: str, name: str, settings: Mapping[str, Any], *args: Any, where: object = None) -> Any:

@@ -13,7 +13,8 @@ import torch
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Plan
+from fakemedia.core.plan import MethodPlan
+from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation.predict import evaluating
 from fakemedia.learning.optimizers import make_optimizer
@@ -40,40 +41,39 @@ class Room:
     """The state in training at most; removed when the stage ends."""
 
 
-def passes(plan: Plan, images: int, validated: Sequence[int]) -> int:
+def passes(config: TrainingConfig, images: int, validated: Sequence[int]) -> int:
     """Return what a stage costs at most, in training images: `images` an epoch, and validation on stores of so many.
 
     An image in validation counts as a third of one in training. A stage that stops early (patience) costs less.
     """
-    config = plan.training
     most = validation_images(config, images, len(validated)) if validated else None
     per_validation = sum(size if most is None else min(size, most) for size in validated)
     validations = -(-config.epochs // config.validation_every)
     return config.epochs * images + validations * per_validation // PASSES
 
 
-def room(plan: Plan, method: str) -> Room:
+def room(method: MethodPlan) -> Room:
     """Return what a stage of `method` writes, by making the network and the method's state.
 
-    `plan` is resolved. The state of the first stage is taken for all: what grows with the stages counts once.
+    `method` is resolved. The state of the first stage is taken for all: what grows with the stages counts once.
     """
-    network, strategy = _prepared(plan, method, Runtime(accelerator="cpu"))
-    optimizer = make_optimizer(network, plan.training)
+    network, strategy = _prepared(method, Runtime(accelerator="cpu"))
+    optimizer = make_optimizer(network, method.training)
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     weights, carried = _bytes(network.state_dict()), _bytes(strategy.state_dict())
-    best = weights if plan.training.select_on != "none" else 0
+    best = weights if method.training.select_on != "none" else 0
     return Room(checkpoint=weights + carried, resume=weights + best + carried + _bytes(optimizer.state_dict()))
 
 
-def timed_rate(plan: Plan, method: str, store: PixelStore, runtime: Runtime, *, first: bool) -> float:
+def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first: bool) -> float:
     """Return the images a second of a few real steps of `method` on `store`, at a first stage or at a later one.
 
-    `plan` is resolved. The network has random weights; nothing is saved.
+    `method` is resolved. The network has random weights; nothing is saved.
     """
-    network, strategy = _prepared(plan, "finetune" if first else method, runtime)
-    config = replace(plan.training, epochs=2, schedule="constant", lr=1e-6, patience=None)
+    network, strategy = _prepared(replace(method, method="finetune", settings={}) if first else method, runtime)
+    config = replace(method.training, epochs=2, schedule="constant", lr=1e-6, patience=None)
     batches = _FewBatches([store], batch_size=config.batch_size, crop=config.crop, flip=config.flip, seed=0)
     rates: list[float] = []
     level = logging.getLogger("fakemedia.learning").level
@@ -86,7 +86,7 @@ def timed_rate(plan: Plan, method: str, store: PixelStore, runtime: Runtime, *, 
     return rates[-1]
 
 
-def noted_rate(plan: Plan, method: str, folder: Path, runtime: Runtime) -> float | None:
+def noted_rate(method: MethodPlan, folder: Path, runtime: Runtime) -> float | None:
     """Return the images a second that the stage saved as `folder` was trained with, median over its epochs.
 
     None if there is none, or if it was of another network, batch size, crop, method, device or precision.
@@ -96,8 +96,8 @@ def noted_rate(plan: Plan, method: str, folder: Path, runtime: Runtime) -> float
         records = [json.loads(line) for line in history_path(folder).read_text(encoding="utf-8").splitlines()]
     except (UserError, OSError, ValueError):
         return None
-    config, facts = asdict(plan.training), {"network": asdict(plan.network), "method": asdict(plan.method(method)),
-                                            "computed_with": runtime.facts()}
+    config, facts = asdict(method.training), {"network": asdict(method.network), "tune": method.tune,
+                                              "method": asdict(method.named), "computed_with": runtime.facts()}
     same = all(meta["training"].get(key) == config[key] for key in ("batch_size", "crop", "flip", "optimizer"))
     if not records or not same or any(_plain(meta.get(key)) != _plain(value) for key, value in facts.items()):
         return None
@@ -111,14 +111,13 @@ class _FewBatches(TrainBatches):
         return min(super().steps, STEPS)
 
 
-def _prepared(plan: Plan, method: str, runtime: Runtime) -> tuple[Detector, Strategy]:
+def _prepared(method: MethodPlan, runtime: Runtime) -> tuple[Detector, Strategy]:
     """Return network and method as they begin a second stage, from random weights and two striped images."""
-    settings = {**plan.network.settings, "pretrained": "none"}
-    network: Detector = runtime.place(plugin.create("networks", plan.network.name, settings, 0))
-    given = next((named.settings for named in plan.methods if named.name == method), {})
-    strategy: Strategy = plugin.create("methods", method, given, 0)
+    settings = {**method.network.settings, "pretrained": "none"}
+    network: Detector = runtime.place(plugin.create("networks", method.network.name, settings, 0))
+    strategy: Strategy = plugin.create("methods", method.method, method.settings, 0)
     strategy.before_stage(FIRST, network)
-    side = plan.training.crop
+    side = method.training.crop
     images = torch.arange(6 * side * side, device=runtime.device).view(2, 3, side, side).to(torch.uint8)
     labels = torch.tensor([0, 1], device=runtime.device)
     batch = Batch(images=images, labels=labels, tasks=torch.zeros_like(labels), rows=labels)

@@ -11,7 +11,8 @@ from fakemedia.artefacts.files import PARTIAL, write_file
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
-from fakemedia.core.plan import TRAINING_PRESETS, Named, Plan, TrainingConfig, scores_fingerprint
+from fakemedia.core.plan import MethodPlan, Named, Plan, scores_fingerprint
+from fakemedia.core.training import TRAINING_PRESETS, TrainingConfig
 from fakemedia.core.types import SPLITS, check_name, make_stages
 from fakemedia.evaluation.calibration import CALIBRATION_FILE, CalibrationConfig, calibrate
 from fakemedia.evaluation.metrics import task_metrics
@@ -57,8 +58,8 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
     stores = {split: {task: of_task[split] for task, of_task in opened.items()} for split in SPLITS}
     learned = learn_stage(plan=plan, method=method, seed=seed, stage=plan.stages[-1], parent=parent,
                           train=stores["train"], validation=stores["val"], folder=output_dir, runtime=runtime)
-    _calibrate(learned, plan, stores["val"], output_dir, runtime, calibration)
-    measured = {key: _measure(checkpoint, plan, stores["test"], runtime)
+    _calibrate(learned, stores["val"], output_dir, runtime, calibration)
+    measured = {key: _measure(checkpoint, stores["test"], runtime)
                 for key, checkpoint in (("before", parent), ("after", learned)) if checkpoint is not None}
     return pd.DataFrame([
         {"task": task, "role": "target" if task == target else "source",
@@ -87,12 +88,14 @@ def _plan(network: str, parent: Checkpoint | None, method: str, pretrained: str 
     settings = {key: value for key, value in {"preset": preset, **given}.items() if value is not None}
     training = plugin.configure(TrainingConfig, settings, where="kedro step", presets=TRAINING_PRESETS)
     presets = getattr(plugin.load("methods", method), "PRESETS", {})
-    start = {} if pretrained is None else {"pretrained": pretrained}
-    of_network = dict(parent.meta["network"]["settings"]) if parent else start
+    weights = {} if pretrained is None else {"pretrained": pretrained}
+    of_network = dict(parent.meta["network"]["settings"]) if parent else weights
+    start = Named(name=network, settings=of_network)
     return Plan(
         sequence="step", collection="step", stages=make_stages([tuple(sources), (target,)] if sources else [(target,)]),
-        network=Named(name=network, settings=of_network), training=training, seeds=(seed,),
-        methods=(Named(name=method, settings={"preset": preset} if preset in presets else {}),),
+        network=start, training=training, seeds=(seed,),
+        methods=(MethodPlan(label=method, method=method, settings={"preset": preset} if preset in presets else {},
+                            network=start, training=training),),
     ).resolved()
 
 
@@ -106,19 +109,18 @@ def _stores(folder: Path, cache: Path) -> dict[str, PixelStore]:
     return {split: ensure_store(index, source, split, place / split, workers=workers) for split in SPLITS}
 
 
-def _calibrate(checkpoint: Checkpoint, plan: Plan, validation: dict[str, PixelStore], folder: Path,
-               runtime: Runtime, config: CalibrationConfig) -> None:
+def _calibrate(checkpoint: Checkpoint, validation: dict[str, PixelStore], folder: Path, runtime: Runtime,
+               config: CalibrationConfig) -> None:
     """Calibrate the checkpoint in `folder` on validation images of all tasks that it has seen."""
     weights = checkpoint.meta["weights_sha256"]
-    scores = score_checkpoint(checkpoint, validation, plan=plan, runtime=runtime)
-    made_from = scores_fingerprint(weights_sha256=weights, training=plan.training,
+    scores = score_checkpoint(checkpoint, validation, runtime=runtime)
+    made_from = scores_fingerprint(weights_sha256=weights, crop=checkpoint.crop,
                                    data={task: store.fingerprint for task, store in validation.items()})
     found = calibrate(scores, config=config, weights_sha256=weights, made_from=config.identity(made_from))
     write_file(folder / CALIBRATION_FILE, found.to_json().encode())
 
 
-def _measure(checkpoint: Checkpoint, plan: Plan, suite: dict[str, PixelStore],
-             runtime: Runtime) -> dict[str, dict[str, float]]:
-    scores = score_checkpoint(checkpoint, suite, plan=plan, runtime=runtime)
+def _measure(checkpoint: Checkpoint, suite: dict[str, PixelStore], runtime: Runtime) -> dict[str, dict[str, float]]:
+    scores = score_checkpoint(checkpoint, suite, runtime=runtime)
     return {str(task): task_metrics(rows["label"].to_numpy(), rows["logit"].to_numpy())
             for task, rows in scores.groupby("task", sort=False)}

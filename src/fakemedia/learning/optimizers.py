@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from fakemedia.core.plan import TrainingConfig
+from fakemedia.core.training import TrainingConfig
 from fakemedia.networks.detector import Detector
 
 WARM_UP, START_FACTOR, END_FACTOR = 0.3, 25.0, 1e4

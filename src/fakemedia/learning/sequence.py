@@ -16,8 +16,9 @@ import pandas as pd
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
-from fakemedia.core.plan import Named, Plan, TrainingConfig, stage_fingerprint
+from fakemedia.core.plan import MethodPlan, Named, Plan, stage_fingerprint
 from fakemedia.core.rng import derive
+from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import Stage
 from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 from fakemedia.evaluation.perturbed import score_perturbed
@@ -62,10 +63,11 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     state was saved last. Raises UserError for a missing store, a parent of another network, and what `train_stage` and
     `save` raise.
     """
-    strategy = _strategy(plan, method, seed=derive(seed, "strategy", stage.key))
-    parent = None if plan.joins(method) else parent
+    named = plan.method(method)
+    strategy = _strategy(named, seed=derive(seed, "strategy", stage.key))
+    parent = None if named.joins else parent
     earlier = tuple(task for task in stage.seen if task not in stage.tasks)
-    reviewed = earlier if parent is not None and parent.meta["method"]["name"] != method else ()
+    reviewed = earlier if parent is not None and parent.meta["method"]["name"] != named.method else ()
     trained = plan.trained_tasks(method, stage)
     learned = _pick(train, trained, stage, "training")
     reviewed_stores = _pick(train, reviewed, stage, "training")
@@ -80,8 +82,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
             remove_resume(folder)
         return load(folder)
 
-    config, device, computed_with = plan.training, runtime.device, runtime.facts()
-    network = runtime.place(_network(plan.network, seed, parent))
+    config, device, computed_with = named.training, runtime.device, runtime.facts()
+    network = runtime.place(_network(named.network, seed, parent))
     batches = _batches(learned, config, derive(seed, "batches", stage.key), runtime)
     if reviewed:
         previous = replace(stage, index=stage.index - 1, tasks=earlier, seen=earlier)
@@ -101,8 +103,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     _after_stage(strategy, stage, network, seen.epoch(config.epochs), runtime)
     checkpoint = make_checkpoint(result.weights, strategy.state_dict(), {
         "fingerprint": identity, "parent_fingerprint": parent_fingerprint,
-        "parent_weights_sha256": parent_sha256, "network": asdict(plan.network), "method": asdict(plan.method(method)),
-        "training": asdict(config), "seed": seed, "stage": asdict(stage), "data": causes,
+        "parent_weights_sha256": parent_sha256, "network": asdict(named.network), "tune": named.tune,
+        "method": asdict(named.named), "training": asdict(config), "seed": seed, "stage": asdict(stage), "data": causes,
         "policy": next(iter(learned.values())).policy,
         "best_epoch": result.best_epoch, "history": result.history, "versions": VERSIONS,
         "computed_with": computed_with,
@@ -121,22 +123,23 @@ def check_stages(plan: Plan, method: str, stores: Stores) -> None:
 
     `learn_stage` would find it too, but only when the stages before are trained.
     """
+    config = plan.method(method).training
     for stage in plan.learned(method):
         tasks = plan.trained_tasks(method, stage)
         if all(task in stores for task in tasks):
-            TrainBatches([stores[task] for task in tasks], batch_size=plan.training.batch_size, crop=plan.training.crop,
-                         flip=plan.training.flip, seed=0)
+            TrainBatches([stores[task] for task in tasks], batch_size=config.batch_size, crop=config.crop,
+                         flip=config.flip, seed=0)
 
 
-def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, plan: Plan, runtime: Runtime) -> pd.DataFrame:
+def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, runtime: Runtime) -> pd.DataFrame:
     """Return the scores of `checkpoint` on the test stores of `suite`, in its order, learned or not.
 
-    Columns as in `evaluation.predict.score_suite`. Raises UserError if the checkpoint is of another network.
+    Columns as in `evaluation.predict.score_suite`.
     """
-    network = runtime.place(_network(plan.network, checkpoint.meta["seed"], checkpoint))
+    network = runtime.place(restore_network(checkpoint))
     with runtime.reproducible():
-        return score_suite(network, suite, batch_size=runtime.evaluation_batch(plan.training.batch_size),
-                           crop=plan.training.crop, autocast=runtime.autocast)
+        return score_suite(network, suite, batch_size=_evaluated(checkpoint, runtime), crop=checkpoint.crop,
+                           autocast=runtime.autocast)
 
 
 def restore_network(checkpoint: Checkpoint) -> Detector:
@@ -149,40 +152,42 @@ def learn_plan(plan: Plan, stores: Mapping[str, Stores], *, runtime: Runtime,
     """Learn every method of `plan` stage by stage, for each seed; return the scores of all checkpoints in one table.
 
     `plan` is resolved; `stores` holds the stores of its tasks by split. With `folder`, checkpoints are kept as
-    `<folder>/<method>/seed<n>/<stage>` and those that are up to date are not trained again. Columns as in
+    `<folder>/<label>/seed<n>/<stage>` and those that are up to date are not trained again. Columns as in
     `evaluation.predict.score_suite`, and method (str), seed (int) and stage (int, from 1): what
     `reporting.results.gather` takes. Raises UserError as `learn_stage` does.
     """
     tables = []
-    for method, seed in product([method.name for method in plan.methods], plan.seeds):
+    for method, seed in product([method.label for method in plan.methods], plan.seeds):
         learned = None
         for stage in plan.learned(method):
             place = folder / method / f"seed{seed}" / stage.key if folder is not None else None
             learned = learn_stage(plan=plan, method=method, seed=seed, stage=stage, parent=learned,
                                   train=stores["train"], validation=stores["val"], folder=place, runtime=runtime)
-            scores = score_checkpoint(learned, stores["test"], plan=plan, runtime=runtime)
+            scores = score_checkpoint(learned, stores["test"], runtime=runtime)
             tables.append(scores.assign(method=method, seed=seed, stage=stage.index))
     return pd.concat(tables, ignore_index=True)
 
 
-def score_robustness(checkpoint: Checkpoint, suite: Stores, config: RobustnessConfig, *, plan: Plan,
+def score_robustness(checkpoint: Checkpoint, suite: Stores, config: RobustnessConfig, *,
                      runtime: Runtime) -> pd.DataFrame:
     """Return the scores of `checkpoint` on perturbed test images of `suite`.
 
-    Columns as in `evaluation.robustness.score_perturbed`. Raises UserError if the checkpoint is of another network, or
-    for perturbations that cannot be used.
+    Columns as in `evaluation.robustness.score_perturbed`. Raises UserError for perturbations that cannot be used.
     """
-    network = runtime.place(_network(plan.network, checkpoint.meta["seed"], checkpoint))
+    network = runtime.place(restore_network(checkpoint))
     with runtime.reproducible():
         return score_perturbed(
-            network, suite, config.conditions(), per_task_max=config.per_task_max, crop=plan.training.crop,
-            batch_size=runtime.evaluation_batch(plan.training.batch_size), autocast=runtime.autocast,
+            network, suite, config.conditions(), per_task_max=config.per_task_max, crop=checkpoint.crop,
+            batch_size=_evaluated(checkpoint, runtime), autocast=runtime.autocast,
             label=f"perturb {checkpoint.meta['method']['name']} seed {checkpoint.meta['seed']}")
 
 
-def _strategy(plan: Plan, method: str, seed: int) -> Strategy:
-    named = plan.method(method)
-    return plugin.create("methods", named.name, named.settings, seed)
+def _evaluated(checkpoint: Checkpoint, runtime: Runtime) -> int:
+    return runtime.evaluation_batch(checkpoint.meta["training"]["batch_size"])
+
+
+def _strategy(method: MethodPlan, seed: int) -> Strategy:
+    return plugin.create("methods", method.method, method.settings, seed)
 
 
 def _network(named: Named, seed: int, checkpoint: Checkpoint | None) -> Detector:
@@ -239,8 +244,9 @@ def _by_task(**splits: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 
 def _fingerprint(plan: Plan, method: str, seed: int, stage: Stage, data: DataFingerprints, parent: str | None) -> str:
-    return stage_fingerprint(network=identified(plan.network), method=plan.method(method), training=plan.training,
-                             seed=seed, stage=stage, data=data, parent=parent)
+    named = plan.method(method)
+    return stage_fingerprint(method=replace(named, network=identified(named.network)), seed=seed, stage=stage,
+                             data=data, parent=parent)
 
 
 def identified(network: Named) -> Named:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fakemedia.artefacts.files import write_file
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import TrainingConfig
 from fakemedia.core.rng import derive
+from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import FAKE, Stage
 from fakemedia.evaluation.predict import predict_batches
 from fakemedia.learning.optimizers import learning_rate, make_optimizer

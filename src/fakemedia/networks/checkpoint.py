@@ -33,6 +33,11 @@ class Checkpoint:
     meta: dict[str, Any]
     """JSON values: fingerprint, configuration, history, parent, and the SHA-256 of either file."""
 
+    @property
+    def crop(self) -> int:
+        """The side of the square that the network sees, pixels."""
+        return self.meta["training"]["crop"]
+
 
 def make_checkpoint(weights: Mapping[str, Tensor], strategy_state: Mapping[str, Tensor],
                     meta: Mapping[str, Any]) -> Checkpoint:

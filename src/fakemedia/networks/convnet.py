@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from fakemedia.networks.detector import Detector, load_weights, seeded
 
+PRETRAINED = ("none",)
+"""Values of `pretrained` that are no files."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:

@@ -92,8 +92,8 @@ def compare(scores: Mapping[str, pd.DataFrame], plans: Sequence[Plan], distances
 
 def _shared(scores: Mapping[str, pd.DataFrame], plans: Sequence[Plan]) -> dict[str, pd.DataFrame]:
     """Return the scores of the methods and seeds that all sequences have, rows in one order of images for all."""
-    methods = [method.name for method in plans[0].methods
-               if all((frame["method"] == method.name).any() for frame in scores.values())]
+    methods = [method.label for method in plans[0].methods
+               if all((frame["method"] == method.label).any() for frame in scores.values())]
     seeds = sorted(set.intersection(*(set(frame["seed"]) for frame in scores.values())))
     if not methods or not seeds:
         raise UserError("The sequences have no run in common", where=", ".join(scores),

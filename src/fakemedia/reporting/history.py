@@ -79,8 +79,9 @@ def checkpoint_notices(histories: pd.DataFrame, plan: Plan) -> tuple[str, ...]:
             parent = plan.parent(method, stage)
             if not isinstance(row["weights_sha256"], str):
                 found.append(f"{what}the scores are there without their checkpoint")
-            elif row["network"] != plan.network.name:
-                found.append(f"{what}the checkpoint is of the network {row['network']}, not {plan.network.name}")
+            elif row["network"] != plan.method(method).network.name:
+                found.append(f"{what}the checkpoint is of the network {row['network']}, "
+                             f"not {plan.method(method).network.name}")
             elif tuple(row["tasks"]) != stage.tasks:
                 found.append(f"{what}the checkpoint learned {' + '.join(row['tasks'])}, so it is of another sequence")
             elif parent and parent.index in rows and rows[parent.index]["weights_sha256"] != row["parent_sha256"]:

@@ -29,7 +29,7 @@ def gather_scores(*results: pd.DataFrame, plan: Plan) -> Results:
     from fakemedia.reporting.results import gather
 
     return gather(_joined(results), sequence=plan.sequence, network=plan.network.name,
-                  stages=plan.stages, methods=[method.name for method in plan.methods], seeds=plan.seeds)
+                  stages=plan.stages, methods=[method.label for method in plan.methods], seeds=plan.seeds)
 
 
 def gather_histories(*histories: pd.DataFrame) -> pd.DataFrame:
@@ -65,7 +65,7 @@ def tabulate_robustness(*perturbed: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     from fakemedia.reporting.robustness_table import robustness_table
 
     return robustness_table(_joined(perturbed), sequence=plan.sequence, network=plan.network.name, tasks=plan.tasks,
-                            methods=tuple(method.name for method in plan.methods))
+                            methods=tuple(method.label for method in plan.methods))
 
 
 def profile(scores: Results, calibration: pd.DataFrame) -> Profiles:
@@ -172,7 +172,7 @@ def draw_training(histories: pd.DataFrame, *, plan: Plan) -> Figure:
     """Return loss and validation accuracy over the stages, a row a method."""
     from fakemedia.reporting.figures import training_figure
 
-    return training_figure(histories, plan.stages, [method.name for method in plan.methods])
+    return training_figure(histories, plan.stages, [method.label for method in plan.methods])
 
 
 def write_page(tables: Tables, profiles: Profiles, calibration: pd.DataFrame, histories: pd.DataFrame, audit: str,

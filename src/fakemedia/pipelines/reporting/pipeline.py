@@ -33,7 +33,7 @@ from fakemedia.pipelines.wiring import bound
 def create_pipeline(plan: Plan) -> Pipeline:
     """Return the nodes that turn the scores and histories of `plan` into tables, figures and the report page."""
     results, validation, histories, perturbed = (
-        [pattern.format(sequence=plan.sequence, method=method.name) for method in plan.methods]
+        [pattern.format(sequence=plan.sequence, method=method.label) for method in plan.methods]
         for pattern in (RESULTS, VALIDATION, HISTORY, PERTURBED))
     robust = project.robustness(plan.sequence) is not None
     audit = AUDIT.format(collection=plan.collection, sequence=plan.sequence)

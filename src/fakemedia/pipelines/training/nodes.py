@@ -43,8 +43,8 @@ def score(checkpoint: Checkpoint, suite: dict[str, PixelStore], *, plan: Plan, p
     """Score the test splits of all tasks, learned or not, or return the scores at `path` if nothing changed."""
     from fakemedia.learning.sequence import score_checkpoint
 
-    return _unless_saved(path, _scores_identity(checkpoint, suite, plan),
-                         lambda: score_checkpoint(checkpoint, suite, plan=plan.resolved(), runtime=project.runtime()))
+    return _unless_saved(path, _scores_identity(checkpoint, suite),
+                         lambda: score_checkpoint(checkpoint, suite, runtime=project.runtime()))
 
 
 def calibrate(checkpoint: Checkpoint, validation: dict[str, PixelStore], *, plan: Plan, stage: Stage,
@@ -64,15 +64,14 @@ def perturb(checkpoint: Checkpoint, suite: dict[str, PixelStore], *, plan: Plan,
 
     config = project.robustness(plan.sequence)
     assert config is not None
-    return _unless_saved(path, config.identity(_scores_identity(checkpoint, suite, plan)),
-                         lambda: score_robustness(checkpoint, suite, config, plan=plan.resolved(),
-                                                  runtime=project.runtime()))
+    return _unless_saved(path, config.identity(_scores_identity(checkpoint, suite)),
+                         lambda: score_robustness(checkpoint, suite, config, runtime=project.runtime()))
 
 
-def _scores_identity(checkpoint: Checkpoint, suite: dict[str, PixelStore], plan: Plan) -> str:
+def _scores_identity(checkpoint: Checkpoint, suite: dict[str, PixelStore]) -> str:
     from fakemedia.core.plan import scores_fingerprint
 
-    return scores_fingerprint(weights_sha256=checkpoint.meta["weights_sha256"], training=plan.training,
+    return scores_fingerprint(weights_sha256=checkpoint.meta["weights_sha256"], crop=checkpoint.crop,
                               data={task: store.fingerprint for task, store in suite.items()})
 
 

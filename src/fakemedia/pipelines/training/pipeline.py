@@ -28,7 +28,7 @@ def create_pipeline(plan: Plan) -> Pipeline:
 
     Whatever a method needs is tagged with its name too: `--tags training` or `--tags kd` goes on from the pixel stores.
     """
-    methods = [method.name for method in plan.methods]
+    methods = [method.label for method in plan.methods]
     return sum((_method_pipeline(plan, method) for method in methods), _suites_pipeline(plan, methods))
 
 

@@ -1,0 +1,75 @@
+"""How a stage is trained: settings and presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+LEAST_CROP = 8
+"""Pixels: smaller images vanish in the strides of a network."""
+
+TRAINING_PRESETS: dict[str, dict[str, Any]] = {
+    # Tassone, Maiano and Amerini 2024: the settings of the reference runs.
+    "paper": {
+        "epochs": 250, "patience": 35, "batch_size": 64, "optimizer": "sgd", "lr": 0.005, "momentum": 0.1,
+        "weight_decay": 0.0, "schedule": "cosine", "period": 10, "lr_min": 1e-5, "crop": 128, "flip": False,
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How every stage of a sequence is trained."""
+
+    epochs: int = 30
+    """Passes over the stage's training images, at most."""
+    patience: int | None = None
+    """Stop after so many epochs without a better validation accuracy; None: never."""
+    batch_size: int = 64
+    """Images a step."""
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    """SGD with momentum, or AdamW (Loshchilov and Hutter 2019)."""
+    lr: float = 3e-4
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """SGD momentum, or AdamW's beta 1."""
+    weight_decay: float = 0.01
+    """Decay of all weights: added to the gradient by `sgd`, decoupled from it by `adamw`."""
+    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    """`one_cycle` warms up and anneals over the stage, by step; `cosine` goes down and up again, by epoch."""
+    period: int = 10
+    """Half period of `cosine`, epochs (T_max)."""
+    lr_min: float = 1e-5
+    """Lowest learning rate of `cosine`."""
+    crop: int = 128
+    """Side of the square crop that the network sees, pixels: random in training, the centre in evaluation."""
+    flip: bool = True
+    """Mirror half of the training crops."""
+    select_on: Literal["seen", "current", "none"] = "seen"
+    """Keep the epoch with the best mean validation accuracy over all tasks seen, over this stage's tasks only, or
+    keep the last epoch without looking at validation."""
+    validation_max: int | None = 1000
+    """Validation images a task at most, drawn once by seed; None: all."""
+    validation_share: float | None = 0.1
+    """Most that validation may cost, as a share of training: an image costs one pass in validation and three in
+    training. The images are divided equally among the tasks validated, so that the cost of a stage does not grow with
+    the tasks seen; each task keeps 16 at least. None: no limit."""
+    validation_every: int = 1
+    """Epochs between validations; the last epoch is always validated."""
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch_size", "validation_every", "period"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} of at least 1")
+        if self.crop < LEAST_CROP:
+            raise ValueError(f"crop of at least {LEAST_CROP}")
+        for key in ("patience", "validation_max"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ValueError(f"{key} of at least 1, or none")
+        if self.validation_share is not None and not self.validation_share > 0:
+            raise ValueError("validation_share above 0, or none")
+        if not self.lr > 0:
+            raise ValueError("lr above 0")
+        if not (0 <= self.momentum < 1 and self.weight_decay >= 0 and self.lr_min >= 0):
+            raise ValueError("momentum in [0, 1), weight_decay and lr_min of at least 0")
