@@ -15,6 +15,7 @@ import torch
 from fakemedia.context import project
 from fakemedia.core.errors import UserError
 from fakemedia.hooks import ProjectHooks
+from fakemedia.runtime import device
 from fakemedia.runtime.device import Runtime
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
@@ -40,7 +41,7 @@ def test_two_processes_match_one(noise_store, tmp_path: Path) -> None:
 
 
 def test_more_devices_than_there_are_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(device, "cores", lambda: 2)
     with pytest.raises(UserError, match=r"There are fewer devices than asked for: 2 \(cpu\)"):
         _ = Runtime(accelerator="cpu", devices=3).device
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
+import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+
+from filelock import lock_descriptor
 
 from fakemedia.core.errors import UserError
 
 GIB = 2**30
 PARTIAL = ".partial"
-"""How the name ends of what is being written, or was when its writer was killed."""
+"""How the name of a file ends that is being written, or was when its writer was killed."""
+_LEFTOVER = re.compile(rf"\..+\.([0-9a-f]{{32}}({PARTIAL}|\.old)?|[0-9]+{PARTIAL})", re.DOTALL)
+"""The names of scratch files and folders; those with a process id are of version 0.1."""
 
 
 def sync(path: Path) -> None:
@@ -64,17 +68,20 @@ def writing(path: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path` to write to; what was written becomes `path` at the end.
 
-    The folder is made. Raises UserError if the disk is full or the place cannot be written; an older `path` then stays.
+    The folder is made, and what killed writers left in it is removed. Raises UserError if the disk is full or the place
+    cannot be written; an older `path` then stays.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
+        scratch, lock = _locked_scratch(path, lambda new: new.touch(exist_ok=False), PARTIAL)
         try:
             yield scratch
             sync(scratch)
             os.replace(scratch, path)
         finally:
             scratch.unlink(missing_ok=True)
+            os.close(lock)
 
 
 def write_file(path: Path, data: bytes | memoryview) -> None:
@@ -84,49 +91,63 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
 
 
 @contextmanager
-def _locked(folder: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold the lock of `folder`, which ends with this process at the latest; yield whether it was obtained."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
 def scratch_folder(target: Path) -> Iterator[Path]:
     """Yield a new folder beside `target` to build it in; it is removed at the end, unless it was moved away.
 
-    Folders that builders of `target` left behind when they were killed are removed first: a living builder holds the
-    lock of its folder.
+    What killed writers left beside it is removed first.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    building = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    with _locked(target.parent, wait=True):
-        remove_leftovers(target)
-        building.mkdir()
-        holder = _locked(building, wait=True)
-        holder.__enter__()
+    remove_leftovers(target.parent)
+    building, lock = _locked_scratch(target, os.mkdir)
     try:
         yield building
     finally:
         shutil.rmtree(building, ignore_errors=True)
-        holder.__exit__(None, None, None)
+        os.close(lock)
 
 
-def remove_leftovers(target: Path) -> None:
-    """Remove what killed builders of `target` left beside it."""
-    for left in target.parent.glob(f".{target.name}.{'[0-9a-f]' * 32}*"):
-        with _locked(left, wait=False) as dead:
-            if dead:
+def remove_leftovers(folder: Path) -> None:
+    """Remove the scratch files and folders in `folder` whose writers were killed: a living writer holds a lock."""
+    with suppress(OSError):
+        for left in [entry.path for entry in os.scandir(folder) if _LEFTOVER.fullmatch(entry.name)]:
+            _remove_if_dead(Path(left))
+
+
+def _remove_if_dead(left: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(left, os.O_RDONLY)
+        try:
+            if not lock_descriptor(descriptor, blocking=False):
+                return
+            if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
+
+
+def _locked_scratch(target: Path, make: Callable[[Path], None], ending: str = "") -> tuple[Path, int]:
+    """Make a hidden file or folder beside `target`, and lock it; return it and the descriptor that holds the lock."""
+    while True:
+        scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}{ending}")
+        make(scratch)
+        try:
+            descriptor = os.open(scratch, os.O_RDONLY)
+        except FileNotFoundError:  # Another process took it for a leftover before it was locked.
+            continue
+        with suppress(OSError):  # Not every file system has locks; without one nobody else removes the scratch.
+            lock_descriptor(descriptor)
+        if _is(scratch, descriptor):
+            return scratch, descriptor
+        os.close(descriptor)
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def moved(new: Path, folder: Path) -> bool:

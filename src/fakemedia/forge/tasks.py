@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
+from fakemedia.artefacts.files import move_away, moved, scratch_folder
 from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.plugin import load, names, resolve
@@ -28,6 +28,7 @@ from fakemedia.core.rng import generator
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
 from fakemedia.forge.patches import random_crop
 from fakemedia.forge.photographs import PACKAGED, Photograph, find_photographs
+from fakemedia.runtime.threads import cores
 
 FAMILIES = "forge"
 RECORD = "forge.json"
@@ -92,21 +93,19 @@ def forge(config: ForgeConfig, root: Path, *, tasks: Iterable[str] | None = None
     root.mkdir(parents=True, exist_ok=True)
     with (
         tqdm(total=len(pending) * len(jobs), desc="forge", disable=None if progress else True) as bar,
-        _mapper(workers or os.cpu_count() or 1) as run,
+        _mapper(workers or cores()) as run,
     ):
         for task in pending:
             bar.set_postfix_str(task.name)
-            with tempfile.TemporaryDirectory(dir=root, prefix=".forge-", ignore_cleanup_errors=True) as temporary:
-                folder = Path(temporary, task.name)
+            with scratch_folder(root / task.name) as folder:
                 for split in SPLITS:
                     for label in CLASS_FOLDERS:
                         (folder / split / label).mkdir(parents=True)
                 for _ in run(_make, repeat(task), jobs, repeat(folder)):
                     bar.update()
                 _describe(folder, jobs, records[task.name])
-                if (root / task.name).exists():
-                    os.replace(root / task.name, Path(temporary, "replaced"))
-                os.replace(folder, root / task.name)
+                while not moved(folder, root / task.name):
+                    move_away(root / task.name)
 
 
 def is_forged(config: ForgeConfig, root: Path, task: str) -> bool:

@@ -87,7 +87,7 @@ def ensure_store(index: pd.DataFrame, source: Source, split: str, folder: str | 
                  workers: int, progress: bool = True) -> PixelStore:
     """Return the store in `folder` if it is the one that `build_store` would build; build it otherwise."""
     if _is_store(folder, store_fingerprint(index, split, policy), bool(stream)):
-        remove_leftovers(Path(folder))
+        remove_leftovers(Path(folder).parent)
         return PixelStore.open(folder)
     return build_store(index, source, split, folder, policy=policy, pool=pool, room=room, stream=stream,
                        workers=workers, progress=progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +20,7 @@ from fakemedia.ingest.index import build_index, check_index
 from fakemedia.learning.sequence import learn_stage, score_checkpoint
 from fakemedia.networks.checkpoint import META, STRATEGY, WEIGHTS, Checkpoint, load
 from fakemedia.runtime.device import Runtime
+from fakemedia.runtime.threads import cores
 from fakemedia.store.pixels import PixelStore
 
 
@@ -102,7 +102,7 @@ def _plan(network: str, parent: Checkpoint | None, method: str, pretrained: str 
 def _stores(folder: Path, cache: Path) -> dict[str, PixelStore]:
     folder = folder.resolve()
     source = plugin.create("sources", "folder", {"root": str(folder.parent)})
-    workers = os.cpu_count() or 1
+    workers = cores()
     index = build_index(source, folder.name, workers=workers)
     check_index(index)
     place = cache / f"{folder.name}-{fingerprint(folder)[:8]}"

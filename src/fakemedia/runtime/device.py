@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fakemedia.core.errors import UserError
+from fakemedia.runtime.threads import cores
 
 Network = TypeVar("Network", bound=nn.Module)
 PATIENCE = timedelta(days=7)
@@ -205,7 +206,7 @@ class Runtime:
                             expected=" or ".join(["auto", *(name for name, there in available.items() if there)]))
         automatic = "cuda" if available["cuda"] else "mps" if available["mps"] else "cpu"
         kind = automatic if self.accelerator == "auto" else self.accelerator
-        most = {"cpu": os.cpu_count() or 1, "cuda": torch.cuda.device_count()}.get(kind, 1)
+        most = {"cpu": cores(), "cuda": torch.cuda.device_count()}.get(kind, 1)
         if max(self.devices, int(os.environ.get("LOCAL_WORLD_SIZE", 1))) > most:
             raise UserError(f"There are fewer devices than asked for: {most} ({kind})", where="runtime.devices",
                             expected=f"1 to {most}", do=f"run with --params runtime.devices={most}")

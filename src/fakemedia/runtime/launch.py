@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from fakemedia.core.errors import UserError
 from fakemedia.runtime import signals
+from fakemedia.runtime.threads import cores
 
 
 class Wanted(UserError):
@@ -31,7 +32,7 @@ def number() -> int:
 
 def restart(devices: int) -> NoReturn:
     """Replace this process by `devices` ones that run the same command."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // devices)))
     launcher = [sys.executable, "-m", __name__, "--standalone", f"--nproc_per_node={devices}"]
     os.execv(sys.executable, [*launcher, "-m", "kedro", *sys.argv[1:]])
 

@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from fakemedia.artefacts.files import GIB, read_regular, sync
+from fakemedia.artefacts.files import GIB, read_regular, replacing
 from fakemedia.core.errors import UserError
 
 ZIPS, TARS = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zip")
@@ -107,7 +107,7 @@ def _of_archive(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
     except (tarfile.TarError, *UNREADABLE) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"The archive cannot be read ({error})", where=path, do="download it again") from None
+        raise _damaged(path, error) from None
     for name, entry in members.items():
         yield (prefix / name).as_posix(), entry
 
@@ -211,19 +211,31 @@ def _unpacked(path: Path, opener: Callable[[], IO[bytes]]) -> Path:
     plain = path.with_name(f".{path.name}.plain.tar")
     if plain.exists() and plain.stat().st_mtime_ns == path.stat().st_mtime_ns:
         return plain
-    scratch = plain.with_name(f"{plain.name}.{os.getpid()}")
-    left = GIB + MAX_GROWTH * path.stat().st_size
-    try:
-        with closing(opener()) as packed, scratch.open("wb") as file:
-            while block := packed.read(2**20):
-                left -= len(block)
-                if left < 0:
-                    raise UserError(f"The archive unpacks to more than {MAX_GROWTH} times its size", where=path,
-                                    expected="an archive of images", do="unpack it by hand if you trust it")
+    with closing(opener()) as packed, replacing(plain) as scratch:
+        with scratch.open("wb") as file:
+            for block in _blocks(packed, path):
                 file.write(block)
-        sync(scratch)
         shutil.copystat(path, scratch)
-        os.replace(scratch, plain)
-    finally:
-        scratch.unlink(missing_ok=True)
     return plain
+
+
+def _blocks(packed: IO[bytes], path: Path) -> Iterator[bytes]:
+    """Yield what `packed`, out of the archive `path`, unpacks to; UserError if it is damaged or grows too much."""
+    left = GIB + MAX_GROWTH * path.stat().st_size
+    while block := _block(packed, path):
+        left -= len(block)
+        if left < 0:
+            raise UserError(f"The archive unpacks to more than {MAX_GROWTH} times its size", where=path,
+                            expected="an archive of images", do="unpack it by hand if you trust it")
+        yield block
+
+
+def _block(packed: IO[bytes], path: Path) -> bytes:
+    try:
+        return packed.read(2**20)
+    except UNREADABLE as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: BaseException) -> UserError:
+    return UserError(f"The archive cannot be read ({error})", where=path, do="download it again")
