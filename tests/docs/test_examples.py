@@ -58,10 +58,9 @@ def test_the_method_of_the_page_is_the_notebook_s() -> None:
     assert written.partition("\n")[2].strip() == _example("add-a-method.md", "rehearsal").strip()
 
 
-@pytest.mark.parametrize("name", ["efficientnet", "tiny"])
-def test_networks(plugins: Path, name: str) -> None:
-    _install(plugins, "networks", "add-a-network.md", name)
-    network = plugin.create("networks", name, {"pretrained": "none"}, 0).eval()
+def test_network(plugins: Path) -> None:
+    _install(plugins, "networks", "add-a-network.md", "tiny")
+    network = plugin.create("networks", "tiny", {"pretrained": "none"}, 0).eval()
     images = torch.zeros((2, 3, 32, 32), dtype=torch.uint8)
     assert network(network.prepare(images)).shape == (2, 2)
 

@@ -138,7 +138,7 @@ def test_a_label_says_what_differs_from_the_sequence() -> None:
     assert (kd.settings["temperature"], head.settings["temperature"]) == (2.0, 20.0)
     assert (head.tune, head.training.epochs, head.training.crop) == ("head", 9, 32)
     assert (head.network.settings["width"], head.network.settings["depth"]) == (8, 3)
-    assert resnet.network == Named(name="resnet18", settings={"pretrained": "imagenet"})
+    assert (resnet.network.name, resnet.network.settings["architecture"]) == ("resnet18", "resnet18.tv_in1k")
     assert (resnet.training.optimizer, resnet.training.lr, resnet.training.epochs) == ("sgd", 0.1, 250)
     assert plan.learned("kd_T2") == plan.stages
     with pytest.raises(UserError, match="did you mean 'kd_T2'"):

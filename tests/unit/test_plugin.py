@@ -45,6 +45,14 @@ def test_a_constant_is_read_without_importing_the_file() -> None:
     assert plugin.constant("methods", "kd", "SCOPE", "stage") == "stage"
 
 
+def test_a_short_name_stands_for_a_plugin_with_settings() -> None:
+    assert plugin.alias("networks", "vit") == ("timm", {"architecture": "vit_small_patch16_224.augreg_in21k_ft_in1k"})
+    assert plugin.alias("networks", "timm") is None
+    assert plugin.constant("networks", "vit", "SALIENCY", "grad_cam") == "input_gradient"
+    assert plugin.constant("networks", "resnet18", "SALIENCY", "grad_cam") == "grad_cam"
+    assert plugin.load("networks", "vit") is plugin.load("networks", "timm")
+
+
 def test_presets_and_what_overrides_them() -> None:
     assert configure() == Config()
     assert configure(preset="paper", steps=3) == Config(rate=0.5, steps=3)

@@ -38,11 +38,13 @@ class Named:
     def weights_file(self) -> str | None:
         """The path under `pretrained` of a network's settings; None if it names no file.
 
-        A network's plugin lists the names that are no files as `PRETRAINED`, by default imagenet and none.
+        A network's plugin lists the names that are no files as `PRETRAINED`, by default imagenet and none; one that
+        ends in a colon is the beginning of names.
         """
         given = self.settings.get("pretrained")
         known = plugin.constant("networks", self.name, "PRETRAINED", ("imagenet", "none"))
-        return None if given is None or given in known else str(given)
+        beginnings = tuple(name for name in known if name.endswith(":"))
+        return None if given is None or given in known or str(given).startswith(beginnings) else str(given)
 
     def rooted(self, root: Path) -> Named:
         """Return the network with a relative path under `pretrained` counted from `root`."""

