@@ -2,8 +2,8 @@
 
 The calibrated probability is P(fake) = sigmoid(logit / T) with the temperature T (Guo et al., ICML 2017); its log-odds
 are logit / T, kept within +-LIMIT. An image is called fake where P(fake) is above the threshold, and called unsure
-where P(fake) lies in the band around it. `labels` are integers (N,), 0 real and 1 fake; `logits` float64 (N,),
-z_fake - z_real; `weights` float64 (N,), what each image counts, as `equal_weights` gives them.
+where P(fake) is in the band around it (see `evaluation.unsure_band`). `labels` are integers (N,), 0 real and 1 fake;
+`logits` float64 (N,), z_fake - z_real; `weights` float64 (N,), what each image counts, as `equal_weights` gives them.
 """
 
 from __future__ import annotations
@@ -19,29 +19,32 @@ from numpy.typing import NDArray
 from scipy.optimize import root_scalar
 from scipy.special import expit
 
-from fakemedia.core.fingerprint import fingerprint
+from fakemedia.artefacts.manifest import Recipe
+from fakemedia.core.errors import UserError
 from fakemedia.core.plugin import configure
 from fakemedia.core.types import FAKE
 from fakemedia.evaluation.metrics import accuracy, expected_calibration_error
+from fakemedia.evaluation.unsure_band import ROUNDING, fit_band, independent_pictures, pictures_needed
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.integer]
+VERSION = 2
+"""Of what `calibrate` computes: raised when its results change."""
 CALIBRATION_FILE = "calibration.json"
-"""Where a checkpoint's folder keeps its calibration."""
+"""The calibration's file in a checkpoint's folder."""
 TEMPERATURES = (0.1, 1000.0)
 """Smallest and largest temperature: separable images ask for 0, logits without any information for infinity."""
 LIMIT = 30.0
 """Largest log-odds: P(fake) stays 1e-13 away from 0 and 1, where float64 still tells probabilities apart."""
-ROUNDING = 1e-9
-"""Differences between sums of weights that are rounding: an image weighs more in any split of a sensible size."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationConfig:
     """How checkpoints are calibrated."""
 
     target: float = 0.95
-    """Accuracy that the validation images outside the unsure band must reach, a fraction."""
+    """Accuracy outside the unsure band, a fraction, on new pictures of the tasks seen."""
+    confidence: float = 0.95
+    """Share of calibrations that must reach the target (Angelopoulos et al. 2025: 1 - delta)."""
     least_sources: int = 10
     """Source photographs that the threshold must be found on; with fewer it stays at 0.5, since what is best on them
     need not be good on others."""
@@ -49,12 +52,19 @@ class CalibrationConfig:
     def __post_init__(self) -> None:
         if not 0.5 < self.target < 1:
             raise ValueError("a target between 0.5 and 1, such as 0.95")
+        if not 0.5 <= self.confidence < 1:
+            raise ValueError("a confidence of at least 0.5 and below 1, such as 0.95")
         if self.least_sources < 1:
             raise ValueError("least_sources of at least 1")
 
     def identity(self, scores: str) -> str:
         """Return the fingerprint of all that a calibration depends on; `scores` is that of the validation scores."""
-        return fingerprint({"scores": scores, "config": self})
+        return calibration_recipe(self, scores=scores).fingerprint
+
+
+def calibration_recipe(config: CalibrationConfig, *, scores: str) -> Recipe:
+    """Return what a calibration is made from; `scores` is the content hash of the validation scores."""
+    return Recipe(producer="calibration", version=VERSION, settings=vars(config), inputs={"validation_scores": scores})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +78,14 @@ class Calibration:
     unsure_low: float
     """An image is unsure where unsure_low < P(fake) <= unsure_high; nowhere if both equal the threshold."""
     unsure_high: float
-    """1, and `unsure_low` 0, where no band reaches the target: every image is unsure."""
+    """1, and `unsure_low` 0, where no band is shown to reach the target: every image is unsure."""
     target: float
     """Accuracy outside the band that was asked for, a fraction."""
+    confidence: float | None = None
+    """Confidence with which the target holds outside the band; None: the file is of version 1, whose band was fitted
+    and judged on the same images, so that nothing is guaranteed."""
+    independent: int = 0
+    """Validation images of different sources, equally many of each class of each task, that the band was tested on."""
     images: int
     """Validation images that all this rests on."""
     sources: int
@@ -81,6 +96,33 @@ class Calibration:
     """Hash of the checkpoint's weights."""
     made_from: str
     """Fingerprint of the validation scores and the settings."""
+
+    def __post_init__(self) -> None:
+        if not (self.temperature > 0 and math.isfinite(self.temperature)):
+            raise ValueError("a temperature above 0")
+        if not 0 <= self.unsure_low <= self.threshold <= self.unsure_high <= 1:
+            raise ValueError("0 <= unsure_low <= threshold <= unsure_high <= 1")
+        if not 0 <= self.target <= 1:
+            raise ValueError("a target between 0 and 1")
+
+    @property
+    def always_unsure(self) -> bool:
+        """Whether every image is called unsure, since no band is shown to reach the target."""
+        return self.unsure_low <= 0 and self.unsure_high >= 1
+
+    @property
+    def guarantee(self) -> str:
+        """What is guaranteed of the images outside the band, or why nothing is, as a phrase."""
+        if self.confidence is None:
+            return "no guarantee: calibrated by an earlier version"
+        if not self.always_unsure:
+            return (f"at least {self.target:.0%} right outside it, with {self.confidence:.0%} confidence, on new "
+                    "pictures of these tasks")
+        needed = pictures_needed(self.target, self.confidence)
+        if self.independent < needed:
+            return (f"no guarantee: {self.independent} independent validation pictures, at least {needed} are needed "
+                    f"to show {self.target:.0%}")
+        return f"no guarantee: no band is shown to reach {self.target:.0%} on validation"
 
     def probability(self, logits: Floats) -> Floats:
         """Return the calibrated P(fake), in the shape of `logits` (...)."""
@@ -105,12 +147,23 @@ class Calibration:
 
     @classmethod
     def from_json(cls, text: str, *, where: object) -> Calibration:
-        """Read the JSON text back; UserError, with the place `where`, if it is not the text of a calibration."""
+        """Read the JSON text back; UserError, with the place `where`, if it is not the text of a calibration.
+
+        Files of version 1, without `confidence` and `independent`, are read too. Numbers must be finite.
+        """
         try:
-            found = json.loads(text)
+            found = json.loads(text, parse_constant=_refuse_constant)
         except ValueError:
             found = None
-        return configure(cls, found if isinstance(found, dict) else {}, where=where)
+        if not isinstance(found, dict):
+            raise UserError("The calibration cannot be read", where=where,
+                            expected="the JSON of a calibration, all numbers finite",
+                            do="delete the file and run again with --only-missing-outputs")
+        return configure(cls, found, where=where)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
 
 
 def log_odds(logits: Floats, temperature: float) -> Floats:
@@ -124,14 +177,13 @@ def equal_weights(labels: Labels, tasks: Sequence[str]) -> Floats:
     Accuracy weighted so is the balanced accuracy (the mean of those on real and fake images), averaged over the tasks
     as the average accuracy is.
     """
-    cells = np.unique(np.asarray(tasks, dtype=np.str_), return_inverse=True)[1] * 2 + (labels == FAKE)
-    _, cell, counts = np.unique(cells, return_inverse=True, return_counts=True)
+    _, cell, counts = np.unique(_cells(labels, tasks), return_inverse=True, return_counts=True)
     return 1 / (counts[cell] * len(counts))
 
 
-def negative_log_likelihood(labels: Labels, logits: Floats, weights: Floats) -> float:
-    """Return - sum of weight * log P(label), nats, with P(fake) = sigmoid(logit)."""
-    return float(weights @ np.logaddexp(0, -_margins(labels, logits)))
+def _cells(labels: Labels, tasks: Sequence[str]) -> NDArray[np.int64]:
+    """Return a number (N,) for the class and task of each image."""
+    return np.unique(np.asarray(tasks, dtype=np.str_), return_inverse=True)[1] * 2 + (labels == FAKE)
 
 
 def fit_temperature(labels: Labels, logits: Floats, weights: Floats) -> float:
@@ -173,24 +225,6 @@ def fit_threshold(labels: Labels, odds: Floats, weights: Floats) -> float:
     return float(best[np.argmin(np.abs(best))])
 
 
-def fit_band(labels: Labels, odds: Floats, threshold: float, weights: Floats, target: float) -> float:
-    """Return the smallest half width, in log-odds, of a band around `threshold` outside which `target` is reached.
-
-    That is, the weighted accuracy of the images further away than the half width is `target` (a fraction) or more. At
-    least 1 / (1 - target) images must lie there, since fewer cannot tell. 0 if there is no need of a band, infinity if
-    no band will do.
-    """
-    distance = np.abs(odds - threshold)
-    order = np.argsort(-distance, kind="stable")
-    far, weight = distance[order], weights[order]
-    right = weight * ((odds > threshold) == (labels == FAKE))[order]
-    ends = np.append(np.flatnonzero(np.diff(far) < 0), len(far) - 1)
-    widths = np.append((far[ends[:-1]] + far[ends[:-1] + 1]) / 2, 0.0)
-    enough = np.cumsum(right)[ends] >= (target - ROUNDING) * np.cumsum(weight)[ends]
-    enough &= ends + 1 >= math.ceil(1 / (1 - target) - ROUNDING)
-    return float(widths[enough].min(initial=np.inf))
-
-
 def calibrate(scores: pd.DataFrame, *, config: CalibrationConfig, weights_sha256: str = "",
               made_from: str = "") -> Calibration:
     """Return the calibration of a checkpoint from its scores on the validation images of the tasks it has seen.
@@ -203,11 +237,14 @@ def calibrate(scores: pd.DataFrame, *, config: CalibrationConfig, weights_sha256
     odds = log_odds(logits, temperature)
     sources = len(set(scores["source"]))
     threshold = fit_threshold(labels, odds, weights) if sources >= config.least_sources else 0.0
-    width = fit_band(labels, odds, threshold, weights, config.target)
+    tested = independent_pictures(_cells(labels, tasks), scores["source"].tolist())
+    low, high = fit_band(labels, odds, weights, tested, target=config.target,
+                         confidence=config.confidence) or (-np.inf, np.inf)
     return Calibration(
-        temperature=temperature, threshold=float(expit(threshold)), unsure_low=float(expit(threshold - width)),
-        unsure_high=float(expit(threshold + width)), target=config.target, images=len(labels), sources=sources,
-        tasks=tuple(dict.fromkeys(tasks)), weights_sha256=weights_sha256, made_from=made_from,
+        temperature=temperature, threshold=float(expit(threshold)), unsure_low=float(expit(min(low, threshold))),
+        unsure_high=float(expit(max(high, threshold))), target=config.target, confidence=config.confidence,
+        independent=len(tested), images=len(labels), sources=sources, tasks=tuple(dict.fromkeys(tasks)),
+        weights_sha256=weights_sha256, made_from=made_from,
     )
 
 

@@ -20,7 +20,7 @@ VERDICTS = ("fake", "real", "unsure")
 
 
 def describe(facts: Facts, place: Path) -> str:
-    """Return what is used and how its scores are to be read, three lines."""
+    """Return what is used and how its scores are to be read."""
     return "\n".join([
         f"Detector: {shown(os.path.relpath(place))}",
         f"  {facts.network}, has learned {', '.join(facts.tasks)}; sees the centre {facts.crop} x {facts.crop} pixels",
@@ -32,9 +32,10 @@ def _reading(calibration: Calibration | None) -> str:
     if calibration is None:
         return "none: P(fake) is the network's own, fake above 0.5, never unsure"
     low, high = calibration.unsure_low, calibration.unsure_high
-    band = f"unsure from {low:.3f} to {high:.3f}" if low < high else "never unsure"
+    band = "every picture unsure" if calibration.always_unsure else (
+        f"unsure from {low:.3f} to {high:.3f}" if low < high else "never unsure")
     return (f"on {calibration.images} validation images of {calibration.sources} sources: fake above "
-            f"{calibration.threshold:.3f}, {band}")
+            f"{calibration.threshold:.3f}, {band}\n  {calibration.guarantee}")
 
 
 def summarise(scores: pd.DataFrame, found: Found) -> str:
