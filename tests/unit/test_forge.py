@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from fakemedia.core.errors import UserError
 from fakemedia.core.plugin import configure
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
-from fakemedia.forge import ForgeConfig, families, forge
+from fakemedia.forge import ForgeConfig, families, forge, is_forged, tasks
 from fakemedia.forge.patches import LEAST_CONTRAST, random_crop
 from fakemedia.forge.photographs import find_photographs
 
@@ -192,3 +192,18 @@ def test_file_size_metadata_and_colour_means_tell_nothing(forged, task):
 def test_real_and_fake_of_a_pair_differ(forged, task):
     for real in (forged / task / "test" / "0_real").iterdir():
         assert real.read_bytes() != (forged / task / "test" / "1_fake" / real.name).read_bytes()
+
+
+@pytest.mark.parametrize("what", ["family", "forge"])
+def test_a_raised_version_forges_again(tmp_path, monkeypatch, what):
+    forge(SMALL, tmp_path, workers=1)
+    record = json.loads((tmp_path / "sr/forge.json").read_text())
+    assert is_forged(SMALL, tmp_path, "sr")
+    assert str(tmp_path) not in json.dumps(record)
+    if what == "family":
+        monkeypatch.setattr(tasks, "constant", lambda kind, name, key, default: 2)
+    else:
+        monkeypatch.setattr(tasks, "VERSION", 2)
+    assert not is_forged(SMALL, tmp_path, "sr")
+    forge(SMALL, tmp_path, workers=1)
+    assert json.loads((tmp_path / "sr/forge.json").read_text())["fingerprint"] != record["fingerprint"]

@@ -7,6 +7,7 @@ import fcntl
 import io
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,13 +19,21 @@ import pytest
 from PIL import Image
 
 from fakemedia.artefacts.files import GIB
+from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
+from fakemedia.ingest import audit as auditing
+from fakemedia.ingest import build_store as building
 from fakemedia.ingest import facts as measuring
-from fakemedia.ingest.build_store import build_store, ensure_store
-from fakemedia.ingest.index import build_index, read_index, write_index
+from fakemedia.ingest import index as indexing
+from fakemedia.ingest.audit import findings_recipe
+from fakemedia.ingest.build_store import build_store, ensure_store, store_recipe
+from fakemedia.ingest.collection import AuditConfig
+from fakemedia.ingest.index import build_index, index_content, index_recipe, read_index, refreshed, write_index
 from fakemedia.sources.folder import FolderSource
+from fakemedia.store import decode as decode_module
 from fakemedia.store import pixels as storing
+from fakemedia.store import policies
 from fakemedia.store import pool as pooling
 from fakemedia.store.decode import decode
 from fakemedia.store.pixels import PixelStore
@@ -141,8 +150,7 @@ def test_another_policy_makes_another_store(source: FolderSource, tmp_path: Path
 
 
 def streamed(index: pd.DataFrame, source: FolderSource, folder: Path, policy: str = "native") -> PixelStore:
-    return build_store(index, source, "train", folder / "stream", policy=policy, workers=1, progress=False,
-                       stream={"name": "folder", "settings": {"root": str(source.root)}})
+    return build_store(index, source, "train", folder / "stream", policy=policy, workers=1, progress=False, stream=True)
 
 
 def test_a_streaming_store_gives_the_same_crops_without_pixels(source: FolderSource, tmp_path: Path) -> None:
@@ -161,6 +169,86 @@ def test_a_streaming_store_gives_the_same_crops_without_pixels(source: FolderSou
     path.unlink()
     with pytest.raises(UserError, match=r"cannot be read: .*No such file"):
         _ = stream[0]
+    with pytest.raises(UserError, match="does not know the image files"):
+        _ = PixelStore.open(stream.folder)[0]
+
+
+@pytest.mark.parametrize("change", ["moved", "renamed"])
+def test_a_streaming_store_survives_a_moved_folder_and_renamed_files(source: FolderSource, tmp_path: Path,
+                                                                      decoded: list[int], change: str) -> None:
+    """It failed for good, and ingesting again did not help, since the contents were the same."""
+    index = build_index(source, "gan", workers=1, progress=False)
+    before = streamed(index, source, tmp_path)
+    pictures = [before[i].copy() for i in range(len(before))]
+    for path in sorted(source.root.rglob("*.png")) if change == "renamed" else ():
+        path.rename(path.with_name(f"image_{path.name}"))
+    today = source if change == "renamed" else FolderSource(source.root.rename(tmp_path / "elsewhere"))
+    decoded.clear()
+    again = build_index(today, "gan", workers=1, previous=index, progress=False)
+    assert decoded == []
+    after = ensure_store(again, today, "train", before.folder, stream=True, workers=1, progress=False)
+    assert after.fingerprint == before.fingerprint
+    for i, picture in enumerate(pictures):
+        np.testing.assert_array_equal(after[i], picture)
+
+
+def test_nothing_that_is_kept_names_an_absolute_path(source: FolderSource, tmp_path: Path) -> None:
+    index, store = ingest(source, tmp_path / "work")
+    stream = streamed(index, source, tmp_path / "work")
+    for path in (*store.folder.iterdir(), *stream.folder.iterdir(), tmp_path / "work/index.parquet"):
+        assert str(tmp_path).encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("change", ["touched", "copied"])
+def test_touched_and_copied_files_stay_current(source: FolderSource, tmp_path: Path, decoded: list[int],
+                                               change: str) -> None:
+    """A new time of change made everything stale."""
+    index, store = ingest(source, tmp_path / "work")
+    if change == "touched":
+        for path in source.root.rglob("*.png"):
+            os.utime(path, ns=(1, 1))
+    else:
+        shutil.copytree(source.root, tmp_path / "copy", copy_function=shutil.copyfile)
+        source = FolderSource(tmp_path / "copy")
+    decoded.clear()
+    found = refreshed(index, source, "gan")
+    assert found is not None
+    assert set(found["mtime_ns"]) == {item.mtime_ns for item in source.items("gan")}
+    assert index_content(found) == index_content(index)
+    again, kept = ingest(source, tmp_path / "work")
+    assert decoded == []
+    assert kept.fingerprint == store.fingerprint
+    pd.testing.assert_frame_equal(again, found)
+
+
+def test_a_file_of_the_same_size_and_other_content_is_stale(source: FolderSource) -> None:
+    path = source.root / "gan/train/0_real/0.png"
+    index = build_index(source, "gan", workers=1, progress=False)
+    path.write_bytes(bytes(path.stat().st_size))
+    assert refreshed(index, source, "gan") is None
+
+
+def test_recipes_follow_versions_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed algorithm makes what it made stale."""
+    def recipes() -> dict[str, str]:
+        return {"index": index_recipe("gan", {"name": "folder", "root": "a"}).fingerprint,
+                "audit": findings_recipe("content", AuditConfig()).fingerprint,
+                "store": store_recipe("content").fingerprint}
+
+    before = recipes()
+    assert index_recipe("gan", {"name": "folder", "root": "b"}).fingerprint == before["index"]
+    assert index_recipe("gan", {"name": "folder", "root": "a", "x": 1}).fingerprint != before["index"]
+    assert store_recipe("content", policy="jpeg:90").fingerprint != before["store"]
+    assert store_recipe("content", stream=True).fingerprint != before["store"]
+    assert findings_recipe("content", AuditConfig(imbalance=3.0)).fingerprint != before["audit"]
+    for module, stale in ((indexing, {"index"}), (auditing, {"audit"}), (building, {"store"}), (policies, {"store"}),
+                          (decode_module, {"index", "store"})):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "VERSION", 99)
+            assert {name for name, value in recipes().items() if value != before[name]} == stale
+    with monkeypatch.context() as patch:
+        patch.setattr(plugin, "constant", lambda kind, name, key, default: 99)
+        assert {name for name, value in recipes().items() if value != before[name]} == {"index"}
 
 
 def test_the_disk_is_bounded(source: FolderSource, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -296,17 +297,26 @@ def test_a_store_that_is_not_whole_does_not_open(tmp_path: Path, damage: str) ->
         PixelStore.open(store.folder)
 
 
-def test_verify_finds_a_changed_pixel(tmp_path: Path) -> None:
-    store = store_of(tmp_path / "s", *images((5, 5), (5, 5)))
+@pytest.mark.parametrize("sides", [[(5, 5), (5, 5)], [(5, 5), (6, 4)]])
+def test_a_damaged_picture_is_found_when_it_is_read(tmp_path: Path, sides: list[tuple[int, int]]) -> None:
+    """Inverted bytes of pixels.u8 were scored without a word."""
+    store = store_of(tmp_path / "s", *images(*sides))
     with (store.folder / "pixels.u8").open("r+b") as file:
         file.seek(80)
         file.write(bytes([255 - store[1].ravel()[5]]))
-    with pytest.raises(UserError, match="Image 1 "):
-        PixelStore.open(store.folder).verify()
-    table = pd.read_parquet(store.folder / "images.parquet")
-    table.assign(label=0).to_parquet(store.folder / "images.parquet")
-    with pytest.raises(UserError, match="table of images"):
-        PixelStore.open(store.folder).verify()
+    again = PixelStore.open(store.folder)
+    _ = again[0]
+    for read in (lambda: again[1], lambda: again.centre_crops(np.array([0, 1]), 2), again.verify):
+        with pytest.raises(UserError, match=r"Image 1 .* is damaged"):
+            read()
+
+
+def test_a_changed_table_of_images_is_found(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "s", *images((5, 5), (5, 5)))
+    arrow = pq.read_table(store.folder / "images.parquet")
+    pq.write_table(arrow.set_column(1, "label", [[1, 1]]), store.folder / "images.parquet")
+    with pytest.raises(UserError, match="pixel store"):
+        PixelStore.open(store.folder)
 
 
 def test_bad_input_leaves_nothing_behind(tmp_path: Path) -> None:

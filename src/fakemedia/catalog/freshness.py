@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def fresh_index(collection: str, task: str) -> pd.DataFrame | None:
     """Return the index of a task if the files it lists are still the files of its source; None otherwise."""
     from fakemedia.forge import is_forged
-    from fakemedia.ingest.index import is_current, read_index
+    from fakemedia.ingest.index import read_index, refreshed, write_index
 
     path = project.path(INDEX, collection=collection, task=task)
     config = project.forge_config(collection)
@@ -44,7 +44,10 @@ def fresh_index(collection: str, task: str) -> pd.DataFrame | None:
         return None
     try:
         index = read_index(path)
-        return index if is_current(index, project.open_source(collection), task) else None
+        found = refreshed(index, project.open_source(collection), task)
+        if found is not None and found is not index:  # Files were touched: they need not be compared again.
+            write_index(found, path)
+        return found
     except UserError:
         return None
 

@@ -9,6 +9,7 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
 
 from fakemedia.catalog import freshness, previews
+from fakemedia.catalog.names import INDEX
 from fakemedia.context import project
 from fakemedia.core.errors import UserError
 
@@ -27,9 +28,16 @@ class PixelStoreDataset(AbstractDataset):
 
     def load(self) -> PixelStore:
         """Open the store; UserError if it is missing or damaged."""
+        from fakemedia.ingest.build_store import image_files
+        from fakemedia.ingest.index import read_index
         from fakemedia.store.pixels import PixelStore
 
-        return PixelStore.open(self._path)
+        store = PixelStore.open(self._path)
+        if not store.streams:
+            return store
+        collection, task, _ = self._key
+        index = read_index(project.path(INDEX, collection=collection, task=task))
+        return PixelStore.open(self._path, image_files(index, project.open_source(collection)))
 
     def save(self, data: PixelStore) -> None:
         """Take note of a store that was built in place."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 import platform
@@ -21,15 +20,17 @@ from PIL import Image
 from tqdm import tqdm
 
 from fakemedia.artefacts.files import move_away, moved, scratch_folder
+from fakemedia.artefacts.manifest import Recipe, file_sha256
 from fakemedia.core.errors import UserError, unknown_name
-from fakemedia.core.fingerprint import fingerprint
-from fakemedia.core.plugin import load, names, resolve
+from fakemedia.core.plugin import constant, load, names, resolve
 from fakemedia.core.rng import generator
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
 from fakemedia.forge.patches import random_crop
 from fakemedia.forge.photographs import PACKAGED, Photograph, find_photographs
 from fakemedia.runtime.threads import cores
 
+VERSION = 1
+"""Of what all families share: crops and files; raised when its results change. A family may have a `VERSION`, too."""
 FAMILIES = "forge"
 RECORD = "forge.json"
 
@@ -86,8 +87,8 @@ def forge(config: ForgeConfig, root: Path, *, tasks: Iterable[str] | None = None
     photographs = find_photographs(config.photographs, config.seed)
     jobs = _jobs(config, photographs)
     wanted = [_task(name, config) for name in (config.tasks if tasks is None else tasks)]
-    records = {task.name: _record(task, photographs) for task in wanted}
-    pending = [task for task in wanted if not _is_made(root / task.name, records[task.name])]
+    recipes = {task.name: _recipe(task, photographs) for task in wanted}
+    pending = [task for task in wanted if not _is_made(root / task.name, recipes[task.name])]
     if not pending:
         return
     root.mkdir(parents=True, exist_ok=True)
@@ -103,7 +104,7 @@ def forge(config: ForgeConfig, root: Path, *, tasks: Iterable[str] | None = None
                         (folder / split / label).mkdir(parents=True)
                 for _ in run(_make, repeat(task), jobs, repeat(folder)):
                     bar.update()
-                _describe(folder, jobs, records[task.name])
+                _describe(folder, jobs, recipes[task.name])
                 while not moved(folder, root / task.name):
                     move_away(root / task.name)
 
@@ -111,7 +112,7 @@ def forge(config: ForgeConfig, root: Path, *, tasks: Iterable[str] | None = None
 def is_forged(config: ForgeConfig, root: Path, task: str) -> bool:
     """Say whether `task` lies in `root` as `config` would make it."""
     photographs = find_photographs(config.photographs, config.seed)
-    return _is_made(root / task, _record(_task(task, config), photographs))
+    return _is_made(root / task, _recipe(_task(task, config), photographs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,19 +163,18 @@ def _path(split: str, label: str, index: int) -> str:
     return f"{split}/{label}/{index:05d}.png"
 
 
-def _record(task: _Task, photographs: Mapping[str, list[Photograph]]) -> dict[str, Any]:
-    """Return all that the pictures depend on, with its fingerprint."""
+def _recipe(task: _Task, photographs: Mapping[str, list[Photograph]]) -> Recipe:
+    """Return all that the pictures of a task depend on."""
     config = task.config
-    made_of = {
-        "task": task.name, "family": task.family, "settings": vars(task.settings), "size": config.size,
-        "scale": config.scale, "per_class": config.per_class, "seed": config.seed, "code": _code_hash(),
-        "photographs": {split: {photograph.name: _hash(photograph.path.read_bytes()) for photograph in found}
-                        for split, found in photographs.items()},
-    }
-    return {"fingerprint": fingerprint(made_of), **made_of}
+    return Recipe(producer="forge", version=VERSION, settings={
+        "task": task.name, "family": task.family, "family_version": constant(FAMILIES, task.family, "VERSION", 1),
+        "settings": vars(task.settings), "size": config.size, "scale": config.scale, "per_class": config.per_class,
+        "seed": config.seed,
+    }, inputs={f"{split}/{photograph.name}": file_sha256(photograph.path)
+               for split, found in photographs.items() for photograph in found})
 
 
-def _is_made(folder: Path, record: Mapping[str, Any]) -> bool:
+def _is_made(folder: Path, recipe: Recipe) -> bool:
     if not folder.exists():
         return False
     try:
@@ -182,28 +182,21 @@ def _is_made(folder: Path, record: Mapping[str, Any]) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError("A folder that the forge has not made is in the way", where=folder,
                         expected=f"no folder, or one with a {RECORD}", do="rename the task or move it away") from None
-    return found == record["fingerprint"]
+    return found == recipe.fingerprint
 
 
-def _describe(folder: Path, jobs: list[_Job], record: Mapping[str, Any]) -> None:
+def _describe(folder: Path, jobs: list[_Job], recipe: Recipe) -> None:
     sources = sorted((_path(job.split, label, index), job.photograph.name)
                      for job in jobs for label in CLASS_FOLDERS for index in job.indices)
     with (folder / "sources.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("path", "source"), *sources])
     versions = {name: version(name) for name in ("fakemedia", "numpy", "pillow", "scipy")}
     with (folder / RECORD).open("w", encoding="utf-8") as file:
+        record = {"fingerprint": recipe.fingerprint, "version": recipe.version, **recipe.settings,
+                  "photographs": dict(recipe.inputs)}
         json.dump({**record, "versions": {"python": platform.python_version(), **versions}}, file, indent=2)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:32]
-
-
-def _code_hash() -> str:
-    """Return the hash of the forge's own code: a changed family makes its tasks anew."""
-    return _hash(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
 
 
 @contextmanager

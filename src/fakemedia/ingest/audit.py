@@ -11,16 +11,16 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core.errors import UserError
-from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
 from fakemedia.ingest.collection import AuditConfig
-from fakemedia.ingest.index import UNREADABLE, check_index
+from fakemedia.ingest.index import UNREADABLE, check_index, index_content
 from fakemedia.ingest.perceptual import near_pairs
 from fakemedia.ingest.shortcut import container_auc
 
 VERSION = 1
-"""Of the rules below; part of every audit's identity."""
+"""Of the rules below; raised when their results change."""
 FAULT, WARNING, NOTE = "fault", "warning", "note"
 COLUMNS = ("task", "finding", "severity", "split", "path", "id", "other", "left_out", "detail")
 LEAST_SPREAD = 1.0
@@ -50,10 +50,14 @@ def audit_task(index: pd.DataFrame, config: AuditConfig) -> pd.DataFrame:
     return table.fillna("").assign(task=str(rows["task"].iloc[0]) if len(rows) else "").loc[:, list(COLUMNS)]
 
 
+def findings_recipe(index: str, config: AuditConfig) -> Recipe:
+    """Return what the findings about a task are made from: `index` is the `index_content` of its index."""
+    return Recipe(producer="audit", version=VERSION, settings={"audit": config}, inputs={"index": index})
+
+
 def audit_identity(index: pd.DataFrame, config: AuditConfig) -> str:
     """Return the hash of all that `audit_task` depends on."""
-    facts = index.drop(columns=["bytes", "mtime_ns"]).to_csv(index=False)
-    return fingerprint({"version": VERSION, "facts": facts, "config": config})
+    return findings_recipe(index_content(index), config).fingerprint
 
 
 def shared_images(indexes: list[pd.DataFrame]) -> pd.DataFrame:

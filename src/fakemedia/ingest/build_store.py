@@ -2,56 +2,55 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
-import PIL
-from PIL import features
 from tqdm import tqdm
 
 from fakemedia.artefacts.files import move_away, moved, remove_leftovers, scratch_folder, sync
+from fakemedia.artefacts.manifest import FOLDER_MANIFEST, Recipe, is_current, make_manifest, write_manifest
 from fakemedia.core.errors import UserError
-from fakemedia.core.fingerprint import fingerprint
 from fakemedia.ingest.facts import measure
 from fakemedia.ingest.index import check_readable, index_fingerprint
 from fakemedia.ingest.process_pool import picture_map
 from fakemedia.sources.source import Source
-from fakemedia.store.decode import checksum
-from fakemedia.store.pixels import PixelStore, not_as_indexed
+from fakemedia.store import decode, policies
+from fakemedia.store.images import IMAGES, PIXELS, PLACES, Facts, write_images
+from fakemedia.store.pixels import Files, PixelStore, not_as_indexed
 from fakemedia.store.policies import NATIVE, kept_size, policy_function
-from fakemedia.store.pool import (
-    FORMAT,
-    IMAGES,
-    MANIFEST,
-    PIXELS,
-    DecodedPictures,
-    PixelWriter,
-    Room,
-    open_decoded,
-    share_file,
-)
+from fakemedia.store.pool import DecodedPictures, PixelWriter, Room, open_decoded, share_file
+
+VERSION = 1
+"""Of a store's content, beside the versions of decoding and of the policies; raised when its results change."""
+
+
+def store_recipe(images: str, *, policy: str = NATIVE, stream: bool = False) -> Recipe:
+    """Return what a store is made from: `images` is the `index_fingerprint` of its split."""
+    settings = {"policy": policy, "stream": stream, "decode": decode.VERSION, "policies": policies.VERSION}
+    return Recipe(producer="pixels", version=VERSION, settings=settings, inputs={"images": images})
 
 
 def store_fingerprint(index: pd.DataFrame, split: str, policy: str = NATIVE) -> str:
-    """Return the fingerprint that a store of `split` built from `index` has."""
-    return fingerprint({"format": FORMAT, "index": index_fingerprint(index, split), "policy": policy})
+    """Return the fingerprint that a store of `split` built from `index` has; it does not matter whether it streams."""
+    return store_recipe(index_fingerprint(index, split), policy=policy).fingerprint
+
+
+def image_files(index: pd.DataFrame, source: Source) -> Files:
+    """Return where the image files of `index` are today, for a store that streams."""
+    return Files(source, dict(zip(index["id"], index["path"], strict=True)))
 
 
 def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | Path, *, policy: str = NATIVE,
-                pool: Path | None = None, room: Room | None = None, stream: Mapping[str, Any] | None = None,
-                workers: int, progress: bool = True) -> PixelStore:
+                pool: Path | None = None, room: Room | None = None, stream: bool = False, workers: int,
+                progress: bool = True) -> PixelStore:
     """Put the images of `split` into a store in `folder`, replacing another store that is there; return it.
 
     Pictures that the store before, or the `pool` of the index, holds already are not decoded again; the others are, in
-    `workers` processes. The store is built in a folder beside `folder` and moved there when
-    whole; of several processes that build the same store at once, the first to end wins. With `stream`, the name and
-    settings of the source, the store holds no pixels. `room` bounds the bytes of pixels that are written.
+    `workers` processes. The store is built in a folder beside `folder` and moved there when whole; of several processes
+    that build the same store at once, the first to end wins. With `stream` the store holds no pixels. `room` bounds the
+    bytes of pixels that are written.
 
     UserError: a policy that is none, an empty split, an unreadable image, a file that changed since it was indexed, too
     little room, or a `folder` that holds something else.
@@ -64,7 +63,8 @@ def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | P
     check_readable(rows)
     if _holds_something_else(folder):
         raise UserError("The folder for a pixel store holds something else", where=folder, expected="a new folder")
-    fingerprint = store_fingerprint(index, split, policy)
+    recipe = store_recipe(index_fingerprint(index, split), policy=policy, stream=stream)
+    content = store_fingerprint(index, split, policy)
     with scratch_folder(folder) as building:
         if stream:
             images, size = _streamed(rows, policy), 0
@@ -73,22 +73,27 @@ def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | P
             places, size = _fill(building / PIXELS, rows, source, donors, policy=policy, room=room or Room(),
                                  workers=workers, progress=progress)
             images = _placed(rows, places)
-        _describe(building, rows, images, policy=policy, fingerprint=fingerprint, size=size, stream=stream)
+        facts = Facts(policy=policy, bytes=size, task=str(rows["task"].iloc[0]), split=split, images=len(rows),
+                      streams=stream)
+        write_images(images, facts, building)
+        manifest = make_manifest(recipe, {IMAGES: building / IMAGES}, content=content)
+        write_manifest(manifest, building, folder=True)
+        sync(building)
         while not moved(building, folder):
-            if _is_store(folder, fingerprint, bool(stream)):
+            if _is_store(folder, recipe):
                 break
             move_away(folder)
         sync(folder.parent)
-    return PixelStore.open(folder)
+    return PixelStore.open(folder, image_files(rows, source) if stream else None)
 
 
 def ensure_store(index: pd.DataFrame, source: Source, split: str, folder: str | Path, *, policy: str = NATIVE,
-                 pool: Path | None = None, room: Room | None = None, stream: Mapping[str, Any] | None = None,
-                 workers: int, progress: bool = True) -> PixelStore:
+                 pool: Path | None = None, room: Room | None = None, stream: bool = False, workers: int,
+                 progress: bool = True) -> PixelStore:
     """Return the store in `folder` if it is the one that `build_store` would build; build it otherwise."""
-    if _is_store(folder, store_fingerprint(index, split, policy), bool(stream)):
+    if _is_store(Path(folder), store_recipe(index_fingerprint(index, split), policy=policy, stream=stream)):
         remove_leftovers(Path(folder).parent)
-        return PixelStore.open(folder)
+        return PixelStore.open(folder, image_files(index, source) if stream else None)
     return build_store(index, source, split, folder, policy=policy, pool=pool, room=room, stream=stream,
                        workers=workers, progress=progress)
 
@@ -122,29 +127,14 @@ def _fill(path: Path, rows: pd.DataFrame, source: Source, donors: list[DecodedPi
 
 
 def _placed(rows: pd.DataFrame, places: dict[str, tuple]) -> pd.DataFrame:
-    found = pd.DataFrame([places[id] for id in rows["id"]], columns=["offset", "height", "width", "checksum"])
+    found = pd.DataFrame([places[id] for id in rows["id"]], columns=list(PLACES[1:]))
     return pd.concat([rows[["id", "label", "source"]].reset_index(drop=True), found], axis=1)
 
 
 def _streamed(rows: pd.DataFrame, policy: str) -> pd.DataFrame:
     sizes = [kept_size(policy, height, width) for height, width in zip(rows["height"], rows["width"], strict=True)]
-    return rows[["id", "label", "source", "path"]].assign(
+    return rows[["id", "label", "source"]].assign(
         offset=0, height=[height for height, _ in sizes], width=[width for _, width in sizes], checksum="")
-
-
-def _describe(folder: Path, rows: pd.DataFrame, images: pd.DataFrame, *, policy: str, fingerprint: str, size: int,
-              stream: Mapping[str, Any] | None) -> None:
-    images.to_parquet(folder / IMAGES, index=False)
-    manifest = {
-        "format": FORMAT, "task": str(rows["task"].iloc[0]), "split": str(rows["split"].iloc[0]), "policy": policy,
-        "fingerprint": fingerprint, "images": len(images), "bytes": size, "source": dict(stream) if stream else None,
-        "checksum": checksum((folder / IMAGES).read_bytes()),
-        "versions": {"pillow": PIL.__version__, "libjpeg_turbo": features.version("libjpeg_turbo"),
-                     "numpy": np.__version__},
-    }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    for name in (IMAGES, MANIFEST, "."):
-        sync(folder / name)
 
 
 def _holds_something_else(folder: Path) -> bool:
@@ -154,12 +144,12 @@ def _holds_something_else(folder: Path) -> bool:
         return False
     except NotADirectoryError:
         return True
-    return bool(names) and MANIFEST not in names
+    return bool(names) and FOLDER_MANIFEST not in names
 
 
-def _is_store(folder: str | Path, fingerprint: str, streams: bool) -> bool:
+def _is_store(folder: Path, recipe: Recipe) -> bool:
     try:
-        store = PixelStore.open(folder)
+        PixelStore.open(folder)
     except UserError:
         return False
-    return store.fingerprint == fingerprint and store.streams == streams
+    return is_current(folder, recipe, folder=True)

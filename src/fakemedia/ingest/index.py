@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -10,12 +11,17 @@ from typing import Any
 import pandas as pd
 
 from fakemedia.artefacts.files import replacing
+from fakemedia.artefacts.manifest import Recipe
+from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
 from fakemedia.ingest.facts import UNMEASURED, measure
 from fakemedia.ingest.process_pool import picture_map
+from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.sources.source import Item, Source
+from fakemedia.store import decode
+from fakemedia.store.decode import content_id
 from fakemedia.store.pool import Pool
 
 COLUMNS = {
@@ -27,15 +33,36 @@ COLUMNS = {
 UNREADABLE = ("replace it or take it out; or leave such images out of training by audit: {quarantine: [unreadable]} in "
               "the collection's settings")
 
-LISTED = ("path", "split", "label", "class_name", "bytes", "mtime_ns", "cut")
+LISTED = ("path", "split", "label", "class_name", "bytes", "cut", "mtime_ns")
 """The columns that the source's listing gives; `source` is one, too, unless it is empty."""
+
+VERSION = 1
+"""Of the columns that are measured, beside the version of decoding; raised when results change."""
+
+
+def index_recipe(task: str, source: Mapping[str, Any]) -> Recipe:
+    """Return what the index of `task` is made from: the collection's `source`, its name and settings.
+
+    Where the files are (`root`) does not count; the files themselves are compared by `refreshed`.
+    """
+    settings = {key: value for key, value in source.items() if key != "root"}
+    return Recipe(producer="index", version=VERSION, settings={
+        "task": task, "source": settings, "source_version": plugin.constant("sources", source["name"], "VERSION", 1),
+        "decode": decode.VERSION})
+
+
+def index_content(index: pd.DataFrame) -> str:
+    """Return the hash of all that an index says but sizes and times of files: what its findings are made from."""
+    return fingerprint(index.drop(columns=["bytes", "mtime_ns"]).to_csv(index=False))
+
 
 def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFrame | None = None,
                 pool: Pool | None = None, progress: bool = True) -> pd.DataFrame:
     """Read and decode every image of `task` once, in `workers` processes; return COLUMNS, one row an image, by path.
 
-    What `previous` knows of a file that kept its size and time of change is taken over; only the others are decoded.
-    The `pool` gets the pictures that were decoded, so that nobody need decode them again.
+    What `previous` knows of a file that kept its path, size and time of change is used again. Other files are read;
+    those whose content it knows, under another name or time of change, are not decoded again. `previous` must have the
+    same `index_recipe`. The `pool` gets the pictures that were decoded, so that nobody need decode them again.
 
     `width` and `height` are those of the decoded, upright picture. Where the source names no source photograph, the
     image's own id stands for it, so exact copies form one group. `cut` is `rule` where the split was not given but cut
@@ -48,10 +75,12 @@ def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFra
         return previous
     known = _known(previous)
     new = [item for item in items if (item.path, item.bytes, item.mtime_ns) not in known]
-    measured = picture_map(partial(measure, policy=pool and pool.policy), [source.reader(item.path) for item in new],
+    by_id = {facts["id"]: facts for facts in known.values()}
+    function = partial(measure, policy=pool and pool.policy, known=frozenset(by_id))
+    measured = picture_map(function, [source.reader(item.path) for item in new],
                            workers=workers, title=f"index {task}", progress=progress)
     for item, ((facts, check), pixels) in zip(new, measured, strict=True):
-        known[item.path, item.bytes, item.mtime_ns] = facts
+        known[item.path, item.bytes, item.mtime_ns] = by_id.get(facts["id"], facts)
         if pool is not None and pixels is not None:
             pool.add(item.split, facts["id"], pixels, check)
     rows = [_row(task, item, known[item.path, item.bytes, item.mtime_ns]) for item in items]
@@ -104,16 +133,40 @@ def check_index(index: pd.DataFrame) -> None:
 
 
 def is_current(index: pd.DataFrame, source: Source, task: str) -> bool:
-    """Say whether the source lists what was indexed: the same paths, splits, labels, classes, source photographs, sizes
-    and times of change; opens no image. UserError if the task is not there or cannot be listed."""
-    return _lists(index, sorted(source.items(task), key=lambda item: item.path), whole=False)
+    """Return whether the source has the files that were indexed; see `refreshed`."""
+    return refreshed(index, source, task) is not None
 
 
-def _lists(index: pd.DataFrame, items: list[Item], *, whole: bool = True) -> bool:
-    """Say whether `index` has the facts of `items`, and, if it must be `whole`, no failure."""
+def refreshed(index: pd.DataFrame, source: Source, task: str) -> pd.DataFrame | None:
+    """Return the index if the source has the files that were indexed, with their times of change of today; else None.
+
+    Paths, splits, labels, classes, source photographs and sizes must be the same. A file whose time of change alone
+    differs is read, and its content compared; none is decoded. UserError if the task is not there or cannot be listed.
+    """
+    items = sorted(source.items(task), key=lambda item: item.path)
+    if not _lists(index, items, facts=LISTED[:-1], whole=False):
+        return None
+    rows = zip(items, index["id"].tolist(), index["mtime_ns"].tolist(), strict=True)
+    touched = [(item, id) for item, id, time in rows if item.mtime_ns != time]
+    if not touched:
+        return index
+
+    def holds(file: tuple[Item, str]) -> bool:
+        try:
+            return content_id(source.reader(file[0].path)()) == file[1]
+        except OSError:
+            return False
+
+    if not all(thread_map(holds, touched, workers=cores(), title=f"compare {task}", total=len(touched), progress=True)):
+        return None
+    return index.assign(mtime_ns=[item.mtime_ns for item in items]).astype(COLUMNS)
+
+
+def _lists(index: pd.DataFrame, items: list[Item], *, facts: tuple[str, ...] = LISTED, whole: bool = True) -> bool:
+    """Return whether `index` has the `facts` of `items`, and, if it must be `whole`, no failure."""
     if len(index) != len(items) or (whole and (index["error"] != "").to_numpy().any()):
         return False
-    if any(index[fact].tolist() != list(map(attrgetter(fact), items)) for fact in LISTED):
+    if any(index[fact].tolist() != list(map(attrgetter(fact), items)) for fact in facts):
         return False
     return all(known == (item.source or id)
                for item, known, id in zip(items, index["source"].tolist(), index["id"].tolist(), strict=True))

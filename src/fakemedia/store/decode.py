@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 CODECS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+VERSION = 1
+"""Of the rules by which a file becomes pixels; raised when its results change."""
 MAX_PIXELS = 2**26
 """Largest picture that is decoded, pixels: a bound against decompression bombs (201 MB decoded)."""
 MATTE = (255, 255, 255, 255)

@@ -2,66 +2,89 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from fakemedia.core import plugin
+from fakemedia.artefacts.manifest import checked, read_manifest
 from fakemedia.core.errors import UserError
 from fakemedia.sources.source import Source
 from fakemedia.store.crops import centre, cropped
 from fakemedia.store.decode import DecodeError, checksum, content_id, decode
+from fakemedia.store.images import FORMAT, IMAGES, PIXELS, read_facts
 from fakemedia.store.policies import policy_function
-from fakemedia.store.pool import FORMAT, IMAGES, MANIFEST, PIXELS
 
+AGAIN = "run the ingestion again: kedro run --tags ingestion"
 REBUILD = "delete the folder and run the ingestion again"
+
+
+@dataclass(frozen=True)
+class Files:
+    """The image files of a streaming store, found by their content: `paths` inside `source`, by content id."""
+
+    source: Source
+    paths: Mapping[str, str]
+
+    def decoded(self, id: str, policy: str) -> NDArray[np.uint8]:
+        """Return a picture under `policy`, uint8 (H, W, 3); UserError if its file is not the one that was indexed."""
+        if id not in self.paths:
+            raise UserError(f"The data holds no image of the content {id} any more", do=AGAIN)
+        path = self.paths[id]
+        try:
+            data = self.source.reader(path)()
+            found, pixels = content_id(data), policy_function(policy)(decode(data))
+        except (OSError, DecodeError) as error:
+            raise not_as_indexed(path, str(error)) from None
+        if found != id:
+            raise not_as_indexed(path)
+        return pixels
 
 
 class PixelStore:
     """The decoded images of one split; files are opened on first use, so copies and pickles are cheap.
 
-    A streaming store holds no pixels and decodes the files of its source at every access instead.
+    A streaming store holds no pixels and decodes the image files at every access instead. It knows them by content
+    alone, so it must be told where they are (`files`). Pictures are compared with their checksums when they are first
+    read.
 
-    Attributes: `folder`, `task`, `split`, `policy`, `fingerprint` (content and policy),
-    `streams`.
+    Attributes: `folder`, `task`, `split`, `policy`, `fingerprint` (content and policy), `streams`.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        """Read the manifest in `folder`; UserError if there is no whole store of this version."""
+    def __init__(self, folder: str | Path, files: Files | None = None) -> None:
+        """Read what `folder` says of itself; UserError if there is no whole store of this version."""
         self.folder = Path(folder).absolute()
+        self._files = files
+        manifest = read_manifest(self.folder, folder=True)
         try:
-            self._manifest: dict[str, Any] = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-            known = self._manifest["format"] == FORMAT
-            self.streams = bool(self._manifest["source"])
-            whole = known and (self.streams or (self.folder / PIXELS).stat().st_size == self._manifest["bytes"])
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"No pixel store can be opened ({error!r})", where=self.folder, do=REBUILD) from None
-        if not whole:
-            raise UserError("The pixel store is damaged or of another version", where=self.folder,
-                            expected=f"format {FORMAT} and as many bytes of pixels as its manifest says", do=REBUILD)
-        self.task: str = self._manifest["task"]
-        self.split: str = self._manifest["split"]
-        self.policy: str = self._manifest["policy"]
-        self.fingerprint: str = self._manifest["fingerprint"]
+            if manifest is None:
+                raise ValueError("no manifest")
+            self._facts = read_facts(self.folder)
+            checked((self.folder / IMAGES).read_bytes(), manifest, IMAGES, self.folder / IMAGES)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            what = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0].rstrip(".")
+            raise UserError(f"No pixel store can be opened ({what})", where=self.folder, do=REBUILD,
+                            expected=f"a whole pixel store of format {FORMAT}") from None
+        self.task, self.split, self.policy = self._facts.task, self._facts.split, self._facts.policy
+        self.streams = self._facts.streams
+        self.fingerprint = manifest.content
 
     @classmethod
-    def open(cls, folder: str | Path) -> PixelStore:
+    def open(cls, folder: str | Path, files: Files | None = None) -> PixelStore:
         """Return the store in `folder`; UserError if there is no whole store of this version."""
-        return cls(folder)
+        return cls(folder, files)
 
-    def __reduce__(self) -> tuple[type[PixelStore], tuple[Path]]:
-        return PixelStore, (self.folder,)
+    def __reduce__(self) -> tuple[type[PixelStore], tuple[Path, Files | None]]:
+        return PixelStore, (self.folder, self._files)
 
     def __len__(self) -> int:
-        return self._manifest["images"]
+        return self._facts.images
 
     def __repr__(self) -> str:
         return f"PixelStore({self.task!r}, {self.split!r}, {len(self)} images)"
@@ -113,18 +136,33 @@ class PixelStore:
             raise UserError(f"The pixel store has gone since it was opened ({error.strerror})", where=self.folder,
                             do=REBUILD) from None
 
-    @cached_property
-    def _source(self) -> Source:
-        name, settings = self._manifest["source"]["name"], self._manifest["source"]["settings"]
-        return plugin.create("sources", name, settings)
-
     def __getitem__(self, i: int) -> NDArray[np.uint8]:
         """Return image `i`, uint8 (H, W, 3): a read-only view of the file, or freshly decoded."""
         if self.streams:
-            return _decoded(self._source, self._images["path"].iloc[i], self.ids[i], self.policy)
-        height, width = int(self.heights[i]), int(self.widths[i])
-        start = int(self._offsets[i])
+            if self._files is None:
+                raise UserError("The pixel store holds no pixels and does not know the image files", where=self.folder,
+                                do="open it with its files: PixelStore.open(folder, Files(source, paths))")
+            return self._files.decoded(self.ids[i], self.policy)
+        self._check(np.array([i]))
+        return self._picture(i)
+
+    def _picture(self, i: int) -> NDArray[np.uint8]:
+        height, width, start = int(self.heights[i]), int(self.widths[i]), int(self._offsets[i])
         return self._pixels[start:start + 3 * height * width].reshape(height, width, 3)
+
+    @cached_property
+    def _unchecked(self) -> NDArray[np.bool_]:
+        """Which pictures have not been compared with their checksums yet, (N,)."""
+        return np.ones(len(self), bool)
+
+    def _check(self, rows: NDArray[np.integer]) -> None:
+        """Compare pictures that were not read before with their checksums; UserError if one is damaged."""
+        new = rows[self._unchecked[rows]]
+        for i in set(new.tolist()):
+            if checksum(self._picture(i).data) != self._images["checksum"].iloc[i]:
+                raise UserError(f"Image {i} (id {self.ids[i]}) of the pixel store is damaged", where=self.folder,
+                                do=REBUILD)
+            self._unchecked[i] = False
 
     def limits(self, rows: NDArray[np.integer], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the largest top and the largest left of a crop of `size` in the images `rows`; 0 in smaller ones."""
@@ -144,6 +182,8 @@ class PixelStore:
         bounds = self.limits(rows, size)
         if any(((at < 0) | (at > bound)).any() for at, bound in zip((tops, lefts), bounds, strict=True)):
             raise IndexError(f"a crop of {size} pixels lies outside its image")
+        if not self.streams:
+            self._check(rows)
         if self._uniform and size <= min(self.heights[0], self.widths[0]):
             slots = self._offsets[rows] // (3 * self.heights[0] * self.widths[0])
             return self._windows(size)[slots, tops, lefts].reshape(len(rows), size, size, 3)
@@ -169,28 +209,12 @@ class PixelStore:
                           (height * line, line, 3, line, 1), writeable=False)
 
     def verify(self) -> None:
-        """Read the whole store once; UserError if anything in it is not as it was written."""
-        if checksum((self.folder / IMAGES).read_bytes()) != self._manifest["checksum"]:
-            raise UserError("The pixel store's table of images is damaged", where=self.folder, do=REBUILD)
-        for i, expected in enumerate(self._images["checksum"]):
-            if checksum(self[i].data) != expected and not self.streams:
-                raise UserError(f"Image {i} (id {self.ids[i]}) of the pixel store is damaged", where=self.folder,
-                                do=REBUILD)
-
-
-def _decoded(source: Source, path: str, id: str, policy: str) -> NDArray[np.uint8]:
-    """Return a picture of the source under `policy`; UserError if it is not the one that was indexed."""
-    try:
-        data = source.reader(path)()
-        found, pixels = content_id(data), policy_function(policy)(decode(data))
-    except (OSError, DecodeError) as error:
-        raise not_as_indexed(path, str(error)) from None
-    if found != id:
-        raise not_as_indexed(path)
-    return pixels
+        """Read the whole store once; UserError if a picture is not as it was written, or its file not as indexed."""
+        for i in range(len(self)):
+            _ = self[i]
 
 
 def not_as_indexed(path: str, error: str = "") -> UserError:
     """Return the error for an image file that is not the one that was indexed; `error` says why it cannot be read."""
     what = f"cannot be read: {error}" if error else "changed after it was indexed"
-    return UserError(f"The image {what}", where=path, do="run the ingestion again")
+    return UserError(f"The image {what}", where=path, do=AGAIN)

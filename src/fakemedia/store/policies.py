@@ -12,6 +12,8 @@ from PIL import Image
 
 from fakemedia.core.errors import UserError, unknown_name
 
+VERSION = 1
+"""Of what the policies do; raised when its results change."""
 NATIVE = "native"
 POLICIES = ("native", "resize:<n>", "jpeg:<q>")
 """`native`: every picture as it is, since resampling erases the traces that detectors live on. `resize:<n>`: the

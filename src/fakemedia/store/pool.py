@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import mmap
 import os
 import shutil
@@ -21,11 +20,9 @@ from numpy.typing import NDArray
 from fakemedia.artefacts.files import GIB, move_away, moved, scratch_folder, sync
 from fakemedia.core.errors import UserError
 from fakemedia.store.decode import checksum
+from fakemedia.store.images import IMAGES, PIXELS, PLACES, Facts, read_facts, write_images
 from fakemedia.store.policies import policy_function
 
-PIXELS, IMAGES, MANIFEST = "pixels.u8", "images.parquet", "manifest.json"
-FORMAT = 2
-"""Version of the files and of the decoding rules; part of every store's fingerprint."""
 BLOCK = 2**23
 """Bytes that are written at once."""
 
@@ -134,16 +131,13 @@ class DecodedPictures:
     """A folder with a pixel file and a table of what lies where: a pixel store, or what an index left for one."""
 
     def __init__(self, folder: Path, policy: str) -> None:
-        """Open the folder; ValueError, KeyError or OSError unless it holds pictures under `policy`."""
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT or manifest["policy"] != policy or manifest.get("source"):
+        """Open the folder; OSError, ValueError, KeyError or TypeError unless it holds pictures under `policy`."""
+        facts = read_facts(folder)
+        if facts.policy != policy or facts.streams:
             raise ValueError("other pictures")
         self.path = folder / PIXELS
-        if self.path.stat().st_size != manifest["bytes"]:
-            raise ValueError("not whole")
-        table = pd.read_parquet(folder / IMAGES)
-        self.places = {row[0]: row[1:] for row in table[["id", "offset", "height", "width", "checksum"]].itertuples(
-            index=False, name=None)}
+        table = pd.read_parquet(folder / IMAGES, columns=list(PLACES))
+        self.places = {row[0]: row[1:] for row in table.itertuples(index=False, name=None)}
         self._file = self.path.open("rb", buffering=0)
 
     def read(self, id: str) -> NDArray[np.uint8] | None:
@@ -159,7 +153,7 @@ def open_decoded(folder: Path, policy: str) -> DecodedPictures | None:
     """Return the pictures in `folder`, if it holds some under `policy`."""
     try:
         return DecodedPictures(folder, policy)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -195,22 +189,18 @@ class Pool:
             self._files.__exit__(kind, error, trace)
             if kind is None and self._writers:
                 for split, writer in self._writers.items():
-                    write_places(self._building / split, writer.places, self.policy, writer.bytes)
+                    _write_places(self._building / split, writer, self.policy)
                 while not moved(self._building, self._folder):
                     move_away(self._folder)
         finally:
             self._scratch.__exit__(kind, error, trace)
 
 
-def write_places(folder: Path, places: dict[str, tuple[int, int, int, str]], policy: str, size: int) -> None:
-    """Write the table and the manifest of decoded pictures that belong to no store yet."""
-    table = pd.DataFrame([(id, *place) for id, place in places.items()],
-                         columns=["id", "offset", "height", "width", "checksum"])
-    table.to_parquet(folder / IMAGES, index=False)
-    manifest = {"format": FORMAT, "policy": policy, "bytes": size}
-    (folder / MANIFEST).write_text(json.dumps(manifest) + "\n", encoding="utf-8")
-    for name in (IMAGES, MANIFEST, "."):
-        sync(folder / name)
+def _write_places(folder: Path, writer: PixelWriter, policy: str) -> None:
+    """Write the table of decoded pictures that belong to no store yet."""
+    table = pd.DataFrame([(id, *place) for id, place in writer.places.items()], columns=list(PLACES))
+    write_images(table, Facts(policy=policy, bytes=writer.bytes, images=len(table)), folder)
+    sync(folder)
 
 
 def share_file(path: Path, to: Path) -> None:

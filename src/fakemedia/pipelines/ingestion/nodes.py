@@ -109,9 +109,7 @@ def store_pixels(index: pd.DataFrame, source: Source, findings: pd.DataFrame, *,
 
     kept = accept(index, findings, settings.audit_config)
     room = _room(settings, pool.parent)
-    stream = {"name": settings.source["name"], "settings": {key: value for key, value in settings.source.items()
-                                                            if key != "name"}} if settings.stream else None
     stores = tuple(ensure_store(kept, source, split, folder, policy=settings.policy, pool=pool / split, room=room,
-                                stream=stream, workers=cores()) for split, folder in folders.items())
+                                stream=settings.stream, workers=cores()) for split, folder in folders.items())
     move_away(pool)
     return stores

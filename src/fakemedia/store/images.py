@@ -1,0 +1,65 @@
+"""The table that says where each picture is in a pixel file, and what is true of all of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import PIL
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import features
+
+from fakemedia.artefacts.files import sync
+
+PIXELS, IMAGES = "pixels.u8", "images.parquet"
+PLACES = ("id", "offset", "height", "width", "checksum")
+"""The columns of every such table: content id, bytes before the picture, its size, and `decode.checksum` of it."""
+FORMAT = 3
+"""Version of the files."""
+_KEY = b"fakemedia.pictures"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is true of all pictures of a pixel file."""
+
+    policy: str
+    bytes: int
+    """Size of the pixel file; 0 where pictures are decoded at every access."""
+    task: str = ""
+    split: str = ""
+    images: int = 0
+    streams: bool = False
+    """Whether pictures are decoded at every access."""
+    format: int = FORMAT
+    decoder: dict[str, str] = field(default_factory=lambda: dict(decoder_versions()))
+    """The versions of the libraries that decoded the pictures."""
+
+
+@cache
+def decoder_versions() -> dict[str, str]:
+    """Return the versions of the libraries that decode pictures here."""
+    return {"pillow": PIL.__version__, "libjpeg_turbo": str(features.version("libjpeg_turbo"))}
+
+
+def write_images(table: pd.DataFrame, facts: Facts, folder: Path) -> None:
+    """Write the table into `folder`, on the disk when this returns."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    told = json.dumps(asdict(facts)).encode()
+    pq.write_table(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _KEY: told}), folder / IMAGES)
+    sync(folder / IMAGES)
+
+
+def read_facts(folder: Path) -> Facts:
+    """Return the facts of the pictures in `folder`; OSError, ValueError, KeyError or TypeError unless they are there,
+    of this format, and the pixel file has its size."""
+    facts = Facts(**json.loads((pq.read_schema(folder / IMAGES).metadata or {})[_KEY]))
+    if facts.format != FORMAT:
+        raise ValueError(f"format {facts.format}")
+    if not facts.streams and (folder / PIXELS).stat().st_size != facts.bytes:
+        raise ValueError("the pixel file is not whole")
+    return facts
