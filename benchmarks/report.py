@@ -2,8 +2,8 @@
 
     python benchmarks/report.py [--seeds 3] [--images 1000] [--out folder]
 
-Made-up scores, histories and validation scores of the configured sequence cddb_long (12 tasks, 4 methods) go through
-the nodes of the reporting pipeline; every figure is rendered as PNG and PDF, as `kedro run --tags reporting` does.
+Made-up scores, histories and calibrations of the configured sequence cddb_long (12 tasks, 4 methods) go through the
+nodes of the reporting pipeline, which draw every figure as `kedro run --tags reporting` does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import argparse
 import json
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,19 +20,24 @@ import pandas as pd
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
-from matplotlib.figure import Figure
 
-from fakemedia.catalog.names import AUDIT, HISTORY, REPORT, RESULTS, VALIDATION
+from fakemedia.catalog.names import AUDIT, CALIBRATIONS, HISTORY, REPORT, RESULTS
 from fakemedia.context import project
 from fakemedia.core.plan import Plan
 from fakemedia.core.rng import generator
 from fakemedia.core.types import SPLITS
+from fakemedia.evaluation.calibration import Calibration, CalibrationConfig, calibrate
 from fakemedia.pipelines import reporting
 from fakemedia.reporting.grids import Printed
-from fakemedia.reporting.style import render
 
 EPOCHS = 30
 KEPT = {"finetune": 0.2, "kd": 0.5, "ewc": 0.4, "joint": 1.0}
+
+
+def calibrations(validation: pd.DataFrame) -> dict[tuple[str, int, int], Calibration]:
+    """Return the calibration of each checkpoint in a table of validation scores."""
+    return {run: calibrate(rows, config=CalibrationConfig())
+            for run, rows in validation.groupby(["method", "seed", "stage"], sort=False)}
 
 
 def scores(plan: Plan, method: str, images: int, *, seen_only: bool) -> pd.DataFrame:
@@ -75,20 +79,11 @@ def verdict(plan: Plan, images: int) -> str:
     return json.dumps({"verdict": "pass", **counts, "tasks": tasks})
 
 
-def figures(outputs: dict[str, MemoryDataset]) -> Iterator[tuple[str, Figure]]:
-    """Yield the figures among the outputs of the pipeline, with their names."""
-    for name, dataset in outputs.items():
-        made = dataset.load()
-        for key, figure in (made.items() if isinstance(made, dict) else [("", made)]):
-            if isinstance(figure, Figure):
-                yield f"{name.partition('.')[2]}_{key}".rstrip("_"), figure
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, default=1000, help="test images a task")
-    parser.add_argument("--out", type=Path, help="where page, tables and figures go; nowhere by default")
+    parser.add_argument("--out", type=Path, help="where page and tables go; nowhere by default")
     options = parser.parse_args()
     bootstrap_project(Path(__file__).parents[1])
     logging.disable(logging.INFO)
@@ -97,24 +92,21 @@ def main() -> None:
     for method in (method.label for method in plan.methods):
         words = {"sequence": plan.sequence, "method": method}
         inputs[RESULTS.format(**words)] = scores(plan, method, options.images, seen_only=False)
-        inputs[VALIDATION.format(**words)] = scores(plan, method, options.images // 4, seen_only=True)
+        inputs[CALIBRATIONS.format(**words)] = calibrations(scores(plan, method, options.images // 4, seen_only=True))
         inputs[HISTORY.format(**words)] = histories(plan, method)
     catalog = DataCatalog({name: MemoryDataset(data, copy_mode="assign") for name, data in inputs.items()})
     rows = sum(len(data) for name, data in inputs.items() if "__results_" in name)
 
     started, worked = time.perf_counter(), time.process_time()
-    outputs = SequentialRunner().run(reporting.create_pipeline(plan), catalog)
-    made = time.perf_counter()
-    files = {f"{name}.{kind}": render(figure, kind) for name, figure in figures(outputs) for kind in ("png", "pdf")}
+    outputs = SequentialRunner().run(reporting.create_pipeline(plan, families={}, robust=False), catalog)
     done = time.perf_counter()
     page = outputs[REPORT.format(sequence=plan.sequence)].load().encode()
     print(f"{len(plan.tasks)} tasks, {len(plan.methods)} methods, {options.seeds} seeds, {rows} scores")
-    print(f"tables, figures and page {made - started:.1f} s, {len(files)} files of figures {done - made:.1f} s, in all "
-          f"{done - started:.1f} s (of one core: {time.process_time() - worked:.1f} s); page {len(page) / 1e6:.2f} MB")
+    print(f"tables, {page.count(b'<figure')} figures and page {done - started:.1f} s (of one core: "
+          f"{time.process_time() - worked:.1f} s); page {len(page) / 1e6:.2f} MB")
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        for name, data in {**files, "report.html": page}.items():
-            (options.out / name).write_bytes(data)
+        (options.out / "report.html").write_bytes(page)
         for name, dataset in outputs.items():
             if isinstance(table := dataset.load(), Printed):
                 (options.out / f"{name.partition('.')[2]}.tex").write_text(table.latex, encoding="utf-8")

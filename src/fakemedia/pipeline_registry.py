@@ -24,4 +24,6 @@ def _whole(sequence: str) -> Pipeline:
     if not all(plan.stages for plan in plans):
         return first
     trained = sum((training.create_pipeline(plan) for plan in plans), first)
-    return trained + reporting.create_pipeline(own) + comparison.create_pipeline(plans)
+    report = reporting.create_pipeline(own, families=project.families(own.collection),
+                                       robust=project.robustness(sequence) is not None)
+    return trained + report + comparison.create_pipeline(plans)

@@ -10,6 +10,7 @@ import pytest
 
 from fakemedia.artefacts.parquet import write_table
 from fakemedia.core.errors import UserError
+from fakemedia.evaluation.calibration import Calibration
 from tests.pipeline.conftest import change, run
 from tests.scores import make_scores
 
@@ -69,6 +70,19 @@ def test_what_is_there_is_reported_and_what_is_amiss_is_said(results: Path) -> N
     assert metrics["c_auc"].isna().all()
     assert (report / "figures/matrix_kd.png").exists()
     assert not (report / "figures/matrix_ewc.png").exists()
+
+
+def test_calibration_is_reported_as_each_checkpoint_has_it(results: Path) -> None:
+    """Today's settings may differ from those that a checkpoint was calibrated with."""
+    checkpoint(results, "02_latent", ["latent"], "c", None)
+    own = Calibration(temperature=3.25, threshold=0.7, unsure_low=0.7, unsure_high=0.7, target=0.95, images=9,
+                      sources=4, tasks=("gan", "latent"), weights_sha256="c", made_from="x")
+    (results / "data/06_models/tiny/kd/seed0/02_latent/calibration.json").write_text(own.to_json())
+    run(results, tags=["reporting"])
+    table = pd.read_csv(results / "data/08_reporting/tiny/calibration.csv")
+    assert set(table["method"]) == {"kd"}
+    assert set(table["temperature"]) == {3.25}
+    assert set(table["threshold"]) == {0.7}
 
 
 def test_no_scores_at_all_is_one_message(project: Path) -> None:

@@ -18,7 +18,8 @@ from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import build_index
 from fakemedia.ingest.perceptual import look, near_pairs
-from fakemedia.reporting.audit_page import audit_figure, audit_page, audit_summary, gather_findings
+from fakemedia.reporting.audit_page import CAPTION, audit_figure, audit_page, audit_summary, gather_findings
+from fakemedia.reporting.rendering import drawn
 from fakemedia.sources.folder import FolderSource
 
 COUNTS = {"train": 24, "val": 12, "test": 12}
@@ -180,9 +181,9 @@ def test_the_page_tells_all(tmp_path: Path) -> None:
     plant(write_task(tmp_path))
     indexes = [index_of(tmp_path)]
     findings = gather_findings(indexes, [audit_task(indexes[0], AuditConfig(quarantine=("leak",)))])
-    page = audit_page("seq", indexes, findings, audit_figure(indexes))
+    page = audit_page("seq", indexes, findings, drawn("containers", audit_figure(indexes), CAPTION))
     for word in ("unreadable", "near_leak", "gan/train/0_real/03.png", "1 are left out",
-                 "24 + 24, of these 1 + 0 left out", "data:image/png"):
+                 "24 + 24, of these 1 + 0 left out", "data:image/svg"):
         assert word in page
 
 

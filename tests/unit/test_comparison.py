@@ -24,7 +24,7 @@ from fakemedia.reporting.comparison_page import (
     prediction_verdicts,
     verdicts,
 )
-from fakemedia.reporting.figures.arrangements import arrangement_figure, prediction_figure
+from fakemedia.reporting.figures.arrangements import arrangement_figure, draw_comparison
 from fakemedia.reporting.prediction import Run, observe, predictions, weighted_rank_correlation
 from fakemedia.similarity.agreement import rank_agreement, rank_correlation
 from tests.plans import make_plan
@@ -189,11 +189,9 @@ def test_tables_have_a_row_for_every_method_and_arrangement(comparison: Comparis
 
 
 def test_the_page_holds_everything(comparison: Comparison) -> None:
-    figures = {"comparison": arrangement_figure(comparison.arrangements),
-               "prediction": prediction_figure(comparison.predictions)}
-    page = comparison_page(comparison, figures)
+    page = comparison_page(comparison, draw_comparison(comparison))
     assert page.count("data:image/svg+xml") == 2
     assert "http" not in page.replace("http://www.w3.org", "")
     assert "c + a → d + b" in page
-    labels = [tick.get_text() for tick in figures["comparison"].axes[0].get_yticklabels()]
+    labels = [tick.get_text() for tick in arrangement_figure(comparison.arrangements).axes[0].get_yticklabels()]
     assert labels == ["grouped", "given"]

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from fakemedia.catalog import FigureDataset, IndexDataset, TextDataset, previews
+from fakemedia.catalog import FiguresDataset, IndexDataset, TextDataset, previews
+from fakemedia.reporting.rendering import drawn
+from fakemedia.reporting.style import new_figure
 from fakemedia.store.pixels import PixelStore
 
 
@@ -25,7 +28,7 @@ def test_pictures_are_the_store_s_real_above_fake(noise_store: Callable[..., Pix
 
 
 def test_nothing_is_shown_before_there_is_a_file(tmp_path: Path) -> None:
-    for dataset in (FigureDataset(str(tmp_path / "a.png"), "demo"), TextDataset(str(tmp_path / "a.txt"), "demo"),
+    for dataset in (FiguresDataset(str(tmp_path / "a.json"), "demo"), TextDataset(str(tmp_path / "a.txt"), "demo"),
                     IndexDataset(str(tmp_path / "index.parquet"), "demo", "gan")):
         assert dataset.preview() is None
 
@@ -35,3 +38,18 @@ def test_texts_are_shown_as_they_are_written_but_no_pages(tmp_path: Path) -> Non
         (tmp_path / name).write_text("a < b\n", encoding="utf-8")
     assert TextDataset(str(tmp_path / "headline.txt"), "demo").preview() == "<pre>a &lt; b\n</pre>"
     assert TextDataset(str(tmp_path / "report.html"), "demo").preview() is None
+
+
+def test_figures_are_read_back_as_they_were_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FiguresDataset, "_identity", lambda _: "made up")
+    figure = new_figure(3, 2)
+    figure.add_subplot().plot([1, 2])
+    pictures = [drawn(name, figure, f"Caption of {name}.") for name in ("one", "two")]
+    dataset = FiguresDataset(str(tmp_path / "some.json"), "demo")
+    dataset.save(pictures)
+    assert dataset.load() == pictures
+    assert (tmp_path / "two.pdf").read_bytes().startswith(b"%PDF")
+    sheet = Image.open(io.BytesIO(base64.b64decode(dataset.preview())))
+    assert sheet.height == pytest.approx(2 * 1200 * 2 / 3, abs=2)
+    dataset.save(pictures[:1])
+    assert not (tmp_path / "two.png").exists(), "what is no longer drawn is removed"

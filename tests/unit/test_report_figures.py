@@ -6,12 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fakemedia.reporting import figures
-from fakemedia.reporting.gallery import draw_figures
+from fakemedia.reporting.figures.matrices import matrix_figure
+from fakemedia.reporting.figures.method_comparison import curve_figure, real_fake_figure, task_figure
+from fakemedia.reporting.figures.robustness_curves import robustness_figure
+from fakemedia.reporting.figures.training import training_figure
+from fakemedia.reporting.gallery import FIGURES, draw_section
 from fakemedia.reporting.profiles import FINAL, LEARNED, Profiles, make_profiles
+from fakemedia.reporting.rendering import LARGEST_SVG, render, stacked
 from fakemedia.reporting.results import Results, gather
 from fakemedia.reporting.robustness_table import robustness_table
-from fakemedia.reporting.style import looks, render, stacked
+from fakemedia.reporting.sections import SCORES as SCORE_SECTION
+from fakemedia.reporting.sections import SECTIONS
+from fakemedia.reporting.style import looks
 from fakemedia.reporting.tables import Tables, make_tables
 
 from ..scores import make_histories, make_robustness, make_scores
@@ -41,24 +47,24 @@ def profiles(results: Results) -> Profiles:
 
 
 def test_curves_and_matrices_show_their_tables(tables: Tables) -> None:
-    axes = figures.curve_figure(tables.curves, STAGES).axes[0]
+    axes = curve_figure(tables.curves, STAGES).axes[0]
     drawn = next(line for line in axes.lines if line.get_label() == "kd")
     expected = tables.curves[(tables.curves.method == "kd") & (tables.curves.measure == "accuracy")]
     np.testing.assert_allclose(drawn.get_ydata(), expected["mean"])
-    heat = figures.matrix_figure(tables.matrices, "joint").axes[0].images[0].get_array()
+    heat = matrix_figure(tables.matrices, "joint").axes[0].images[0].get_array()
     assert heat is not None
     assert heat.shape == (1, 4)
-    labels = [tick.get_text() for tick in figures.task_figure(tables.tasks, "forgetting").axes[0].get_xticklabels()]
+    labels = [tick.get_text() for tick in task_figure(tables.tasks, "forgetting").axes[0].get_xticklabels()]
     assert labels == ["gan-a", "warp_b"]
 
 
 def test_an_undefined_measure_still_draws() -> None:
     tables = make_tables(gathered(SCORES[SCORES.method == "joint"]), draws=10)
-    assert "undefined" in figures.task_figure(tables.tasks, "forgetting").axes[0].texts[0].get_text()
+    assert "undefined" in task_figure(tables.tasks, "forgetting").axes[0].texts[0].get_text()
 
 
 def test_real_is_open_and_fake_is_filled(tables: Tables) -> None:
-    axes = figures.real_fake_figure(tables.tasks).axes[0]
+    axes = real_fake_figure(tables.tasks).axes[0]
     drawn = {(line.get_marker(), line.get_markerfacecolor()): line.get_ydata() for line in axes.lines
              if len(line.get_xdata()) == 4}
     for name, filled in (("real", "white"), ("fake", looks(METHODS)["kd"].colour)):
@@ -113,14 +119,14 @@ def test_a_temperature_that_fits_brings_the_curve_to_the_diagonal() -> None:
 
 def test_training_curves_have_a_line_a_seed_stage_and_term() -> None:
     histories = make_histories(STAGES, METHODS, seeds=(0, 1))
-    loss, accuracy = figures.training_figure(histories, STAGES, METHODS).axes[2:4]
+    loss, accuracy = training_figure(histories, STAGES, METHODS).axes[2:4]
     curves = [line for line in loss.lines if len(line.get_xdata()) == 4]
     assert len(curves) == 2 * 3 * 2
     assert max(line.get_xdata().max() for line in curves) == 3
     assert sum(len(line.get_xdata()) == 4 for line in accuracy.lines) == 2 * 3
     without = histories.drop(columns=["accuracy"])
-    assert len(figures.training_figure(without, STAGES, METHODS).axes) == 4
-    assert "no histories" in figures.training_figure(histories.iloc[:0], STAGES, METHODS).axes[0].texts[0].get_text()
+    assert len(training_figure(without, STAGES, METHODS).axes) == 4
+    assert "no histories" in training_figure(histories.iloc[:0], STAGES, METHODS).axes[0].texts[0].get_text()
 
 
 def test_robustness_curves_are_means_over_the_tasks() -> None:
@@ -133,20 +139,31 @@ def test_robustness_curves_are_means_over_the_tasks() -> None:
     assert cell["mean"].iloc[0] == pytest.approx(right)
     jpeg = table[(table.method == "kd") & (table.perturbation == "jpeg") & (table.measure == "accuracy")]
     assert jpeg[jpeg.strength.isna()]["mean"].iloc[0] == pytest.approx(jpeg[jpeg.strength.notna()]["mean"].mean())
-    axes = figures.robustness_figure(table, METHODS).axes
+    axes = robustness_figure(table, METHODS).axes
     assert [one.get_title() for one in axes] == ["jpeg", "contrast"]
     assert [one.get_xlabel() for one in axes] == ["quality", "factor"]
     assert robustness_table(scores.iloc[:0], sequence="s", network="n", tasks=STAGES[-1].seen).empty
 
 
-def test_everything_is_drawn_and_what_is_undefined_is_left_out(tables: Tables, profiles: Profiles) -> None:
-    histories = make_histories(STAGES, METHODS, seeds=(0,))
-    names = [each.name for each in draw_figures(tables, profiles, histories)]
-    assert len(names) == len(set(names)) == 7 + 3 * len(METHODS) + 2
+def test_everything_is_drawn_once_and_what_is_undefined_is_left_out(tables: Tables, profiles: Profiles) -> None:
+    material = {"tables": tables, "profiles": profiles, "histories": make_histories(STAGES, METHODS, seeds=(0,)),
+                "robustness": robustness_table(make_robustness(SCORES, STAGES), sequence="s", network="n",
+                                               tasks=STAGES[-1].seen, draws=10)}
+    drawn = [each for section in SECTIONS
+             for each in draw_section(section, *(material[name] for name in section.needs))]
+    names = [each.name for each in drawn]
+    methods = sum("{method}" in figure.name for figure in FIGURES)
+    assert len(names) == len(set(names)) == len(FIGURES) + methods * (len(METHODS) - 1)
+    assert {figure.section for figure in FIGURES} == set(SECTIONS)
+    for each in drawn:
+        assert {"pdf", "png"} <= set(each.files) <= {"pdf", "png", "svg"}
+        assert len(each.files.get("svg", b"")) <= LARGEST_SVG
+        assert each.caption
+        assert "{" not in each.caption
     one_class = gathered(SCORES[SCORES.label == 0])
-    left = {each.name for each in draw_figures(make_tables(one_class, draws=10), make_profiles(one_class, draws=10),
-                                               histories)}
-    assert set(names) - left == {f"roc_{method}" for method in METHODS}
+    left = {each.name for each in draw_section(SCORE_SECTION, make_tables(one_class, draws=10),
+                                               make_profiles(one_class, draws=10))}
+    assert left == {*(f"scores_{method}" for method in METHODS), "reliability"}
 
 
 def test_methods_differ_by_more_than_colour() -> None:
@@ -155,7 +172,7 @@ def test_methods_differ_by_more_than_colour() -> None:
 
 
 def test_a_figure_renders_to_the_same_bytes_with_embedded_fonts(tables: Tables) -> None:
-    drawn = [figures.matrix_figure(tables.matrices, "kd") for _ in range(2)]
+    drawn = [matrix_figure(tables.matrices, "kd") for _ in range(2)]
     for kind in ("png", "pdf", "svg"):
         assert render(drawn[0], kind) == render(drawn[1], kind)
     assert b"/FontFile2" in render(drawn[0], "pdf")

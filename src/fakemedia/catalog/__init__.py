@@ -5,8 +5,12 @@ opens it again. A dataset exists only if it is what the parameters and the data 
 `kedro run --only-missing-outputs` makes anew what is missing or stale, and nothing else.
 """
 
-from fakemedia.catalog.audit_datasets import DataFigureDataset, DataTableDataset, DataTextDataset, FindingsDataset
-from fakemedia.catalog.comparison_datasets import ComparisonFigureDataset, ComparisonTableDataset, ComparisonTextDataset
+from fakemedia.catalog.audit_datasets import DataFiguresDataset, DataTableDataset, DataTextDataset, FindingsDataset
+from fakemedia.catalog.comparison_datasets import (
+    ComparisonFiguresDataset,
+    ComparisonTableDataset,
+    ComparisonTextDataset,
+)
 from fakemedia.catalog.index_dataset import IndexDataset
 from fakemedia.catalog.model_datasets import (
     CalibrationDataset,
@@ -17,25 +21,23 @@ from fakemedia.catalog.model_datasets import (
 )
 from fakemedia.catalog.pixel_dataset import PixelStoreDataset
 from fakemedia.catalog.report_datasets import (
-    FigureDataset,
-    FigureSetDataset,
+    FiguresDataset,
     PrintedTableDataset,
     TableDataset,
     TextDataset,
 )
-from fakemedia.catalog.similarity_datasets import GroupsDataset, SimilarityFigureDataset, SimilarityTableDataset
+from fakemedia.catalog.similarity_datasets import GroupsDataset, SimilarityFiguresDataset, SimilarityTableDataset
 
 __all__ = [
     "CalibrationDataset",
     "CheckpointDataset",
-    "ComparisonFigureDataset",
+    "ComparisonFiguresDataset",
     "ComparisonTableDataset",
     "ComparisonTextDataset",
-    "DataFigureDataset",
+    "DataFiguresDataset",
     "DataTableDataset",
     "DataTextDataset",
-    "FigureDataset",
-    "FigureSetDataset",
+    "FiguresDataset",
     "FindingsDataset",
     "GroupsDataset",
     "IndexDataset",
@@ -43,7 +45,7 @@ __all__ = [
     "PrintedTableDataset",
     "RobustnessDataset",
     "ScoresDataset",
-    "SimilarityFigureDataset",
+    "SimilarityFiguresDataset",
     "SimilarityTableDataset",
     "TableDataset",
     "TextDataset",

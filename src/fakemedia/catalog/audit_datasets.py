@@ -13,7 +13,7 @@ from kedro_datasets._typing import TablePreview
 from fakemedia.artefacts.parquet import read_table, write_table
 from fakemedia.catalog import freshness, previews
 from fakemedia.catalog.names import FINDINGS
-from fakemedia.catalog.report_datasets import FigureDataset, TableDataset, TextDataset
+from fakemedia.catalog.report_datasets import FiguresDataset, TableDataset, TextDataset
 from fakemedia.context import project
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def _are_fresh(collection: str, task: str) -> bool:
     return freshness.fresh_findings(collection, task) is not None
 
 
-class DataFigureDataset(_OfData, FigureDataset):
-    """A figure of the data, as PNG and PDF."""
+class DataFiguresDataset(_OfData, FiguresDataset):
+    """Figures of the data."""
 
 
 class DataTableDataset(_OfData, TableDataset):

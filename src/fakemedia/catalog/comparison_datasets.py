@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from fakemedia.catalog.report_datasets import FigureDataset, TableDataset, TextDataset, _ReportDataset, results_of
+from fakemedia.catalog.report_datasets import FiguresDataset, TableDataset, TextDataset, _ReportDataset, results_of
 from fakemedia.context import project
 from fakemedia.core.fingerprint import fingerprint
 
@@ -21,8 +21,8 @@ class _OfSequences(_ReportDataset):
         return fingerprint([project.plan(self._sequence).similarity_identity, super()._identity()])
 
 
-class ComparisonFigureDataset(_OfSequences, FigureDataset):
-    """A figure of the comparison, as PNG and PDF."""
+class ComparisonFiguresDataset(_OfSequences, FiguresDataset):
+    """Figures of the comparison."""
 
 
 class ComparisonTableDataset(_OfSequences, TableDataset):

@@ -122,10 +122,12 @@ class ValidationScoresDataset(ScoresDataset):
 class CalibrationDataset(_OfStage):
     """The calibration of a checkpoint, as JSON, inside its folder."""
 
-    def load(self) -> Calibration:
-        """Return the calibration; UserError if the file is missing or damaged."""
+    def load(self) -> Calibration | None:
+        """Return the calibration, None if it was never made; UserError if the file is damaged."""
         from fakemedia.evaluation.calibration import Calibration
 
+        if not self._path.exists():
+            return None
         try:
             text = self._path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
@@ -140,7 +142,7 @@ class CalibrationDataset(_OfStage):
     @previews.if_there
     def preview(self) -> JSONPreview:
         """Return temperature, threshold and band for the viewer."""
-        return previews.facts(json.loads(self.load().to_json()))
+        return previews.facts(json.loads(self._path.read_text(encoding="utf-8")))
 
     def _exists(self) -> bool:
         return freshness.calibration_is_fresh(*self._key)

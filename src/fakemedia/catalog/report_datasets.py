@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,10 +20,10 @@ from fakemedia.core.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from fakemedia.core.plan import Plan
     from fakemedia.reporting.grids import Printed
+    from fakemedia.reporting.rendering import Drawn
 
 
 def results_of(plan: Plan) -> dict[Path, Callable[[], bool]]:
@@ -100,50 +101,32 @@ def _made_from(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
-class FigureDataset(_ReportDataset):
-    """A matplotlib figure, saved as PNG (the path given) and, beside it, as PDF."""
+class FiguresDataset(_ReportDataset):
+    """Figures: each as PDF, PNG and SVG beside the path given, which lists them with their captions as JSON."""
 
-    def load(self) -> bytes:
-        """Return the bytes of the PNG file."""
-        return self._path.read_bytes()
+    def load(self) -> list[Drawn]:
+        """Return the figures as they were drawn."""
+        from fakemedia.reporting.rendering import Drawn
 
-    def save(self, data: Figure) -> None:
-        """Write both files atomically."""
-        self._write(_both(self._path.stem, data))
+        listed = json.loads(self._path.read_text(encoding="utf-8"))
+        return [Drawn(name=each["name"], caption=each["caption"], wide=each["wide"],
+                      files={kind: self._path.with_name(f"{each['name']}.{kind}").read_bytes()
+                             for kind in each["files"]}) for each in listed]
+
+    def save(self, data: list[Drawn]) -> None:
+        """Write all files atomically, each."""
+        listed = [{"name": each.name, "caption": each.caption, "wide": each.wide, "files": [*each.files]}
+                  for each in data]
+        files = {f"{each.name}.{kind}": content for each in data for kind, content in each.files.items()}
+        self._write({**files, self._path.name: (json.dumps(listed, indent=1) + "\n").encode()})
 
     @previews.if_there
-    def preview(self) -> ImagePreview:
-        """Return the picture for the viewer."""
-        return previews.image(self.load())
-
-
-class FigureSetDataset(_ReportDataset):
-    """One figure for each method, saved as PNG and PDF: `roc_kd.png` and so on where the path given is `roc.png`."""
-
-    def load(self) -> dict[str, bytes]:
-        """Return the bytes of the PNG files by name."""
-        _, files = self._stamped()
-        return {name: (self._path.parent / name).read_bytes() for name in files if name.endswith(".png")}
-
-    def save(self, data: dict[str, Figure]) -> None:
-        """Write all files atomically."""
-        files: dict[str, bytes] = {}
-        for method, figure in data.items():
-            files |= _both(f"{self._path.stem}_{method}", figure)
-        self._write(files)
-
     def preview(self) -> ImagePreview | None:
-        """Return the pictures, one below the other, for the viewer."""
-        from fakemedia.reporting.style import stacked
+        """Return the figures, one below the other, for the viewer."""
+        from fakemedia.reporting.rendering import stacked
 
-        pictures = list(self.load().values())
+        pictures = [each.files["png"] for each in self.load()]
         return previews.image(stacked(pictures)) if pictures else None
-
-
-def _both(name: str, figure: Figure) -> dict[str, bytes]:
-    from fakemedia.reporting.style import render
-
-    return {f"{name}.{kind}": render(figure, kind) for kind in ("pdf", "png")}
 
 
 class TableDataset(_ReportDataset):

@@ -9,7 +9,7 @@ from kedro_datasets._typing import JSONPreview
 
 from fakemedia.catalog import freshness, previews
 from fakemedia.catalog.names import SPLIT
-from fakemedia.catalog.report_datasets import FigureDataset, TableDataset, TextDataset
+from fakemedia.catalog.report_datasets import FiguresDataset, TableDataset, TextDataset
 from fakemedia.context import project
 from fakemedia.core.fingerprint import fingerprint
 
@@ -31,8 +31,8 @@ class _OfSimilarity:
         return freshness.train_fingerprints(self._sequence) is not None
 
 
-class SimilarityFigureDataset(_OfSimilarity, FigureDataset):
-    """A figure of similarities, as PNG and PDF."""
+class SimilarityFiguresDataset(_OfSimilarity, FiguresDataset):
+    """Figures of similarities."""
 
 
 class SimilarityTableDataset(_OfSimilarity, TableDataset):

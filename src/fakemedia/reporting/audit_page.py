@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Sequence
 from html import escape
@@ -12,8 +11,9 @@ from matplotlib.figure import Figure
 
 from fakemedia.core.types import SPLITS
 from fakemedia.ingest.audit import FAULT, NOTE, WARNING, kept_rows, shared_images, verdict
-from fakemedia.reporting.html import STYLE
-from fakemedia.reporting.style import COLOURS, TWO_COLUMNS, new_figure, render, styled
+from fakemedia.reporting.html import STYLE, figure_element
+from fakemedia.reporting.rendering import Drawn
+from fakemedia.reporting.style import COLOURS, TWO_COLUMNS, new_figure, styled
 
 MEANINGS = {
     "unreadable": "The file cannot be read as a picture.",
@@ -31,6 +31,8 @@ MEANINGS = {
 }
 WORDS = {"pass": "Nothing to mend.", "warn": "Look at the warnings before you train.",
          "fail": "The data cannot be trained on as they are."}
+CAPTION = ("Left: codec, JPEG quality and colour mode of real and fake images. Right: their sizes. Where the two "
+           "differ, a detector can tell them apart without looking at traces.")
 CLASSES = ("real", "fake")
 SHOWN = 20
 """Findings of one kind in one task that the page lists; the table has all."""
@@ -108,11 +110,10 @@ def audit_figure(indexes: Sequence[pd.DataFrame]) -> Figure:
     return figure
 
 
-def audit_page(sequence: str, indexes: Sequence[pd.DataFrame], findings: pd.DataFrame, figure: Figure) -> str:
+def audit_page(sequence: str, indexes: Sequence[pd.DataFrame], findings: pd.DataFrame, figure: Drawn) -> str:
     """Return the audit as one HTML page with everything inside."""
     summary = json.loads(audit_summary(indexes, findings))
     title = f"Audit of the data of {sequence}"
-    data = base64.b64encode(render(figure, "png")).decode()
     left_out = f" {summary['left_out']} are left out of training and evaluation." if summary["left_out"] else ""
     return "\n".join([
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
@@ -122,10 +123,7 @@ def audit_page(sequence: str, indexes: Sequence[pd.DataFrame], findings: pd.Data
         "</p></header>",
         "<section><h2>Tasks</h2>", _tasks(indexes, summary), "</section>",
         "<section><h2>Findings</h2>", _findings(findings), "</section>",
-        '<section><h2>Containers and sizes</h2><figure><img alt="Containers and sizes of real and fake images" '
-        f'src="data:image/png;base64,{data}"><figcaption>Left: codec, JPEG quality and colour mode of real and fake '
-        "images. Right: their sizes. Where the two differ, a detector can tell them apart without looking at traces."
-        "</figcaption></figure></section></body></html>\n",
+        "<section><h2>Containers and sizes</h2>", figure_element(figure), "</section></body></html>\n",
     ])
 
 

@@ -8,12 +8,12 @@ from html import escape
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from fakemedia.reporting.comparison import METRICS, Comparison
 from fakemedia.reporting.formats import Column, Grid, interval, to_html, to_latex, to_markdown
 from fakemedia.reporting.grids import METRICS as WRITTEN
 from fakemedia.reporting.html import document, figure_element, html_table, section
+from fakemedia.reporting.rendering import Drawn
 
 TARGETS = {"zero_shot": "zero-shot transfer", "forgetting": "forgetting"}
 WANTED = {"zero_shot": -1, "forgetting": 1}
@@ -23,13 +23,6 @@ PREDICTION_NOTE = (
     "Spearman's rank correlation over pairs of what a stage learns and a task that it does not, in all arrangements, "
     "means over seeds. Pairs share tasks: the interval is that of a bootstrap over tasks and seeds, not over pairs. Of "
     "many such intervals about one in twenty excludes 0 by chance.")
-CAPTIONS = {
-    "comparison": "Average accuracy and forgetting of each arrangement. Bars: 95 % intervals, wider than those of the "
-                  "differences, since all arrangements share seeds and test images.",
-    "prediction": "Rank correlation between the distance of tasks and what was seen of them in training: accuracy on "
-                  "a task not yet learned, and points that an earlier task lost at one stage. Bars: 95 % intervals.",
-}
-
 
 def verdicts(comparison: Comparison) -> list[str]:
     """Return in plain words what each arrangement did to average accuracy and forgetting, and whether it is sure."""
@@ -130,8 +123,8 @@ def comparison_markdown(comparison: Comparison) -> str:
     return "\n".join([*map(to_markdown, grids(comparison)), *(f"- {line}" for line in verdicts(comparison)), ""])
 
 
-def comparison_page(comparison: Comparison, figures: Mapping[str, Figure]) -> str:
-    """Return the comparison as one HTML page with everything inside; `figures` are `comparison` and `prediction`."""
+def comparison_page(comparison: Comparison, figures: Sequence[Drawn]) -> str:
+    """Return the comparison as one HTML page with everything inside; `figures` as of `draw_comparison`."""
     title = f"{comparison.sequence}: did the order and the groups of the tasks matter?"
     orders = [[(escape(text), text) for text in (label, " → ".join(" + ".join(stage.tasks) for stage in stages))]
               for label, stages in comparison.stages.items()]
@@ -139,9 +132,9 @@ def comparison_page(comparison: Comparison, figures: Mapping[str, Figure]) -> st
     return document(
         title, f"<header><h1>{escape(title)}</h1></header>", section("Verdict", _list(verdicts(comparison))),
         section("Arrangements", html_table(["Arrangement", "Stages"], orders, text_columns=2), to_html(first),
-                _note(first), figure_element("comparison", figures["comparison"], CAPTIONS["comparison"])),
+                _note(first), figure_element(figures[0])),
         *(section("Did a measure predict transfer and forgetting?", to_html(grid), _note(grid),
-                  figure_element("prediction", figures["prediction"], CAPTIONS["prediction"]),
+                  *map(figure_element, figures[1:]),
                   _list(prediction_verdicts(comparison))) for grid in others),
     )
 

@@ -1,75 +1,97 @@
-"""All figures of the report, each with its section and caption."""
+"""Every figure of the report, declared once: name, section, caption, and how it is drawn."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import pandas as pd
 from matplotlib.figure import Figure
 
-from fakemedia.reporting import figures
-from fakemedia.reporting.profiles import Profiles
+from fakemedia.reporting.figures.matrices import matrix_figure
+from fakemedia.reporting.figures.method_comparison import curve_figure, group_figure, real_fake_figure, task_figure
+from fakemedia.reporting.figures.robustness_curves import robustness_figure
+from fakemedia.reporting.figures.scores import calibration_figure, histogram_figure, roc_figure
+from fakemedia.reporting.figures.training import training_figure
+from fakemedia.reporting.rendering import Drawn, drawn
+from fakemedia.reporting.sections import MATRICES, ROBUSTNESS, SCORES, STAGES, TASKS, TRAINING, Section
 from fakemedia.reporting.tables import Tables
 
-STAGES, TASKS, MATRICES, SCORES, ROBUSTNESS, TRAINING = (
-    "Over the stages", "Task by task", "Accuracy matrices", "Scores", "Robustness", "Training and cost")
 INTERVALS = "Bars: 95 % intervals."
+BANDS = "Bands: 95 % intervals."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """A figure of the page."""
+class Declared:
+    """A figure of the report."""
 
-    section: str
+    section: Section
     name: str
-    figure: Figure
+    """The name of its files. `{method}` in it: there is one figure for each method that has scores."""
     caption: str
+    draw: Callable[..., Figure | None]
+    """Takes what the section needs and, for a figure of each method, the method; None if there is nothing to draw."""
 
 
-def draw_figures(tables: Tables, profiles: Profiles, histories: pd.DataFrame,
-                 robustness: pd.DataFrame | None = None) -> list[Drawn]:
-    """Return all figures that there is something to draw for, in the order of the page."""
-    drawn: list[Drawn] = []
+FIGURES = (
+    Declared(section=STAGES, name="average_accuracy",
+             caption=f"Accuracy after each stage, averaged over the tasks seen by then. {BANDS}",
+             draw=lambda tables: curve_figure(tables.curves, tables.stages, "accuracy")),
+    Declared(section=STAGES, name="average_auc",
+             caption=f"AUC after each stage, averaged over the tasks seen by then. {BANDS}",
+             draw=lambda tables: curve_figure(tables.curves, tables.stages, "auc")),
+    Declared(section=TASKS, name="forgetting",
+             caption="Forgetting of each task after the last stage: best accuracy since it was learned, minus the "
+                     f"final one. {INTERVALS}",
+             draw=lambda tables: task_figure(tables.tasks, "forgetting")),
+    Declared(section=TASKS, name="learning_accuracy",
+             caption=f"Accuracy on each task just after it was learned. {INTERVALS}",
+             draw=lambda tables: task_figure(tables.tasks, "learning_accuracy")),
+    Declared(section=TASKS, name="final_accuracy",
+             caption=f"Accuracy on each task after the last stage. {INTERVALS}",
+             draw=lambda tables: task_figure(tables.tasks, "final_accuracy")),
+    Declared(section=TASKS, name="real_fake",
+             caption="Accuracy on the real and on the fake images of each task after the last stage. " + INTERVALS,
+             draw=lambda tables: real_fake_figure(tables.tasks)),
+    Declared(section=TASKS, name="groups_of_tasks",
+             caption=f"Final accuracy and forgetting by group of tasks. {INTERVALS}",
+             draw=lambda tables: None if tables.by_group.empty else group_figure(tables.by_group)),
+    Declared(section=MATRICES, name="matrix_{method}",
+             caption="Accuracy matrix of {method}: a row for each stage with scores, a column for each task, mean over "
+                     "seeds. Where there are several rows, tasks right of the stepped line are still to come.",
+             draw=lambda tables, method: matrix_figure(tables.matrices, method)),
+    Declared(section=SCORES, name="roc_{method}",
+             caption="ROC curves of {method} on each task, just after learning it and after the last stage; mean over "
+                     "seeds.",
+             draw=lambda tables, profiles, method: None if method not in set(profiles.rocs["method"])
+             else roc_figure(profiles.rocs, tables.matrices, method)),
+    Declared(section=SCORES, name="scores_{method}",
+             caption="Scores of {method} on each task: upwards just after learning it, downwards after the last stage. "
+                     "Images right of the dotted line are called fake.",
+             draw=lambda tables, profiles, method: histogram_figure(profiles.histograms, method)),
+    Declared(section=SCORES, name="reliability",
+             caption="How often test images of all tasks are fake, by their P(fake) after the last stage; on the "
+                     f"diagonal the probability is right. {INTERVALS}",
+             draw=lambda tables, profiles: calibration_figure(profiles, tables.scored)),
+    Declared(section=ROBUSTNESS, name="robustness",
+             caption=f"Accuracy after the last stage on perturbed test images, mean over the tasks. {BANDS}",
+             draw=lambda tables, robustness: None if robustness.empty
+             else robustness_figure(robustness, tables.methods)),
+    Declared(section=TRAINING, name="training_curves",
+             caption="Training of each stage, a line for each seed: loss and its terms and, where it was measured, "
+                     "accuracy on validation images.",
+             draw=lambda tables, histories: training_figure(histories, tables.stages, tables.methods)),
+)
+"""In the order of the page."""
 
-    def add(section: str, name: str, figure: Figure, caption: str) -> None:
-        drawn.append(Drawn(section=section, name=name, figure=figure, caption=caption))
 
-    for measure, word in (("accuracy", "Accuracy"), ("auc", "AUC")):
-        add(STAGES, f"average_{measure}", figures.curve_figure(tables.curves, tables.stages, measure),
-            f"{word} after each stage, averaged over the tasks seen by then. Bands: 95 % intervals.")
-    for measure, caption in (
-        ("forgetting", "Forgetting of each task after the last stage: best accuracy since it was learned, minus the "
-                       "final one."),
-        ("learning_accuracy", "Accuracy on each task just after it was learned."),
-        ("final_accuracy", "Accuracy on each task after the last stage."),
-    ):
-        add(TASKS, measure, figures.task_figure(tables.tasks, measure), f"{caption} {INTERVALS}")
-    add(TASKS, "real_fake", figures.real_fake_figure(tables.tasks),
-        f"Accuracy on the real and on the fake images of each task after the last stage. {INTERVALS}")
-    if not tables.by_group.empty:
-        add(TASKS, "groups", figures.group_figure(tables.by_group),
-            f"Final accuracy and forgetting by group of tasks. {INTERVALS}")
-    methods = tables.scored
-    for method in methods:
-        scored = tables.matrices.loc[(tables.matrices["method"] == method) & tables.matrices["mean"].notna(), "stage"]
-        add(MATRICES, f"matrix_{method}", figures.matrix_figure(tables.matrices, method),
-            f"Accuracy matrix of {method}: a row for each stage, a column for each task, mean over seeds"
-            + ("; right of the stepped line are tasks still to come." if scored.nunique() > 1 else "."))
-    for method in methods:
-        if method in set(profiles.rocs["method"]):
-            add(SCORES, f"roc_{method}", figures.roc_figure(profiles.rocs, tables.matrices, method),
-                f"ROC curves of {method} on each task, just after learning it and after the last stage; mean over "
-                "seeds.")
-        add(SCORES, f"scores_{method}", figures.histogram_figure(profiles.histograms, method),
-            f"Scores of {method} on each task: upwards just after learning it, downwards after the last stage. Right "
-            "of the dotted line images are called fake.")
-    add(SCORES, "calibration", figures.calibration_figure(profiles, methods),
-        "How often test images of all tasks are fake, by their P(fake) after the last stage; on the diagonal the "
-        f"probability is what it says. {INTERVALS}")
-    if robustness is not None and not robustness.empty:
-        add(ROBUSTNESS, "robustness", figures.robustness_figure(robustness, tables.methods),
-            "Accuracy after the last stage on perturbed test images, mean over the tasks. Bands: 95 % intervals.")
-    add(TRAINING, "training", figures.training_figure(histories, tables.stages, tables.methods),
-        "Training of each stage, a line a seed: loss and its terms and, where it was measured, accuracy on validation "
-        "images.")
-    return drawn
+def draw_section(section: Section, tables: Tables, *others: Any) -> list[Drawn]:
+    """Return the figures of `section` that there is something to draw for; the arguments are what the section needs."""
+    found = []
+    for declared in (figure for figure in FIGURES if figure.section == section):
+        for method in tables.scored if "{method}" in declared.name else (None,):
+            figure = declared.draw(tables, *others, *([method] if method else []))
+            if figure is not None:
+                found.append(drawn(declared.name.format(method=method), figure,
+                                   declared.caption.format(method=method)))
+    return found

@@ -8,9 +8,8 @@ from html import escape
 from typing import Literal
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from fakemedia.reporting.style import ONE_COLUMN, render
+from fakemedia.reporting.rendering import Drawn
 
 STYLE = """
 :root { color-scheme: light; --ink: #1d2329; --soft: #5b6670; --line: #d9dee3; --tint: #f4f6f8; }
@@ -60,9 +59,6 @@ for (const button of document.querySelectorAll("table.sortable th button")) butt
   body.append(...[...body.rows].sort(compare));
 };
 """
-LARGEST_SVG = 120_000
-"""Bytes from which on a figure is put into a page as a picture of points."""
-POINTS_PER_INCH = 170
 
 
 def document(title: str, *parts: str) -> str:
@@ -87,15 +83,13 @@ def anchor(title: str) -> str:
     return title.lower().replace(" ", "-")
 
 
-def figure_element(name: str, figure: Figure, caption: str) -> str:
-    """Return `figure` with its caption: as SVG if that is small, as PNG else; two columns wide where it is so."""
-    data, kind = render(figure, "svg"), "svg+xml"
-    if len(data) > LARGEST_SVG:
-        data, kind = render(figure, "png", dpi=POINTS_PER_INCH), "png"
-    wide = ' class="wide"' if figure.get_figwidth() > ONE_COLUMN else ""
-    return (f'<figure id="figure-{escape(name)}"{wide}><div class="scroll"><img alt="{escape(caption)}" '
-            f'src="data:image/{kind};base64,{base64.b64encode(data).decode()}"></div>'
-            f"<figcaption>{escape(caption)}</figcaption></figure>")
+def figure_element(drawn: Drawn) -> str:
+    """Return a figure with its caption: as SVG if there is one, as PNG else; two columns wide where it is so."""
+    kind, mime = ("svg", "svg+xml") if "svg" in drawn.files else ("png", "png")
+    caption, wide = escape(drawn.caption), ' class="wide"' if drawn.wide else ""
+    return (f'<figure id="figure-{escape(drawn.name)}"{wide}><div class="scroll"><img alt="{caption}" '
+            f'src="data:image/{mime};base64,{base64.b64encode(drawn.files[kind]).decode()}"></div>'
+            f"<figcaption>{caption}</figcaption></figure>")
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[tuple[str, str | float]]], *, text_columns: int = 1,

@@ -11,9 +11,7 @@ import pandas as pd
 import yaml
 
 from fakemedia.core.types import SPLITS
-from fakemedia.reporting import gallery
 from fakemedia.reporting.formats import interval, number, to_html
-from fakemedia.reporting.gallery import Drawn
 from fakemedia.reporting.grids import (
     METRICS,
     PAPER_METRICS,
@@ -24,6 +22,8 @@ from fakemedia.reporting.grids import (
     zero_shot_grids,
 )
 from fakemedia.reporting.html import anchor, document, figure_element, html_table, section
+from fakemedia.reporting.rendering import Drawn
+from fakemedia.reporting.sections import MATRICES, ROBUSTNESS, SCORES, STAGES, TASKS, TRAINING
 from fakemedia.reporting.tables import SPLIT_METRICS, SUMMARY_METRICS, Tables
 
 VERDICTS = {"pass": "Nothing to mend.", "warn": "There are warnings.", "fail": "The data have faults."}
@@ -36,19 +36,19 @@ CALIBRATION = (
 SPLIT_HEADS = ("Accuracy, %", "Real, %", "Fake, %", "AUC", "AP", "EER", "ECE")
 
 
-def report_page(tables: Tables, drawn: Sequence[Drawn], *, costs: pd.DataFrame, calibration: pd.DataFrame | None = None,
-                robustness: pd.DataFrame | None = None, audit: Mapping[str, Any] | None = None,
-                weights: Mapping[tuple[str, int], str] | None = None, notices: Sequence[str] = (),
-                sources: Sequence[tuple[str, str, str]] = (), configuration: Mapping[str, Any],
-                versions: Mapping[str, str]) -> str:
+def report_page(tables: Tables, figures: Mapping[str, Sequence[Drawn]], *, costs: pd.DataFrame,
+                calibration: pd.DataFrame | None = None, robustness: pd.DataFrame | None = None,
+                audit: Mapping[str, Any] | None = None, weights: Mapping[tuple[str, int], str] | None = None,
+                notices: Sequence[str] = (), sources: Sequence[tuple[str, str, str]] = (),
+                configuration: Mapping[str, Any], versions: Mapping[str, str]) -> str:
     """Return the page as HTML.
 
-    `drawn` are the figures (`gallery.draw_figures`); `costs`, `calibration` and `robustness` are the tables of
-    `history.cost_table`, `calibration.calibration_table` and `robustness.robustness_table`; `audit` is the verdict on
-    the data as `audit.audit_summary` writes it; `weights` give the SHA-256 of the last checkpoint of (method, seed);
-    `notices` are told beside those of the tables; `sources` say where each number comes from: what, file, shell line;
-    `configuration` is whatever JSON can hold (other values are shown as text); `versions` give the version of each
-    package.
+    `figures` are those of each section, by its title (`gallery.draw_section`); `costs`, `calibration` and `robustness`
+    are the tables of `history.cost_table`, `calibration_table.calibration_table` and
+    `robustness_table.robustness_table`; `audit` is the verdict on the data as `audit_page.audit_summary` writes it;
+    `weights` give the SHA-256 of the last checkpoint of (method, seed); `notices` are told beside those of the tables;
+    `sources` say where each number comes from: what, file, shell line; `configuration` is whatever JSON can hold
+    (other values are shown as text); `versions` give the version of each package.
     """
     title = f"{tables.sequence}: what {tables.network} keeps and forgets"
     stages = " → ".join(" + ".join(map(escape, stage.tasks)) for stage in tables.stages)
@@ -56,22 +56,21 @@ def report_page(tables: Tables, drawn: Sequence[Drawn], *, costs: pd.DataFrame, 
     terms = "".join(f"<dt>{METRICS[name].short}</dt><dd>{escape(METRICS[name].long)}</dd>" for name in SUMMARY_METRICS)
     plain = json.loads(json.dumps(configuration, default=str))
     settings = escape(yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True))
-    figures = {name: _figures([each for each in drawn if each.section == name])
-               for name in dict.fromkeys(each.section for each in drawn)}
+    pictures = {title: _figures(drawn) for title, drawn in figures.items() if drawn}
     later = len(tables.stages) > 1
     sections = {
         "Comparison": [to_html(summary_grid(tables)), f'<p class="note">{escape(method_note(tables))} Best in bold, '
                        "second underlined; upper bounds are not ranked. A click on a column's head sorts by it.</p>",
                        _differences(tables)],
-        gallery.STAGES: [figures.pop(gallery.STAGES, "")],
-        gallery.TASKS: [figures.pop(gallery.TASKS, ""), "<h3>After the last stage</h3>", _splits(tables),
+        STAGES.title: [pictures.get(STAGES.title, "")],
+        TASKS.title: [pictures.get(TASKS.title, ""), "<h3>After the last stage</h3>", _splits(tables),
                         '<p class="note">Mean over seeds.</p>',
                         *(_titled(to_html(grid), grid.title) for grid in zero_shot_grids(tables) if later)],
-        gallery.MATRICES: [figures.pop(gallery.MATRICES, "")],
-        gallery.SCORES: [figures.pop(gallery.SCORES, ""), *_calibration(calibration, tables)],
-        gallery.ROBUSTNESS: [figures.pop(gallery.ROBUSTNESS, ""), *(
+        MATRICES.title: [pictures.get(MATRICES.title, "")],
+        SCORES.title: [pictures.get(SCORES.title, ""), *_calibration(calibration, tables)],
+        ROBUSTNESS.title: [pictures.get(ROBUSTNESS.title, ""), *(
             _titled(to_html(grid), grid.title) for grid in _robustness_grids(robustness, tables))],
-        gallery.TRAINING: [figures.pop(gallery.TRAINING, ""), *_costs(costs, tables)],
+        TRAINING.title: [pictures.get(TRAINING.title, ""), *_costs(costs, tables)],
         "Data": [_audit(audit)] if audit else [],
         "Runs": [_runs(tables, weights or {})],
         "Metrics": [f"<dl>{terms}</dl>"],
@@ -90,7 +89,7 @@ def report_page(tables: Tables, drawn: Sequence[Drawn], *, costs: pd.DataFrame, 
 
 
 def _figures(drawn: Sequence[Drawn]) -> str:
-    parts = "\n".join(figure_element(each.name, each.figure, each.caption) for each in drawn)
+    parts = "\n".join(map(figure_element, drawn))
     return f'<div class="figures">\n{parts}\n</div>'
 
 

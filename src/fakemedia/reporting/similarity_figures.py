@@ -12,11 +12,31 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram
 
 from fakemedia.reporting.formats import number
+from fakemedia.reporting.rendering import Drawn, drawn
 from fakemedia.reporting.style import ONE_COLUMN, TWO_COLUMNS, looks, new_figure, styled
+from fakemedia.similarity.agreement import rank_agreement
 from fakemedia.similarity.fingerprint import Trace
+from fakemedia.similarity.grouping import hierarchy, symmetric
 
 WIDE = 8
 """Tasks from which on a figure takes two columns."""
+DISTANCES = ("Distance between tasks by {}, from row to column: dark is alike. The branches of the tree meet at the "
+             "mean distance of what they join.")
+AGREEMENT = "Agreement of the measures: rank correlation of their distances over pairs of tasks."
+SPECTRA = ("What each task's generator changes in the spectrum of the noise residual, by frequency (left) and by "
+           "direction (right).")
+
+
+def draw_similarity(distances: Mapping[str, pd.DataFrame], traces: Mapping[str, Trace]) -> list[Drawn]:
+    """Return the figures of square tables of distances by measure and of the traces by task.
+
+    The agreement of the measures is drawn where there are two measures and three tasks.
+    """
+    found = [drawn(measure, distance_figure(table, hierarchy(symmetric(table)), measure), DISTANCES.format(measure))
+             for measure, table in distances.items()]
+    if len(distances) > 1 and len(traces) > 2:
+        found.append(drawn("agreement", agreement_figure(rank_agreement(distances)), AGREEMENT))
+    return [*found, drawn("spectra", spectra_figure(traces), SPECTRA)]
 
 
 @styled

@@ -1,19 +1,17 @@
-"""How figures look and how they are saved: sizes for one and two columns, colours that everyone can tell apart."""
+"""How figures look: sizes for one and two columns, colours that everyone can tell apart."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from PIL import Image
 
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
 """Widths in inches."""
@@ -90,29 +88,3 @@ def panels(count: int, *, most: int = 4, height: float = 1.6, extra: float = 0.5
     for axes in every[count:]:
         axes.remove()
     return figure, every[:count]
-
-
-def render(figure: Figure, kind: Literal["png", "pdf", "svg"], *, dpi: int = 300) -> bytes:
-    """Return the figure as a file: PNG, PDF with embedded fonts or SVG; the same bytes every time."""
-    if figure.get_layout_engine() is not None:  # the layout takes longer than the drawing, and is the same every time
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-    dates = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
-    buffer = io.BytesIO()
-    with mpl.rc_context(RC):
-        figure.savefig(buffer, format=kind, dpi=dpi, metadata=dates[kind])
-    return buffer.getvalue()
-
-
-def stacked(pictures: Sequence[bytes], width: int = 1200) -> bytes:
-    """Return PNG files one below the other as one PNG file of that width, pixels."""
-    opened = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
-    scaled = [picture.resize((width, round(picture.height * width / picture.width))) for picture in opened]
-    sheet = Image.new("RGB", (width, max(1, sum(picture.height for picture in scaled))), "white")
-    top = 0
-    for picture in scaled:
-        sheet.paste(picture, (0, top))
-        top += picture.height
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    return buffer.getvalue()

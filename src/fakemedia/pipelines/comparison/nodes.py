@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from fakemedia.core.plan import Plan
     from fakemedia.reporting.comparison import Comparison
+    from fakemedia.reporting.rendering import Drawn
 
 
 def compare(*tables: pd.DataFrame, plans: tuple[Plan, ...], measures: tuple[str, ...]) -> Comparison:
@@ -35,16 +35,15 @@ def write_comparison(comparison: Comparison) -> tuple[pd.DataFrame, pd.DataFrame
             comparison_markdown(comparison), comparison_text(comparison))
 
 
-def draw_comparison(comparison: Comparison) -> tuple[Figure, Figure]:
-    """Return the figure of the arrangements and that of the rank correlations."""
-    from fakemedia.reporting.figures.arrangements import arrangement_figure, prediction_figure
+def draw_comparison(comparison: Comparison) -> list[Drawn]:
+    """Return the figure of the arrangements and that of the rank correlations, in every kind of file."""
+    from fakemedia.reporting.figures.arrangements import draw_comparison
 
-    return arrangement_figure(comparison.arrangements), prediction_figure(comparison.predictions)
+    return draw_comparison(comparison)
 
 
-def write_comparison_page(comparison: Comparison) -> str:
+def write_comparison_page(comparison: Comparison, figures: list[Drawn]) -> str:
     """Return the comparison as one HTML page with everything inside."""
     from fakemedia.reporting.comparison_page import comparison_page
 
-    arrangements, predictions = draw_comparison(comparison)
-    return comparison_page(comparison, {"comparison": arrangements, "prediction": predictions})
+    return comparison_page(comparison, figures)

@@ -22,6 +22,6 @@ def create_pipeline(plans: Sequence[Plan]) -> Pipeline:
              name="compare"),
         node(write_comparison, "tables",
              ["arrangements", "differences", "predictions", "latex", "markdown", "verdict"], name="write_comparison"),
-        node(draw_comparison, "tables", ["figure_arrangements", "figure_predictions"], name="draw_comparison"),
-        node(write_comparison_page, "tables", "page", name="write_comparison_page"),
+        node(draw_comparison, "tables", "figures", name="draw_comparison"),
+        node(write_comparison_page, ["tables", "figures"], "page", name="write_comparison_page"),
     ], namespace=f"{plan.sequence}-comparison", inputs={*distances, *results}, tags="reporting")

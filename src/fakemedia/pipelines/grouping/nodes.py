@@ -9,9 +9,9 @@ from fakemedia.context import project
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from fakemedia.core.plan import Plan
+    from fakemedia.reporting.rendering import Drawn
     from fakemedia.similarity.measure import TaskSample
     from fakemedia.store.pixels import PixelStore
 
@@ -76,27 +76,10 @@ def announce_training(groups: dict[str, Any]) -> None:
                 groups["sequence"])
 
 
-def draw_distances(distances: pd.DataFrame, *, measure: str) -> Figure:
-    """Return the heat map of the distances, with the dendrogram of the tasks."""
-    from fakemedia.reporting.similarity_figures import distance_figure
-    from fakemedia.similarity.grouping import hierarchy, symmetric
-
-    table = distances.set_index("task")
-    return distance_figure(table, hierarchy(symmetric(table)), measure)
-
-
-def draw_agreement(*distances: pd.DataFrame, measures: tuple[str, ...]) -> Figure:
-    """Return how far the measures agree on which pairs of tasks are close: their rank correlations."""
-    from fakemedia.reporting.similarity_figures import agreement_figure
-    from fakemedia.similarity.agreement import rank_agreement
-
-    tables = {name: table.set_index("task") for name, table in zip(measures, distances, strict=True)}
-    return agreement_figure(rank_agreement(tables))
-
-
-def draw_spectra(samples: list[TaskSample]) -> Figure:
-    """Return the trace that each task's generator leaves in the spectrum of the noise residual."""
-    from fakemedia.reporting.similarity_figures import spectra_figure
+def draw_similarity(samples: list[TaskSample], *distances: pd.DataFrame, measures: tuple[str, ...]) -> list[Drawn]:
+    """Return the figures of how similar the tasks are, in every kind of file; `distances` are those by `measures`."""
+    from fakemedia.reporting.similarity_figures import draw_similarity
     from fakemedia.similarity.fingerprint import find_trace
 
-    return spectra_figure({sample.task: find_trace(sample) for sample in samples})
+    tables = {name: table.set_index("task") for name, table in zip(measures, distances, strict=True)}
+    return draw_similarity(tables, {sample.task: find_trace(sample) for sample in samples})

@@ -6,9 +6,7 @@ from fakemedia.catalog.names import SPLIT
 from fakemedia.core.plan import Plan
 from fakemedia.pipelines.grouping.nodes import (
     announce_training,
-    draw_agreement,
-    draw_distances,
-    draw_spectra,
+    draw_similarity,
     find_groups,
     measure_distances,
     sample_tasks,
@@ -28,16 +26,10 @@ def create_pipeline(plan: Plan) -> Pipeline:
     measures = tuple(plan.measures)
     nodes = [
         node(bound(sample_tasks, plan=plan), stores, "samples", name="sample_tasks"),
-        node(draw_spectra, "samples", "figure_spectra", name="draw_spectra"),
+        *(node(bound(measure_distances, plan=plan, measure=measure), "samples", measure, name=f"measure_{measure}")
+          for measure in measures),
+        node(bound(draw_similarity, measures=measures), ["samples", *measures], "figures", name="draw_similarity"),
     ]
-    for measure in measures:
-        nodes += [
-            node(bound(measure_distances, plan=plan, measure=measure), "samples", measure, name=f"measure_{measure}"),
-            node(bound(draw_distances, measure=measure), measure, f"figure_{measure}", name=f"draw_{measure}"),
-        ]
-    if len(measures) > 1 and len(plan.tasks) > 2:
-        nodes.append(node(bound(draw_agreement, measures=measures), list(measures), "figure_agreement",
-                          name="draw_agreement"))
     if plan.grouping is not None:
         nodes.append(node(bound(find_groups, plan=plan), [plan.grouping.measure, "samples", *stores], "groups",
                           name="find_groups"))

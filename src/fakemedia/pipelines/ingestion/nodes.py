@@ -12,9 +12,9 @@ from fakemedia.runtime.threads import cores
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from fakemedia.ingest.collection import CollectionConfig
+    from fakemedia.reporting.rendering import Drawn
     from fakemedia.sources.source import Source
     from fakemedia.store.pixels import PixelStore
     from fakemedia.store.pool import Room
@@ -83,18 +83,25 @@ def audit_images(index: pd.DataFrame, *, settings: CollectionConfig) -> pd.DataF
     return findings
 
 
-def summarise_audit(*tables: pd.DataFrame, sequence: str) -> tuple[pd.DataFrame, str, Figure, str]:
+def summarise_audit(*tables: pd.DataFrame, sequence: str) -> tuple[pd.DataFrame, str, list[Drawn], str]:
     """Return the findings about all tasks, the verdict and counts as JSON, a figure, and the audit page.
 
     `tables` are the indexes and then the findings of the tasks.
     """
-    from fakemedia.reporting.audit_page import audit_figure, audit_page, audit_summary, gather_findings
+    from fakemedia.reporting.audit_page import (
+        CAPTION,
+        audit_figure,
+        audit_page,
+        audit_summary,
+        gather_findings,
+    )
+    from fakemedia.reporting.rendering import drawn
 
     half = len(tables) // 2
     indexes, findings = list(tables[:half]), gather_findings(tables[:half], tables[half:])
     summary = audit_summary(indexes, findings)
-    figure = audit_figure(indexes)
-    return findings, summary, figure, audit_page(sequence, indexes, findings, figure)
+    figure = drawn("containers", audit_figure(indexes), CAPTION)
+    return findings, summary, [figure], audit_page(sequence, indexes, findings, figure)
 
 
 def store_pixels(index: pd.DataFrame, source: Source, findings: pd.DataFrame, *, folders: dict[str, Path], pool: Path,

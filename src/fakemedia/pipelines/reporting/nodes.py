@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import TYPE_CHECKING
-
-from fakemedia.context import project
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from fakemedia.core.plan import Plan
     from fakemedia.reporting.grids import Printed
     from fakemedia.reporting.profiles import Profiles
+    from fakemedia.reporting.rendering import Drawn
     from fakemedia.reporting.results import Results
+    from fakemedia.reporting.sections import Section
     from fakemedia.reporting.tables import Tables
 
 PACKAGES = ("fakemedia", "kedro", "torch", "torchvision", "timm", "lightning-fabric", "scikit-learn", "numpy", "pandas")
@@ -44,20 +43,20 @@ def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
-def tabulate(scores: Results, *, plan: Plan) -> Tables:
-    """Return every table of accuracies and AUC, with intervals."""
+def tabulate(scores: Results, *, families: Mapping[str, str]) -> Tables:
+    """Return every table of accuracies and AUC, with intervals; `families` gives the family of each task."""
     from fakemedia.reporting.tables import make_tables
 
-    return make_tables(scores, baseline="finetune" if "finetune" in scores.methods else None,
-                       families=project.families(plan.collection))
+    return make_tables(scores, baseline="finetune" if "finetune" in scores.methods else None, families=families)
 
 
-def tabulate_calibration(*tables: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Return what calibration changes on every test split; test scores of all methods first, then validation scores."""
+def tabulate_calibration(*parts: Any, plan: Plan) -> pd.DataFrame:
+    """Return what calibration changes on every test split; test scores of all methods first, then calibrations."""
     from fakemedia.reporting.calibration_table import calibration_table
 
-    scores, validation = (_joined(half) for half in (tables[:len(plan.methods)], tables[len(plan.methods):]))
-    return calibration_table(scores, validation, stages=plan.stages, config=project.calibration_config())
+    scores, calibrations = parts[:len(plan.methods)], parts[len(plan.methods):]
+    return calibration_table(_joined(scores), {key: each for found in calibrations for key, each in found.items()},
+                             stages=plan.stages)
 
 
 def tabulate_robustness(*perturbed: pd.DataFrame, plan: Plan) -> pd.DataFrame:
@@ -104,89 +103,28 @@ def write_robustness(robustness: pd.DataFrame, tables: Tables) -> Printed:
     return printed(robustness, grids, tables.sequence)
 
 
-def draw_curves(tables: Tables, *, measure: str) -> Figure:
-    """Return `measure` (accuracy or auc), averaged over the tasks seen, over the stages, for all methods."""
-    from fakemedia.reporting.figures import curve_figure
+def draw_figures(tables: Tables, *others: Any, section: Section) -> list[Drawn]:
+    """Return the figures of a section of the report, in every kind of file."""
+    from fakemedia.reporting.gallery import draw_section
 
-    return curve_figure(tables.curves, tables.stages, measure)
-
-
-def draw_tasks(tables: Tables, *, measure: str) -> Figure:
-    """Return `measure` (forgetting, learning_accuracy or final_accuracy) of each task for all methods."""
-    from fakemedia.reporting.figures import task_figure
-
-    return task_figure(tables.tasks, measure)
+    return draw_section(section, tables, *others)
 
 
-def draw_real_fake(tables: Tables) -> Figure:
-    """Return the accuracy on real and on fake images of each task for all methods."""
-    from fakemedia.reporting.figures import real_fake_figure
+def write_page(tables: Tables, calibration: pd.DataFrame, histories: pd.DataFrame, audit: str, *others: Any,
+               plan: Plan, sections: tuple[Section, ...]) -> str:
+    """Return the report as one HTML page with everything inside.
 
-    return real_fake_figure(tables.tasks)
-
-
-def draw_groups(tables: Tables) -> dict[str, Figure]:
-    """Return final accuracy and forgetting by group or family of tasks; nothing where there are no groups."""
-    from fakemedia.reporting.figures import group_figure
-
-    return {} if tables.by_group.empty else {"of_tasks": group_figure(tables.by_group)}
-
-
-def draw_matrices(tables: Tables) -> dict[str, Figure]:
-    """Return the heat map of each method's accuracy matrix."""
-    from fakemedia.reporting.figures import matrix_figure
-
-    return {method: matrix_figure(tables.matrices, method) for method in tables.scored}
-
-
-def draw_rocs(profiles: Profiles, tables: Tables) -> dict[str, Figure]:
-    """Return each method's ROC curves, just after learning a task and after the last stage."""
-    from fakemedia.reporting.figures import roc_figure
-
-    return {method: roc_figure(profiles.rocs, tables.matrices, method) for method in tables.scored
-            if method in set(profiles.rocs["method"])}
-
-
-def draw_scores(profiles: Profiles, tables: Tables) -> dict[str, Figure]:
-    """Return each method's histograms of scores, just after learning a task and after the last stage."""
-    from fakemedia.reporting.figures import histogram_figure
-
-    return {method: histogram_figure(profiles.histograms, method) for method in tables.scored}
-
-
-def draw_reliability(profiles: Profiles, tables: Tables) -> Figure:
-    """Return how often images are fake against P(fake), a panel a method."""
-    from fakemedia.reporting.figures import calibration_figure
-
-    return calibration_figure(profiles, tables.methods)
-
-
-def draw_robustness(robustness: pd.DataFrame, tables: Tables) -> Figure:
-    """Return accuracy against the strength of each perturbation for all methods."""
-    from fakemedia.reporting.figures import robustness_figure
-
-    return robustness_figure(robustness, tables.methods)
-
-
-def draw_training(histories: pd.DataFrame, *, plan: Plan) -> Figure:
-    """Return loss and validation accuracy over the stages, a row a method."""
-    from fakemedia.reporting.figures import training_figure
-
-    return training_figure(histories, plan.stages, [method.label for method in plan.methods])
-
-
-def write_page(tables: Tables, profiles: Profiles, calibration: pd.DataFrame, histories: pd.DataFrame, audit: str,
-               robustness: pd.DataFrame | None = None, *, plan: Plan) -> str:
-    """Return the report as one HTML page with everything inside; `audit` is the verdict on the data, JSON or empty."""
-    from fakemedia.reporting.gallery import draw_figures
+    `audit` is the verdict on the data, JSON or empty; `others` are the figures of each of `sections` and, if it was
+    measured, the robustness.
+    """
     from fakemedia.reporting.history import checkpoint_notices, cost_table, last_weights
     from fakemedia.reporting.page import report_page
 
     return report_page(
-        tables, draw_figures(tables, profiles, histories, robustness), costs=cost_table(histories),
-        calibration=calibration, robustness=robustness, audit=json.loads(audit) if audit else None,
-        weights=last_weights(histories), notices=checkpoint_notices(histories, plan), sources=_sources(plan),
-        configuration=asdict(plan.resolved()),
+        tables, dict(zip((section.title for section in sections), others, strict=False)), costs=cost_table(histories),
+        calibration=calibration, robustness=others[len(sections)] if len(others) > len(sections) else None,
+        audit=json.loads(audit) if audit else None, weights=last_weights(histories),
+        notices=checkpoint_notices(histories, plan), sources=_sources(plan), configuration=asdict(plan.resolved()),
         versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
     )
 

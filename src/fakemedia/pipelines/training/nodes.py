@@ -98,6 +98,13 @@ def collect(*tables: pd.DataFrame, keys: tuple[tuple[int, int], ...], method: st
     return pd.concat([table for table in marked if len(table)] or marked[:1], ignore_index=True)
 
 
+def collect_calibrations(*calibrations: Calibration | None, keys: tuple[tuple[int, int], ...],
+                         method: str) -> dict[tuple[str, int, int], Calibration]:
+    """Return the calibration of each calibrated checkpoint by (method, seed, stage index); `keys` as in `collect`."""
+    return {(method, seed, stage): calibration
+            for calibration, (seed, stage) in zip(calibrations, keys, strict=True) if calibration is not None}
+
+
 def collect_history(results: pd.DataFrame, *, method: str, folders: tuple[tuple[int, int, Path], ...]) -> pd.DataFrame:
     """Return how the checkpoints that were scored were trained: a row an epoch; see `reporting.history.cost_table`.
 

@@ -5,6 +5,7 @@ from kedro.pipeline.node import Node
 
 from fakemedia.catalog.names import (
     CALIBRATION,
+    CALIBRATIONS,
     CHECKPOINT,
     HISTORY,
     PERTURBED,
@@ -13,13 +14,22 @@ from fakemedia.catalog.names import (
     SCORES,
     SPLIT,
     SUITE,
-    VALIDATION,
     VALIDATION_SCORES,
 )
 from fakemedia.context import project
 from fakemedia.core.plan import Plan
 from fakemedia.core.types import Stage
-from fakemedia.pipelines.training.nodes import calibrate, collect, collect_history, gather, learn, perturb, score, start
+from fakemedia.pipelines.training.nodes import (
+    calibrate,
+    collect,
+    collect_calibrations,
+    collect_history,
+    gather,
+    learn,
+    perturb,
+    score,
+    start,
+)
 from fakemedia.pipelines.wiring import bound
 
 
@@ -53,13 +63,14 @@ def _method_pipeline(plan: Plan, method: str) -> Pipeline:
     runs = [(seed, stage) for seed in plan.seeds for stage in plan.learned(method)]
     nodes = [make(plan, method, seed, stage) for seed, stage in runs
              for make in (_train_node, _score_node, _calibrate_node)]
-    handed_over = {"results": (RESULTS, SCORES, runs), "validation": (VALIDATION, VALIDATION_SCORES, runs)}
+    handed_over = {"results": (RESULTS, SCORES, runs), "calibrations": (CALIBRATIONS, CALIBRATION, runs)}
     if project.robustness(plan.sequence):
         last = [(seed, plan.learned(method)[-1]) for seed in plan.seeds]
         nodes += [_perturb_node(plan, method, seed, stage) for seed, stage in last]
         handed_over["robustness"] = (PERTURBED, ROBUSTNESS, last)
     nodes += [
-        node(bound(collect, keys=tuple((seed, stage.index) for seed, stage in scored), method=method),
+        node(bound(collect_calibrations if name == "calibrations" else collect,
+                   keys=tuple((seed, stage.index) for seed, stage in scored), method=method),
              [_local(pattern, seed, stage) for seed, stage in scored], name, name=f"collect_{name}",
              tags=["reporting", method])
         for name, (_, pattern, scored) in handed_over.items()

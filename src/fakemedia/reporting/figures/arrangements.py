@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fakemedia.reporting.rendering import Drawn, drawn
 from fakemedia.reporting.style import TWO_COLUMNS, looks, new_figure, styled
 
+if TYPE_CHECKING:
+    from fakemedia.reporting.comparison import Comparison
+
 METRIC_LABELS = {"aa": "Average accuracy (%)", "forgetting": "Forgetting (points)"}
+CAPTIONS = {
+    "arrangements": "Average accuracy and forgetting of each arrangement. Bars: 95 % intervals, wider than those of "
+                    "the differences, since all arrangements share seeds and test images.",
+    "predictions": "Rank correlation between the distance of tasks and what was seen of them in training: accuracy on "
+                   "a task not yet learned, and points that an earlier task lost at one stage. Bars: 95 % intervals.",
+}
 TARGET_LABELS = {"zero_shot": "zero-shot transfer (good: \N{MINUS SIGN}1)", "forgetting": "forgetting (good: +1)"}
+
+
+def draw_comparison(comparison: Comparison) -> list[Drawn]:
+    """Return the figure of the arrangements and, where distances were measured, that of their predictions."""
+    found = [drawn("arrangements", arrangement_figure(comparison.arrangements), CAPTIONS["arrangements"])]
+    if len(comparison.predictions):
+        found.append(drawn("predictions", prediction_figure(comparison.predictions), CAPTIONS["predictions"]))
+    return found
 
 
 @styled

@@ -1,0 +1,64 @@
+"""Figures as files: drawn once, as PDF, PNG and, for pages, SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from PIL import Image
+
+from fakemedia.reporting.style import ONE_COLUMN, RC
+
+LARGEST_SVG = 120_000
+"""Bytes above which a figure has no SVG file: pages then show its PNG file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A figure as it was drawn."""
+
+    name: str
+    """The name of its files, without ending."""
+    caption: str
+    wide: bool
+    """Whether it takes both columns of a page."""
+    files: Mapping[str, bytes]
+    """Its files by kind: `pdf`, `png` and, unless that is large, `svg`."""
+
+
+def drawn(name: str, figure: Figure, caption: str) -> Drawn:
+    """Return `figure` rendered in every kind."""
+    files = {"pdf": render(figure, "pdf"), "png": render(figure, "png"), "svg": render(figure, "svg")}
+    if len(files["svg"]) > LARGEST_SVG:
+        del files["svg"]
+    return Drawn(name=name, caption=caption, wide=bool(figure.get_figwidth() > ONE_COLUMN), files=files)
+
+
+def render(figure: Figure, kind: Literal["png", "pdf", "svg"]) -> bytes:
+    """Return the figure as a file: PNG, PDF with embedded fonts or SVG; the same bytes every time."""
+    if figure.get_layout_engine() is not None:  # the layout takes longer than the drawing, and is the same every time
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    dates = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    buffer = io.BytesIO()
+    with mpl.rc_context(RC):
+        figure.savefig(buffer, format=kind, dpi=300, metadata=dates[kind])
+    return buffer.getvalue()
+
+
+def stacked(pictures: Sequence[bytes], width: int = 1200) -> bytes:
+    """Return PNG files one below the other as one PNG file of that width, pixels."""
+    opened = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
+    scaled = [picture.resize((width, round(picture.height * width / picture.width))) for picture in opened]
+    sheet = Image.new("RGB", (width, max(1, sum(picture.height for picture in scaled))), "white")
+    top = 0
+    for picture in scaled:
+        sheet.paste(picture, (0, top))
+        top += picture.height
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()
