@@ -10,10 +10,14 @@ import pytest
 import yaml
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from matplotlib.figure import Figure
 
 from fakemedia.context.project import forget
 
 ROOT = Path(__file__).parents[2]
+SEQUENCES = "conf/base/parameters_sequences.yml"
+STUBS = {"png": b"\x89PNG", "pdf": b"%PDF-", "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>"}
+"""Files of no content in the formats of figures."""
 
 
 @pytest.fixture(autouse=True)
@@ -27,16 +31,43 @@ def no_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Return the folder of a project whose default sequence takes seconds."""
+    """Return the folder of a project whose only sequence takes seconds."""
     return make_project(tmp_path)
 
 
+@pytest.fixture
+def full_project(tmp_path: Path) -> Path:
+    """Return the same with all sequences of the real configuration beside the tiny one, which is the default."""
+    return add_sequences(make_project(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def _ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = make_project(tmp_path_factory.mktemp("ingested"))
+    run(project, tags=["ingestion"])
+    return project
+
+
+@pytest.fixture
+def ingested(_ingested: Path, tmp_path: Path) -> Path:
+    """Return a copy of a project whose data are ingested; the ingestion runs once a session."""
+    return shutil.copytree(_ingested, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every figure file a stub: most of the time of a small run goes into drawing."""
+    monkeypatch.setattr(Figure, "draw_without_rendering", lambda figure: None)
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, format, **_: file.write(STUBS[format]))
+
+
 def make_project(folder: Path) -> Path:
-    """Write the project into `folder` and return it."""
+    """Write the project into `folder` and return it. Its tiny sequence is the only one: each takes time to load."""
     for part in ("conf", "pyproject.toml", ".telemetry"):
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, folder / part)
     (folder / "src").mkdir()
+    (folder / SEQUENCES).unlink()
     change(folder, {
         "sequence": "tiny",
         "sequences": {"tiny": {
@@ -52,6 +83,12 @@ def make_project(folder: Path) -> Path:
         }},
     })
     return folder
+
+
+def add_sequences(project: Path) -> Path:
+    """Add the sequences of the real configuration and return the project."""
+    shutil.copy(ROOT / SEQUENCES, project / SEQUENCES)
+    return project
 
 
 def change(project: Path, parameters: dict) -> None:

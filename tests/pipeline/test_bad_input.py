@@ -61,8 +61,8 @@ def test_a_fault_in_the_configuration(project: Path, keys: tuple[str, ...], valu
     assert not list((project / "data").rglob("*.safetensors")) if (project / "data").exists() else True
 
 
-def test_batches_that_the_data_do_not_give(project: Path) -> None:
-    run(project, tags=["ingestion"])
+def test_batches_that_the_data_do_not_give(ingested: Path) -> None:
+    project = ingested
     for key, value, message in (
         ("batch_size", 50, "batch of 50 is larger than the 48 training images[\\s\\S]*lower training.batch_size"),
         ("crop", 40, "crop of 40 pixels is larger than every image[\\s\\S]*32 pixels at most[\\s\\S]*resize:<n>"),
@@ -78,8 +78,8 @@ def test_batches_that_the_data_do_not_give(project: Path) -> None:
     (lambda task: [path.unlink() for path in (task / "test/0_real").iterdir()], r"test/0_real"),
     (lambda task: next((task / "train/0_real").iterdir()).write_bytes(b"no image"), r"cannot be read"),
 ])
-def test_a_fault_in_the_data(project: Path, damage, message: str) -> None:
-    run(project, tags=["ingestion"])
+def test_a_fault_in_the_data(ingested: Path, damage, message: str) -> None:
+    project = ingested
     shutil.move(project / "data/01_raw/tiny", project / "data/01_raw/own")
     change(project, {"collections": {"own": {"source": {"name": "folder", "root": "data/01_raw/own"}}},
                      "sequences": {"tiny": {"collection": "own"}}})
@@ -89,9 +89,9 @@ def test_a_fault_in_the_data(project: Path, damage, message: str) -> None:
     assert not list((project / "data").rglob("*.safetensors"))
 
 
-def test_the_command_line_prints_one_message(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(project)
-    bootstrap_project(project)
+def test_the_command_line_prints_one_message(full_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(full_project)
+    bootstrap_project(full_project)
     from fakemedia.cli import cli
 
     def output(*options: str) -> str:

@@ -50,7 +50,8 @@ def picture(rng: np.random.Generator) -> bytes:
     return buffer.getvalue()
 
 
-def test_ingestion_of_the_archive_as_it_comes(project: Path) -> None:
+def test_ingestion_of_the_archive_as_it_comes(full_project: Path) -> None:
+    project = full_project
     root = project / "data/01_raw/cddb"
     write_miniature(root)
     source = cddb.build(cddb.Config(root=str(root)))

@@ -13,7 +13,7 @@ from fakemedia.core.plan import Named
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.cost import passes, room
-from tests.pipeline.conftest import change, run
+from tests.pipeline.conftest import add_sequences, change, run
 from tests.plans import changed, make_plan
 
 
@@ -73,6 +73,7 @@ def test_before_and_after_the_data_and_a_run(project: Path, plan: Callable[..., 
 
 
 def test_data_that_are_not_there(project: Path, plan: Callable[..., str]) -> None:
+    add_sequences(project)
     output = plan("--pipelines", "cddb_hard")
     assert "so images and times are not known" in output
     assert "20 of 20 stages to train: ? steps, at most ?;" not in output  # joint trains at its last stage alone

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from fakemedia.learning import trainer
-from tests.pipeline.conftest import change, run
+from tests.pipeline.conftest import change, make_project, run
 
 FIGURES = ("average_accuracy", "average_auc", "forgetting", "learning_accuracy", "final_accuracy", "real_fake",
            "groups_of_tasks", "reliability", "training_curves",
@@ -24,6 +24,10 @@ TABLES = {"summary": 1, "matrices": 4, "zero_shot": 2, "costs": 1}
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the list of stages that get trained, as `method stage`."""
+    return note_training(monkeypatch)
+
+
+def note_training(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     real = trainer.train_stage
 
@@ -41,13 +45,43 @@ def checkpoints(project: Path) -> dict[str, bytes]:
             for path in folder.rglob("*") if path.is_file() and path.suffix != ".jsonl"}
 
 
+def written(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
 def scores(project: Path) -> dict[str, bytes]:
     return {str(path.relative_to(project)): path.read_bytes()
             for path in (project / "data" / "07_model_output").rglob("*.parquet")}
 
 
-def test_run_makes_the_report_and_repeats_only_what_changed(project: Path, trained: list[str]) -> None:
-    run(project)
+def unchanged_weights(first: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
+    """Return the files of the first stage, where distillation has no teacher: another setting, the same weights."""
+    return {name for name in first if name.startswith("tiny/kd/seed0/01_gan/") and name.endswith(".safetensors")
+            and first[name] == after[name]} | {"tiny/kd/seed0/01_gan/calibration.json"} | {
+        name for name in first if name.startswith("tiny/kd/") and name.endswith("strategy.safetensors")}
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str]]:
+    """Return a project after a whole run, a copy to restore it from, and the stages that were trained."""
+    project, copy = tmp_path_factory.mktemp("finished"), tmp_path_factory.mktemp("copy")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        seen = note_training(monkeypatch)
+        run(make_project(project))
+    shutil.copytree(project, copy, dirs_exist_ok=True)
+    return project, copy, seen
+
+
+@pytest.fixture
+def finished(first_run: tuple[Path, Path, list[str]]) -> Path:
+    """Return the project as the first run left it, in the same place."""
+    project, copy, _ = first_run
+    shutil.rmtree(project)
+    return shutil.copytree(copy, project)
+
+
+def test_run_trains_every_stage_once_and_makes_the_report(first_run: tuple[Path, Path, list[str]]) -> None:
+    _, project, trained = first_run
     assert sorted(trained) == ["ewc 01_gan", "ewc 02_latent", "finetune 01_gan", "finetune 02_latent",
                                "joint 02_latent", "kd 01_gan", "kd 02_latent"]
     report = project / "data" / "08_reporting" / "tiny"
@@ -85,96 +119,100 @@ def test_run_makes_the_report_and_repeats_only_what_changed(project: Path, train
     table = pd.read_parquet(project / "data/07_model_output/tiny/kd/seed0/01_gan.parquet")
     assert table.groupby("task").size().to_dict() == {"gan": 32, "latent": 32}
 
-    first = checkpoints(project)
-    trained.clear()
-    run(project)
-    assert trained == []
-    drawn = {path: path.stat().st_mtime_ns for path in (project / "data/08_reporting").rglob("*")}
-    run(project, only_missing_outputs=True)
-    assert trained == []
-    assert {path: path.stat().st_mtime_ns for path in (project / "data/08_reporting").rglob("*")} == drawn
-    assert checkpoints(project) == first
 
-    change(project, {"sequences": {"tiny": {"methods": {"kd": {"temperature": 3.0}}}}})
-    run(project, only_missing_outputs=True)
-    assert sorted(trained) == ["kd 01_gan", "kd 02_latent"]
-    after = checkpoints(project)
-    assert {name for name in first if first[name] != after[name]} == {
-        name for name in first if name.startswith("tiny/kd/")} - unchanged_weights(first, after)
+@pytest.mark.usefixtures("undrawn")
+class TestAgain:
+    def test_a_second_run_trains_nothing_and_with_only_missing_outputs_writes_nothing(self, finished: Path,
+                                                                                      trained: list[str]) -> None:
+        first, scored = checkpoints(finished), scores(finished)
+        reported = written(finished / "data/08_reporting")
+        run(finished, only_missing_outputs=True)
+        assert trained == []
+        assert written(finished / "data/08_reporting") == reported
+        run(finished)
+        assert trained == []
+        assert checkpoints(finished) == first
+        assert scores(finished) == scored
 
-    trained.clear()
-    shutil.rmtree(project / "data/06_models/tiny/ewc/seed0/01_gan")
-    run(project, only_missing_outputs=True)
-    assert trained == ["ewc 01_gan"]
-    assert checkpoints(project) == after
+    def test_another_setting_of_a_method_trains_that_method(self, finished: Path, trained: list[str]) -> None:
+        first = checkpoints(finished)
+        change(finished, {"sequences": {"tiny": {"methods": {"kd": {"temperature": 3.0}}}}})
+        run(finished, only_missing_outputs=True)
+        assert sorted(trained) == ["kd 01_gan", "kd 02_latent"]
+        after = checkpoints(finished)
+        assert {name for name in first if first[name] != after[name]} == {
+            name for name in first if name.startswith("tiny/kd/")} - unchanged_weights(first, after)
 
-    change(project, {"calibration": {"target": 0.9}})
-    trained.clear()
-    run(project, only_missing_outputs=True)
-    assert trained == []
-    calibrated_anew = checkpoints(project)
-    assert {name for name in after if calibrated_anew[name] != after[name]} == {
-        name for name in after if name.endswith("calibration.json")}
-    after = calibrated_anew
+    def test_a_deleted_checkpoint_is_trained_alone_and_the_same(self, finished: Path, trained: list[str]) -> None:
+        first = checkpoints(finished)
+        shutil.rmtree(finished / "data/06_models/tiny/ewc/seed0/01_gan")
+        run(finished, only_missing_outputs=True)
+        assert trained == ["ewc 01_gan"]
+        assert checkpoints(finished) == first
 
-    scored = scores(project)
-    shutil.rmtree(project / "data/06_models")
-    shutil.rmtree(project / "data/07_model_output")
-    trained.clear()
-    run(project, only_missing_outputs=True)
-    assert len(trained) == 7
-    assert checkpoints(project) == after
-    assert scores(project) == scored
+    def test_another_target_of_the_calibration_trains_nothing(self, finished: Path, trained: list[str]) -> None:
+        first = checkpoints(finished)
+        change(finished, {"calibration": {"target": 0.9}})
+        run(finished, only_missing_outputs=True)
+        assert trained == []
+        after = checkpoints(finished)
+        assert {name for name in first if first[name] != after[name]} == {
+            name for name in first if name.endswith("calibration.json")}
 
-    local = project / "conf/local/parameters.yml"
-    parameters = yaml.safe_load(local.read_text())
-    del parameters["sequences"]["tiny"]["methods"]["kd"]
-    local.write_text(yaml.safe_dump(parameters))
-    trained.clear()
-    run(project, only_missing_outputs=True)
-    assert trained == []
-    assert set(pd.read_csv(report / "metrics.csv")["method"]) == {"finetune", "ewc", "joint"}
+    def test_everything_deleted_is_made_again_to_the_byte(self, finished: Path, trained: list[str]) -> None:
+        first, scored = checkpoints(finished), scores(finished)
+        shutil.rmtree(finished / "data/06_models")
+        shutil.rmtree(finished / "data/07_model_output")
+        run(finished, only_missing_outputs=True)
+        assert len(trained) == 7
+        assert checkpoints(finished) == first
+        assert scores(finished) == scored
 
-    unperturbed = scores(project)
-    change(project, {"robustness": {"sequences": "tiny", "per_task_max": 4}})
-    run(project, only_missing_outputs=True)
-    assert trained == []
-    perturbed = scores(project)
-    names = {f"data/07_model_output/tiny/{method}/seed0/robustness.parquet" for method in ("finetune", "ewc", "joint")}
-    assert set(perturbed) - set(unperturbed) == names
-    table = pd.read_parquet(project / min(names))
-    assert table.groupby(["perturbation", "strength", "task"]).size().unique().tolist() == [4]
-    assert {"none", "jpeg", "blur"} <= set(table["perturbation"])
-    written = {name: (project / name).stat().st_mtime_ns for name in names}
-    run(project, only_missing_outputs=True)
-    assert {name: (project / name).stat().st_mtime_ns for name in names} == written
-    change(project, {"robustness": {"per_task_max": 2}})
-    run(project, tags=["robustness"])
-    assert {len(pd.read_parquet(project / name)) for name in names} == {len(table) // 2}
-    curves = pd.read_csv(report / "tables" / "robustness.csv")
-    assert set(curves["perturbation"]) == set(table["perturbation"])
-    assert (report / "tables" / "robustness.tex").read_text().count("\\toprule") == 2
-    assert (report / "figures" / "robustness.png").read_bytes().startswith(b"\x89PNG")
-    assert 'id="figure-robustness"' in (report / "report.html").read_text()
+    def test_a_method_that_is_taken_out_leaves_the_report(self, finished: Path, trained: list[str]) -> None:
+        local = finished / "conf/local/parameters.yml"
+        parameters = yaml.safe_load(local.read_text())
+        del parameters["sequences"]["tiny"]["methods"]["kd"]
+        local.write_text(yaml.safe_dump(parameters))
+        run(finished, only_missing_outputs=True)
+        assert trained == []
+        assert set(pd.read_csv(finished / "data/08_reporting/tiny/metrics.csv")["method"]) == {
+            "finetune", "ewc", "joint"}
+
+    def test_robustness_is_measured_once_asked_for(self, finished: Path, trained: list[str]) -> None:
+        unperturbed = scores(finished)
+        change(finished, {"robustness": {"sequences": "tiny", "per_task_max": 4}})
+        run(finished, only_missing_outputs=True)
+        assert trained == []
+        perturbed = scores(finished)
+        names = {f"data/07_model_output/tiny/{method}/seed0/robustness.parquet"
+                 for method in ("finetune", "kd", "ewc", "joint")}
+        assert set(perturbed) - set(unperturbed) == names
+        table = pd.read_parquet(finished / min(names))
+        assert table.groupby(["perturbation", "strength", "task"]).size().unique().tolist() == [4]
+        assert {"none", "jpeg", "blur"} <= set(table["perturbation"])
+        measured = written(finished / "data/07_model_output")
+        run(finished, only_missing_outputs=True)
+        assert written(finished / "data/07_model_output") == measured
+        change(finished, {"robustness": {"per_task_max": 2}})
+        run(finished, tags=["robustness"])
+        assert {len(pd.read_parquet(finished / name)) for name in names} == {len(table) // 2}
+        report = finished / "data/08_reporting/tiny"
+        curves = pd.read_csv(report / "tables" / "robustness.csv")
+        assert set(curves["perturbation"]) == set(table["perturbation"])
+        assert (report / "tables" / "robustness.tex").read_text().count("\\toprule") == 2
+        assert (report / "figures" / "robustness.png").read_bytes().startswith(b"\x89PNG")
+        assert 'id="figure-robustness"' in (report / "report.html").read_text()
+
+    def test_changed_data_retrain_what_read_them(self, finished: Path, trained: list[str]) -> None:
+        change(finished, {"collections": {"tiny": {"forge": {"tasks": {"latent": {"family": "latent",
+                                                                                  "factor": 2}}}}}})
+        run(finished, only_missing_outputs=True)
+        assert sorted(trained) == ["ewc 02_latent", "finetune 02_latent", "joint 02_latent", "kd 02_latent"]
 
 
-def unchanged_weights(first: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
-    """Return the files of the first stage, where distillation has no teacher: another setting, the same weights."""
-    return {name for name in first if name.startswith("tiny/kd/seed0/01_gan/") and name.endswith(".safetensors")
-            and first[name] == after[name]} | {"tiny/kd/seed0/01_gan/calibration.json"} | {
-        name for name in first if name.startswith("tiny/kd/") and name.endswith("strategy.safetensors")}
-
-
-def test_changed_data_retrains_what_read_it(project: Path, trained: list[str]) -> None:
-    run(project)
-    trained.clear()
-    change(project, {"collections": {"tiny": {"forge": {"tasks": {"latent": {"family": "latent", "factor": 2}}}}}})
-    run(project, only_missing_outputs=True)
-    assert sorted(trained) == ["ewc 02_latent", "finetune 02_latent", "joint 02_latent", "kd 02_latent"]
-
-
-def test_one_more_task_is_learned_on_top_of_what_is_there(project: Path, trained: list[str]) -> None:
-    run(project, tags=["ingestion", "kd"])
+def test_one_more_task_is_learned_on_top_of_what_is_there(ingested: Path, trained: list[str]) -> None:
+    project = ingested
+    run(project, tags=["kd"])
     before = checkpoints(project)
     trained.clear()
     change(project, {
@@ -189,8 +227,8 @@ def test_one_more_task_is_learned_on_top_of_what_is_there(project: Path, trained
     assert set(rescored["task"]) == {"gan", "latent", "sr"}
 
 
-def test_a_stale_checkpoint_is_never_used(project: Path, trained: list[str]) -> None:
-    run(project, tags=["ingestion", "kd"])
+def test_a_stale_checkpoint_is_never_used(finished: Path, trained: list[str]) -> None:
+    project = finished
     meta = project / "data/06_models/tiny/kd/seed0/01_gan/checkpoint.json"
     facts = json.loads(meta.read_text())
     meta.write_text(json.dumps({**facts, "fingerprint": "of other parameters"}))

@@ -35,13 +35,13 @@ def size(graph: dict, opened: str | None = None) -> float:
 
 
 @pytest.fixture
-def shown(project: Path) -> Path:
-    change(project, {"n_seeds": 3})
-    return build(project)
+def shown(full_project: Path) -> Path:
+    change(full_project, {"n_seeds": 3})
+    return build(full_project)
 
 
-def test_every_sequence_with_three_seeds_can_be_drawn(project: Path, shown: Path) -> None:
-    sequences = yaml.safe_load((project / "conf/base/parameters_sequences.yml").read_text())["sequences"]
+def test_every_sequence_with_three_seeds_can_be_drawn(full_project: Path, shown: Path) -> None:
+    sequences = yaml.safe_load((full_project / "conf/base/parameters_sequences.yml").read_text())["sequences"]
     for name in sequences:
         graph = json.loads((shown / "pipelines" / name).read_text())
         assert size(graph) < LIMIT, name
