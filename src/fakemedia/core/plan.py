@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError, unknown_name
@@ -13,10 +13,8 @@ from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.plugin import configure, names, resolve, with_preset
 from fakemedia.core.stages import Group, GroupingConfig, SimilarityConfig, read_stages
 from fakemedia.core.training import TRAINING_PRESETS, TrainingConfig
+from fakemedia.core.tune import read_tune
 from fakemedia.core.types import Stage, check_name, make_stages
-
-Tune = Literal["all", "norm", "head"]
-"""Which weights are trained: all, the affine parameters of normalisation layers and the head, or the head alone."""
 
 PARAMETERS = ("sequence", "seed", "n_seeds", "similarity", "collections", "robustness", "sequences", "runtime",
               "calibration")
@@ -63,7 +61,8 @@ class MethodPlan:
     """The plugin."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     network: Named
-    tune: Tune = "all"
+    tune: str = "all"
+    """Which weights are trained; see `core.tune.read_tune`."""
     training: TrainingConfig
 
     @property
@@ -224,9 +223,8 @@ def _network(given: Any, base: Named | None, where: str) -> Named:
     return Named(name=name, settings=settings)
 
 
-def _tune(given: Any, where: str) -> Tune:
-    if given not in get_args(Tune):
-        raise unknown_name("way to tune", given, get_args(Tune), where=where)
+def _tune(given: Any, where: str) -> str:
+    read_tune(given, where=where)
     return given
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fakemedia.networks.detector import Detector, seeded
+from fakemedia.networks.detector import Detector, HeadConfig, seeded
+from fakemedia.networks.taps import Blocks, Taps
 from fakemedia.networks.weights import load_weights
 
 PRETRAINED = ("none",)
@@ -31,10 +33,18 @@ class Config:
     """Convolutions; the first, third and fifth halve the resolution."""
     pretrained: str = "none"
     """"none", or the path of a weights file or checkpoint folder."""
+    taps: Taps = "head"
+    """What the head reads: `head` the pooled output, `blocks` mean and standard deviation of each layer, or `both`."""
+    head: Literal["linear", "mlp"] = "linear"
+    """`mlp` has one hidden layer."""
+    hidden: int = 128
+    """Units of the hidden layer of an `mlp`."""
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.depth < 1:
             raise ValueError("width and depth of at least 1")
+        if self.hidden < 1:
+            raise ValueError("hidden of at least 1")
         if self.pretrained in ("imagenet", "packaged"):
             raise ValueError("pretrained: none or a path; there are no published weights of convnet")
 
@@ -74,7 +84,9 @@ def build(config: Config, seed: int) -> Detector:
     """Return the network; UserError if `pretrained` is not of the same width and depth."""
     with seeded(seed):
         body, channels = _body(config.width, config.depth)
-        network = Detector(body, channels, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+        blocks = Blocks(names=tuple(name for name, layer in body.named_children() if isinstance(layer, nn.ReLU)))
+        network = Detector(body, channels, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), blocks=blocks,
+                           head=HeadConfig(taps=config.taps, head=config.head, hidden=config.hidden))
     if config.pretrained != "none":
         load_weights(network, Path(config.pretrained))
     return network

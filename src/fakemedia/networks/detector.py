@@ -4,45 +4,103 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from fakemedia.core.errors import UserError
 from fakemedia.core.rng import derive
+from fakemedia.networks.taps import Blocks, Taps, watched
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """What the head reads, and its kind."""
+
+    taps: Taps = "head"
+    head: Literal["linear", "mlp"] = "linear"
+    """`mlp`: one hidden layer with ReLU."""
+    hidden: int = 128
+    """Units of the hidden layer."""
 
 
 class Detector(nn.Module):
     """Tells real (class 0) from fake (class 1) images.
 
-    `body` maps normalised inputs (N, 3, H, W) to pooled features (N, D), `head` those to logits (N, 2).
+    `body` maps normalised inputs (N, 3, H, W) to its pooled output. `head` maps features (N, D), which are read of the
+    body as `taps` says, to logits (N, 2).
     """
 
     mean: Tensor
     std: Tensor
     maps = True
     """Whether the body ends in feature maps (N, C, h, w), as convolutions do and transformers do not."""
+    frozen = False
+    """Whether the body stays in evaluation mode in training too (see `networks.tuning`)."""
 
-    def __init__(self, body: nn.Module, width: int, *, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Wrap `body`, which gives `width` = D features; `mean` and `std` a channel, of intensities in [0, 1]."""
+    def __init__(self, body: nn.Module, width: int, *, mean: Sequence[float], std: Sequence[float],
+                 blocks: Blocks | None = None, head: HeadConfig | None = None, side: int = 64) -> None:
+        """Wrap `body`, whose pooled output has `width` numbers; `mean` and `std` a channel, of intensities in [0, 1].
+
+        `blocks` are needed for taps of blocks; `side` is that of inputs which the body takes, pixels. The head, linear
+        by default, is drawn from torch's global generator. UserError for taps of blocks where there are none.
+        """
         super().__init__()
+        head = head or HeadConfig()
         self.body = body
-        self.head = nn.Linear(width, 2)
+        self.blocks = blocks or Blocks(names=())
+        self.taps: Taps = head.taps
+        if head.taps != "head":
+            if not self.blocks.names:
+                raise UserError(f"The network {type(body).__name__} has no blocks", where="network.taps",
+                                expected="taps: head")
+            width = self._width(side)
+        self.head = nn.Linear(width, 2) if head.head == "linear" else nn.Sequential(
+            nn.Linear(width, head.hidden), nn.ReLU(), nn.Linear(head.hidden, 2))
+        self.width = width
+        """D, the numbers of `features`."""
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> Detector:
+        """Put the network in training mode, except for a frozen body."""
+        super().train(mode)
+        if self.frozen:
+            self.body.eval()
+        return self
 
     def prepare(self, images: Tensor) -> Tensor:
         """Return uint8 images (N, 3, H, W) normalised to float32, in the same memory format."""
         return images.float().sub_(255 * self.mean).div_(255 * self.std)
 
-    def features(self, inputs: Tensor) -> Tensor:
-        """Return the features (N, D) of normalised inputs (N, 3, H, W)."""
-        return self.body(inputs)
+    def features(self, inputs: Tensor, taps: Taps | None = None) -> Tensor:
+        """Return the features (N, D) of normalised inputs (N, 3, H, W), of other `taps` if given."""
+        taps = taps or self.taps
+        if taps == "head":
+            return self.body(inputs)
+        with watched(self.body, self.blocks) as found:
+            pooled = self.body(inputs)
+        return torch.cat(found if taps == "blocks" else [*found, pooled.float()], 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits (N, 2) of normalised inputs (N, 3, H, W); the head computes in float32 in any autocast."""
-        features = self.features(inputs)
+        return self.classify(self.features(inputs))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the logits (N, 2) of features (N, D), in float32 in any autocast."""
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features.float())
+
+    @torch.no_grad()
+    def _width(self, side: int) -> int:
+        """Return how many numbers the features have, by one forward pass in evaluation mode."""
+        training = self.body.training
+        self.body.eval()
+        width = self.features(torch.zeros(1, 3, side, side)).shape[1]
+        self.body.train(training)
+        return width
 
 
 @contextmanager

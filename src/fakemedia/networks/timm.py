@@ -5,15 +5,17 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.networks.architectures import check_architecture
-from fakemedia.networks.detector import Detector, seeded
+from fakemedia.networks.detector import Detector, HeadConfig, seeded
 from fakemedia.networks.hub import CONNECT_TIMEOUT, PREFIX, WEIGHTS, hub_config, hub_file, no_weights
 from fakemedia.networks.packaged import PACKAGES, as_timm, packaged_file
+from fakemedia.networks.taps import Blocks, Taps
 from fakemedia.networks.weights import load_weights
 
 PRETRAINED = ("imagenet", "packaged", "none", "hf-hub:")
@@ -52,11 +54,19 @@ class Config:
     folder; or `none`."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of timm.create_model, such as `drop_path_rate`."""
+    taps: Taps = "head"
+    """What the head reads: `head` the pooled output, `blocks` mean and standard deviation of each block, or `both`."""
+    head: Literal["linear", "mlp"] = "linear"
+    """`mlp` has one hidden layer."""
+    hidden: int = 128
+    """Units of the hidden layer of an `mlp`."""
 
     def __post_init__(self) -> None:
         check_architecture(self.architecture)
         if self.pretrained == "packaged" and self.architecture.partition(".")[0] not in PACKAGES:
             raise ValueError(f"pretrained: packaged only for {', '.join(PACKAGES)}")
+        if self.hidden < 1:
+            raise ValueError("hidden of at least 1")
 
 
 def build(config: Config, seed: int) -> Detector:
@@ -69,11 +79,27 @@ def build(config: Config, seed: int) -> Detector:
     with seeded(seed):
         body = _body(config)
         facts = body.pretrained_cfg
-        network = Detector(body, body.num_features, mean=facts["mean"], std=facts["std"])
+        network = Detector(body, body.head_hidden_size, mean=facts["mean"], std=facts["std"], blocks=_blocks(body),
+                           head=HeadConfig(taps=config.taps, head=config.head, hidden=config.hidden),
+                           side=facts["input_size"][-1] if facts["fixed_input_size"] else 64)
     network.maps = not hasattr(body, "patch_embed")
     if config.pretrained not in PRETRAINED and not config.pretrained.startswith(PREFIX):
         load_weights(network, Path(config.pretrained), classifier=facts["classifier"])
     return network
+
+
+def _blocks(body: Any) -> Blocks:
+    """Return the blocks of timm's model: all of its stages or blocks, or else the maps that it names itself."""
+    for part in ("blocks", "stages", "layers"):
+        if isinstance(found := getattr(body, part, None), (nn.Sequential, nn.ModuleList)):
+            names = [f"{part}.{number}" for number in range(len(found))]
+            break
+    else:
+        modules = {name for name, _ in body.named_modules()}
+        names = [info["module"] for info in getattr(body, "feature_info", ()) if info["module"] in modules]
+    order = getattr(body, "output_fmt", None) or getattr(getattr(body, "patch_embed", None), "output_fmt", None)
+    return Blocks(names=tuple(names), channels_last=order == "NHWC",
+                  prefix_tokens=getattr(body, "num_prefix_tokens", 0))
 
 
 def _body(config: Config) -> Any:

@@ -1,0 +1,58 @@
+"""Where the features of a network are read: at its pooled output, and in its blocks.
+
+The traces that generators leave are found in the middle of a network: statistics of each block's output hold them,
+while the pooled output of a network made for content holds little of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Taps = Literal["head", "blocks", "both"]
+"""`head`: the pooled output, (N, D); `blocks`: mean and standard deviation over the positions of each block's output;
+`both`: those of the blocks, then the pooled output."""
+EPSILON = 1e-6
+"""Added to variances under the root, whose derivative at 0 is not finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """The blocks of a body, and how their outputs lie in memory."""
+
+    names: tuple[str, ...]
+    """Names of submodules of the body, in the order of the forward pass."""
+    prefix_tokens: int = 0
+    """Tokens before those of the positions, in outputs (N, tokens, C)."""
+    channels_last: bool = False
+    """Whether maps are (N, h, w, C) and not (N, C, h, w)."""
+
+    def statistics(self, output: Tensor) -> Tensor:
+        """Return mean and standard deviation over positions of a block's output, float32 (N, 2 C)."""
+        if output.ndim == 3:
+            output, positions = output[:, self.prefix_tokens:], (1,)
+        else:
+            positions = (1, 2) if self.channels_last else (2, 3)
+        variance, mean = torch.var_mean(output.float(), positions, correction=0)
+        return torch.cat([mean, (variance + EPSILON).sqrt()], 1)
+
+
+@contextmanager
+def watched(body: nn.Module, blocks: Blocks) -> Iterator[list[Tensor]]:
+    """Yield a list that holds, after a forward pass of `body`, the statistics of each block, float32 (N, 2 C)."""
+    found: list[Tensor] = []
+
+    def keep(_: nn.Module, __: tuple, output: Tensor) -> None:
+        found.append(blocks.statistics(output))
+
+    hooks = [body.get_submodule(name).register_forward_hook(keep) for name in blocks.names]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
