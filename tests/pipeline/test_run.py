@@ -111,7 +111,7 @@ def test_run_trains_every_stage_once_and_makes_the_report(first_run: tuple[Path,
     assert "data:image" in page
     assert "http" not in page.replace("http://www.w3.org", "")
     assert "left out of training and evaluation" in page
-    assert "Look out" not in page
+    assert "<b>Warnings</b>" not in page
     for name, count in TABLES.items():
         assert len(pd.read_csv(report / "tables" / f"{name}.csv")) > 0
         assert (report / "tables" / f"{name}.tex").read_text().count("\\toprule") == count

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from fakemedia.core.types import make_stages
-from fakemedia.reporting.formats import Column, Grid, escape_latex, number, to_html, to_latex, to_markdown
+from fakemedia.reporting.formats import Column, Grid, escape_latex, number, to_latex, to_markdown, to_table
 from fakemedia.reporting.gallery import draw_section
 from fakemedia.reporting.grids import (
     cost_grid,
@@ -25,8 +25,8 @@ from fakemedia.reporting.grids import (
     zero_shot_grids,
 )
 from fakemedia.reporting.history import cost_table
-from fakemedia.reporting.page import report_page
 from fakemedia.reporting.profiles import make_profiles
+from fakemedia.reporting.report_page import report_page
 from fakemedia.reporting.results import Results, gather
 from fakemedia.reporting.robustness_table import robustness_table
 from fakemedia.reporting.sections import SECTIONS
@@ -69,7 +69,7 @@ def grids(tables: Tables, robustness: pd.DataFrame) -> list[Grid]:
 def page(results: Results, tables: Tables, robustness: pd.DataFrame) -> str:
     material = {"tables": tables, "profiles": make_profiles(results, draws=20), "histories": HISTORIES,
                 "robustness": robustness}
-    drawn = {section.title: draw_section(section, *(material[name] for name in section.needs)) for section in SECTIONS}
+    drawn = {section.key: draw_section(section, *(material[name] for name in section.needs)) for section in SECTIONS}
     return report_page(tables, drawn, costs=cost_table(HISTORIES), robustness=robustness, audit=AUDIT,
                        weights={("kd", 0): "0123456789abcdef"}, notices=["kd, seed 1: no <history>"],
                        sources=[("everything", "data/08_reporting/demo", "kedro run")],
@@ -138,7 +138,7 @@ def test_every_number_is_in_all_three_formats(tables: Tables, grids: list[Grid])
     value = f"{grids[0].mean[1, 0]:.1f}"
     assert value in made.latex
     assert value in made.markdown
-    assert value in to_html(grids[0])
+    assert to_table(grids[0]).rows[1][1].text == value
     assert "tab:demo-summary" in made.latex
     assert len(made.markdown.splitlines()[2].split(" | ")) == 7
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from html import escape
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from fakemedia.core.types import SPLITS
 from fakemedia.ingest.audit import FAULT, NOTE, WARNING, kept_rows, shared_images, verdict
-from fakemedia.reporting.html import STYLE, figure_element
+from fakemedia.reporting.pages import Cell, Table, render_page
 from fakemedia.reporting.rendering import Drawn
 from fakemedia.reporting.style import COLOURS, TWO_COLUMNS, new_figure, styled
 
 MEANINGS = {
     "unreadable": "The file cannot be read as a picture.",
     "empty": "The picture is one even colour, or nearly.",
-    "duplicate": "The same file stands twice in one split.",
-    "near_duplicate": "Nearly the same picture stands twice in one split, under two sources. Where both stem from one "
-                      "photograph, say so in sources.csv: the report's intervals rest on it.",
+    "duplicate": "The same file is twice in one split.",
+    "near_duplicate": "Nearly the same picture is twice in one split, under two sources. If both come from one "
+                      "photograph, say so in sources.csv: the report's intervals depend on it.",
     "leak": "The same file is in two splits.",
     "near_leak": "Nearly the same picture is in two splits.",
     "contradiction": "The same file is given as real and as fake.",
@@ -29,8 +29,8 @@ MEANINGS = {
     "shared": "Two tasks have images in common.",
     "cut": "The data came without these splits.",
 }
-WORDS = {"pass": "Nothing to mend.", "warn": "Look at the warnings before you train.",
-         "fail": "The data cannot be trained on as they are."}
+WORDS = {"pass": "No problems found.", "warn": "Read the warnings before you train.",
+         "fail": "These data cannot be trained on as they are."}
 CAPTION = ("Left: codec, JPEG quality and colour mode of real and fake images. Right: their sizes. Where the two "
            "differ, a detector can tell them apart without looking at traces.")
 CLASSES = ("real", "fake")
@@ -113,22 +113,13 @@ def audit_figure(indexes: Sequence[pd.DataFrame]) -> Figure:
 def audit_page(sequence: str, indexes: Sequence[pd.DataFrame], findings: pd.DataFrame, figure: Drawn) -> str:
     """Return the audit as one HTML page with everything inside."""
     summary = json.loads(audit_summary(indexes, findings))
-    title = f"Audit of the data of {sequence}"
-    left_out = f" {summary['left_out']} are left out of training and evaluation." if summary["left_out"] else ""
-    return "\n".join([
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><header><h1>{escape(title)}</h1>",
-        f"<p><b>{escape(WORDS[summary['verdict']])}</b> {summary['images']} images in {len(indexes)} tasks.{left_out}"
-        "</p></header>",
-        "<section><h2>Tasks</h2>", _tasks(indexes, summary), "</section>",
-        "<section><h2>Findings</h2>", _findings(findings), "</section>",
-        "<section><h2>Containers and sizes</h2>", figure_element(figure), "</section></body></html>\n",
-    ])
+    return render_page(
+        "audit.html", title=f"Audit of the data of {sequence}", verdict=WORDS[summary["verdict"]],
+        images=summary["images"], count=len(indexes), left_out=summary["left_out"], tasks=_tasks(indexes, summary),
+        findings=_findings(findings), figure=figure)
 
 
-def _tasks(indexes: Sequence[pd.DataFrame], summary: dict) -> str:
-    header = ["Task", "Verdict", *(f"{split}, real + fake" for split in SPLITS), "Left out"]
+def _tasks(indexes: Sequence[pd.DataFrame], summary: dict) -> Table:
     rows = []
     for index in indexes:
         mine = summary["tasks"][_name(index)]
@@ -137,32 +128,26 @@ def _tasks(indexes: Sequence[pd.DataFrame], summary: dict) -> str:
         sizes = [images if left == "0 + 0" else f"{images}, of these {left} left out"
                  for images, left in zip(*counts, strict=True)]
         rows.append([_name(index), mine["verdict"], *sizes, str(mine["left_out"])])
-    return _table(header, rows)
+    return _table(["Task", "Verdict", *(f"{split}, real + fake" for split in SPLITS), "Left out"], rows)
 
 
-def _findings(findings: pd.DataFrame) -> str:
-    if findings.empty:
-        return "<p>None.</p>"
+def _findings(findings: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return the kinds of findings under each heading: name, count, meaning, shortened (to how many, or 0), table."""
     parts = []
     for severity, heading in ((FAULT, "Faults"), (WARNING, "Warnings"), (NOTE, "Notes")):
-        mine = findings.loc[findings["severity"] == severity]
-        if mine.empty:
-            continue
-        parts.append(f"<h3>{heading}</h3>")
-        for kind, rows in mine.groupby("finding", sort=False):
+        kinds = []
+        for kind, rows in findings.loc[findings["severity"] == severity].groupby("finding", sort=False):
             told = rows.groupby("task", sort=False).head(SHOWN)
-            more = f" The first {SHOWN} of each task:" if len(told) < len(rows) else ""
-            parts.append(f"<p><b>{escape(str(kind))}</b>, {len(rows)}. {escape(MEANINGS[str(kind)])}{more}</p>")
             columns = {"Task": told["task"], "Image": told["path"], "Repeats": told["other"],
                        "Detail": told["detail"], "Left out": told["left_out"].map({True: "yes", False: ""})}
             filled = {name: column.astype(str) for name, column in columns.items() if (column != "").any()}
-            parts.append(_table(list(filled), list(zip(*filled.values(), strict=True))))
-    return "\n".join(parts)
+            kinds.append({"name": str(kind), "count": len(rows), "meaning": MEANINGS[str(kind)],
+                          "shortened": SHOWN if len(told) < len(rows) else 0,
+                          "table": _table(list(filled), list(zip(*filled.values(), strict=True)))})
+        if kinds:
+            parts.append((heading, kinds))
+    return parts
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag} class=text>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    body = "\n".join(line(row, "td") for row in rows)
-    return f'<div class="scroll"><table><thead>{line(header, "th")}</thead><tbody>\n{body}\n</tbody></table></div>'
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    return Table(header=header, rows=[[Cell(text=text) for text in row] for row in rows], text_columns=len(header))

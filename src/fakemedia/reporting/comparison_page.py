@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from html import escape
 
 import numpy as np
 import pandas as pd
 
 from fakemedia.reporting.comparison import METRICS, Comparison
-from fakemedia.reporting.formats import Column, Grid, interval, to_html, to_latex, to_markdown
+from fakemedia.reporting.formats import Column, Grid, interval, to_latex, to_markdown, to_table
 from fakemedia.reporting.grids import METRICS as WRITTEN
-from fakemedia.reporting.html import document, figure_element, html_table, section
+from fakemedia.reporting.pages import Cell, Table, render_page
 from fakemedia.reporting.rendering import Drawn
 
 TARGETS = {"zero_shot": "zero-shot transfer", "forgetting": "forgetting"}
@@ -46,7 +45,7 @@ def _verdict(row: Mapping[str, float], metric: str) -> str:
     points = f"{abs(row['mean']):.1f} points {'higher' if row['mean'] > 0 else 'lower'} " \
              f"{interval(row['low'], row['high'], 1)}"
     if not (row["low"] > 0 or row["high"] < 0):
-        return f"{name} {points}, no difference that can be told from none"
+        return f"{name} {points}, which cannot be told from no difference"
     better = (row["mean"] > 0) == WRITTEN[metric].higher
     return f"{name} {points}, {'better' if better else 'worse'}"
 
@@ -125,23 +124,12 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 def comparison_page(comparison: Comparison, figures: Sequence[Drawn]) -> str:
     """Return the comparison as one HTML page with everything inside; `figures` as of `draw_comparison`."""
-    title = f"{comparison.sequence}: did the order and the groups of the tasks matter?"
-    orders = [[(escape(text), text) for text in (label, " → ".join(" + ".join(stage.tasks) for stage in stages))]
-              for label, stages in comparison.stages.items()]
     first, *others = grids(comparison)
-    return document(
-        title, f"<header><h1>{escape(title)}</h1></header>", section("Verdict", _list(verdicts(comparison))),
-        section("Arrangements", html_table(["Arrangement", "Stages"], orders, text_columns=2), to_html(first),
-                _note(first), figure_element(figures[0])),
-        *(section("Did a measure predict transfer and forgetting?", to_html(grid), _note(grid),
-                  *map(figure_element, figures[1:]),
-                  _list(prediction_verdicts(comparison))) for grid in others),
-    )
-
-
-def _note(grid: Grid) -> str:
-    return f'<p class="note">{escape(grid.note)}</p>'
-
-
-def _list(lines: list[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+    orders = [[Cell(text=text) for text in (label, " → ".join(" + ".join(stage.tasks) for stage in stages))]
+              for label, stages in comparison.stages.items()]
+    return render_page(
+        "comparison.html", title=f"{comparison.sequence}: did the order and the groups of the tasks matter?",
+        verdicts=verdicts(comparison), orders=Table(header=["Arrangement", "Stages"], rows=orders, text_columns=2),
+        results=to_table(first), note=first.note, pictures=figures,
+        predictions=to_table(others[0]) if others else None, prediction_note=PREDICTION_NOTE,
+        prediction_verdicts=prediction_verdicts(comparison))

@@ -1,15 +1,14 @@
-"""A table as it is printed: the same cells as LaTeX for a paper, Markdown for a page and HTML for the report."""
+"""A table as it is printed: the same cells as LaTeX for a paper, Markdown, and a table of a page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fakemedia.reporting.html import html_table
+from fakemedia.reporting.pages import Cell, Table
 
 Floats = NDArray[np.float64]
 UNDEFINED = "\N{EN DASH}"
@@ -181,11 +180,11 @@ def to_markdown(grid: Grid) -> str:
     return f"**{escape_markdown(grid.title)}.** {escape_markdown(grid.where)}\n\n{table}\n\n{grid.note}\n"
 
 
-def to_html(grid: Grid) -> str:
-    """Return `grid` as an HTML table that can be sorted by a click on a column's head."""
-    header = [*map(escape, grid.header), *(escape(column.short) + _arrow(column, "↑", "↓") for column in grid.columns)]
-    rows = [[*((escape(part), part) for part in key),
-             *((_marked(cell, ("<b>", "</b>"), ("<u>", "</u>")) + (f" <small>{cell.span}</small>" if cell.span else ""),
-                cell.mean) for cell in cells)] for key, cells in _rows(grid)]
-    return html_table(header, rows, text_columns=len(grid.header), titles=[*[""] * len(grid.header),
-                                                                           *(column.long for column in grid.columns)])
+def to_table(grid: Grid) -> Table:
+    """Return `grid` as a table of a page."""
+    header = [*grid.header, *(column.short + _arrow(column, "↑", "↓") for column in grid.columns)]
+    rows = [[*(Cell(text=part) for part in key),
+             *(Cell(text=cell.value, value=cell.mean, mark={1: "b", 2: "u"}.get(cell.rank, ""), span=cell.span)
+               for cell in cells)] for key, cells in _rows(grid)]
+    return Table(header=header, rows=rows, text_columns=len(grid.header),
+                 titles=[*[""] * len(grid.header), *(column.long for column in grid.columns)])

@@ -13,17 +13,16 @@ class Section:
     """A section of the report with figures."""
 
     key: str
-    """Name in nodes, datasets and files."""
-    title: str
+    """Name in nodes, datasets and files, and in the page's template."""
     needs: tuple[str, ...]
     """Datasets of the reporting pipeline that its figures are drawn from, `tables` first."""
 
 
-STAGES = Section(key="stages", title="Over the stages", needs=("tables",))
-TASKS = Section(key="tasks", title="Task by task", needs=("tables",))
-MATRICES = Section(key="matrices", title="Accuracy matrices", needs=("tables",))
-SCORES = Section(key="scores", title="Scores", needs=("tables", "profiles"))
-ROBUSTNESS = Section(key="robustness", title="Robustness", needs=("tables", "robustness"))
-TRAINING = Section(key="training", title="Training and cost", needs=("tables", "histories"))
+STAGES = Section(key="stages", needs=("tables",))
+TASKS = Section(key="tasks", needs=("tables",))
+MATRICES = Section(key="matrices", needs=("tables",))
+SCORES = Section(key="scores", needs=("tables", "profiles"))
+ROBUSTNESS = Section(key="robustness", needs=("tables", "robustness"))
+TRAINING = Section(key="training", needs=("tables", "histories"))
 SECTIONS = (STAGES, TASKS, MATRICES, SCORES, ROBUSTNESS, TRAINING)
 """In the order of the page."""

@@ -49,6 +49,7 @@ class Tables:
     seeds: tuple[int, ...]
     groups: int
     notices: tuple[str, ...]
+    baseline: str
     runs: pd.DataFrame
     summary: pd.DataFrame
     differences: pd.DataFrame
@@ -186,7 +187,7 @@ def make_tables(results: Results, *, baseline: str | None = None, families: Mapp
     differences.insert(1, "baseline", baseline)
     return Tables(
         sequence=results.sequence, network=results.network, stages=results.stages, methods=methods,
-        seeds=results.seeds, groups=results.groups, notices=notices(results),
+        seeds=results.seeds, groups=results.groups, notices=notices(results), baseline=baseline,
         runs=_run_table(results, measured),
         summary=_long({"method": methods, "metric": SUMMARY_METRICS}, estimate(measured, _summary(measured), ranges)),
         differences=differences.loc[differences["method"] != baseline].reset_index(drop=True),

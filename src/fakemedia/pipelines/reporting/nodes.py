@@ -118,10 +118,10 @@ def write_page(tables: Tables, calibration: pd.DataFrame, histories: pd.DataFram
     measured, the robustness.
     """
     from fakemedia.reporting.history import checkpoint_notices, cost_table, last_weights
-    from fakemedia.reporting.page import report_page
+    from fakemedia.reporting.report_page import report_page
 
     return report_page(
-        tables, dict(zip((section.title for section in sections), others, strict=False)), costs=cost_table(histories),
+        tables, dict(zip((section.key for section in sections), others, strict=False)), costs=cost_table(histories),
         calibration=calibration, robustness=others[len(sections)] if len(others) > len(sections) else None,
         audit=json.loads(audit) if audit else None, weights=last_weights(histories),
         notices=checkpoint_notices(histories, plan), sources=_sources(plan), configuration=asdict(plan.resolved()),

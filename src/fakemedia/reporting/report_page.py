@@ -1,0 +1,141 @@
+"""The report of a sequence as one page that opens by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from fakemedia.core.types import SPLITS
+from fakemedia.reporting.formats import interval, number, to_table
+from fakemedia.reporting.grids import (
+    METRICS,
+    PAPER_METRICS,
+    cost_grid,
+    method_note,
+    robustness_grid,
+    summary_grid,
+    zero_shot_grids,
+)
+from fakemedia.reporting.pages import Cell, Table, render_page
+from fakemedia.reporting.rendering import Drawn
+from fakemedia.reporting.sections import SECTIONS
+from fakemedia.reporting.tables import SPLIT_METRICS, SUMMARY_METRICS, Tables
+
+VERDICTS = {"pass": "No problems found.", "warn": "There are warnings.", "fail": "The data have faults."}
+CALIBRATION = (
+    ("temperature", "Temperature", 2), ("threshold", "Threshold, P(fake)", 3), ("accuracy", "Accuracy at 0.5, %", 1),
+    ("accuracy_calibrated", "At the threshold, %", 1), ("coverage", "Not unsure, %", 1),
+    ("accuracy_sure", "Accuracy of these, %", 1), ("ece", "ECE", 3), ("ece_calibrated", "ECE, calibrated", 3),
+)
+"""Columns of `calibration_table.calibration_table`, their heads and decimals."""
+SPLIT_HEADS = ("Accuracy, %", "Real, %", "Fake, %", "AUC", "AP", "EER", "ECE")
+
+
+def report_page(tables: Tables, figures: Mapping[str, Sequence[Drawn]], *, costs: pd.DataFrame,
+                calibration: pd.DataFrame | None = None, robustness: pd.DataFrame | None = None,
+                audit: Mapping[str, Any] | None = None, weights: Mapping[tuple[str, int], str] | None = None,
+                notices: Sequence[str] = (), sources: Sequence[tuple[str, str, str]] = (),
+                configuration: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """Return the page as HTML.
+
+    `figures` are those of each section, by its key (`gallery.draw_section`); `costs`, `calibration` and `robustness`
+    are the tables of `history.cost_table`, `calibration_table.calibration_table` and
+    `robustness_table.robustness_table`; `audit` is the verdict on the data as `audit_page.audit_summary` writes it;
+    `weights` give the SHA-256 of the last checkpoint of (method, seed); `notices` are told beside those of the tables;
+    `sources` say where each number comes from: what, file, shell line; `configuration` is whatever JSON can hold
+    (other values are shown as text); `versions` give the version of each package.
+    """
+    plain = json.loads(json.dumps(configuration, default=str))
+    later = len(tables.stages) > 1
+    cost = None if costs.empty else cost_grid(costs, tables)
+    robust = () if robustness is None or robustness.empty else [robustness_grid(robustness, tables, measure)
+                                                                for measure in ("accuracy", "auc")]
+    return render_page(
+        "report.html", title=f"{tables.sequence}: what {tables.network} keeps and forgets", stages=tables.stages,
+        notices=[*tables.notices, *notices],
+        pictures={section.key: figures.get(section.key, ()) for section in SECTIONS},
+        summary=to_table(summary_grid(tables)), method_note=method_note(tables), differences=_differences(tables),
+        baseline=tables.baseline, splits=_splits(tables),
+        zero_shot=[(grid.title, to_table(grid)) for grid in zero_shot_grids(tables) if later],
+        calibration=_calibration(calibration, tables),
+        robustness_tables=[(grid.title, to_table(grid)) for grid in robust],
+        costs=[(cost.title, to_table(cost))] if cost else (), costs_note=cost.note if cost else "",
+        audit=_audit(audit) if audit else None, runs=_runs(tables, weights or {}),
+        metric_columns=[METRICS[name] for name in SUMMARY_METRICS], sources=sources, seeds=tables.seeds,
+        versions=Table(header=["Package", "Version"], text_columns=2,
+                       rows=[[Cell(text=part) for part in row] for row in versions.items()]),
+        configuration=yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True),
+    )
+
+
+def _numbers(row: Mapping[Any, Any], columns: Sequence[tuple[str, int]]) -> list[Cell]:
+    """Return cells of the values of `row` by name, each with so many decimals."""
+    return [Cell(text=number(row[name], decimals), value=row[name]) for name, decimals in columns]
+
+
+def _calibration(calibration: pd.DataFrame | None, tables: Tables) -> Table | None:
+    """Return what calibration changes after the last stage: means over the tasks and seeds of each method."""
+    if calibration is None or calibration.empty:
+        return None
+    last = calibration.loc[calibration["stage"] == len(tables.stages)]
+    means = last.groupby("method", sort=False)[[name for name, *_ in CALIBRATION]].mean()
+    return Table(header=["Method", *(head for _, head, _ in CALIBRATION)],
+                 rows=[[Cell(text=str(method)), *_numbers(row, [(name, decimals) for name, _, decimals in CALIBRATION])]
+                       for method, row in means.iterrows()])
+
+
+def _differences(tables: Tables) -> Table | None:
+    table = tables.differences
+    if table.empty:
+        return None
+    cells = table.set_index(["method", "metric"])
+    rows = []
+    for method in dict.fromkeys(table["method"]):
+        row = [Cell(text=method)]
+        for name in SUMMARY_METRICS:
+            entry, decimals = cells.loc[(method, name)], METRICS[name].decimals
+            sure = entry["low"] > 0 or entry["high"] < 0
+            value = f"{entry['mean']:+.{decimals}f}" if pd.notna(entry["mean"]) else number(float("nan"), decimals)
+            row.append(Cell(text=value, value=float(entry["mean"]), mark="b" if sure else "",
+                            span=interval(entry["low"], entry["high"], decimals)))
+        rows.append(row)
+    return Table(header=["Method", *(METRICS[name].short for name in SUMMARY_METRICS)], rows=rows)
+
+
+def _splits(tables: Tables) -> Table:
+    written = [(name, 1 if name.startswith("accuracy") else 3) for name in SPLIT_METRICS]
+    means = pd.DataFrame(tables.splits.groupby(["method", "task"], sort=False, as_index=False).mean(numeric_only=True))
+    return Table(header=["Method", "Task", *SPLIT_HEADS], text_columns=2,
+                 rows=[[Cell(text=row["method"]), Cell(text=row["task"]), *_numbers(row, written)]
+                       for row in means.to_dict("records")])
+
+
+def _runs(tables: Tables, weights: Mapping[tuple[str, int], str]) -> Table:
+    written = [(name, METRICS[name].decimals) for name in PAPER_METRICS]
+    rows = [[Cell(text=row["method"]), Cell(text=str(row["seed"]), value=float(row["seed"])), *_numbers(row, written),
+             *([Cell(text=weights.get((row["method"], row["seed"]), "")[:12])] if weights else [])]
+            for row in tables.runs.to_dict("records")]
+    last = ["Last weights, SHA-256"] if weights else []
+    return Table(header=["Method", "Seed", *(METRICS[name].short for name in PAPER_METRICS), *last], rows=rows)
+
+
+def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
+    rows = [[Cell(text=task), Cell(text=facts["verdict"]), *(Cell(text=_used(facts, split)) for split in SPLITS),
+             *(Cell(text=str(facts[key]), value=float(facts[key])) for key in ("images", "left_out")),
+             Cell(text=", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in facts["findings"].items()))]
+            for task, facts in audit["tasks"].items()]
+    header = ["Task", "Verdict", *(f"{split}, real + fake" for split in SPLITS), "Images", "Left out", "Findings"]
+    return {"verdict": VERDICTS[audit["verdict"]], "images": audit["images"], "left_out": audit["left_out"],
+            "table": Table(header=header, rows=rows, text_columns=2)}
+
+
+def _used(facts: Mapping[str, Any], split: str) -> str:
+    """Return the images of a split that are used, real + fake; nothing if the audit is older than these counts."""
+    counts = facts.get("splits", {}).get(split)
+    if counts is None:
+        return ""
+    return " + ".join(str(counts[name]["images"] - counts[name]["left_out"]) for name in ("real", "fake"))
