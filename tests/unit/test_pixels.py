@@ -125,10 +125,11 @@ def test_cmyk_is_converted() -> None:
 @pytest.mark.parametrize("codec", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_pictures_are_turned_upright(codec: str, orientation: int) -> None:
-    back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-    turn = decoding._TURNS.get(orientation)
+    stored_by = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+                 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+                 8: Image.Transpose.ROTATE_270}
     image = Image.fromarray(RGB)
-    stored = image if turn is None else image.transpose(back.get(orientation, turn))
+    stored = image.transpose(stored_by[orientation]) if orientation > 1 else image
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if codec == "WEBP" else {}

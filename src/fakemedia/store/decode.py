@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 CODECS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 VERSION = 1
@@ -21,12 +22,6 @@ MATTE = (255, 255, 255, 255)
 
 _LUMINANCE_SUM = 3688
 """Sum of the luminance table of the JPEG standard (ITU-T T.81, Table K.1), which libjpeg uses at quality 50."""
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class DecodeError(ValueError):
@@ -75,10 +70,9 @@ def read_picture(data: bytes) -> Picture:
                 raise DecodeError(f"{width} x {height} pixels are more than {MAX_PIXELS} in all")
             codec, mode = str(image.format).lower(), image.mode
             image.load()
-            turn = _TURNS.get(_orientation(image))
-            rgb = _to_rgb(image)
-            return Picture(np.asarray(rgb if turn is None else rgb.transpose(turn)), codec, mode,
-                           _quality(getattr(image, "quantization", None)))
+            quality = _quality(getattr(image, "quantization", None))
+            _turn_upright(image)
+            return Picture(np.asarray(_to_rgb(image)), codec, mode, quality)
     except DecodeError:
         raise
     except UnidentifiedImageError:  # Its text names an object in memory.
@@ -95,11 +89,10 @@ def _quality(tables: dict[int, list[int]] | None) -> int:
     return int(np.clip(round(5000 / scale if scale > 100 else (200 - scale) / 2), 1, 100))
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # As above: an EXIF block is free-form input.
-        return 1
+def _turn_upright(image: Image.Image) -> None:
+    """Turn the picture by its EXIF orientation, in place; it stays as stored where the EXIF block cannot be read."""
+    with suppress(Exception):  # As above: an EXIF block is free-form input.
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
