@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from fakemedia.core.errors import UserError
 from fakemedia.similarity.measure import Measure, TaskSample
 
+READS = "name"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -31,4 +33,4 @@ def build(config: Config) -> Measure:
                             expected="a family for each task", do=f"add {sample.task!r} to families")
         return config.families[sample.task]
 
-    return Measure(summarise=summarise, distance=lambda a, b: float(a != b), reads="name")
+    return Measure(summarise=summarise, distance=lambda a, b: float(a != b), reads=READS)

@@ -25,6 +25,7 @@ from fakemedia.core.types import FAKE, REAL
 from fakemedia.similarity.measure import Measure, TaskSample
 from fakemedia.similarity.spectra import TILE
 
+READS = "images"
 RINGS, SECTORS = 12, 16
 LOWEST_FREQUENCY = 0.1
 """Cycles a pixel; the directions of lower frequencies are those of the content."""
@@ -87,4 +88,4 @@ def trace_distance(a: Trace, b: Trace) -> float:
 
 def build(config: Config) -> Measure:
     """Return the measure over the images."""
-    return Measure(summarise=find_trace, distance=trace_distance, reads="images", min_images=20)
+    return Measure(summarise=find_trace, distance=trace_distance, reads=READS, min_images=20)

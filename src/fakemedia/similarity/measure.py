@@ -1,7 +1,8 @@
 """What every similarity measure takes and gives: samples of tasks in, a matrix of distances out.
 
 A measure is one file with a `Config` and `build(config) -> Measure`. It does the expensive part once a task
-(`summarise`) and the cheap part once a pair of tasks (`distance`), so its cost is linear in images.
+(`summarise`) and the cheap part once a pair of tasks (`distance`), so its cost is linear in images. Its file may define
+`VERSION`, raised when its distances change, and `READS`, what it looks at whatever its settings.
 """
 
 from __future__ import annotations
@@ -22,13 +23,12 @@ from fakemedia.artefacts.files import replacing
 from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.types import CLASS_FOLDERS, FAKE, REAL
+from fakemedia.similarity.recipes import SAMPLES_VERSION
 from fakemedia.similarity.spectra import TILE, spectral_statistics
 from fakemedia.store.batches import select_rows
 from fakemedia.store.pixels import PixelStore
 
 BATCH_SIZE = 64
-SPECTRA_FORMAT = 1
-"""Raised when `spectra.spectral_statistics` computes something else."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -107,8 +107,8 @@ def sample_task(store: PixelStore, *, maximum: int | None, crop: int, seed: int,
     rows = select_rows(store, maximum, seed)
     drawn = {"store": store.fingerprint, "maximum": maximum, "crop": crop, "seed": seed}
     kept = None if folder is None else Kept(folder=folder, keys={
-        "spectra": fingerprint({**drawn, "format": SPECTRA_FORMAT}),
-        "features": fingerprint({**drawn, "network": network_key})})
+        "spectra": fingerprint({**drawn, "version": SAMPLES_VERSION}),
+        "features": fingerprint({**drawn, "version": SAMPLES_VERSION, "network": network_key})})
     return TaskSample(task=store.task, images=store.centre_crops(rows, crop), labels=store.labels[rows],
                       network=network, kept=kept)
 

@@ -1,8 +1,8 @@
 """What a perturbation is, and which ones a robustness test makes.
 
 A perturbation file defines a frozen, keyword-only `Config` with the field `strength` (a float in the perturbation's own
-unit) and `build(config)`, which returns a `Perturb`: a pure function of the whole stored picture. It names the unit for
-figures by `UNIT`.
+unit) and `build(config)`, which returns a `Perturb`: a pure function of the whole stored picture. `UNIT` is the unit
+for figures; `VERSION` (default 1) is raised when the perturbed pictures change.
 """
 
 from __future__ import annotations
@@ -46,7 +46,12 @@ class RobustnessConfig:
     def identity(self, scores: str) -> str:
         """Return the fingerprint of all that scores of perturbed images depend on; `scores` is that of plain ones."""
         return fingerprint({"scores": scores, "per_task_max": self.per_task_max,
-                            "perturbations": dict(self.perturbations)})
+                            "perturbations": dict(self.perturbations), "versions": self.versions})
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The version of each perturbation: what its file assigns to `VERSION`, or 1."""
+        return {name: plugin.constant("evaluation.perturbations", name, "VERSION", 1) for name in self.perturbations}
 
     @property
     def named(self) -> tuple[str, ...]:
