@@ -27,7 +27,7 @@ def nested(*keys: str, value: object) -> dict:
     ((*TINY, "methods", "kd"), {"temprature": 2}, "did you mean 'temperature'"),
     ((*TINY, "methods", "kd"), {"temperature": "hot"}, "'temperature'"),
     ((*TINY, "network", "name"), "resnet19", "did you mean 'resnet18'"),
-    ((*TINY, "network"), {"name": "timm", "architecture": "resnet19"}, "did you mean 'resnet18'"),
+    ((*TINY, "methods", "kd"), {"network": {"name": "timm", "architecture": "resnet19"}}, "did you mean 'resnet18'"),
     ((*TINY, "network", "widht"), 8, "did you mean 'width'"),
     ((*TINY, "training", "epoch"), 8, "did you mean 'epochs'"),
     ((*TINY, "training", "lr"), -1, "lr above 0"),
