@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from fakemedia.core.types import FAKE, REAL
+from fakemedia.runtime.modes import evaluating
 from fakemedia.store.batches import Batch, EvalBatches, on_device
 from fakemedia.store.pixels import PixelStore
 
 Autocast = Callable[[], AbstractContextManager[Any]]
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put `network` into eval mode; every submodule gets its own mode back."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def predict(network: Any, store: PixelStore, *, batch_size: int, crop: int, rows: NDArray[np.int64] | None = None,

@@ -1,0 +1,271 @@
+"""Features of pictures by a frozen network, computed once a picture and view and kept on disk.
+
+A method that trains the head alone (`tune: head`) reads them instead of the pictures: a stage then costs seconds on a
+CPU. They are stored as float16, which changes them by one part in 2,000 at most, in
+`<folder>/<network>/<task>/<split>/<view>-<recipe>/`, a file for every CHUNK of pictures. A file appears whole or not at
+all, so an interrupted extraction continues where it was. Nothing is ever removed: what does not fit in `max_bytes` is
+refused before anything is computed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from fakemedia.artefacts.files import GIB, write_file
+from fakemedia.artefacts.manifest import (
+    Manifest,
+    Recipe,
+    checked,
+    make_manifest,
+    manifest_path,
+    read_manifest,
+    write_manifest,
+)
+from fakemedia.core.errors import UserError
+from fakemedia.networks.detector import Detector
+from fakemedia.networks.taps import Taps
+from fakemedia.networks.views import CENTRE, read_views, view_crops
+from fakemedia.runtime.device import Runtime
+from fakemedia.runtime.modes import evaluating
+from fakemedia.store.pixels import PixelStore
+
+VERSION = 1
+"""Raised when the features of a picture change."""
+CHUNK = 1024
+"""Pictures in a file."""
+LARGEST = float(np.finfo(np.float16).max)
+FASTER = 1.2
+"""How many times as fast as float32 bfloat16 must be on a CPU to be used."""
+PRECISION = "precision.txt"
+
+Autocast = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """The features of a store's pictures in some views."""
+
+    values: NDArray[np.float32]
+    """(views, N, D)."""
+    labels: NDArray[np.int64]
+    """0 real, 1 fake, (N,)."""
+    task: str
+    views: tuple[str, ...]
+
+    def flat(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the features (views N, D) and labels (views N,) of all views, one view after another."""
+        return self.values.reshape(-1, self.values.shape[-1]), np.tile(self.labels, len(self.views))
+
+
+@torch.inference_mode()
+def features(detector: Detector, images: Tensor, taps: Taps | None = None) -> Tensor:
+    """Return the features of uint8 images (N, 3, H, W), float32 (N, D) on the detector's device.
+
+    `taps` are the detector's own unless given. Mode and autocast are the caller's.
+    """
+    device = next(detector.parameters()).device
+    return detector.features(detector.prepare(images.to(device, non_blocking=True)), taps).float()
+
+
+def body_sha256(detector: Detector) -> str:
+    """Return the SHA-256 of what the features of `detector` depend on: the body's weights and the normalisation."""
+    digest = hashlib.sha256(repr((type(detector.body).__name__, detector.blocks)).encode())
+    state = {**detector.body.state_dict(), "mean": detector.mean, "std": detector.std}
+    for name, tensor in sorted(state.items()):
+        if not name.endswith("num_batches_tracked"):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def features_recipe(store: PixelStore, view: str, *, weights: str, taps: Taps, crop: int, seed: int) -> Recipe:
+    """Return what the features of `store` in one view depend on; `weights` is the body's SHA-256."""
+    return Recipe(producer="features", version=VERSION, inputs={"weights": weights, "store": store.fingerprint},
+                  settings={"taps": taps, "view": view, "crop": crop, "policy": store.policy,
+                            "seed": seed if view.startswith("random") else None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureCache:
+    """The features of a detector's body, kept in a folder."""
+
+    folder: Path
+    detector: Detector
+    """On the runtime's device. Its body's weights must not change while the cache is in use."""
+    crop: int
+    """Side of the square that the network sees, pixels."""
+    runtime: Runtime
+    seed: int = 0
+    """Draws the random views."""
+    batch_size: int = 64
+    """Pictures at once."""
+    taps: Taps | None = None
+    """Other taps than the detector's own."""
+    max_bytes: float = 20 * GIB
+    """Most that `folder` may hold."""
+    progress: bool = True
+
+    def read(self, store: PixelStore, views: Sequence[str] = (CENTRE,)) -> Features:
+        """Return the features of all pictures of `store` in `views`, computing what the folder does not hold.
+
+        Of several processes each computes its share. A damaged file is computed again. UserError: an unknown view, or
+        features that do not fit in `max_bytes` together with what the folder holds.
+        """
+        parts = [_Part(self.folder / self._network / store.task / store.split,
+                       features_recipe(store, view, weights=self._weights, taps=self._taps, crop=self.crop,
+                                       seed=self.seed), store, view) for view in read_views(views)]
+        kept = [part.read() for part in parts]
+        missing = [(part, number) for part, chunks in zip(parts, kept, strict=True)
+                   for number, chunk in enumerate(chunks) if chunk is None]
+        if missing:
+            self._check_fits(sum(part.pictures(number) for part, number in missing))
+            self._compute(missing)
+            kept = [part.read() for part in parts]
+        if self.runtime.rank == 0:
+            for part in parts:
+                part.finish()
+        values = np.stack([np.concatenate([chunk for chunk in chunks if chunk is not None]) for chunks in kept])
+        return Features(values=values.astype(np.float32), labels=store.labels, task=store.task,
+                        views=tuple(part.view for part in parts))
+
+    @property
+    def _taps(self) -> Taps:
+        return self.taps or self.detector.taps
+
+    @cached_property
+    def _weights(self) -> str:
+        return body_sha256(self.detector)
+
+    @property
+    def _network(self) -> str:
+        return f"{self._weights[:12]}-{self._taps}-{self.crop}"
+
+    @cached_property
+    def _width(self) -> int:
+        """D, found with one black picture."""
+        with evaluating(self.detector):
+            return features(self.detector, torch.zeros(1, 3, self.crop, self.crop, dtype=torch.uint8),
+                            self._taps).shape[1]
+
+    def _check_fits(self, pictures: int) -> None:
+        held = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        needed = 2 * pictures * self._width
+        if held + needed > self.max_bytes:
+            raise UserError(
+                f"The features of {pictures} pictures and views do not fit: they need {needed / GIB:.2f} GiB",
+                where=self.folder, expected=f"{self.max_bytes / GIB:.2f} GiB at most, of which {held / GIB:.2f} are "
+                "taken", do="delete folders there that are no longer needed (one a network, taps and crop), use fewer "
+                "views, or raise features.max_gib")
+
+    def _compute(self, missing: list[tuple[_Part, int]]) -> None:
+        """Compute and write this process's share of `missing`: parts and numbers of their files."""
+        mine = missing[self.runtime.rank::self.runtime.world]
+        store = missing[0][0].store
+        with evaluating(self.detector), self.runtime.reproducible(), tqdm(
+                total=sum(part.pictures(number) for part, number in mine), unit="img",
+                desc=f"features {store.task} {store.split}", disable=None if self.progress else True) as bar:
+            autocast = self._arithmetic(store)
+            for part, number in mine:
+                part.write(number, self._chunk(part, number, autocast, bar))
+        self.runtime.wait()
+
+    def _chunk(self, part: _Part, number: int, autocast: Autocast, bar: tqdm) -> NDArray[np.float16]:
+        found, rows = [], part.rows(number)
+        for start in range(0, len(rows), self.batch_size):
+            images = view_crops(part.store, rows[start:start + self.batch_size], part.view, self.crop, self.seed)
+            with autocast():
+                found.append(features(self.detector, torch.from_numpy(images).permute(0, 3, 1, 2), self._taps).cpu())
+            bar.update(len(images))
+        chunk = torch.cat(found)
+        if not chunk.isfinite().all():
+            raise UserError("The network's features are not finite numbers", where=f"{part.store.task}, {part.view}",
+                            expected="finite numbers", do="use other weights, or runtime.precision: float32")
+        return chunk.clamp_(-LARGEST, LARGEST).half().numpy()
+
+    def _arithmetic(self, store: PixelStore) -> Autocast:
+        """Return the runtime's autocast, or on a CPU the faster one, as measured when the folder was begun."""
+        runtime = self.runtime
+        if runtime.device.type != "cpu" or runtime.precision != "auto" or runtime.resolved_precision == "float32":
+            return runtime.autocast
+        chosen = self.folder / self._network / PRECISION
+        if runtime.rank == 0 and not chosen.is_file():
+            write_file(chosen, self._faster(store).encode())
+        runtime.wait()
+        return runtime.autocast if chosen.read_text() == "bfloat16" else nullcontext
+
+    def _faster(self, store: PixelStore) -> str:
+        rows = np.arange(min(len(store), self.batch_size))
+        images = torch.from_numpy(store.centre_crops(rows, self.crop)).permute(0, 3, 1, 2)
+
+        def seconds(autocast: Autocast) -> float:
+            begun = time.perf_counter()
+            with autocast():
+                features(self.detector, images, self._taps)
+            return time.perf_counter() - begun
+
+        plain, reduced = (min(seconds(autocast) for _ in range(2)) for autocast in (nullcontext, self.runtime.autocast))
+        return "bfloat16" if plain > FASTER * reduced else "float32"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The files of one store in one view."""
+
+    place: Path
+    recipe: Recipe
+    store: PixelStore
+    view: str
+
+    @property
+    def folder(self) -> Path:
+        return self.place / f"{self.view}-{self.recipe.fingerprint[:12]}"
+
+    @property
+    def names(self) -> list[str]:
+        return [f"{number:05d}.npy" for number in range(-(-len(self.store) // CHUNK))]
+
+    def rows(self, number: int) -> NDArray[np.int64]:
+        return np.arange(number * CHUNK, min((number + 1) * CHUNK, len(self.store)))
+
+    def pictures(self, number: int) -> int:
+        return len(self.rows(number))
+
+    def read(self) -> list[NDArray[np.float16] | None]:
+        """Return the content of each file, (N, D); None for one that is missing or damaged."""
+        manifest = read_manifest(self.folder, folder=True)
+        return [self._chunk(number, name, manifest) for number, name in enumerate(self.names)]
+
+    def _chunk(self, number: int, name: str, manifest: Manifest | None) -> NDArray[np.float16] | None:
+        path = self.folder / name
+        try:
+            data = path.read_bytes()
+            chunk = np.load(io.BytesIO(data if manifest is None else checked(data, manifest, name, path)))
+        except (OSError, ValueError, EOFError):  # UserError, of a damaged file, is a ValueError
+            return None
+        return chunk if len(chunk) == self.pictures(number) else None
+
+    def write(self, number: int, chunk: NDArray[np.float16]) -> None:
+        """Write a file; a manifest that describes another one is removed first."""
+        manifest_path(self.folder, folder=True).unlink(missing_ok=True)
+        buffer = io.BytesIO()
+        np.save(buffer, chunk)
+        write_file(self.folder / self.names[number], buffer.getvalue())
+
+    def finish(self) -> None:
+        """Write the manifest of all files, unless it is there."""
+        if read_manifest(self.folder, folder=True) is None:
+            files = {name: self.folder / name for name in self.names}
+            write_manifest(make_manifest(self.recipe, files), self.folder, folder=True)
