@@ -22,7 +22,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
 from fakemedia.catalog.names import AUDIT, CALIBRATIONS, HISTORY, REPORT, RESULTS
-from fakemedia.context import project
+from fakemedia.context.loading import load_context
 from fakemedia.core.plan import Plan
 from fakemedia.core.rng import generator
 from fakemedia.core.types import SPLITS
@@ -87,10 +87,10 @@ def main() -> None:
     options = parser.parse_args()
     bootstrap_project(Path(__file__).parents[1])
     logging.disable(logging.INFO)
-    plan = replace(project.plan("cddb_long"), seeds=tuple(range(options.seeds)))
+    plan = replace(load_context().plan("cddb_long"), seeds=tuple(range(options.seeds)))
     inputs = {AUDIT.format(collection=plan.collection, sequence=plan.sequence): verdict(plan, options.images)}
     for method in (method.label for method in plan.methods):
-        words = {"sequence": plan.sequence, "method": method}
+        words = {"sequence": plan.sequence, "label": method}
         inputs[RESULTS.format(**words)] = scores(plan, method, options.images, seen_only=False)
         inputs[CALIBRATIONS.format(**words)] = calibrations(scores(plan, method, options.images // 4, seen_only=True))
         inputs[HISTORY.format(**words)] = histories(plan, method)

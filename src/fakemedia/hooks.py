@@ -9,107 +9,97 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from fakemedia.catalog.lineage import Lineage
 from fakemedia.catalog.names import AUDIT_PAGE, COMPARISON, HEADLINE, REPORT, SPLIT, VERDICT
-from fakemedia.cli import groups
-from fakemedia.context import project
+from fakemedia.catalog.project_catalog import ProjectContext
+from fakemedia.cli.grouped_run import check_known
+from fakemedia.context.checks import check_trainable
+from fakemedia.context.context import Context
 from fakemedia.core.plan import Plan
+from fakemedia.pipelines.runner import is_shared
 from fakemedia.runtime import launch
-
-
-def _sequences(run_params: dict[str, Any]) -> list[str]:
-    names = run_params.get("pipeline_names") or ["__default__"]
-    return [project.default_sequence() if name == "__default__" else name for name in names]
-
-
-def _plans(run_params: dict[str, Any]) -> list[Plan]:
-    """Return the plans of the sequences that run, and of those that they are compared with."""
-    plans = {plan.sequence: plan for name in _sequences(run_params) for plan in project.compared(name)}
-    return list(plans.values())
-
-
-@project.remembered
-def _check_stages(sequence: str, method: str) -> None:
-    from fakemedia.learning.sequence import check_stages
-    from fakemedia.store.pixels import PixelStore
-
-    plan = project.plan(sequence)
-    folders = {task: project.path(SPLIT, collection=plan.collection, task=task, split="train") for task in plan.tasks}
-    check_stages(plan, method, {task: PixelStore.open(folder) for task, folder in folders.items() if folder.is_dir()})
-
-
-def _is_shared(node: Node) -> bool:
-    """Return whether all processes work on `node` together; every other node is the work of the first one."""
-    return node.name.rpartition(".")[2].startswith("train_")
 
 
 class ProjectHooks:
     """Bad input ends here, before any node runs."""
 
-    _begun = False
+    @hook_impl
+    def after_context_created(self, context: ProjectContext) -> None:
+        """Remember the context of this session."""
+        self._context = context.project
+        self._checked: set[str | None] = set()
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         """Check the settings of every plugin, that the data are there, and that the report can be written."""
-        self._begun = False
-        tags = {tag for node in pipeline.nodes for tag in node.tags}
-        for plan in _plans(run_params):
-            settings = project.collection(plan.collection)
-            if "ingestion" in tags and not settings.get("forge") and settings["source"]["name"] == "folder":
-                from fakemedia.sources.layout import check_layout
-
-                check_layout(settings["source"]["root"], plan.tasks)
+        context, tags = self._context, {tag for node in pipeline.nodes for tag in node.tags}
+        for plan in _plans(context, run_params):
+            if "ingestion" in tags:
+                _check_layout(context, plan)
             if "reporting" in tags:
                 from fakemedia.artefacts.files import check_writable
 
-                check_writable(project.path(REPORT, sequence=plan.sequence).parent)
+                check_writable(context.path(REPORT, sequence=plan.sequence).parent)
             if "grouping" in tags:
-                project.measures(plan.sequence)
+                context.measures(plan.sequence)
             if "training" in tags or ("grouping" not in tags and not plan.stages):
-                groups.check_known(plan, renewed="ingestion" in tags)
-                project.resolved_plan(plan.sequence)
-                project.calibration_config()
-                if robustness := project.robustness(plan.sequence):
-                    robustness.conditions()
-                runtime = project.runtime()
+                check_known(Lineage(context), plan, renewed="ingestion" in tags)
+                check_trainable(context, plan)
+                runtime = context.runtime
                 runtime.check()
                 if runtime.devices > launch.count():
                     raise launch.Wanted(runtime.devices)
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
-        """Check all stages of a method before its first one, once the data are there.
-
-        Let the first of several processes go ahead, but in training: the others then find its work done. All must have
-        seen what is missing before it writes anything.
-        """
-        if launch.count() > 1 and not self._begun:
-            project.runtime().wait()
-        self._begun = True
-        if _is_shared(node):
-            _check_stages(*str(node.namespace).split("-"))
-        if launch.number() > 0 and not _is_shared(node):
-            project.runtime().wait()
-
-    @hook_impl
-    def after_node_run(self, node: Node) -> None:
-        """Let the other processes follow."""
-        if launch.count() > 1 and launch.number() == 0 and not _is_shared(node):
-            project.runtime().wait()
+        """Check all stages of a method before its first one, once the data are there."""
+        if is_shared(node) and node.namespace not in self._checked:
+            sequence, label = str(node.namespace).split("-")
+            _check_stages(self._context, sequence, label)
+            self._checked.add(node.namespace)
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
-        """Print the headline numbers and where the report lies; after ingestion alone, where the audit lies."""
+        """Print the headline numbers and where the report is; after ingestion alone, where the audit is."""
         if launch.number() > 0:
             return
-        tags = {tag for node in pipeline.nodes for tag in node.tags}
-        for sequence in _sequences(run_params):
+        context, tags = self._context, {tag for node in pipeline.nodes for tag in node.tags}
+        for sequence in _sequences(context, run_params):
             if tags and tags <= {"ingestion"}:
-                page = project.path(AUDIT_PAGE, collection=project.plan(sequence).collection, sequence=sequence)
+                page = context.path(AUDIT_PAGE, collection=context.plan(sequence).collection, sequence=sequence)
                 click.echo(f"\nAudit: {page}")
             if "reporting" not in tags:
                 continue
             for told, entry, name in ((HEADLINE, REPORT, "Report"), (VERDICT, COMPARISON, "Comparison")):
-                text = project.path(told, sequence=sequence)
+                text = context.path(told, sequence=sequence)
                 if text.exists():
                     click.echo("\n" + text.read_text(encoding="utf-8"))
-                    click.echo(f"{name}: {project.path(entry, sequence=sequence)}")
+                    click.echo(f"{name}: {context.path(entry, sequence=sequence)}")
+
+
+def _check_layout(context: Context, plan: Plan) -> None:
+    settings = context.collection(plan.collection)
+    if settings.forge is None and settings.source["name"] == "folder":
+        from fakemedia.sources.layout import check_layout
+
+        check_layout(settings.source["root"], plan.tasks)
+
+
+def _check_stages(context: Context, sequence: str, label: str) -> None:
+    from fakemedia.learning.sequence import check_stages
+    from fakemedia.store.pixels import PixelStore
+
+    plan = context.plan(sequence)
+    folders = {task: context.path(SPLIT, collection=plan.collection, task=task, split="train") for task in plan.tasks}
+    check_stages(plan, label, {task: PixelStore.open(folder) for task, folder in folders.items() if folder.is_dir()})
+
+
+def _sequences(context: Context, run_params: dict[str, Any]) -> list[str]:
+    names = run_params.get("pipeline_names") or ["__default__"]
+    return [context.default_sequence if name == "__default__" else name for name in names]
+
+
+def _plans(context: Context, run_params: dict[str, Any]) -> list[Plan]:
+    """Return the plans of the sequences that run, and of those that they are compared with."""
+    plans = {plan.sequence: plan for name in _sequences(context, run_params) for plan in context.compared(name)}
+    return list(plans.values())

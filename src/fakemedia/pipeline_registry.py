@@ -2,28 +2,34 @@
 
 from kedro.pipeline import Pipeline
 
-from fakemedia.context import project
+from fakemedia.catalog.project_catalog import HANDED_OVER
+from fakemedia.context.context import Context
+from fakemedia.context.loading import load_context
 from fakemedia.pipelines import comparison, grouping, ingestion, reporting, training
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Return the pipelines by sequence; `__default__` is the one that the parameter `sequence` names."""
-    pipelines = {name: _whole(name) for name in project.sequences()}
-    return {"__default__": pipelines[project.default_sequence()], **pipelines}
+    """Return the pipelines by sequence; `__default__` is the one that the parameter `sequence` names.
+
+    The context is that of the running session, or, without a session, that of KEDRO_ENV.
+    """
+    context = HANDED_OVER.get() or load_context()
+    made = {name: _whole(context, name) for name in context.sequences}
+    return {"__default__": made[context.default_sequence], **made}
 
 
-def _whole(sequence: str) -> Pipeline:
+def _whole(context: Context, sequence: str) -> Pipeline:
     """Return all nodes of a sequence and of those that it is compared with.
 
     As long as the groups of one of them are not known, these are the nodes that find them.
     """
-    plans = project.compared(sequence)
+    plans = context.compared(sequence)
     own, *others = plans
-    first = sum((grouping.create_pipeline(plan) for plan in others if plan.grouping is not None),
-                ingestion.create_pipeline(own) + grouping.create_pipeline(own))
+    first = sum((grouping.create_pipeline(context, plan) for plan in others if plan.grouping is not None),
+                ingestion.create_pipeline(context, own) + grouping.create_pipeline(context, own))
     if not all(plan.stages for plan in plans):
         return first
-    trained = sum((training.create_pipeline(plan) for plan in plans), first)
-    report = reporting.create_pipeline(own, families=project.families(own.collection),
-                                       robust=project.robustness(sequence) is not None)
+    trained = sum((training.create_pipeline(context, plan) for plan in plans), first)
+    report = reporting.create_pipeline(own, families=context.families(own.collection),
+                                       robust=context.robustness(sequence) is not None)
     return trained + report + comparison.create_pipeline(plans)

@@ -12,7 +12,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from matplotlib.figure import Figure
 
-from fakemedia.context.project import forget
+from fakemedia.catalog.project_catalog import HANDED_OVER
 
 ROOT = Path(__file__).parents[2]
 SEQUENCES = "conf/base/parameters_sequences.yml"
@@ -21,12 +21,11 @@ STUBS = {"png": b"\x89PNG", "pdf": b"%PDF-", "svg": b"<svg xmlns='http://www.w3.
 
 
 @pytest.fixture(autouse=True)
-def no_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_session() -> Iterator[None]:
     """Let no test see the configuration that another one loaded."""
-    monkeypatch.setattr("fakemedia.context.project._current", None)
-    forget()
+    HANDED_OVER.set(None)
     yield
-    forget()
+    HANDED_OVER.set(None)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fakemedia.artefacts.parquet import write_table
 from fakemedia.core.errors import UserError
 from fakemedia.evaluation.calibration import Calibration
 from tests.pipeline.conftest import change, run
@@ -23,9 +22,9 @@ def results(project: Path) -> Path:
     """Return the project with the scores of finetune and kd, two seeds each, and no checkpoints."""
     change(project, {"n_seeds": 2})
     for (method, seed, stage), rows in SCORES.groupby(["method", "seed", "stage"]):
-        table = rows.drop(columns=["method", "seed", "stage"])
-        table.attrs["identity"] = "simulated"
-        write_table(table, scores_of(project, method, seed, STAGES[stage - 1].key))
+        path = scores_of(project, method, seed, STAGES[stage - 1].key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows.drop(columns=["method", "seed", "stage"]).to_parquet(path)
     return project
 
 
@@ -36,7 +35,7 @@ def scores_of(project: Path, method: object, seed: object, stage: str) -> Path:
 def checkpoint(project: Path, stage: str, tasks: list[str], sha: str, parent: str | None) -> None:
     folder = project / f"data/06_models/tiny/kd/seed0/{stage}"
     folder.mkdir(parents=True)
-    for name in ("weights.safetensors", "method.safetensors"):
+    for name in ("weights.safetensors", "strategy.safetensors"):
         (folder / name).write_bytes(b"0123")
     (folder / "checkpoint.json").write_text(json.dumps({
         "weights_sha256": sha, "parent_weights_sha256": parent, "network": {"name": "convnet"},
@@ -48,8 +47,7 @@ def test_what_is_there_is_reported_and_what_is_amiss_is_said(results: Path) -> N
     for path in results.rglob("*.parquet"):
         table = pd.read_parquet(path)
         one_class = table[(table["task"] != "latent") | (table["label"] == 1)].reset_index(drop=True)
-        one_class.attrs["identity"] = "simulated"
-        write_table(one_class, path)
+        one_class.to_parquet(path)
     checkpoint(results, "01_gan", ["swap"], "a", None)
     checkpoint(results, "02_latent", ["latent"], "c", "b")
     run(results, tags=["reporting"])

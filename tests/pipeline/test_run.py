@@ -29,20 +29,21 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def note_training(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
-    real = trainer.StageTrainer.train
+    real = trainer.train_stage
 
-    def noted(self, method, stage, detector):
-        seen.append(f"{self.label.split()[0]} {stage.key}")
-        return real(self, method, stage, detector)
+    def noted(network, strategy, stage, *args, **kwargs):
+        seen.append(f"{kwargs['label'].split()[0]} {stage.key}")
+        return real(network, strategy, stage, *args, **kwargs)
 
-    monkeypatch.setattr(trainer.StageTrainer, "train", noted)
+    monkeypatch.setattr("fakemedia.learning.sequence.train_stage", noted)
     return seen
 
 
 def checkpoints(project: Path) -> dict[str, bytes]:
     folder = project / "data" / "06_models"
     return {str(path.relative_to(folder)): path.read_bytes()
-            for path in folder.rglob("*") if path.is_file() and path.suffix != ".jsonl"}
+            for path in folder.rglob("*")
+            if path.is_file() and path.suffix != ".jsonl" and path.parent.name != ".manifest"}
 
 
 def written(folder: Path) -> dict[Path, int]:
@@ -58,7 +59,7 @@ def unchanged_weights(first: dict[str, bytes], after: dict[str, bytes]) -> set[s
     """Return the files of the first stage, where distillation has no teacher: another setting, the same weights."""
     return {name for name in first if name.startswith("tiny/kd/seed0/01_gan/") and name.endswith(".safetensors")
             and first[name] == after[name]} | {"tiny/kd/seed0/01_gan/calibration.json"} | {
-        name for name in first if name.startswith("tiny/kd/") and name.endswith("method.safetensors")}
+        name for name in first if name.startswith("tiny/kd/") and name.endswith("strategy.safetensors")}
 
 
 @pytest.fixture(scope="module")

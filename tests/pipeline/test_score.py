@@ -58,7 +58,6 @@ def test_checkpoints_by_handle(invoke: Callable[..., Result], project: Path, mon
                    "Where: scores.csv.", "writable folder")
     assert_refused(invoke("export", "tiny/finetune", "--out", "model.pt"), ".onnx")
 
-    monkeypatch.setattr("fakemedia.context.project._current", None)
     monkeypatch.chdir(project.parent)
     outside = invoke("score", str(project / "photos"), "--checkpoint", str(project / FOLDER / "01_gan"))
     assert outside.exit_code == 0, outside.output

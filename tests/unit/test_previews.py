@@ -28,24 +28,23 @@ def test_pictures_are_the_store_s_real_above_fake(noise_store: Callable[..., Pix
 
 
 def test_nothing_is_shown_before_there_is_a_file(tmp_path: Path) -> None:
-    for dataset in (FiguresDataset(str(tmp_path / "a.json"), "demo"), TextDataset(str(tmp_path / "a.txt"), "demo"),
-                    IndexDataset(str(tmp_path / "index.parquet"), "demo", "gan")):
+    for dataset in (FiguresDataset(str(tmp_path / "a.json")), TextDataset(str(tmp_path / "a.txt")),
+                    IndexDataset(str(tmp_path / "index.parquet"))):
         assert dataset.preview() is None
 
 
 def test_texts_are_shown_as_they_are_written_but_no_pages(tmp_path: Path) -> None:
     for name in ("headline.txt", "report.html"):
         (tmp_path / name).write_text("a < b\n", encoding="utf-8")
-    assert TextDataset(str(tmp_path / "headline.txt"), "demo").preview() == "<pre>a &lt; b\n</pre>"
-    assert TextDataset(str(tmp_path / "report.html"), "demo").preview() is None
+    assert TextDataset(str(tmp_path / "headline.txt")).preview() == "<pre>a &lt; b\n</pre>"
+    assert TextDataset(str(tmp_path / "report.html")).preview() is None
 
 
-def test_figures_are_read_back_as_they_were_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FiguresDataset, "_identity", lambda _: "made up")
+def test_figures_are_read_back_as_they_were_drawn(tmp_path: Path) -> None:
     figure = new_figure(3, 2)
     figure.add_subplot().plot([1, 2])
     pictures = [drawn(name, figure, f"Caption of {name}.") for name in ("one", "two")]
-    dataset = FiguresDataset(str(tmp_path / "some.json"), "demo")
+    dataset = FiguresDataset(str(tmp_path / "some.json"))
     dataset.save(pictures)
     assert dataset.load() == pictures
     assert (tmp_path / "two.pdf").read_bytes().startswith(b"%PDF")

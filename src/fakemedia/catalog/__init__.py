@@ -1,53 +1,34 @@
 """Kedro datasets of the project.
 
 What is large is made in place, under the path that the catalog names: its dataset checks what a node hands over and
-opens it again. A dataset exists only if it is what the parameters and the data of today would make, so that
-`kedro run --only-missing-outputs` makes anew what is missing or stale, and nothing else.
+opens it again. `project_catalog.py` writes a manifest after each save, and a dataset exists only if it is what the
+current parameters and data would make, so that `kedro run --only-missing-outputs` makes what is missing or stale, and
+nothing else.
 """
 
-from fakemedia.catalog.audit_datasets import DataFiguresDataset, DataTableDataset, DataTextDataset, FindingsDataset
-from fakemedia.catalog.comparison_datasets import (
-    ComparisonFiguresDataset,
-    ComparisonTableDataset,
-    ComparisonTextDataset,
-)
-from fakemedia.catalog.index_dataset import IndexDataset
-from fakemedia.catalog.model_datasets import (
+from fakemedia.catalog.file_datasets import (
     CalibrationDataset,
-    CheckpointDataset,
-    RobustnessDataset,
+    IndexDataset,
+    JSONDataset,
+    PerturbedScoresDataset,
     ScoresDataset,
-    ValidationScoresDataset,
-)
-from fakemedia.catalog.pixel_dataset import PixelStoreDataset
-from fakemedia.catalog.report_datasets import (
-    FiguresDataset,
-    PrintedTableDataset,
     TableDataset,
-    TextDataset,
 )
-from fakemedia.catalog.similarity_datasets import GroupsDataset, SimilarityFiguresDataset, SimilarityTableDataset
+from fakemedia.catalog.folder_datasets import CheckpointDataset, FolderDataset, PixelStoreDataset
+from fakemedia.catalog.report_datasets import CSVDataset, FiguresDataset, PrintedTableDataset, TextDataset
 
 __all__ = [
+    "CSVDataset",
     "CalibrationDataset",
     "CheckpointDataset",
-    "ComparisonFiguresDataset",
-    "ComparisonTableDataset",
-    "ComparisonTextDataset",
-    "DataFiguresDataset",
-    "DataTableDataset",
-    "DataTextDataset",
     "FiguresDataset",
-    "FindingsDataset",
-    "GroupsDataset",
+    "FolderDataset",
     "IndexDataset",
+    "JSONDataset",
+    "PerturbedScoresDataset",
     "PixelStoreDataset",
     "PrintedTableDataset",
-    "RobustnessDataset",
     "ScoresDataset",
-    "SimilarityFiguresDataset",
-    "SimilarityTableDataset",
     "TableDataset",
     "TextDataset",
-    "ValidationScoresDataset",
 ]

@@ -7,15 +7,15 @@ import re
 from pathlib import Path
 
 from fakemedia.catalog.names import CHECKPOINT
-from fakemedia.context import project
+from fakemedia.context.context import Context
 from fakemedia.core.errors import UserError, unknown_name
 
-WORDS = ("sequence", "method", "seed", "stage")
-HANDLE = re.compile(r"(?P<sequence>\w+)/(?P<method>\w+)(/(seed)?(?P<seed>\d+))?(/(?P<stage>\d+_[\w-]+))?/?")
+WORDS = ("sequence", "label", "seed", "stage")
+HANDLE = re.compile(r"(?P<sequence>\w+)/(?P<label>\w+)(/(seed)?(?P<seed>\d+))?(/(?P<stage>\d+_[\w-]+))?/?")
 
 
-def find_checkpoint(given: str) -> Path:
-    """Return the path `given`, if something is there, or that of the checkpoint whose handle it is.
+def find_checkpoint(given: str, context: Context | None) -> Path:
+    """Return the path `given`, if it exists, or that of the checkpoint whose handle it is.
 
     A handle is `sequence/method`, which means the last stage of the first seed, with a seed (`1` or `seed1`) and a
     stage (`02_biggan`) if others are meant. UserError, with the names of what is there, if no checkpoint is meant.
@@ -23,29 +23,29 @@ def find_checkpoint(given: str) -> Path:
     path, handle = Path(given), HANDLE.fullmatch(given)
     if path.exists():
         return path
-    if handle is None or not project.is_here():
+    if handle is None or context is None:
         raise UserError("There is no checkpoint", where=given, expected="a checkpoint folder, an .onnx file, or, in a "
                         "project, sequence/method[/seed][/stage] such as demo/kd")
-    made = _made()
+    made = _made(context)
     keys = list(made)
     for place, word in enumerate(WORDS):
         names = sorted({key[place] for key in keys})
-        name = handle[word] or (min(names, key=int) if word == "seed" else _last(handle["sequence"], names))
+        name = handle[word] or (min(names, key=int) if word == "seed" else _last(context, handle["sequence"], names))
         if name not in names:
             raise unknown_name(f"{word} of a checkpoint", name, names, where=given)
         keys = [key for key in keys if key[place] == name]
     return made[keys[0]]
 
 
-def _made() -> dict[tuple[str, ...], Path]:
+def _made(context: Context) -> dict[tuple[str, ...], Path]:
     """Return the checkpoint folders on the disk by sequence, method, seed and stage."""
-    places = str(project.path(CHECKPOINT, **{word: f"<{word}>" for word in WORDS}))
+    places = str(context.path(CHECKPOINT, **{word: f"<{word}>" for word in WORDS}))
     pattern = re.compile(re.sub("<([a-z]+)>", r"(?P<\1>[^/]+)", re.escape(places)))
     found = (pattern.fullmatch(path) for path in glob.glob(re.sub("<[a-z]+>", "*", places)) if Path(path).is_dir())
     return {tuple(match[word] for word in WORDS): Path(match[0]) for match in found if match}
 
 
-def _last(sequence: str, stages: list[str]) -> str:
+def _last(context: Context, sequence: str, stages: list[str]) -> str:
     """Return the last of `stages` that the sequence has today, if it is configured, or else the last by name."""
-    planned = [stage.key for stage in project.plan(sequence).stages] if sequence in project.sequences() else []
+    planned = [stage.key for stage in context.plan(sequence).stages] if sequence in context.sequences else []
     return ([stage for stage in planned if stage in stages] or stages)[-1]

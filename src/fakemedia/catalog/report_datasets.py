@@ -2,116 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kedro.io import AbstractDataset
 from kedro_datasets._typing import HTMLPreview, ImagePreview, TablePreview
 
-from fakemedia.artefacts.files import write_file
-from fakemedia.artefacts.parquet import stored_identity
-from fakemedia.catalog import freshness, previews
-from fakemedia.catalog.names import CALIBRATION, ROBUSTNESS, SCORES
-from fakemedia.context import project
-from fakemedia.core.fingerprint import fingerprint
+from fakemedia.catalog import previews
+from fakemedia.catalog.file_datasets import FileDataset
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fakemedia.core.plan import Plan
     from fakemedia.reporting.grids import Printed
     from fakemedia.reporting.rendering import Drawn
 
 
-def results_of(plan: Plan) -> dict[Path, Callable[[], bool]]:
-    """Return the files of all runs of `plan` that reports are made from, each with the question whether it is fresh."""
-    runs = [(method.label, stage.key, seed) for method in plan.methods for stage in plan.learned(method.label)
-            for seed in plan.seeds]
-    perturbed = {
-        project.path(ROBUSTNESS, sequence=plan.sequence, method=method.label, seed=seed):
-            partial(freshness.robustness_is_fresh, plan.sequence, method.label, seed)
-        for method in plan.methods for seed in plan.seeds
-    } if project.robustness(plan.sequence) else {}
-    return perturbed | {
-        project.path(entry, sequence=plan.sequence, method=method, stage=stage, seed=seed):
-            partial(is_fresh, plan.sequence, method, stage, seed)
-        for method, stage, seed in runs
-        for entry, is_fresh in ((SCORES, freshness.scores_are_fresh), (CALIBRATION, freshness.calibration_is_fresh))
-    }
-
-
-class _ReportDataset(AbstractDataset):
-    """A part of the report of one sequence; it exists only if it was made from results that are all fresh.
-
-    What it was made from stands beside it, in `.made_from`: fewer seeds or methods leave every table as it was.
-    """
-
-    def __init__(self, filepath: str, sequence: str, metadata: dict[str, Any] | None = None) -> None:
-        self._path = Path(filepath)
-        self._sequence = sequence
-        self.metadata = metadata
-
-    def _tables(self) -> dict[Path, Callable[[], bool]]:
-        """Return the files that the part is made from, each with the question whether it is fresh."""
-        return results_of(project.plan(self._sequence))
-
-    @property
-    def _stamp(self) -> Path:
-        return self._path.parent / ".made_from" / self._path.name
-
-    def _identity(self) -> str:
-        return fingerprint([[path, _made_from(path)] for path in self._tables()])
-
-    def _sources_are_fresh(self) -> bool:
-        return all(is_fresh() for is_fresh in self._tables().values())
-
-    def _stamped(self) -> tuple[str, list[str]]:
-        """Return what the part was made from and the names of its files; nothing if it was never made."""
-        try:
-            identity, *files = self._stamp.read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError):
-            return "", []
-        return identity, files
-
-    def _exists(self) -> bool:
-        identity, files = self._stamped()
-        return (bool(identity) and self._sources_are_fresh() and identity == self._identity()
-                and all((self._path.parent / name).is_file() for name in files))
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._path), "sequence": self._sequence}
-
-    def _write(self, files: dict[str, bytes]) -> None:
-        """Write the files, by name, atomically each; those that the part had before and has no more are removed."""
-        folder, (_, before) = self._path.parent, self._stamped()
-        for name, data in files.items():
-            write_file(folder / name, data)
-        for name in set(before) - set(files):
-            (folder / name).unlink(missing_ok=True)
-        write_file(self._stamp, "\n".join([self._identity(), *files]).encode())
-
-
-def _made_from(path: Path) -> str | None:
-    """Return what a table says it was made from, or the text of a file that is no table; None if it is not there."""
-    if path.suffix == ".parquet":
-        return stored_identity(path)
-    return path.read_text(encoding="utf-8") if path.is_file() else None
-
-
-class FiguresDataset(_ReportDataset):
+class FiguresDataset(FileDataset):
     """Figures: each as PDF, PNG and SVG beside the path given, which lists them with their captions as JSON."""
 
     def load(self) -> list[Drawn]:
-        """Return the figures as they were drawn."""
+        """Return the figures as they were drawn; UserError if a file is missing or damaged."""
         from fakemedia.reporting.rendering import Drawn
 
-        listed = json.loads(self._path.read_text(encoding="utf-8"))
         return [Drawn(name=each["name"], caption=each["caption"], wide=each["wide"],
-                      files={kind: self._path.with_name(f"{each['name']}.{kind}").read_bytes()
-                             for kind in each["files"]}) for each in listed]
+                      files={kind: self._read(f"{each['name']}.{kind}") for kind in each["files"]})
+                for each in json.loads(self._read())]
 
     def save(self, data: list[Drawn]) -> None:
         """Write all files atomically, each."""
@@ -129,14 +45,14 @@ class FiguresDataset(_ReportDataset):
         return previews.image(stacked(pictures)) if pictures else None
 
 
-class TableDataset(_ReportDataset):
+class CSVDataset(FileDataset):
     """A table as CSV."""
 
     def load(self) -> pd.DataFrame:
-        """Return the table."""
+        """Return the table; UserError if the file is missing or damaged."""
         import pandas as pd
 
-        return pd.read_csv(self._path)
+        return pd.read_csv(io.BytesIO(self._read()))
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the table atomically."""
@@ -148,11 +64,11 @@ class TableDataset(_ReportDataset):
         return previews.table(self.load())
 
 
-class PrintedTableDataset(TableDataset):
+class PrintedTableDataset(CSVDataset):
     """A table as CSV (the path given) and, beside it, as LaTeX and Markdown."""
 
     def save(self, data: Printed) -> None:  # type: ignore[override]
-        """Write the three files atomically."""
+        """Write the three files atomically, each."""
         self._write({
             self._path.name: data.frame.to_csv(index=False).encode(),
             f"{self._path.stem}.tex": data.latex.encode(),
@@ -160,12 +76,12 @@ class PrintedTableDataset(TableDataset):
         })
 
 
-class TextDataset(_ReportDataset):
+class TextDataset(FileDataset):
     """A text file: HTML, JSON or plain."""
 
     def load(self) -> str:
         """Return the text; nothing if it was never written."""
-        return self._path.read_text(encoding="utf-8") if self._path.exists() else ""
+        return self._read().decode() if self._path.exists() else ""
 
     def save(self, data: str) -> None:
         """Write the text atomically."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fakemedia.methods.method import GradientMethod
+from fakemedia.methods.method import Strategy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,6 +12,6 @@ class Config:
     """Fine-tuning has no settings of its own."""
 
 
-def build(config: Config, seed: int) -> GradientMethod:
+def build(config: Config, seed: int) -> Strategy:
     """Return plain fine-tuning."""
-    return GradientMethod()
+    return Strategy()

@@ -1,10 +1,19 @@
 """What the pipelines share in building their nodes."""
 
+import inspect
 from collections.abc import Callable
-from functools import partial, update_wrapper
+from functools import wraps
 from typing import Any
 
 
 def bound(function: Callable, **settings: Any) -> Callable:
-    """Return `function` with `settings` filled in, under its own name and docstring."""
-    return update_wrapper(partial(function, **settings), function)
+    """Return `function` with the keywords `settings` filled in; the viewer shows the code of `function` itself."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **settings, **kwargs)
+
+    signature = inspect.signature(function)
+    left = [parameter for name, parameter in signature.parameters.items() if name not in settings]
+    call.__signature__ = signature.replace(parameters=left)  # type: ignore[attr-defined]
+    return call

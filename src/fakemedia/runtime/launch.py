@@ -34,7 +34,14 @@ def restart(devices: int) -> NoReturn:
     """Replace this process by `devices` ones that run the same command."""
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // devices)))
     launcher = [sys.executable, "-m", __name__, "--standalone", f"--nproc_per_node={devices}"]
-    os.execv(sys.executable, [*launcher, "-m", "kedro", *sys.argv[1:]])
+    os.execv(sys.executable, [*launcher, "-m", _program(), *sys.argv[1:]])
+
+
+def _program() -> str:
+    """Return the module that this process was started with: kedro, or the package itself (`python -m fakemedia`)."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    package = __name__.partition(".")[0]
+    return package if spec is not None and spec.parent == package else "kedro"
 
 
 def hush() -> None:

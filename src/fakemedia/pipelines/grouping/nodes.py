@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from fakemedia.context import project
-
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fakemedia.context.context import Context
     from fakemedia.core.plan import Plan
+    from fakemedia.core.stages import SimilarityConfig
     from fakemedia.reporting.rendering import Drawn
     from fakemedia.similarity.measure import TaskSample
     from fakemedia.store.pixels import PixelStore
@@ -18,43 +18,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def sample_tasks(*stores: PixelStore, plan: Plan) -> list[TaskSample]:
+def sample_tasks(similarity: SimilarityConfig, *stores: PixelStore, context: Context, plan: Plan) -> list[TaskSample]:
     """Return centre crops, of the size that the network sees, of training images of each task.
 
-    Their spectra and features are kept on the disk, so that a second run computes none.
+    Their spectra and features are stored on the disk, so that a second run computes none.
     """
     from fakemedia.similarity.measure import sample_task
 
-    network, key = _feature_network(plan)
-    similarity = plan.similarity
+    network, key = _feature_network(similarity, context, plan)
     return [sample_task(store, maximum=similarity.images, crop=plan.training.crop, seed=similarity.seed,
-                        network=network, network_key=key, folder=project.features_folder(plan.collection, store.task))
+                        network=network, network_key=key, folder=context.features_folder(plan.collection, store.task))
             for store in stores]
 
 
-def _feature_network(plan: Plan) -> tuple[Any, str]:
+def _feature_network(similarity: SimilarityConfig, context: Context, plan: Plan) -> tuple[Any, str]:
     """Return the network whose features the measures read, on the device, and its fingerprint; None if none does."""
     from fakemedia.core import plugin
     from fakemedia.core.fingerprint import fingerprint
-    from fakemedia.core.plan import Named
     from fakemedia.core.rng import derive
     from fakemedia.learning.sequence import identified
 
-    if all(measure.reads != "features" for measure in project.measures(plan.sequence).values()):
+    if all(measure.reads != "features" for measure in context.measures(plan.sequence).values()):
         return None, ""
-    source = plan.similarity.network
-    given = {} if source == "start" else {"pretrained": str(project.root() / source)}
-    named = Named(name=plan.network.name, settings={**plan.network.settings, **given})
-    seed = derive(plan.similarity.seed, "network")
+    named, seed = context.feature_network(plan), derive(similarity.seed, "network")
     network = plugin.create("networks", named.name, named.settings, seed)
-    return project.runtime().place(network), fingerprint([identified(named), seed])
+    return context.runtime.place(network), fingerprint([identified(named), seed])
 
 
-def measure_distances(samples: list[TaskSample], *, plan: Plan, measure: str) -> pd.DataFrame:
+def measure_distances(samples: list[TaskSample], *, context: Context, sequence: str, measure: str) -> pd.DataFrame:
     """Return the distances between the tasks by `measure`: a row a task, first column `task`."""
     from fakemedia.similarity.measure import distance_matrix
 
-    distances = distance_matrix(project.measures(plan.sequence)[measure], samples)
+    distances = distance_matrix(context.measures(sequence)[measure], samples)
     return distances.rename_axis("task").reset_index()
 
 

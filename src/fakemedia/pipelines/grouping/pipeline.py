@@ -2,7 +2,8 @@
 
 from kedro.pipeline import Pipeline, node
 
-from fakemedia.catalog.names import SPLIT
+from fakemedia.catalog.names import SIMILARITY_PARAMETERS, SPLIT
+from fakemedia.context.context import Context
 from fakemedia.core.plan import Plan
 from fakemedia.pipelines.grouping.nodes import (
     announce_training,
@@ -14,7 +15,7 @@ from fakemedia.pipelines.grouping.nodes import (
 from fakemedia.pipelines.wiring import bound
 
 
-def create_pipeline(plan: Plan) -> Pipeline:
+def create_pipeline(context: Context, plan: Plan) -> Pipeline:
     """Return the nodes that measure and draw how similar the tasks of `plan` are; none for a single task.
 
     Where the stages are to be groups of tasks, they are found here; as long as they are not known, the last node says
@@ -25,14 +26,17 @@ def create_pipeline(plan: Plan) -> Pipeline:
     stores = [SPLIT.format(collection=plan.collection, task=task, split="train") for task in plan.listed]
     measures = tuple(plan.measures)
     nodes = [
-        node(bound(sample_tasks, plan=plan), stores, "samples", name="sample_tasks"),
-        *(node(bound(measure_distances, plan=plan, measure=measure), "samples", measure, name=f"measure_{measure}")
-          for measure in measures),
-        node(bound(draw_similarity, measures=measures), ["samples", *measures], "figures", name="draw_similarity"),
+        node(bound(sample_tasks, context=context, plan=plan), [SIMILARITY_PARAMETERS, *stores], "samples",
+             name=f"sample_tasks_{plan.sequence}"),
+        *(node(bound(measure_distances, context=context, sequence=plan.sequence, measure=measure), "samples", measure,
+               name=f"measure_{measure}_{plan.sequence}") for measure in measures),
+        node(bound(draw_similarity, measures=measures), ["samples", *measures], "figures",
+             name=f"draw_similarity_{plan.sequence}"),
     ]
     if plan.grouping is not None:
         nodes.append(node(bound(find_groups, plan=plan), [plan.grouping.measure, "samples", *stores], "groups",
-                          name="find_groups"))
+                          name=f"find_groups_{plan.sequence}"))
         if not plan.stages:
-            nodes.append(node(announce_training, "groups", None, name="then_train_by_groups"))
-    return Pipeline(nodes, namespace=f"{plan.sequence}-similarity", inputs=set(stores), tags="grouping")
+            nodes.append(node(announce_training, "groups", None, name=f"announce_training_{plan.sequence}"))
+    return Pipeline(nodes, namespace=f"{plan.sequence}-similarity", inputs=set(stores),
+                    parameters={SIMILARITY_PARAMETERS}, tags="grouping")

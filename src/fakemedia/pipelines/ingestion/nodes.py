@@ -6,13 +6,13 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fakemedia.context import project
 from fakemedia.core.errors import UserError
 from fakemedia.runtime.threads import cores
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fakemedia.context.context import Context
     from fakemedia.ingest.collection import CollectionConfig
     from fakemedia.reporting.rendering import Drawn
     from fakemedia.sources.source import Source
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def open_source(*, collection: str, tasks: tuple[str, ...]) -> Source:
-    """Return the source of a data collection; what the forge makes is made first, unless it is there unchanged.
+def open_source(settings: CollectionConfig, *, context: Context, collection: str, tasks: tuple[str, ...]) -> Source:
+    """Return the source of a collection; what the forge makes is made first, unless it is there unchanged.
 
     UserError if the source lacks one of `tasks`.
     """
     from fakemedia.forge import forge
     from fakemedia.store.policies import policy_function
 
-    policy_function(project.collection(collection).get("policy", "native"))
-    config = project.forge_config(collection)
+    policy_function(settings.policy)
+    config = context.forge_config(collection)
     if config is not None:
-        forge(config, Path(project.collection(collection)["source"]["root"]), tasks=tasks, workers=cores())
-    source = project.open_source(collection)
+        forge(config, Path(settings.source["root"]), tasks=tasks, workers=cores())
+    source = context.open_source(collection)
     held = source.tasks()
     missing = [task for task in tasks if task not in held]
     if missing:
@@ -44,9 +44,11 @@ def open_source(*, collection: str, tasks: tuple[str, ...]) -> Source:
     return source
 
 
-def index_images(source: Source, *, task: str, path: Path, pool: Path, settings: CollectionConfig) -> pd.DataFrame:
-    """Return the index of a task: one row an image. Files that `path` has indexed already are not decoded again; what
-    is decoded is kept in `pool` for the stores."""
+def index_images(settings: CollectionConfig, source: Source, *, task: str, path: Path, pool: Path) -> pd.DataFrame:
+    """Return the index of a task: one row an image.
+
+    Files that the index at `path` knows are not decoded again; what is decoded is kept in `pool` for the stores.
+    """
     from fakemedia.ingest.index import build_index, read_index
     from fakemedia.store.pool import Pool
 
@@ -70,16 +72,15 @@ def _room(settings: CollectionConfig, task: Path) -> Room:
     return Room(total=total, left=total - taken)
 
 
-def audit_images(index: pd.DataFrame, *, settings: CollectionConfig) -> pd.DataFrame:
+def audit_images(settings: CollectionConfig, index: pd.DataFrame) -> pd.DataFrame:
     """Return what is wrong with a task, a row a finding."""
-    from fakemedia.ingest.audit import audit_identity, audit_task, verdict
+    from fakemedia.ingest.audit import audit_task, verdict
 
     findings = audit_task(index, settings.audit_config)
     task, state = index["task"].iloc[0] if len(index) else "", verdict(findings)
     counts = ", ".join(f"{kind} {count}" for kind, count in findings["finding"].value_counts().items())
     logger.log(logging.INFO if state == "pass" else logging.WARNING, "Audit of %s: %s%s", task, state,
                f" ({counts}; {findings['left_out'].sum()} left out)" if counts else "")
-    findings.attrs["identity"] = audit_identity(index, settings.audit_config)
     return findings
 
 
@@ -104,9 +105,9 @@ def summarise_audit(*tables: pd.DataFrame, sequence: str) -> tuple[pd.DataFrame,
     return findings, summary, [figure], audit_page(sequence, indexes, findings, figure)
 
 
-def store_pixels(index: pd.DataFrame, source: Source, findings: pd.DataFrame, *, folders: dict[str, Path], pool: Path,
-                 settings: CollectionConfig) -> tuple[PixelStore, ...]:
-    """Return the pixel stores of a task, one a split, in `folders`, unless they lie there unchanged.
+def store_pixels(settings: CollectionConfig, index: pd.DataFrame, source: Source, findings: pd.DataFrame, *,
+                 folders: dict[str, Path], pool: Path) -> tuple[PixelStore, ...]:
+    """Return the pixel stores of a task, one a split, in `folders`, unless they are there unchanged.
 
     UserError if the audit refuses the data; the quarantine's images are left out.
     """

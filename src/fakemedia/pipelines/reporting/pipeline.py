@@ -29,7 +29,7 @@ def create_pipeline(plan: Plan, *, families: Mapping[str, str], robust: bool) ->
     `families` gives the family of each task, `robust` says whether robustness is measured.
     """
     results, calibrations, histories, perturbed = (
-        [pattern.format(sequence=plan.sequence, method=method.label) for method in plan.methods]
+        [pattern.format(sequence=plan.sequence, label=method.label) for method in plan.methods]
         for pattern in (RESULTS, CALIBRATIONS, HISTORY, PERTURBED))
     audit = AUDIT.format(collection=plan.collection, sequence=plan.sequence)
     sections = tuple(section for section in SECTIONS if robust or section != ROBUSTNESS)

@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fakemedia.catalog.freshness import checkpoint_sha256, split_fingerprint
-from fakemedia.catalog.names import CHECKPOINT, SPLIT
-from fakemedia.context import project
+import click
+from kedro.framework.cli.project import run as kedro_run
+
+from fakemedia.catalog.lineage import Lineage
+from fakemedia.catalog.names import CHECKPOINT
+from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.context.checks import check_trainable
+from fakemedia.context.context import Context
+from fakemedia.context.loading import load_context
 from fakemedia.core.types import SPLITS
 
 if TYPE_CHECKING:
@@ -44,7 +50,7 @@ class Planned:
     room: Room
 
 
-def forecast(sequence: str) -> tuple[list[Planned], list[str]]:
+def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]:
     """Return the stages of `sequence` in the order of a run, and what is to be said of where the numbers come from.
 
     Raises UserError for a configuration that a run would refuse. Nothing is written.
@@ -53,18 +59,21 @@ def forecast(sequence: str) -> tuple[list[Planned], list[str]]:
     from fakemedia.learning.resume import resume_path
     from fakemedia.learning.sequence import check_stages
 
-    plan = project.resolved_plan(sequence)
-    project.runtime().check()
-    stores = {task: store for task in plan.tasks if (store := _store(plan, task, "train"))}
+    given = context.plan(sequence)
+    check_trainable(context, given)
+    context.runtime.check()
+    plan, lineage = given.rooted(context.root).resolved(), Lineage(context)
+    stores = {task: store for task in plan.tasks if (store := _store(lineage, plan, task, "train"))}
     for method in plan.methods:
         check_stages(plan, method.label, stores)
-    sizes, notes = _sizes(plan)
-    rates = _Rates(plan, next(iter(stores.values()), None))
+    sizes, notes = _sizes(lineage, plan)
+    rates = _Rates(context, plan, next(iter(stores.values()), None))
     rooms = {method.label: room(plan.method(method.label)) for method in plan.methods}
     rows = []
     for method, seed, stage in _stages(plan):
-        folder = _folder(plan, method, seed, stage)
-        fresh = checkpoint_sha256(sequence, method, stage.key, seed) is not None
+        folder = _folder(context, plan, method, seed, stage)
+        artefact = lineage.checkpoint(sequence=sequence, label=method, stage=stage.key, seed=seed)
+        fresh = lineage.content(artefact) is not None
         counts = [sizes[task] for task in plan.trained_tasks(method, stage)]
         validated = [sizes[task] for task in plan.validated_tasks(method, stage)]
         known = None not in (*counts, *validated)
@@ -80,14 +89,14 @@ def forecast(sequence: str) -> tuple[list[Planned], list[str]]:
     return rows, [*notes, *rates.notes()]
 
 
-def described(sequence: str) -> str:
+def described(context: Context, sequence: str) -> str:
     """Return the forecast of `sequence` as a table with totals, for a terminal."""
     import pandas as pd
 
-    if not project.plan(sequence).stages:
+    if not context.plan(sequence).stages:
         return (f"Sequence {sequence}: its stages are groups of similar tasks, which are not known yet. To find them: "
                 f"kedro run --pipelines {sequence} --tags ingestion,grouping")
-    rows, notes = forecast(sequence)
+    rows, notes = forecast(context, sequence)
     table = pd.DataFrame([{
         "method": row.method, "seed": row.seed, "stage": row.stage.key, "status": row.status,
         "images": _number(row.images), "steps": _number(row.steps and row.epochs * row.steps),
@@ -109,8 +118,8 @@ def described(sequence: str) -> str:
 class _Rates:
     """Images a second of a method at its first stage and at later ones: noted by earlier stages, or timed now."""
 
-    def __init__(self, plan: Plan, store: PixelStore | None) -> None:
-        self.plan, self.store, self._known = plan, store, {}
+    def __init__(self, context: Context, plan: Plan, store: PixelStore | None) -> None:
+        self.context, self.plan, self.store, self._known = context, plan, store, {}
 
     def of(self, method: str, stage: Stage) -> float | None:
         """Return the rate; None where no stage of that kind was trained and there is no store to time it on."""
@@ -126,7 +135,7 @@ class _Rates:
             rates = [f"{method}{' at its first stage' if first else ''} {known[0]:.0f}"
                      for (method, first), known in self._known.items() if known and known[1] == origin]
             if rates:
-                facts = project.runtime().facts()
+                facts = self.context.runtime.facts()
                 yield (f"Images a second from {origin} ({facts['device']}, {facts['precision']}): {', '.join(rates)}. "
                        "Scoring and what a method measures after a stage come on top.")
 
@@ -135,7 +144,8 @@ class _Rates:
 
         for other, seed, stage in _stages(self.plan):
             if other == method and (stage.index == 1) == first:
-                rate = noted_rate(self.plan.method(method), _folder(self.plan, method, seed, stage), project.runtime())
+                folder = _folder(self.context, self.plan, method, seed, stage)
+                rate = noted_rate(self.plan.method(method), folder, self.context.runtime)
                 if rate is not None:
                     return rate, EARLIER
         return None
@@ -145,9 +155,8 @@ class _Rates:
 
         if self.store is None:
             return None
-        runtime = project.runtime()
-        rate = timed_rate(self.plan.method(method), self.store, runtime, first=first)
-        return None if rate is None else (rate * runtime.devices, TIMED)
+        runtime = self.context.runtime
+        return timed_rate(self.plan.method(method), self.store, runtime, first=first) * runtime.devices, TIMED
 
 
 def _stages(plan: Plan) -> Iterator[tuple[str, int, Stage]]:
@@ -157,25 +166,24 @@ def _stages(plan: Plan) -> Iterator[tuple[str, int, Stage]]:
                 yield method.label, seed, stage
 
 
-def _folder(plan: Plan, method: str, seed: int, stage: Stage) -> Path:
-    return project.path(CHECKPOINT, sequence=plan.sequence, method=method, seed=seed, stage=stage.key)
+def _folder(context: Context, plan: Plan, label: str, seed: int, stage: Stage) -> Path:
+    return context.path(CHECKPOINT, sequence=plan.sequence, label=label, seed=seed, stage=stage.key)
 
 
-def _store(plan: Plan, task: str, split: str) -> PixelStore | None:
+def _store(lineage: Lineage, plan: Plan, task: str, split: str) -> PixelStore | None:
     from fakemedia.store.pixels import PixelStore
 
-    if split_fingerprint(plan.collection, task, split) is None:
-        return None
-    return PixelStore.open(project.path(SPLIT, collection=plan.collection, task=task, split=split))
+    artefact = lineage.store(collection=plan.collection, task=task, split=split)
+    return None if lineage.content(artefact) is None else PixelStore.open(artefact.path)
 
 
-def _sizes(plan: Plan) -> tuple[dict[str, dict[str, int] | None], list[str]]:
+def _sizes(lineage: Lineage, plan: Plan) -> tuple[dict[str, dict[str, int] | None], list[str]]:
     """Return the images of each task by split, None where they are not known, and what is to be said of it."""
-    forge = project.forge_config(plan.collection)
+    forge = lineage.context.forge_config(plan.collection)
     sizes: dict[str, dict[str, int] | None] = {}
     missing = []
     for task in plan.tasks:
-        stores = {split: _store(plan, task, split) for split in SPLITS}
+        stores = {split: _store(lineage, plan, task, split) for split in SPLITS}
         if None not in stores.values():
             sizes[task] = {split: len(store) for split, store in stores.items() if store is not None}
         else:
@@ -184,7 +192,7 @@ def _sizes(plan: Plan) -> tuple[dict[str, dict[str, int] | None], list[str]]:
     if not missing:
         return sizes, []
     counted = "counted as they will be forged" if forge else "so images and times are not known"
-    return sizes, [f"Not ingested yet, or changed since: {', '.join(missing)}; {counted}. To bring the data in: "
+    return sizes, [f"Not ingested yet, or changed since: {', '.join(missing)}; {counted}. To ingest them: "
                    f"kedro run --pipelines {plan.sequence} --tags ingestion"]
 
 
@@ -199,3 +207,18 @@ def _time(seconds: float | None) -> str:
 def _size(value: int) -> str:
     power = min(int(math.log(max(value, 1), 1024)), len(UNITS) - 1)
     return f"{value / 1024**power:.1f} {UNITS[power]}"
+
+
+@click.command()
+@plain_errors
+def plan(pipelines: list[str], params: dict[str, Any], **options: Any) -> None:
+    """Print what a run would train and skip, with images, steps, time and disk, before anything runs.
+
+    The data need not be there yet.
+    """
+    context = load_context(params=params, **options)
+    names = [context.default_sequence if name == "__default__" else name for name in pipelines or ["__default__"]]
+    click.echo("\n\n".join(described(context, name) for name in names))
+
+
+plan.params += [option for option in kedro_run.params if option.name in ("pipelines", "env", "conf_source", "params")]

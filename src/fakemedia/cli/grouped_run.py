@@ -1,7 +1,7 @@
 """Sequences that learn groups of tasks: the groups are measured first, then the stages made of them are registered.
 
-Kedro's pipelines stand before a run starts, and groups are known only once the data is in. So `kedro run` becomes two
-runs where the groups are missing or stale: ingestion and grouping, then the command as it was given.
+Kedro's pipelines are made before a run starts, and groups are known only once the data are ingested. So `kedro run`
+becomes two runs where the groups are missing or stale: ingestion and grouping, then the command as it was given.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Any
 
 from kedro.framework.project import pipelines
 
-from fakemedia.catalog import freshness
-from fakemedia.context import project
+from fakemedia.catalog.lineage import Lineage
+from fakemedia.context.context import Context
+from fakemedia.context.loading import load_context
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import Plan
 
@@ -28,30 +29,34 @@ def measure_first(options: dict[str, Any], run: Callable[..., Any]) -> None:
     """
     if options["tags"] and "grouping" not in options["tags"]:
         return
-    project.configure(env=options["env"], conf_source=options["conf_source"], params=options["params"])
-    waiting = _waiting(asked(options))
+    context = load_context(env=options["env"], conf_source=options["conf_source"], params=options["params"])
+    waiting = _waiting(context, asked(context, options))
     if waiting:
         whole = {**options, "pipeline": None, "pipelines": waiting, "tags": FIRST, "only_missing_outputs": False}
         run(**{**whole, **dict.fromkeys(SELECTIONS, ())})
         pipelines.configure(REGISTRY)
 
 
-def asked(options: dict[str, Any]) -> list[str]:
+def asked(context: Context, options: dict[str, Any]) -> list[str]:
     """Return the names of the sequences that `kedro run` with `options` names, or of the default one."""
     names = {*(options["pipelines"] or ()), options["pipeline"]} - {None} or {"__default__"}
-    return sorted(project.default_sequence() if name == "__default__" else name for name in names)
+    return sorted(context.default_sequence if name == "__default__" else name for name in names)
 
 
-def _waiting(names: list[str]) -> list[str]:
-    plans = {plan.sequence: plan for name in names if name in project.sequences() for plan in project.compared(name)}
-    return sorted(name for name, plan in plans.items()
-                  if plan.grouping is not None and not freshness.groups_are_fresh(name))
+def _waiting(context: Context, names: list[str]) -> list[str]:
+    plans = {plan.sequence: plan for name in names if name in context.sequences for plan in context.compared(name)}
+    lineage = Lineage(context)
+    return sorted(name for name, plan in plans.items() if plan.grouping is not None and not _are_current(lineage, plan))
 
 
-def check_known(plan: Plan, *, renewed: bool) -> None:
+def _are_current(lineage: Lineage, plan: Plan) -> bool:
+    return bool(plan.stages) and lineage.content(lineage.groups(sequence=plan.sequence)) is not None
+
+
+def check_known(lineage: Lineage, plan: Plan, *, renewed: bool) -> None:
     """Raise UserError unless the stages of `plan` are known and, where the run renews the data, will stay so."""
-    if plan.grouping is None or (plan.stages and (not renewed or freshness.groups_are_fresh(plan.sequence))):
+    if plan.grouping is None or (plan.stages and (not renewed or _are_current(lineage, plan))):
         return
-    raise UserError("The groups of tasks that the sequence learns are not known, or not those of today's data",
+    raise UserError("The groups of tasks that the sequence learns are not known, or not those of the current data",
                     where=f"sequences.{plan.sequence}.stages", expected="groups made by the grouping pipeline",
                     do=f"kedro run --pipelines {plan.sequence} --tags {','.join(FIRST)}, then your command again")

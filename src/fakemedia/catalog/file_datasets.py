@@ -1,0 +1,166 @@
+"""Files of the project as datasets: written whole, compared with their manifest when they are read."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import AbstractDataset
+from kedro_datasets._typing import JSONPreview, TablePreview
+
+from fakemedia.artefacts.files import write_file
+from fakemedia.artefacts.manifest import checked, damaged, read_manifest
+from fakemedia.catalog import previews
+from fakemedia.core.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fakemedia.evaluation.calibration import Calibration
+
+
+class FileDataset(AbstractDataset):
+    """One file, or several of one stem; `ProjectCatalog` writes their manifest after each save."""
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._path = Path(filepath)
+        self.metadata = metadata
+        self.written: dict[str, bytes] = {}
+        """What the last save wrote, by name beside the path."""
+
+    def content(self, data: Any) -> str | None:
+        """Return the content hash of `data`; None: that of the files."""
+
+    def _write(self, files: dict[str, bytes]) -> None:
+        """Write the files, by name, atomically each; those of the last save that are not among them are removed."""
+        before = read_manifest(self._path)
+        for name, data in files.items():
+            write_file(self._path.parent / name, data)
+        for name in set(before.files if before else self.written) - set(files):
+            (self._path.parent / name).unlink(missing_ok=True)
+        self.written = files
+
+    def _read(self, name: str | None = None) -> bytes:
+        """Return the bytes of a file; UserError if it is missing, or not as its manifest says."""
+        path = self._path.with_name(name or self._path.name)
+        manifest = read_manifest(self._path)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            raise damaged(path) from None
+        return data if manifest is None else checked(data, manifest, path.name, path)
+
+    def _exists(self) -> bool:
+        return self._path.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._path)}
+
+
+class TableDataset(FileDataset):
+    """A pandas table as Parquet."""
+
+    def load(self) -> pd.DataFrame:
+        """Return the table; UserError if the file is missing or damaged."""
+        import pandas as pd
+
+        try:
+            return pd.read_parquet(io.BytesIO(self._read()))
+        except UserError:
+            raise
+        except (OSError, ValueError, KeyError):  # pyarrow's errors derive from these
+            raise damaged(self._path) from None
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the table atomically."""
+        buffer = io.BytesIO()
+        plain = data.copy(deep=False)
+        plain.attrs = {}
+        plain.to_parquet(buffer, index=False)
+        self._write({self._path.name: buffer.getvalue()})
+
+    @previews.if_there
+    def preview(self) -> TablePreview:
+        """Return the first rows for the viewer."""
+        return previews.table(self.load())
+
+
+class IndexDataset(TableDataset):
+    """The index of a task; its content is what it says of the images, not when their files were changed."""
+
+    def content(self, data: pd.DataFrame) -> str:
+        """Return the hash of all that the index says but sizes and times of files."""
+        from fakemedia.ingest.index import index_content
+
+        return index_content(data)
+
+
+class ScoresDataset(TableDataset):
+    """The scores of a checkpoint, as Parquet; none if they were never made, which a report says."""
+
+    def load(self) -> pd.DataFrame:
+        """Return the scores; UserError if the file is damaged."""
+        return super().load() if self._path.exists() else _empty_scores()
+
+
+class PerturbedScoresDataset(TableDataset):
+    """The scores of a checkpoint on perturbed images, as Parquet; none if they were never made."""
+
+    def load(self) -> pd.DataFrame:
+        """Return the scores; UserError if the file is damaged."""
+        return super().load() if self._path.exists() else _empty_scores(perturbed=True)
+
+
+class JSONDataset(FileDataset):
+    """A mapping as JSON."""
+
+    def load(self) -> dict[str, Any]:
+        """Return the mapping; UserError if the file is missing or damaged."""
+        try:
+            return json.loads(self._read())
+        except UserError:
+            raise
+        except ValueError:
+            raise damaged(self._path) from None
+
+    def save(self, data: dict[str, Any]) -> None:
+        """Write the mapping atomically."""
+        self._write({self._path.name: (json.dumps(data, indent=2) + "\n").encode()})
+
+    @previews.if_there
+    def preview(self) -> JSONPreview:
+        """Return keys and values for the viewer."""
+        return previews.facts(self.load())
+
+
+class CalibrationDataset(FileDataset):
+    """The calibration of a checkpoint, as JSON inside its folder; None if it was never calibrated."""
+
+    def load(self) -> Calibration | None:
+        """Return the calibration; UserError if the file is damaged."""
+        from fakemedia.evaluation.calibration import Calibration
+
+        if not self._path.exists():
+            return None
+        return Calibration.from_json(self._read().decode(errors="replace"), where=self._path)
+
+    def save(self, data: Calibration) -> None:
+        """Write the calibration atomically."""
+        self._write({self._path.name: data.to_json().encode()})
+
+    @previews.if_there
+    def preview(self) -> JSONPreview:
+        """Return temperature, threshold and band for the viewer."""
+        return previews.facts(json.loads(self._read()))
+
+
+def _empty_scores(*, perturbed: bool = False) -> pd.DataFrame:
+    """Return a table of scores without rows, as of perturbed images if asked for."""
+    import pandas as pd
+
+    columns = {"id": str, "task": str, "label": "int8", "source": str, "logit": "float64"}
+    if perturbed:
+        columns |= {"perturbation": str, "strength": "float64"}
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})

@@ -1,0 +1,92 @@
+"""Folders of the project as datasets: their makers write them in place, with the manifest inside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import AbstractDataset
+from kedro_datasets._typing import ImagePreview, JSONPreview
+
+from fakemedia.catalog import previews
+from fakemedia.core.errors import UserError
+
+if TYPE_CHECKING:
+    from fakemedia.networks.checkpoint import Checkpoint
+    from fakemedia.store.pixels import PixelStore
+
+
+class FolderDataset(AbstractDataset):
+    """A folder that its maker writes in place; `ProjectCatalog` writes its manifest after each save."""
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._path = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Any:
+        """Return the path of the folder."""
+        return self._path
+
+    def save(self, data: Any) -> None:
+        """Write nothing: the folder is written in place."""
+
+    def content(self, data: Any) -> str | None:
+        """Return the content hash of `data`; None where its maker writes the manifest."""
+
+    def _exists(self) -> bool:
+        return self._path.is_dir()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._path)}
+
+
+class PixelStoreDataset(FolderDataset):
+    """The decoded pixels of one split of a task, memory-mapped."""
+
+    def load(self) -> PixelStore:
+        """Open the store; UserError if it is missing or damaged."""
+        from fakemedia.store.pixels import PixelStore
+
+        return PixelStore.open(self._path)
+
+    def save(self, data: PixelStore) -> None:
+        """Check that the store was built in this place; UserError otherwise."""
+        if Path(data.folder).resolve() != self._path.resolve():
+            raise UserError("The pixel store is in another place", where=data.folder, expected=self._path)
+
+    @previews.if_there
+    def preview(self) -> ImagePreview:
+        """Return some real and some fake pictures for the viewer."""
+        return previews.pictures(self.load())
+
+
+class CheckpointDataset(FolderDataset):
+    """The checkpoint folder of a stage: safetensors and JSON."""
+
+    def load(self) -> Checkpoint:
+        """Return the checkpoint; UserError if a file is missing or damaged."""
+        from fakemedia.networks import checkpoint
+
+        return checkpoint.load(self._path)
+
+    def save(self, data: Checkpoint) -> None:
+        """Check that the checkpoint was saved in this place; UserError otherwise."""
+        from fakemedia.networks import checkpoint
+
+        if checkpoint.read_meta(self._path) != data.meta:
+            raise UserError("Another checkpoint is in this place", where=self._path,
+                            expected="the checkpoint that has just been trained")
+
+    def content(self, data: Checkpoint) -> str:
+        """Return the hash of the weights and of the method's state."""
+        from fakemedia.learning.recipes import checkpoint_content
+
+        return checkpoint_content(data.meta)
+
+    @previews.if_there
+    def preview(self) -> JSONPreview:
+        """Return for the viewer what the checkpoint was made by."""
+        meta = json.loads((self._path / "checkpoint.json").read_text(encoding="utf-8"))
+        return previews.facts({key: meta[key] for key in ("method", "network", "training", "stage", "seed",
+                                                         "best_epoch", "computed_with", "versions", "weights_sha256")})

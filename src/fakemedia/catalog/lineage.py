@@ -1,0 +1,335 @@
+"""What every artefact of the project is made from: one function a kind, read by the catalog and by `kedro plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from parse import compile as compiled
+
+from fakemedia.artefacts.manifest import Recipe, make_manifest, write_manifest
+from fakemedia.catalog import names
+from fakemedia.catalog.artefact import Artefact, Currency, Hashes
+from fakemedia.context.context import Context
+from fakemedia.core.errors import UserError
+from fakemedia.core.plan import Plan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fakemedia.store.pixels import Files
+
+Method = TypeVar("Method", bound=Callable)
+REPORTING_VERSION = 1
+"""Of what is drawn and written of results: raised when the same results give another report."""
+
+
+def _once(method: Method) -> Method:
+    """Return a method of `Lineage` that keeps what it has returned for the same arguments."""
+
+    @wraps(method)
+    def call(self: Lineage, *args: Any, **kwargs: Any) -> Any:
+        key = (method.__name__, args, tuple(sorted(kwargs.items())))
+        if key not in self._made:
+            self._made[key] = method(self, *args, **kwargs)
+        return self._made[key]
+
+    return call  # type: ignore[return-value]
+
+
+class Lineage:
+    """The artefacts of one context, by the names and words of the catalog."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.currency = Currency()
+        self._made: dict[Any, Any] = {}
+        self._kinds: dict[str, Callable[..., Artefact]] = {
+            names.INDEX: self.index, names.FINDINGS: self.findings, names.SPLIT: self.store,
+            **{entry: self._audit_part(entry) for entry in (names.AUDIT_FINDINGS, names.AUDIT, names.AUDIT_FIGURE,
+                                                            names.AUDIT_PAGE)},
+            names.DISTANCES: self.distances, names.GROUPS: self.groups,
+            names.SIMILARITY_FIGURES: self.similarity_figures, names.CHECKPOINT: self.checkpoint,
+            names.SCORES: self.scores, names.VALIDATION_SCORES: self.validation_scores,
+            names.CALIBRATION: self.calibration, names.ROBUSTNESS: self.robustness,
+            names.REPORT_PART: self.report_part, names.COMPARISON_PART: self.comparison_part,
+        }
+
+    def artefact(self, dataset: str) -> Artefact | None:
+        """Return the artefact behind the name of a dataset; None if there is none, such as for one in memory."""
+        for pattern in sorted(self._kinds, key=_literal_length, reverse=True):
+            found = _parser(pattern).parse(dataset)
+            if found is not None:
+                return self._kinds[pattern](**found.named)
+        return None
+
+    def content(self, artefact: Artefact) -> str | None:
+        """Return the content hash of `artefact` if the current parameters and data would make the same, else None."""
+        return self.currency.content(artefact)
+
+    @_once
+    def index(self, *, collection: str, task: str) -> Artefact:
+        """Return the index of a task; it is current while the source has the files that were indexed."""
+        from fakemedia.ingest.index import index_recipe
+
+        source = self.context.collection_parameters(collection)["source"]
+        return Artefact(path=self.context.path(names.INDEX, collection=collection, task=task),
+                        recipe=lambda _: index_recipe(task, source), holds=lambda: self._is_indexed(collection, task))
+
+    def _is_indexed(self, collection: str, task: str) -> bool:
+        """Return whether the source has the files that were indexed; times of change that differ are noted."""
+        from fakemedia.ingest.index import index_content, read_index, refreshed, write_index
+
+        if not self._is_forged(collection, task):
+            return False
+        artefact = self.index(collection=collection, task=task)
+        try:
+            index = read_index(artefact.path)
+            found = refreshed(index, self.context.open_source(collection), task)
+        except UserError:
+            return False
+        if found is not None and found is not index:  # Touched files need not be read again next time.
+            write_index(found, artefact.path)
+            write_manifest(make_manifest(artefact.recipe({}), {artefact.path.name: artefact.path},
+                                         content=index_content(found)), artefact.path)
+        return found is not None
+
+    def _is_forged(self, collection: str, task: str) -> bool:
+        from fakemedia.forge.tasks import is_forged
+
+        config = self.context.forge_config(collection)
+        root = self.context.collection_parameters(collection)["source"].get("root")
+        return config is None or is_forged(config, Path(root), task)
+
+    @_once
+    def findings(self, *, collection: str, task: str) -> Artefact:
+        """Return what the audit found in a task."""
+        from fakemedia.ingest.audit import findings_recipe
+
+        config = self.context.collection(collection).audit_config
+        return Artefact(path=self.context.path(names.FINDINGS, collection=collection, task=task),
+                        inputs={"index": self.index(collection=collection, task=task)},
+                        recipe=lambda hashes: findings_recipe(hashes["index"], config))
+
+    @_once
+    def store(self, *, collection: str, task: str, split: str) -> Artefact:
+        """Return the pixel store of a split; its content is that of its pictures, labels and source groups."""
+        from fakemedia.ingest.build_store import store_recipe
+        from fakemedia.ingest.index import index_fingerprint
+
+        settings = self.context.collection(collection)
+        index, findings = (kind(collection=collection, task=task) for kind in (self.index, self.findings))
+        return Artefact(
+            path=self.context.path(names.SPLIT, collection=collection, task=task, split=split), folder=True,
+            inputs={"index": index, "findings": findings},
+            recipe=lambda _: store_recipe(index_fingerprint(self._kept(index.path, findings.path), split),
+                                          policy=settings.policy, stream=settings.stream))
+
+    @_once
+    def _kept(self, index: Path, findings: Path) -> pd.DataFrame:
+        """Return the rows of the index at `index` that the audit at `findings` leaves."""
+        import pandas as pd
+
+        from fakemedia.ingest.audit import kept_rows
+        from fakemedia.ingest.index import read_index
+
+        return kept_rows(read_index(index), pd.read_parquet(findings))
+
+    def files(self, *, collection: str, task: str) -> Files:
+        """Return where the image files of a task are today, for its stores that stream."""
+        from fakemedia.ingest.build_store import image_files
+        from fakemedia.ingest.index import read_index
+
+        index = read_index(self.context.path(names.INDEX, collection=collection, task=task))
+        return image_files(index, self.context.open_source(collection))
+
+    def _audit_part(self, entry: str) -> Callable[..., Artefact]:
+        """Return the function that gives a part of the audit of all tasks of a sequence."""
+
+        def part(*, collection: str, sequence: str) -> Artefact:
+            found = {task: self.findings(collection=collection, task=task)
+                     for task in self.context.plan(sequence).tasks}
+            return Artefact(path=self.context.path(entry, collection=collection, sequence=sequence), inputs=found,
+                            recipe=_plain("audit", 1, {"sequence": sequence}))
+
+        return part
+
+    def _train_stores(self, plan: Plan) -> dict[str, Artefact]:
+        return {task: self.store(collection=plan.collection, task=task, split="train") for task in plan.listed}
+
+    @_once
+    def distances(self, *, sequence: str, measure: str) -> Artefact:
+        """Return the distances between the tasks of a sequence by one measure."""
+        from fakemedia.learning.recipes import identified
+        from fakemedia.similarity.recipes import distances_recipe
+
+        plan = self.context.plan(sequence)
+        network = identified(self.context.feature_network(plan))
+        return Artefact(
+            path=self.context.path(names.DISTANCES, sequence=sequence, measure=measure),
+            inputs=self._train_stores(plan),
+            recipe=lambda hashes: distances_recipe(plan.measures[measure], similarity=plan.similarity,
+                                                   crop=plan.training.crop, data=hashes, network=network))
+
+    @_once
+    def groups(self, *, sequence: str) -> Artefact:
+        """Return the groups of tasks that a sequence learns in turn."""
+        from fakemedia.similarity.recipes import groups_recipe
+
+        plan = self.context.plan(sequence)
+        grouping = plan.grouping
+        assert grouping is not None
+        return Artefact(
+            path=self.context.path(names.GROUPS, sequence=sequence),
+            inputs={**self._train_stores(plan),
+                    "distances": self.distances(sequence=sequence, measure=grouping.measure)},
+            recipe=lambda hashes: groups_recipe(
+                grouping, distances=hashes["distances"], similarity=plan.similarity, crop=plan.training.crop,
+                data={task: hashes[task] for task in plan.listed}))
+
+    def similarity_figures(self, *, sequence: str) -> Artefact:
+        """Return the figures of the similarity of the tasks of a sequence."""
+        plan = self.context.plan(sequence)
+        distances = {f"distances {each}": self.distances(sequence=sequence, measure=each) for each in plan.measures}
+        return Artefact(path=self.context.path(names.SIMILARITY_FIGURES, sequence=sequence),
+                        inputs={**self._train_stores(plan), **distances},
+                        recipe=_plain("similarity figures", REPORTING_VERSION, {"crop": plan.training.crop}))
+
+    @_once
+    def checkpoint(self, *, sequence: str, label: str, stage: str, seed: str | int) -> Artefact:
+        """Return the checkpoint of a stage."""
+        from fakemedia.learning.recipes import stage_recipe
+        from fakemedia.networks.checkpoint import is_whole
+
+        plan = self._resolved(sequence)
+        wanted, parent = plan.stage(stage), plan.parent(label, plan.stage(stage))
+        inputs = {f"{task} {split}": self.store(collection=plan.collection, task=task, split=split)
+                  for split, tasks in (("train", plan.trained_tasks(label, wanted)),
+                                       ("val", plan.validated_tasks(label, wanted))) for task in tasks}
+        if parent is not None:
+            inputs["parent"] = self.checkpoint(sequence=sequence, label=label, stage=parent.key, seed=seed)
+
+        def made_from(hashes: Hashes) -> Recipe:
+            data: dict[str, dict[str, str]] = {}
+            for name, content in hashes.items():
+                if name != "parent":
+                    task, split = name.split()
+                    data.setdefault(task, {})[split] = content
+            return stage_recipe(method=plan.method(label), seed=int(seed), stage=wanted, data=data,
+                                parent=hashes.get("parent"))
+
+        path = self.context.path(names.CHECKPOINT, sequence=sequence, label=label, seed=seed, stage=stage)
+        return Artefact(path=path, inputs=inputs, recipe=made_from, holds=lambda: is_whole(path))
+
+    @_once
+    def scores(self, *, sequence: str, label: str, stage: str, seed: str | int) -> Artefact:
+        """Return the scores of a checkpoint on the test splits of all tasks."""
+        return self._scores(names.SCORES, "test", self._resolved(sequence).tasks, sequence, label, stage, seed)
+
+    @_once
+    def validation_scores(self, *, sequence: str, label: str, stage: str, seed: str | int) -> Artefact:
+        """Return the scores of a checkpoint on the validation splits of the tasks it has seen."""
+        seen = self._resolved(sequence).stage(stage).seen
+        return self._scores(names.VALIDATION_SCORES, "val", seen, sequence, label, stage, seed)
+
+    def _scores(self, entry: str, split: str, tasks: tuple[str, ...], sequence: str, label: str, stage: str,
+                seed: str | int) -> Artefact:
+        from fakemedia.learning.recipes import scores_recipe
+
+        plan = self._resolved(sequence)
+        stores = {task: self.store(collection=plan.collection, task=task, split=split) for task in tasks}
+        return Artefact(
+            path=self.context.path(entry, sequence=sequence, label=label, seed=seed, stage=stage),
+            inputs={"checkpoint": self.checkpoint(sequence=sequence, label=label, stage=stage, seed=seed), **stores},
+            recipe=lambda hashes: scores_recipe(
+                checkpoint=hashes["checkpoint"], crop=plan.method(label).training.crop,
+                data={task: hashes[task] for task in tasks}))
+
+    @_once
+    def calibration(self, *, sequence: str, label: str, stage: str, seed: str | int) -> Artefact:
+        """Return the calibration of a checkpoint."""
+        from fakemedia.evaluation.calibration import calibration_recipe
+
+        words = {"sequence": sequence, "label": label, "stage": stage, "seed": seed}
+        return Artefact(path=self.context.path(names.CALIBRATION, **words),
+                        inputs={"scores": self.validation_scores(**words)},
+                        recipe=lambda hashes: calibration_recipe(self.context.calibration, scores=hashes["scores"]))
+
+    @_once
+    def robustness(self, *, sequence: str, label: str, seed: str | int) -> Artefact:
+        """Return the scores of the last checkpoint of a run on perturbed test images."""
+        from fakemedia.learning.recipes import robustness_recipe
+
+        plan, config = self._resolved(sequence), self.context.robustness(sequence)
+        assert config is not None
+        stores = {task: self.store(collection=plan.collection, task=task, split="test") for task in plan.tasks}
+        last = self.checkpoint(sequence=sequence, label=label, stage=plan.stages[-1].key, seed=seed)
+        return Artefact(
+            path=self.context.path(names.ROBUSTNESS, sequence=sequence, label=label, seed=seed),
+            inputs={"checkpoint": last, **stores},
+            recipe=lambda hashes: robustness_recipe(
+                checkpoint=hashes["checkpoint"], crop=plan.method(label).training.crop,
+                data={task: hashes[task] for task in plan.tasks}, config=config))
+
+    def report_part(self, *, sequence: str, part: str) -> Artefact:
+        """Return a figure set, table or text of the report of a sequence."""
+        plan = self.context.plan(sequence)
+        settings = {"families": self.context.families(plan.collection), **_reported(plan)}
+        return Artefact(path=self._report_path(names.REPORT_PART, sequence, part), inputs=self._results(plan),
+                        recipe=_plain(f"report {part}", REPORTING_VERSION, settings))
+
+    def comparison_part(self, *, sequence: str, part: str) -> Artefact:
+        """Return a figure set, table or text of the comparison of a sequence with others."""
+        plans = self.context.compared(sequence)
+        distances = {f"distances {each}": self.distances(sequence=sequence, measure=each) for each in plans[0].measures}
+        results = {f"{plan.sequence} {name}": each for plan in plans for name, each in self._results(plan).items()}
+        return Artefact(path=self._report_path(names.COMPARISON_PART, sequence, part), inputs={**distances, **results},
+                        recipe=_plain(f"comparison {part}", REPORTING_VERSION,
+                                      {"plans": [_reported(plan) for plan in plans]}))
+
+    def _report_path(self, pattern: str, sequence: str, part: str) -> Path:
+        """Return the path of a part of a report, by the entry of the catalog that its name fits."""
+        name = pattern.format(sequence=sequence, part=part)
+        entries = [entry for entry in self.context.catalog if _parser(entry).parse(name) is not None]
+        entry = max(entries, key=_literal_length)
+        return self.context.path(entry, **_parser(entry).parse(name).named)
+
+    def _results(self, plan: Plan) -> dict[str, Artefact]:
+        """Return what the report of `plan` is made from: scores, calibrations, checkpoints and perturbed scores."""
+        found: dict[str, Artefact] = {}
+        for method in plan.methods:
+            for seed in plan.seeds:
+                run = {"sequence": plan.sequence, "label": method.label, "seed": seed}
+                for stage in plan.learned(method.label):
+                    name = f"{method.label} {seed} {stage.key}"
+                    found[f"{name} checkpoint"] = self.checkpoint(**run, stage=stage.key)
+                    found[f"{name} scores"] = self.scores(**run, stage=stage.key)
+                    found[f"{name} calibration"] = self.calibration(**run, stage=stage.key)
+                if self.context.robustness(plan.sequence):
+                    found[f"{method.label} {seed} robustness"] = self.robustness(**run)
+        return found
+
+    @_once
+    def _resolved(self, sequence: str) -> Plan:
+        return self.context.plan(sequence).rooted(self.context.root).resolved()
+
+
+def _reported(plan: Plan) -> dict[str, Any]:
+    """Return what a report tells of a plan beside its results."""
+    return {"sequence": plan.sequence, "labels": [method.label for method in plan.methods], "seeds": plan.seeds,
+            "stages": plan.stages}
+
+
+def _plain(producer: str, version: int, settings: dict[str, Any]) -> Callable[[Hashes], Recipe]:
+    return lambda hashes: Recipe(producer=producer, version=version, settings=settings, inputs=dict(hashes))
+
+
+@cache
+def _parser(pattern: str) -> Any:
+    return compiled(pattern)
+
+
+def _literal_length(pattern: str) -> int:
+    return sum(len(part.partition("}")[2]) for part in pattern.split("{"))

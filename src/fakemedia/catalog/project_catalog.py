@@ -1,0 +1,104 @@
+"""Kedro's context and catalog of the project: parameters as nodes need them, artefacts with their manifests."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from kedro.framework.context import KedroContext
+from kedro.io import DataCatalog
+from kedro.io.core import CatalogProtocol
+
+from fakemedia.artefacts.manifest import Recipe, make_manifest, write_manifest
+from fakemedia.catalog.artefact import Artefact
+from fakemedia.catalog.file_datasets import FileDataset
+from fakemedia.catalog.folder_datasets import FolderDataset, PixelStoreDataset
+from fakemedia.catalog.lineage import Lineage
+from fakemedia.catalog.names import COLLECTION_PARAMETERS, METHOD_PARAMETERS, SIMILARITY_PARAMETERS
+from fakemedia.context.context import Context
+from fakemedia.context.loading import make_context
+
+HANDED_OVER: ContextVar[Context | None] = ContextVar("context", default=None)
+"""From Kedro's context to `register_pipelines`, which Kedro calls without arguments; read there alone."""
+
+
+class ProjectCatalog(DataCatalog):
+    """A catalog in which an artefact exists only while it is current, and every save writes its manifest."""
+
+    lineage: Lineage | None = None
+
+    def exists(self, ds_name: str) -> bool:
+        """Return whether the dataset exists and is what the current parameters and data would make."""
+        artefact = self._artefact(ds_name)
+        return super().exists(ds_name) if artefact is None else self._lineage.content(artefact) is not None
+
+    def save(self, ds_name: str, data: Any) -> None:
+        """Save the dataset and, for an artefact, what it was made from."""
+        super().save(ds_name, data)
+        artefact = self._artefact(ds_name)
+        if artefact is not None:
+            self._record(artefact, ds_name, data)
+
+    def load(self, ds_name: str, version: str | None = None) -> Any:
+        """Load the dataset; a pixel store that streams is told where its files are today."""
+        data = super().load(ds_name, version)
+        if isinstance(self.get(ds_name), PixelStoreDataset) and data.streams and self.lineage is not None:
+            collection, task, _ = ds_name.split("__")
+            return type(data).open(data.folder, self.lineage.files(collection=collection, task=task))
+        return data
+
+    @property
+    def _lineage(self) -> Lineage:
+        assert self.lineage is not None
+        return self.lineage
+
+    def _artefact(self, ds_name: str) -> Artefact | None:
+        if self.lineage is None or not isinstance(self.get(ds_name), FileDataset | FolderDataset):
+            return None
+        return self.lineage.artefact(ds_name)
+
+    def _record(self, artefact: Artefact, ds_name: str, data: Any) -> None:
+        """Write the manifest of what was saved; one that was made from stale results is current for nobody."""
+        dataset, currency = self[ds_name], self._lineage.currency
+        if isinstance(dataset, FileDataset | FolderDataset) and not artefact.folder:
+            recipe = currency.recipe(artefact) or Recipe(producer="stale inputs", version=0)
+            written = dataset.written if isinstance(dataset, FileDataset) else {}
+            write_manifest(make_manifest(recipe, written, content=dataset.content(data)), artefact.path)
+        currency.saved(artefact)
+
+
+class ProjectContext(KedroContext):
+    """Kedro's context, which makes the project's `Context` once and hands it to the pipelines and the catalog."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.project = make_context(self.config_loader, self.project_path)
+        HANDED_OVER.set(self.project)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters as configured; they are checked where plans are made."""
+        return dict(self.project.parameters)
+
+    def _get_catalog(self, catalog_class: type = DataCatalog, save_version: str | None = None,
+                     load_versions: dict[str, str] | None = None) -> CatalogProtocol:
+        if catalog_class is DataCatalog:
+            catalog_class = ProjectCatalog
+        catalog = super()._get_catalog(catalog_class, save_version, load_versions)
+        if isinstance(catalog, ProjectCatalog):
+            catalog.lineage = Lineage(self.project)
+        return catalog
+
+    def _get_parameters(self) -> dict[str, Any]:
+        """Return the parameters by name, those that the nodes read as the checked settings that they stand for."""
+        return super()._get_parameters() | typed_parameters(self.project)
+
+
+def typed_parameters(context: Context) -> dict[str, Any]:
+    """Return the checked settings that nodes read, by the name under which they read them."""
+    plans = [context.plan(sequence) for sequence in context.sequences]
+    methods = {METHOD_PARAMETERS.format(sequence=plan.sequence, label=method.label): method
+               for plan in plans for method in plan.rooted(context.root).methods}
+    collections = {COLLECTION_PARAMETERS.format(collection=name): context.collection(name)
+                   for name in {plan.collection for plan in plans}}
+    return {**methods, **collections, SIMILARITY_PARAMETERS: plans[0].similarity} if plans else {}

@@ -1,0 +1,39 @@
+"""How a command ends: with the message alone where the user's input was at fault, or where it was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from fakemedia.core.errors import UserError
+from fakemedia.runtime import launch, signals
+
+
+def plain_errors(command: Callable) -> Callable:
+    """Return `command` ending with one message, without a traceback, for bad input, Ctrl-C and SIGTERM."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            with signals.watched():
+                return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            if launch.number() == 0:
+                click.echo(f"\n{signals.message()}", err=True)
+            raise click.exceptions.Exit(signals.STATUS) from None
+        except Exception as error:
+            told = _user_error(error)
+            if told is None:
+                raise
+            raise click.ClickException(str(told)) from error
+
+    return wrapped
+
+
+def _user_error(error: BaseException | None) -> UserError | None:
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error

@@ -1,0 +1,68 @@
+"""`kedro run`: Kedro's command, with errors told in one message and groups measured first."""
+
+from __future__ import annotations
+
+import copy
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.project import pipelines
+
+from fakemedia.catalog.lineage import Lineage
+from fakemedia.cli.grouped_run import asked, check_known, measure_first
+from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.context.loading import load_context
+from fakemedia.core.errors import UserError, unknown_name
+from fakemedia.runtime import launch
+
+RUNNER = "fakemedia.pipelines.runner.ProjectRunner"
+
+
+@plain_errors
+def _run(**options: Any) -> Any:
+    options = {**options, "runner": options["runner"] or RUNNER}
+    launch.hush()
+    try:
+        measure_first(options, kedro_run.callback)  # type: ignore[arg-type]
+        return kedro_run.callback(**options)  # type: ignore[misc]
+    except launch.Wanted as wanted:
+        launch.restart(wanted.devices)
+    except ValueError as error:
+        if not _is_refusal(error):
+            raise
+        context = load_context(env=options["env"], conf_source=options["conf_source"], params=options["params"])
+        for sequence in asked(context, options):
+            check_known(Lineage(context), context.plan(sequence), renewed=False)
+        _check_tags(options["tags"] or ())
+        raise UserError(str(error), where="options of kedro run", do="see the names with: kedro registry describe"
+                        ) from error
+
+
+def _is_refusal(error: ValueError) -> bool:
+    """Return whether Kedro itself refuses a name of a pipeline, tag, node, namespace or dataset."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__") in ("kedro.framework.session.session", "kedro.pipeline.pipeline")
+
+
+def _check_tags(tags: Iterable[str]) -> None:
+    known = {tag for pipeline in pipelines.values() for node in pipeline.nodes for tag in node.tags}
+    for tag in tags:
+        if tag not in known:
+            raise unknown_name("tag", tag, known, where="--tags")
+
+
+def _tags_option(option: click.Option) -> click.Option:
+    """Return Kedro's option `--tags` such that one that is given twice adds tags instead of replacing them."""
+    merged = copy.copy(option)
+    merged.multiple, merged.default = True, ()
+    merged.callback = lambda _, __, given: [tag.strip() for each in given for tag in each.split(",") if tag.strip()]
+    return merged
+
+
+run = copy.copy(kedro_run)
+run.callback = _run
+run.params = [_tags_option(option) if isinstance(option, click.Option) and option.name == "tags" else option
+              for option in kedro_run.params]

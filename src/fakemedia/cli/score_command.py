@@ -1,0 +1,39 @@
+"""`kedro score`: are these pictures fake?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.context.loading import load_context, project_folder
+from fakemedia.core.errors import UserError
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@click.option("--checkpoint", required=True, metavar="CHECKPOINT", help="Checkpoint folder, .onnx file, or, inside the "
+              "project, sequence/method[/seed][/stage] such as demo/kd: the last stage of the first seed.")
+@click.option("--saliency", type=click.Path(path_type=Path), is_flag=False, flag_value="saliency", metavar="[DIR]",
+              help="Draw what speaks for fake over every picture, as PNG files in DIR (default: saliency).")
+@click.option("--out", type=click.Path(path_type=Path), help="CSV file for the scores.")
+@click.option("--batch-size", default=64, show_default=True, type=click.IntRange(min=1), help="Pictures at once.")
+@plain_errors
+def score(paths: tuple[str, ...], checkpoint: str, **options: Any) -> None:
+    """Say of pictures whether they are fake: files, folders (with all below them) and globs.
+
+    Each gets P(fake) and a verdict (real, fake, unsure) by the checkpoint's calibration; files that cannot be read are
+    named and skipped.
+    """
+    from fakemedia.catalog.handles import find_checkpoint
+    from fakemedia.runtime.device import Runtime
+    from fakemedia.scoring.command import score_pictures
+
+    if not paths:
+        raise UserError("There is nothing to score", where="kedro score",
+                        expected="files, folders or globs before the options")
+    context = load_context() if project_folder() else None
+    score_pictures(paths, checkpoint=find_checkpoint(checkpoint, context), tell=click.echo,
+                   runtime=lambda: context.runtime if context else Runtime(), **options)

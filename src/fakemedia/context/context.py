@@ -1,0 +1,184 @@
+"""The project as the running command sees it: one immutable object, handed to pipelines, nodes and datasets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fakemedia.core import plugin
+from fakemedia.core.errors import UserError, unknown_name
+from fakemedia.core.plan import Named, Plan, check_comparable, make_plan
+
+if TYPE_CHECKING:
+    from fakemedia.evaluation.calibration import CalibrationConfig
+    from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
+    from fakemedia.forge import ForgeConfig
+    from fakemedia.ingest.collection import CollectionConfig
+    from fakemedia.runtime.device import Runtime
+    from fakemedia.similarity.measure import Measure
+    from fakemedia.sources.source import Source
+
+GROUPS = "{sequence}-similarity.groups"
+FEATURES = "{collection}__{task}__features"
+
+
+@dataclass(frozen=True)
+class Context:
+    """Parameters, paths and plans of one command; made once, when the configuration has been read."""
+
+    root: Path
+    """The project's folder, which relative paths in the parameters count from."""
+    parameters: Mapping[str, Any]
+    catalog: Mapping[str, Mapping[str, Any]]
+    """The entries of the catalog, as configured."""
+
+    def path(self, entry: str, **words: object) -> Path:
+        """Return the absolute path of the catalog entry (or pattern) `entry`, its placeholders filled with `words`."""
+        return self.root / self.catalog[entry]["filepath"].format(**words)
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """The names of the configured sequences, in order."""
+        return tuple(self.parameters.get("sequences") or ())
+
+    @property
+    def default_sequence(self) -> str:
+        """The sequence that a plain `kedro run` runs; UserError if it is none."""
+        sequence = self.parameters.get("sequence")
+        if sequence not in self.sequences:
+            raise unknown_name("sequence", sequence, self.sequences, where="parameters.yml, key 'sequence'")
+        return str(sequence)
+
+    def plan(self, sequence: str) -> Plan:
+        """Return the plan of `sequence`; plugins are named but not imported.
+
+        If its stages are groups of tasks, they are those that were found last under the current settings; until groups
+        were found, the plan has no stages.
+        """
+        made = make_plan(self.parameters, sequence)
+        if made.grouping is None:
+            return made
+        found = self.recorded_groups(sequence)
+        known = found.get("settings_fingerprint") == made.similarity_identity
+        return made.with_groups(map(tuple, found["groups"])) if known else made
+
+    def recorded_groups(self, sequence: str) -> dict[str, Any]:
+        """Return what the last grouping of `sequence` found (see `similarity.grouping.record`); empty if none did."""
+        try:
+            found = json.loads(self.path(GROUPS, sequence=sequence).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def compared(self, sequence: str) -> tuple[Plan, ...]:
+        """Return the plans of `sequence` and of those that it is compared with, itself first.
+
+        UserError for one that learns other tasks, or has no method or seed in common with it.
+        """
+        own = self.plan(sequence)
+        others = tuple(self.plan(name) for name in own.against)
+        for other in others:
+            check_comparable(own, other)
+        return own, *others
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The device and the arithmetic that the parameters ask for (imports torch)."""
+        from fakemedia.runtime.device import Runtime
+
+        return plugin.configure(Runtime, self.parameters.get("runtime") or {}, where="runtime")
+
+    @cached_property
+    def calibration(self) -> CalibrationConfig:
+        """How checkpoints are calibrated (imports scikit-learn)."""
+        from fakemedia.evaluation.calibration import CalibrationConfig
+
+        return plugin.configure(CalibrationConfig, self.parameters.get("calibration") or {}, where="calibration")
+
+    def robustness(self, sequence: str) -> RobustnessConfig | None:
+        """Return how robustness is measured for `sequence`; None if it is not."""
+        from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
+
+        config = plugin.configure(RobustnessConfig, self.parameters.get("robustness") or {}, where="robustness")
+        for name in config.named:
+            if name not in self.sequences:
+                raise unknown_name("sequence", name, self.sequences, where="robustness.sequences")
+        return config if sequence in config.named else None
+
+    def measures(self, sequence: str) -> dict[str, Measure]:
+        """Return the measures of similarity of `sequence` by name, their settings checked (imports torch).
+
+        UserError, too, for a task that a measure which goes by names does not know, and for a missing weights file.
+        """
+        from fakemedia.similarity.measure import check_names
+
+        plan = self.plan(sequence)
+        made: dict[str, Measure] = {}
+        for name, named in plan.measures.items():
+            made[name] = plugin.create("similarity", named.name, named.settings, where=f"similarity.settings.{name}")
+            check_names(made[name], plan.tasks)
+        source = plan.similarity.network
+        reads_features = any(measure.reads == "features" for measure in made.values())
+        if reads_features and source != "start" and not (self.root / source).exists():
+            raise UserError("There are no weights of the network whose features are compared",
+                            where=self.root / source, do="correct similarity.network",
+                            expected="`start`, a weights file or a checkpoint folder")
+        return made
+
+    def feature_network(self, plan: Plan) -> Named:
+        """Return the network whose features the measures of `plan` read, with an absolute path of its weights."""
+        source = plan.similarity.network
+        network = plan.network.rooted(self.root)
+        if source == "start":
+            return network
+        return replace(network, settings={**network.settings, "pretrained": str(self.root / source)})
+
+    def features_folder(self, collection: str, task: str) -> Path:
+        """Return where spectra and features of a task's images are stored."""
+        return self.path(FEATURES, collection=collection, task=task)
+
+    def collection_parameters(self, name: str) -> dict[str, Any]:
+        """Return the parameters of the collection `name`, a relative `root` of its source made absolute."""
+        given = (self.parameters.get("collections") or {}).get(name)
+        if not isinstance(given, dict) or "name" not in (given.get("source") or {}):
+            raise UserError("The collection names no source", where=f"collections.{name}.source",
+                            expected="a mapping with a name, such as {name: folder, root: data/01_raw/mine}")
+        source = dict(given["source"])
+        if "root" in source:
+            source["root"] = str(self.root / source["root"])
+        return {**given, "source": source}
+
+    def collection(self, name: str) -> CollectionConfig:
+        """Return the checked settings of the collection `name`."""
+        from fakemedia.ingest.collection import collection_config
+
+        return collection_config(self.collection_parameters(name), where=f"collections.{name}")
+
+    def open_source(self, name: str) -> Source:
+        """Return the source of the collection `name`."""
+        source = self.collection_parameters(name)["source"]
+        settings = {key: value for key, value in source.items() if key != "name"}
+        return plugin.create("sources", source["name"], settings, where=f"collections.{name}.source")
+
+    def forge_config(self, name: str) -> ForgeConfig | None:
+        """Return how the forge makes the collection `name`; None if its pictures come from elsewhere."""
+        from fakemedia.forge import PACKAGED, ForgeConfig
+
+        given = self.collection_parameters(name).get("forge")
+        if given is None:
+            return None
+        config = plugin.configure(ForgeConfig, given, where=f"collections.{name}.forge")
+        if config.photographs == PACKAGED:
+            return config
+        return replace(config, photographs=str(self.root / config.photographs))
+
+    def families(self, name: str) -> dict[str, str]:
+        """Return the family of each task of the collection `name`, as the forge or its key `families` declares them."""
+        from fakemedia import forge
+
+        config, declared = self.forge_config(name), dict(self.collection(name).families)
+        return declared if config is None else {**forge.families(config), **declared}

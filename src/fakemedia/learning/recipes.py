@@ -1,0 +1,80 @@
+"""What checkpoints and scores are made from: recipes out of settings and content hashes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fakemedia.artefacts.manifest import Recipe, file_sha256
+from fakemedia.core import plugin
+from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.plan import MethodPlan, Named
+from fakemedia.core.types import Stage
+
+if TYPE_CHECKING:
+    from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
+
+LEARNING_VERSION = 1
+"""Of the training of a stage: raised when the same settings and data give other weights."""
+SCORING_VERSION = 1
+"""Of the scores of a checkpoint."""
+WEIGHTS_FILE = "weights.safetensors"
+
+
+def stage_recipe(*, method: MethodPlan, seed: int, stage: Stage, data: Mapping[str, Mapping[str, str]],
+                 parent: str | None) -> Recipe:
+    """Return the recipe of the checkpoint of `stage`; the label of `method` is not part of it.
+
+    `method` is resolved (defaults filled in, paths absolute). `data` gives, for each task that the stage reads, the
+    content hashes of the splits that it reads; `parent` is the content hash of the checkpoint that it starts from.
+    """
+    inputs = {f"{task} {split}": content for task, splits in data.items() for split, content in splits.items()}
+    return Recipe(
+        producer="stage", version=LEARNING_VERSION,
+        settings={"network": identified(method.network), "tune": method.tune, "method": method.named,
+                  "training": method.training, "seed": seed, "stage": stage,
+                  "versions": {"method": plugin.constant("methods", method.method, "VERSION", 1),
+                               "network": plugin.constant("networks", method.network.name, "VERSION", 1)}},
+        inputs=inputs if parent is None else {**inputs, "parent": parent},
+    )
+
+
+def scores_recipe(*, checkpoint: str, crop: int, data: Mapping[str, str]) -> Recipe:
+    """Return the recipe of the scores of a checkpoint on one split of several tasks.
+
+    `checkpoint` and `data` (by task) are content hashes; `crop` is the side of the crop that the network sees, pixels.
+    """
+    return Recipe(producer="scores", version=SCORING_VERSION, settings={"crop": crop, "tasks": list(data)},
+                  inputs={"checkpoint": checkpoint, **data})
+
+
+def robustness_recipe(*, checkpoint: str, crop: int, data: Mapping[str, str], config: RobustnessConfig) -> Recipe:
+    """Return the recipe of the scores of a checkpoint on perturbed images; see `scores_recipe`."""
+    versions = {name: plugin.constant("evaluation.perturbations", name, "VERSION", 1)
+                for name in plugin.names("evaluation.perturbations")}
+    return Recipe(producer="robustness", version=SCORING_VERSION,
+                  settings={"crop": crop, "tasks": list(data), "config": config, "versions": versions},
+                  inputs={"checkpoint": checkpoint, **data})
+
+
+def checkpoint_content(meta: Mapping[str, Any]) -> str:
+    """Return the content hash of a checkpoint from its facts: that of its weights and of the method's state."""
+    return fingerprint({name: value for name, value in meta.items()
+                        if name.endswith("_sha256") and not name.startswith("parent")})
+
+
+def identified(network: Named) -> Named:
+    """Return `network` with the path of a weights file replaced by the hash of what it holds."""
+    path = Path(str(network.settings.get("pretrained")))
+    path = path / WEIGHTS_FILE if path.is_dir() else path
+    if not path.is_file():
+        return network
+    return replace(network, settings={**network.settings, "pretrained": _file_hash(path, path.stat().st_mtime_ns)})
+
+
+@cache
+def _file_hash(path: Path, mtime_ns: int) -> str:
+    return file_sha256(path)

@@ -1,0 +1,74 @@
+"""How the project runs its nodes: one after another, in one process or in several that train together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kedro.framework.project import pipelines
+from kedro.io import MemoryDataset
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+from kedro.runner import SequentialRunner
+from kedro.runner.task import Task
+
+from fakemedia.runtime import launch
+
+if TYPE_CHECKING:
+    from pluggy import PluginManager
+
+    from fakemedia.catalog.project_catalog import ProjectCatalog
+
+
+def is_shared(node: Node) -> bool:
+    """Return whether all processes work on `node` together; every other node is the work of the first one."""
+    return node.name.rpartition(".")[2].startswith("train_")
+
+
+class ProjectRunner(SequentialRunner):
+    """Kedro's sequential runner, which can run any selection of nodes, and in several processes.
+
+    Data sets in memory that the selected nodes need are made first, by the nodes that make them. Of several processes
+    each runs the training nodes; the first alone runs the others, and the rest wait for it.
+    """
+
+    def run(self, pipeline: Pipeline, catalog: ProjectCatalog, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Run the nodes of `pipeline` and those that make what these need in memory."""
+        return super().run(with_memory_inputs(pipeline, catalog), catalog, *args, **kwargs)
+
+    def _run(self, pipeline: Pipeline, catalog: ProjectCatalog, hook_manager: PluginManager | None = None,
+             run_id: str | None = None) -> None:
+        if launch.count() == 1:
+            return super()._run(pipeline, catalog, hook_manager, run_id)
+        assert catalog.lineage is not None
+        runtime, rank = catalog.lineage.context.runtime, launch.number()
+        needed = with_memory_inputs(pipeline.filter(node_names=shared), catalog).nodes if (
+            shared := [node.name for node in pipeline.nodes if is_shared(node)]) else []
+        runtime.wait()  # Each process has seen what is missing before the first one writes.
+        for node in pipeline.nodes:
+            if rank > 0 and not is_shared(node):
+                runtime.wait()
+            if rank == 0 or node in needed:
+                Task(node=node, catalog=catalog, is_async=False, hook_manager=hook_manager, run_id=run_id).execute()
+            if rank == 0 and not is_shared(node):
+                runtime.wait()
+
+    def _suggest_resume_scenario(self, *args: Any, **kwargs: Any) -> None:
+        """Suggest nothing: after a failure the same command continues where it stopped."""
+
+
+def with_memory_inputs(pipeline: Pipeline, catalog: ProjectCatalog) -> Pipeline:
+    """Return `pipeline` with the nodes that make its inputs in memory, and theirs, as far as any pipeline has them."""
+    makers = {output: node for each in pipelines.values() for node in each.nodes for output in node.outputs}
+    nodes = {node.name: node for node in pipeline.nodes}
+    left = [name for name in pipeline.inputs() if name in makers and _is_in_memory(name, catalog)]
+    while left:
+        node = makers[left.pop()]
+        if node.name not in nodes:
+            nodes[node.name] = node
+            left += [name for name in node.inputs if name in makers and _is_in_memory(name, catalog)]
+    return pipeline if len(nodes) == len(pipeline.nodes) else Pipeline(nodes.values())
+
+
+def _is_in_memory(name: str, catalog: ProjectCatalog) -> bool:
+    dataset = catalog.get(name)
+    return dataset is None or isinstance(dataset, MemoryDataset)
