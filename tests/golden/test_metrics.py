@@ -70,3 +70,14 @@ def test_one_class_leaves_the_rest_undefined_without_a_warning(labels: np.ndarra
         found = metrics.task_metrics(labels, np.linspace(-1, 1, len(labels)))
     assert all(math.isnan(found[name]) for name in ("auc", "ap", "eer"))
     assert math.isnan(found["accuracy"]) == (len(labels) == 0)
+
+
+def test_true_positives_at_a_rate_of_false_positives() -> None:
+    labels = np.array([0] * 100 + [1] * 4)
+    logits = np.concatenate([np.arange(100.0), [98.5, 99.5, 94.0, 10.0]])
+    # One real image of 100 may be called fake, then five: thresholds just below 99 and 95.
+    assert metrics.true_positive_rate(labels, logits, 0.01) == 50
+    assert metrics.true_positive_rate(labels, logits, 0.05) == 50
+    assert metrics.true_positive_rate(labels, logits, 0.06) == 75
+    assert metrics.true_positive_rate(labels, logits, 0) == 25
+    assert np.isnan(metrics.true_positive_rate(labels[:5], logits[:5], 0.01))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,14 +14,20 @@ import pandas as pd
 import pytest
 
 from fakemedia.core.types import make_stages
-from fakemedia.reporting.formats import Column, Grid, escape_latex, number, to_latex, to_markdown, to_table
+from fakemedia.reporting.formats import Column, Grid, escape_latex, interval, number, to_latex, to_markdown, to_table
 from fakemedia.reporting.gallery import draw_section
 from fakemedia.reporting.grids import (
+    accuracy_grid,
+    best_note,
     cost_grid,
+    detection_grids,
+    differences_grid,
     headline_text,
     matrix_grids,
+    method_note,
     printed,
     robustness_grid,
+    shown_metrics,
     summary_grid,
     zero_shot_grids,
 )
@@ -61,7 +68,8 @@ def robustness() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def grids(tables: Tables, robustness: pd.DataFrame) -> list[Grid]:
-    return [summary_grid(tables), *matrix_grids(tables), *zero_shot_grids(tables), robustness_grid(robustness, tables),
+    return [summary_grid(tables), accuracy_grid(tables), differences_grid(tables), *detection_grids(tables),
+            *matrix_grids(tables), *zero_shot_grids(tables), robustness_grid(robustness, tables),
             cost_grid(cost_table(HISTORIES), tables)]
 
 
@@ -95,7 +103,8 @@ def test_latex_has_a_cell_for_every_column(grids: list[Grid]) -> None:
     for grid in grids:
         text = to_latex(grid, grid.name)
         assert {line.count("&") for line in rows_of(text)} == {len(grid.header) + len(grid.columns) - 1}
-        assert text.count("{") == text.count("}")
+        body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+        assert body.count("{") == body.count("}")
         assert text.count(r"\begin") == text.count(r"\end") == 2
         assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
 
@@ -116,21 +125,74 @@ def test_latex_compiles_on_two_columns_without_running_over(grids: list[Grid], t
     assert (tmp_path / "paper.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_the_best_is_bold_the_second_underlined_and_the_upper_bound_unranked(tables: Tables) -> None:
-    rows = rows_of(to_latex(summary_grid(tables), "x"))
-    ewc, kd, joint = (next(line for line in rows if line.startswith(name)) for name in ("ewc", "kd", "joint"))
-    assert r"\textbf{" in ewc.split("&")[1]
-    assert r"\underline{" in kd.split("&")[1]
-    assert "textbf" not in joint
-    assert joint.count("--") == 5
+def test_the_best_and_what_cannot_be_told_from_it_are_bold_and_the_upper_bound_is_not(results: Results) -> None:
+    tables = make_tables(results, upper="joint", draws=100)
+    table = tables.summary[tables.summary.metric == "aa"].set_index("method")
+    assert table["best"].drop("kd").to_dict() == {"finetune": False, "ewc": True, "joint": False}
+    rows = {line.split(" ")[0]: line for line in rows_of(to_latex(summary_grid(tables), "x"))}
+    assert r"\textbf{" in rows["ewc"].split("&")[1]
+    assert r"\textbf{" not in rows["finetune"].split("&")[1]
+    assert "textbf" not in rows["joint"]
+    assert "Holm" in summary_grid(tables).note
+    near = SCORES[SCORES.method == "ewc"].assign(method="near", logit=lambda scores: scores.logit + 0.01)
+    equal = make_tables(gather(pd.concat([SCORES, near]), sequence="s", network="n", stages=STAGES), draws=50).summary
+    assert set(equal[(equal.metric == "forgetting") & equal.best]["method"]) >= {"ewc", "near"}
 
 
-def test_ranks_follow_what_is_written_and_leave_out_what_is_undefined() -> None:
-    mean = np.array([[1.04, 3.0, 5.0], [1.01, 1.0, np.nan], [0.5, 2.0, 5.0], [9.0, 0.0, 9.0]])
-    columns = (Column(short="a"), Column(short="b", higher=False), Column(short="c"))
-    grid = Grid(name="g", title="", where="", note="", header=("m",), keys=(("x",), ("y",), ("z",), ("top",)),
-                columns=columns, mean=mean, low=mean, high=mean, unranked=("top",))
-    assert grid.ranks().tolist() == [[1, 0, 0], [1, 1, 0], [2, 2, 0], [0, 0, 0]]
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fewer_than_three_seeds_mark_nothing(seeds: int) -> None:
+    few = make_tables(gather(SCORES[SCORES.seed < seeds], sequence="s", network="n", stages=STAGES), draws=50)
+    assert not few.summary["best"].any()
+    assert not few.tasks["best"].any()
+    assert few.differences["p"].isna().all()
+    for grid in (summary_grid(few), differences_grid(few), accuracy_grid(few)):
+        assert "**" not in to_markdown(grid).partition("\n\n")[2]
+    assert "fewer than 3 seeds" in best_note(few)
+
+
+def test_an_interval_without_width_says_no_variation() -> None:
+    assert interval(50.0, 50.0, 1) == "no variation"
+    assert interval(49.99, 50.01, 1) == "[50.0, 50.0]"
+    assert interval(np.nan, np.nan, 1) == ""
+
+
+def test_brackets_say_what_they_cover(tables: Tables) -> None:
+    assert "other photographs and training runs" in method_note(tables)
+    one = make_tables(gather(SCORES[SCORES.seed < 1], sequence="s", network="n", stages=STAGES), draws=10)
+    assert "how far training runs differ is not known" in method_note(one)
+
+
+def test_tasks_are_columns_with_mean_and_pooled(tables: Tables) -> None:
+    grid = accuracy_grid(tables)
+    assert [column.short for column in grid.columns] == [*STAGES[-1].seen, "Mean", "Pooled"]
+    assert grid.mean[1, -2] == pytest.approx(grid.mean[1, :-2].mean())
+    assert grid.mean[1, -1] == pytest.approx(grid.mean[1, -2])  # equally many images of each task
+    (fewer,) = [make_tables(gather(SCORES[(SCORES.task != "gan-a") | SCORES.id.str.endswith("0")], sequence="s",
+                                   network="n", stages=STAGES), draws=10)]
+    last = SCORES[(SCORES.task != "gan-a") | SCORES.id.str.endswith("0")].query("method == 'kd' and stage == 3")
+    right = 100 * ((last["logit"] > 0) == (last["label"] == 1)).mean()
+    assert accuracy_grid(fewer).mean[1, -1] == pytest.approx(right)
+    assert [grid.name for grid in detection_grids(tables)] == ["detection-auc", "detection-tpr-1", "detection-tpr-5"]
+
+
+def test_bwt_is_left_out_where_it_is_the_negative_of_forgetting(tables: Tables) -> None:
+    means = tables.summary.pivot(index="method", columns="metric", values="mean")
+    assert ("bwt" in shown_metrics(tables)) == (not np.allclose(means["bwt"], -means["forgetting"], atol=0.05,
+                                                                equal_nan=True))
+    mirrored = tables.summary.copy()
+    of = {name: mirrored["metric"] == name for name in ("bwt", "forgetting")}
+    mirrored.loc[of["bwt"], "mean"] = -mirrored.loc[of["forgetting"], "mean"].to_numpy()
+    assert "bwt" not in shown_metrics(replace(tables, summary=mirrored))
+    assert {"forgetting", "learning_accuracy"} <= set(shown_metrics(tables))
+
+
+def test_what_is_trained_is_shown_where_methods_differ_in_it(results: Results) -> None:
+    trained = {method: ("resnet18", "head" if method == "kd" else "all") for method in METHODS}
+    tables = make_tables(results, trained=trained, draws=10)
+    assert summary_grid(tables).header == ("Method", "Network", "Tuned")
+    assert summary_grid(tables).keys[1] == ("kd", "resnet18", "head")
+    assert "| kd | resnet18 | head |" in to_markdown(accuracy_grid(tables))
+    assert set(tables.runs["network"]) == {"resnet18"}
 
 
 def test_every_number_is_in_all_three_formats(tables: Tables, grids: list[Grid]) -> None:
@@ -140,7 +202,7 @@ def test_every_number_is_in_all_three_formats(tables: Tables, grids: list[Grid])
     assert value in made.markdown
     assert to_table(grids[0]).rows[1][1].text == value
     assert "tab:demo-summary" in made.latex
-    assert len(made.markdown.splitlines()[2].split(" | ")) == 7
+    assert len(made.markdown.splitlines()[2].split(" | ")) == 1 + len(shown_metrics(tables))
 
 
 def test_costs_are_sums_and_shares_of_the_histories(tables: Tables) -> None:
@@ -214,4 +276,4 @@ def test_the_page_shows_the_data_the_notices_and_the_configuration(page: str) ->
     assert "no &lt;history&gt;" in page
     assert "&lt;b&gt;&amp;" in page
     assert "0123456789ab<" in page
-    assert page.count('class="sortable"') >= 9
+    assert page.count('class="sortable"') >= 12

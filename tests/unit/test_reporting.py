@@ -91,6 +91,39 @@ def test_equal_methods_differ_by_exactly_nothing() -> None:
     assert (differences[["mean", "low", "high"]] == 0).all(axis=None)
 
 
+def test_p_values_are_below_five_percent_where_the_interval_excludes_zero() -> None:
+    two = make_tables(gathered(SCORES[SCORES.method.isin(["finetune", "ewc"])]), draws=200).differences
+    there = two["p"].notna()
+    assert there.sum() >= 5
+    excluded = (two["low"] > 0) | (two["high"] < 0)
+    assert ((two["p"] < 0.05) == excluded)[there].all()
+
+
+def test_comparing_more_methods_makes_p_values_larger(tables: Tables) -> None:
+    key = {"method": "kd", "metric": "aa"}
+    alone = make_tables(gathered(SCORES[SCORES.method.isin(["finetune", "kd"])]), draws=200)
+    assert value(tables.differences, "p", **key) >= value(alone.differences, "p", **key)
+
+
+def test_holm_corrects_in_steps() -> None:
+    p = np.array([[0.04, np.nan], [0.01, 0.02], [0.03, 0.5]])
+    expected = [[0.06, np.nan], [0.03, 0.04], [0.06, 0.5]]
+    np.testing.assert_allclose(estimates.holm(p), expected)
+
+
+def test_the_gap_closed_is_that_of_the_means() -> None:
+    tables = make_tables(gathered(), baseline="finetune", upper="joint", draws=200)
+    aa = {method: value(tables.summary, method=method, metric="aa") for method in tables.methods}
+    for method in ("kd", "ewc"):
+        share = 100 * (aa[method] - aa["finetune"]) / (aa["joint"] - aa["finetune"])
+        key = {"method": method, "metric": "gap_closed"}
+        assert value(tables.summary, **key) == pytest.approx(share)
+        assert value(tables.summary, "low", **key) < share < value(tables.summary, "high", **key)
+    assert np.isnan(value(tables.summary, method="joint", metric="gap_closed"))
+    none = make_tables(gathered(), baseline="finetune", upper="finetune", draws=50)
+    assert none.summary.query("metric == 'gap_closed'")["mean"].isna().all()
+
+
 def test_tables_do_not_depend_on_the_order_of_the_rows(tables: Tables) -> None:
     mixed = make_tables(gathered(SCORES.sample(frac=1, random_state=0)), draws=2).runs
     keys = ["method", "seed"]

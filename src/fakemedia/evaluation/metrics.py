@@ -69,6 +69,14 @@ def equal_error_rate(labels: NDArray[np.integer], logits: Floats) -> float:
     return float(np.interp(0, false_alarms - misses, false_alarms))
 
 
+def true_positive_rate(labels: NDArray[np.integer], logits: Floats, false_positive_rate: float) -> float:
+    """Return the percentage of fake images found at the threshold that calls at most this share of real ones fake."""
+    if len(np.unique(labels)) < 2:
+        return np.nan
+    false_positives, found, _ = roc_curve(labels, logits, drop_intermediate=False)
+    return 100 * float(found[false_positives <= false_positive_rate + 1e-12].max())
+
+
 def expected_calibration_error(labels: NDArray[np.integer], logits: Floats, bins: int = ECE_BINS) -> float:
     """Return sum over bins of (images in the bin / N) * |accuracy - mean confidence|.
 
@@ -84,7 +92,10 @@ def expected_calibration_error(labels: NDArray[np.integer], logits: Floats, bins
 
 
 def task_metrics(labels: NDArray[np.integer], logits: Floats) -> dict[str, float]:
-    """Return accuracy, accuracy_real, accuracy_fake (percent), auc, ap, eer, ece (fractions) of one split."""
+    """Return accuracy, accuracy_real, accuracy_fake, tpr_1, tpr_5 (percent), auc, ap, eer, ece (fractions) of a split.
+
+    tpr_1 and tpr_5 are the true positive rates at 1 and 5 % false positives.
+    """
     real, fake = labels == 0, labels == 1
     return {
         "accuracy": accuracy(labels, logits),
@@ -94,4 +105,6 @@ def task_metrics(labels: NDArray[np.integer], logits: Floats) -> dict[str, float
         "ap": float(average_precision_score(labels, logits)) if real.any() and fake.any() else np.nan,
         "eer": equal_error_rate(labels, logits),
         "ece": expected_calibration_error(labels, logits),
+        "tpr_1": true_positive_rate(labels, logits, 0.01),
+        "tpr_5": true_positive_rate(labels, logits, 0.05),
     }

@@ -1,4 +1,4 @@
-"""Accuracy and AUC matrices of all runs, and estimates with intervals of whatever is computed from them."""
+"""Accuracy and AUC matrices of all runs; estimates, intervals and comparisons of whatever is computed from them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import logit, stdtr
 
 from fakemedia.core.rng import generator
 from fakemedia.evaluation import continual, metrics
@@ -24,6 +25,11 @@ from fakemedia.reporting.results import Results
 
 Floats = NDArray[np.float64]
 Quantity = Callable[[Floats, Floats], Floats]
+LEAST_SEEDS = 3
+"""Fewer seeds show no significant difference: how far training runs differ is then hardly known."""
+SIGNIFICANT = 0.05
+SHARES: Bounds = (-10_000.0, 10_000.0)
+"""Percent; wide enough that the ends do not bend the interval of a share of a gap."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class Measured:
     auc_draws: Floats
     by_class_draws: Floats
     seed_weights: NDArray[np.float32]
+    images: NDArray[np.int64]
+    """Test images of each task, (T,)."""
     learned: NDArray[np.int64]
     groups: int
     task_groups: NDArray[np.int64]
@@ -82,6 +90,7 @@ def measure(results: Results, *, draws: int = DRAWS, seed: int = 0) -> Measured:
             auc_draws[:, scored, t] = np.clip(parts[0] + parts[1] - auc[scored, t], 0, 1)
     return Measured(accuracy=accuracy, auc=auc, by_class=by_class, accuracy_draws=accuracy_draws, auc_draws=auc_draws,
                     by_class_draws=by_class_draws, seed_weights=seed_weights,
+                    images=np.array([0 if task is None else len(task.labels) for task in results.scores]),
                     learned=continual.learned_at(results.stages), groups=results.groups,
                     task_groups=np.array([0 if task is None else len(np.unique(task.groups))
                                           for task in results.scores]))
@@ -93,8 +102,15 @@ def over_seeds(values: Floats, draws: Floats, seed_weights: NDArray[np.float32],
 
     `groups` is how many source groups the values rest on, `bounds` the ends of their range; both broadcast.
     """
+    mean, total, freedom = _spread(values, draws, seed_weights, groups)
+    return mean, *t_interval(mean, total, freedom, bounds)
+
+
+def _spread(values: Floats, draws: Floats, seed_weights: NDArray[np.float32],
+            groups: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Return the mean over seeds, its variance and the degrees of freedom of that, (...) each."""
     mean, total = mean_over_seeds(values), variance(mean_over_seeds(draws, seed_weights))
-    return mean, *t_interval(mean, total, degrees_of_freedom(values, total, groups), bounds)
+    return mean, total, degrees_of_freedom(values, total, groups)
 
 
 def estimate(measured: Measured, quantity: Quantity, bounds: Bounds,
@@ -110,19 +126,97 @@ def estimate(measured: Measured, quantity: Quantity, bounds: Bounds,
 
 
 def estimate_difference(measured: Measured, quantity: Quantity, baseline: int,
-                        bounds: Bounds) -> tuple[Floats, Floats, Floats]:
-    """Return `estimate` of the difference of each method from the method number `baseline`.
+                        bounds: Bounds) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return `estimate` of the difference of each method from the method number `baseline`, and its p-value.
 
-    Paired: within each seed, that both must have, and within each draw. `bounds` are those of the quantity.
+    Paired: within each seed, that both must have, and within each draw. `bounds` are those of the quantity. The
+    p-values, (M, ...), are corrected for the number of methods compared; see `_p_values`.
     """
-    def difference(accuracy: Floats, auc: Floats) -> Floats:
-        values = quantity(accuracy, auc)
-        return values - np.take(values, [baseline], axis=accuracy.ndim - 3)
+    values, draws = (quantity(*each) for each in _matrices(measured))
+    apart, drawn = values - values[:, [baseline]], draws - draws[:, :, [baseline]]
+    span = bounds_of_difference(bounds)
+    p = _p_values(apart, drawn, measured, span)
+    p[baseline] = np.nan
+    return *over_seeds(apart, drawn, measured.seed_weights, groups=measured.groups, bounds=span), holm(p)
 
-    return estimate(measured, difference, bounds_of_difference(bounds))
+
+def among_best(measured: Measured, quantity: Quantity, bounds: Bounds, *, higher: ArrayLike,
+               ranked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which methods cannot be told from the best one, (M, C), for a quantity (..., C).
+
+    `higher` (C,) says whether more is better; methods that are not `ranked` (M,) are neither best nor compared. None
+    is marked where fewer than LEAST_SEEDS seeds have the best one, or where all that are compared are equal.
+    """
+    values, draws = (quantity(*each) for each in _matrices(measured))
+    mean = mean_over_seeds(values)
+    merit = np.where(ranked[:, None] & ~np.isnan(mean), np.where(higher, mean, -mean), -np.inf)
+    best = merit.argmax(axis=0)[None, None]
+    p = _p_values(values - np.take_along_axis(values, best, axis=1),
+                  draws - np.take_along_axis(draws, best[None], axis=2), measured, bounds_of_difference(bounds))
+    there = np.isfinite(merit)
+    p[~there] = np.nan
+    np.put_along_axis(p, best[0], np.nan, axis=0)
+    seeds = (~np.isnan(np.take_along_axis(values, best, axis=1))).sum(axis=0)[0]
+    differ = there.any(axis=0) & (np.where(there, merit, np.inf).min(axis=0) < merit.max(axis=0))
+    return there & (seeds >= LEAST_SEEDS) & differ & ~(holm(p) < SIGNIFICANT)
+
+
+def _matrices(measured: Measured) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+    return (measured.accuracy, measured.auc), (measured.accuracy_draws, measured.auc_draws)
+
+
+def _p_values(apart: Floats, draws: Floats, measured: Measured, bounds: Bounds) -> Floats:
+    """Return two-sided p-values of differences `apart` (K, ...), NaN where fewer than LEAST_SEEDS seeds have one.
+
+    A p-value is below 0.05 where the 95 % interval of `t_interval` excludes 0; `bounds` lie around 0.
+    """
+    mean, total, freedom = _spread(apart, draws, measured.seed_weights, measured.groups)
+    span = np.asarray(bounds[1], dtype=np.float64)
+    place = (np.clip(mean / span, -0.999999, 0.999999) + 1) / 2
+    odds = np.abs(logit(place)) * 2 * span * place * (1 - place)
+    t = np.divide(odds, np.sqrt(total), out=np.full(np.shape(mean), np.nan), where=total > 0)
+    p = np.where((total == 0) & (mean == 0), 1.0, 2 * stdtr(freedom, -t))
+    return np.where((~np.isnan(apart)).sum(axis=0) >= LEAST_SEEDS, p, np.nan)
+
+
+def holm(p: Floats) -> Floats:
+    """Return the p-values (M, ...) corrected for comparing M at once (Holm 1979), NaN where they are.
+
+    >>> holm(np.array([0.01, 0.04, 0.03])).round(2).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p, axis=0)  # NaN comes last
+    count = (~np.isnan(p)).sum(axis=0)
+    steps = count - np.arange(len(p)).reshape(-1, *[1] * (p.ndim - 1))
+    stepped = np.maximum.accumulate(np.take_along_axis(p, order, axis=0) * steps, axis=0)
+    corrected = np.empty_like(p)
+    np.put_along_axis(corrected, order, np.minimum(stepped, 1), axis=0)
+    return np.where(np.isnan(p), np.nan, corrected)
 
 
 def bounds_of_difference(bounds: Bounds) -> Bounds:
     """Return the ends of the range of a difference between two values that lie within `bounds`."""
     span = np.subtract(bounds[1], bounds[0])
     return -span, span
+
+
+def gap_closed(measured: Measured, baseline: int, upper: int | None) -> tuple[Floats, Floats, Floats]:
+    """Return the share of the gap in average accuracy that each method closes, percent: mean, low, high, (M,) each.
+
+    (AA - AA of `baseline`) / (AA of `upper` - AA of `baseline`), of means over seeds, the interval by the delta
+    method. NaN where the interval of the gap holds 0, since there is then nothing to close, and for the two.
+    """
+    if upper is None:
+        return tuple(np.full(measured.accuracy.shape[1], np.nan) for _ in range(3))  # type: ignore[return-value]
+    values, draws = (continual.average_accuracy(each) for each in (measured.accuracy, measured.accuracy_draws))
+    gained, drawn = values - values[:, [baseline]], draws - draws[:, :, [baseline]]
+    gained = np.where(np.isnan(gained[:, [upper]]), np.nan, gained)
+    mean = mean_over_seeds(gained)
+    gap, low, _ = over_seeds(gained[:, upper], drawn[:, :, upper], measured.seed_weights, groups=measured.groups,
+                             bounds=bounds_of_difference(continual.RANGES["aa"]))
+    if not low > 0:
+        return gap_closed(measured, baseline, None)
+    share = 100 * mean / gap
+    share[[baseline, upper]] = np.nan
+    linear, linear_draws = (share + (100 * each - share * each[..., [upper]]) / gap for each in (gained, drawn))
+    return over_seeds(linear, linear_draws, measured.seed_weights, groups=measured.groups, bounds=SHARES)

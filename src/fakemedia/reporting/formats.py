@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,11 @@ from fakemedia.reporting.pages import Cell, Table
 
 Floats = NDArray[np.float64]
 UNDEFINED = "\N{EN DASH}"
+NO_VARIATION = "no variation"
 WIDE = 7
 """From so many columns on, LaTeX puts the intervals below the values, in a row of their own."""
+NARROW = 3
+"""Up to so many columns, a LaTeX table takes one column of the page."""
 
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
           "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
@@ -28,6 +32,8 @@ class Column:
     long: str = ""
     decimals: int = 1
     higher: bool | None = True
+    signed: bool = False
+    """Whether positive numbers have a plus sign: differences."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +41,7 @@ class Grid:
     """Estimates to be printed, a row for each of `keys` and a column for each of `columns`.
 
     `title` says what is shown, `where` of which runs, `note` how the numbers came about. `header` names the parts of a
-    key. mean, low and high are float64 (R, C), NaN where undefined. The rows whose first key is in `unranked`, the
-    upper bounds, are shown but not ranked.
+    key. mean, low and high are float64 (R, C), NaN where undefined; `best` (R, C) says what is set in bold.
     """
 
     name: str
@@ -49,32 +54,7 @@ class Grid:
     mean: Floats
     low: Floats
     high: Floats
-    unranked: tuple[str, ...] = ()
-
-    @property
-    def ranked(self) -> bool:
-        """Whether any column is ranked."""
-        return len(self.keys) > 1 and any(column.higher is not None for column in self.columns)
-
-    def ranks(self) -> NDArray[np.int64]:
-        """Return 1 for the best and 2 for the second of each column as written, equals sharing their rank; else 0.
-
-        Where all are equal none is best.
-        """
-        ranks = np.zeros(self.mean.shape, dtype=np.int64)
-        rows = np.array([key[0] not in self.unranked for key in self.keys], dtype=bool)
-        for number, column in enumerate(self.columns):
-            written = np.round(self.mean[:, number], column.decimals)
-            counted = rows & ~np.isnan(written)
-            if column.higher is None or counted.sum() < 2:
-                continue
-            best = np.unique(written[counted])
-            if len(best) == 1:
-                continue
-            best = best[::-1] if column.higher else best
-            for rank, value in enumerate(best[:2], start=1):
-                ranks[counted & (written == value), number] = rank
-        return ranks
+    best: NDArray[np.bool_] | None = None
 
 
 def escape_latex(text: str) -> str:
@@ -87,54 +67,44 @@ def escape_markdown(text: str) -> str:
     return "".join(f"\\{character}" if character in "\\|*_`<>[]" else character for character in text)
 
 
-def number(value: float, decimals: int) -> str:
+def number(value: float, decimals: int, *, signed: bool = False) -> str:
     """Return `value` with a fixed number of decimals and no negative zero; a dash where it is NaN."""
-    return UNDEFINED if np.isnan(value) else f"{value:z.{decimals}f}"
+    return UNDEFINED if np.isnan(value) else f"{value:{'+' if signed else ''}z.{decimals}f}"
 
 
 def interval(low: float, high: float, decimals: int) -> str:
-    """Return the interval in brackets, or nothing where it is NaN."""
-    return "" if np.isnan(low) else f"[{number(low, decimals)}, {number(high, decimals)}]"
+    """Return the interval in brackets, `no variation` where it is a point, or nothing where it is NaN."""
+    if np.isnan(low):
+        return ""
+    return NO_VARIATION if low == high else f"[{number(low, decimals)}, {number(high, decimals)}]"
 
 
-@dataclass(frozen=True)
-class _Cell:
-    value: str
-    span: str
-    rank: int
-    mean: float
-
-
-def _rows(grid: Grid) -> Iterator[tuple[tuple[str, ...], list[_Cell]]]:
-    ranks = grid.ranks()
+def _rows(grid: Grid) -> Iterator[tuple[tuple[str, ...], list[Cell]]]:
+    """Yield the key and the cells of each row."""
+    best = np.zeros(grid.mean.shape, dtype=bool) if grid.best is None else grid.best
     for r, key in enumerate(grid.keys):
-        yield key, [_Cell(number(grid.mean[r, c], column.decimals),
-                          interval(grid.low[r, c], grid.high[r, c], column.decimals), int(ranks[r, c]),
-                          float(grid.mean[r, c])) for c, column in enumerate(grid.columns)]
+        yield key, [Cell(text=number(grid.mean[r, c], column.decimals, signed=column.signed),
+                         value=float(grid.mean[r, c]), bold=bool(best[r, c]),
+                         span=interval(grid.low[r, c], grid.high[r, c], column.decimals))
+                    for c, column in enumerate(grid.columns)]
 
 
 def _arrow(column: Column, up: str, down: str) -> str:
     return {True: f" {up}", False: f" {down}", None: ""}[column.higher]
 
 
-def _marked(cell: _Cell, first: tuple[str, str], second: tuple[str, str],
-            written: Callable[[str], str] = str) -> str:
-    before, after = {1: first, 2: second}.get(cell.rank, ("", ""))
-    return f"{before}{written(cell.value)}{after}"
-
-
 def to_latex(grid: Grid, label: str) -> str:
-    """Return `grid` as a two-column-wide `table*` with the label tab:`label`; needs booktabs and graphicx.
+    """Return `grid` as a `table`, or where it is wide as a `table*`, with the label tab:`label`.
 
-    Best in bold, second underlined, the interval beside the value or, in a wide table, below it. What is wider than
-    the page is scaled down to it.
+    Needs booktabs and graphicx. The interval is beside the value or, in a wide table, below it. What is wider than the
+    page is scaled down to it. The note is a comment.
     """
     def plain(text: str) -> str:
-        return escape_latex(text).replace("-", "$-$") if text != UNDEFINED else "--"
+        return escape_latex(text).replace("-", "$-$") if text not in (UNDEFINED, NO_VARIATION) else escape_latex(text)
 
     lines, wide = [], len(grid.columns) >= WIDE
     for key, cells in _rows(grid):
-        values = [_marked(cell, (r"\textbf{", "}"), (r"\underline{", "}"), plain) for cell in cells]
+        values = [rf"\textbf{{{plain(cell.text)}}}" if cell.bold else plain(cell.text) for cell in cells]
         spans = [plain(cell.span) for cell in cells]
         if not wide:
             values = [value + (rf" {{\scriptsize {span}}}" if span else "")
@@ -149,15 +119,16 @@ def to_latex(grid: Grid, label: str) -> str:
     if wide:
         keys = len(grid.header)
         header = [*header[:keys], *(rf"\rotatebox{{35}}{{{text}}}" for text in header[keys:])]
-    caption = f"{grid.title}. {grid.where} {grid.note}" + (" Best in bold, second underlined." if grid.ranked else "")
+    kind, width = ("table", r"\columnwidth") if len(grid.columns) <= NARROW else ("table*", r"\textwidth")
     return "\n".join([
         r"% needs \usepackage{booktabs,graphicx}",
-        r"\begin{table*}[t]",
+        *(f"% {line}" for line in wrap(grid.note, 116)),
+        rf"\begin{{{kind}}}[t]",
         r"\centering\footnotesize\setlength{\belowcaptionskip}{4pt}",
         rf"\setlength{{\tabcolsep}}{{{'2pt' if wide else '4pt'}}}",
-        rf"\caption{{{escape_latex(caption)}}}",
+        rf"\caption{{{escape_latex(f'{grid.title}. {grid.where}')}}}",
         rf"\label{{tab:{label}}}",
-        r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
+        rf"\resizebox{{\ifdim\width>{width}{width}\else\width\fi}}{{!}}{{%",
         rf"\begin{{tabular}}{{{'l' * len(grid.header)}{'r' * len(grid.columns)}}}",
         r"\toprule",
         " & ".join(header) + r" \\",
@@ -165,7 +136,7 @@ def to_latex(grid: Grid, label: str) -> str:
         *lines,
         r"\bottomrule",
         r"\end{tabular}}",
-        r"\end{table*}",
+        rf"\end{{{kind}}}",
         "",
     ])
 
@@ -173,7 +144,7 @@ def to_latex(grid: Grid, label: str) -> str:
 def to_markdown(grid: Grid) -> str:
     """Return `grid` as a Markdown table under its title, followed by its note."""
     header = [*grid.header, *(escape_markdown(column.short) + _arrow(column, "↑", "↓") for column in grid.columns)]
-    rows = [[*map(escape_markdown, key), *(f"{_marked(cell, ('**', '**'), ('<u>', '</u>'))} {cell.span}".strip()
+    rows = [[*map(escape_markdown, key), *(f"{f'**{cell.text}**' if cell.bold else cell.text} {cell.span}".strip()
                                            for cell in cells)] for key, cells in _rows(grid)]
     lines = [header, [*["---"] * len(grid.header), *["---:"] * len(grid.columns)], *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -183,8 +154,6 @@ def to_markdown(grid: Grid) -> str:
 def to_table(grid: Grid) -> Table:
     """Return `grid` as a table of a page."""
     header = [*grid.header, *(column.short + _arrow(column, "↑", "↓") for column in grid.columns)]
-    rows = [[*(Cell(text=part) for part in key),
-             *(Cell(text=cell.value, value=cell.mean, mark={1: "b", 2: "u"}.get(cell.rank, ""), span=cell.span)
-               for cell in cells)] for key, cells in _rows(grid)]
+    rows = [[*(Cell(text=part) for part in key), *cells] for key, cells in _rows(grid)]
     return Table(header=header, rows=rows, text_columns=len(grid.header),
                  titles=[*[""] * len(grid.header), *(column.long for column in grid.columns)])

@@ -10,21 +10,36 @@ import numpy as np
 import pandas as pd
 
 from fakemedia.evaluation.perturbations.perturbation import UNPERTURBED
+from fakemedia.reporting.estimates import LEAST_SEEDS, SIGNIFICANT
 from fakemedia.reporting.formats import Column, Grid, interval, number, to_latex, to_markdown
 from fakemedia.reporting.tables import ALL_TASKS, Tables
 
 METRICS = {
-    "aa": Column(short="AA", long="Average accuracy after the last stage, %"),
+    "aa": Column(short="AA", long="Average accuracy: mean over the tasks of the accuracy after the last stage, %"),
+    "pooled": Column(short="Pooled", long="Accuracy over the test images of all tasks together, %"),
+    "gap_closed": Column(short="Gap closed", decimals=0, long="Share of the gap in average accuracy between the "
+                         "baseline and the upper bound that is closed, %"),
     "forgetting": Column(short="F", long="Forgetting: best accuracy since learned minus final accuracy, points",
                          higher=False),
+    "learning_accuracy": Column(short="LA", long="Learning accuracy: accuracy just after a task was learned, %"),
     "bwt": Column(short="BWT", long="Backward transfer: final accuracy minus accuracy when learned, points"),
     "fwt": Column(short="FWT", long="Forward transfer: accuracy just before learning minus chance (50 %), points"),
     "c_auc": Column(short="C-AUC", long="Continual AUC: mean over all stages and the tasks learned by then",
                     decimals=3),
     "fwt_auc": Column(short="FWT-AUC", decimals=3,
                       long="Forward-transfer AUC: mean over all stages and the tasks still to come"),
-    "learning_accuracy": Column(short="LA", long="Learning accuracy: accuracy just after a task was learned, %"),
 }
+TASK_MEASURES = {
+    "accuracy": Column(short="Accuracy, %"), "accuracy_real": Column(short="Real, %"),
+    "accuracy_fake": Column(short="Fake, %"), "auc": Column(short="AUC", decimals=3),
+    "ap": Column(short="AP", long="Average precision", decimals=3),
+    "eer": Column(short="EER", long="Equal error rate", decimals=3, higher=False),
+    "ece": Column(short="ECE", long="Expected calibration error", decimals=3, higher=False),
+    "tpr_1": Column(short="TPR at 1 % FPR, %", long="Fake images found where 1 % of the real ones are called fake"),
+    "tpr_5": Column(short="TPR at 5 % FPR, %", long="Fake images found where 5 % of the real ones are called fake"),
+}
+DETECTION = ("auc", "tpr_1", "tpr_5")
+"""The measures of each task that have a table of their own, methods by tasks."""
 COSTS = {
     "seconds": Column(short="Training, min", decimals=2, higher=None,
                       long="Training of all stages, without validation and scoring, minutes"),
@@ -37,11 +52,9 @@ COSTS = {
                           long="What the method carries beside the weights after the last stage, MB"),
 }
 SCALES = {"seconds": 1 / 60, "stored_bytes": 1e-6, "state_bytes": 1e-6}
-PAPER_METRICS = ("aa", "forgetting", "bwt", "fwt", "c_auc", "fwt_auc")
 HEADLINES = ("aa", "forgetting", "c_auc")
-UPPER_BOUNDS = ("joint",)
-FEW_GROUPS, FEW_SEEDS = 10, 3
-"""Below these the intervals may cover less than they say (docs/reference/metrics.md)."""
+FEW_GROUPS = 10
+"""Below this, as with two seeds, the intervals may cover less than they say (docs/reference/metrics.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,37 +73,128 @@ def printed(frame: pd.DataFrame, grids: Sequence[Grid], sequence: str) -> Printe
 
 
 def method_note(tables: Tables) -> str:
-    """Return the sentence that says how the means and intervals of these tables came about."""
-    seeds = f"{len(tables.seeds)} seeds" if len(tables.seeds) > 1 else "one seed"
-    drawn = "source groups and seeds" if len(tables.seeds) > 1 else "source groups"
+    """Return the sentences that say how the means and intervals of these tables came about."""
+    several = len(tables.seeds) > 1
+    covers = ("other photographs and training runs like these" if several else
+              "other photographs like these; how far training runs differ is not known from one seed")
     few = [name for name, count, enough in (("source groups", tables.groups, FEW_GROUPS),
-                                            ("seeds", len(tables.seeds), FEW_SEEDS)) if 1 < count < enough]
+                                            ("seeds", len(tables.seeds), LEAST_SEEDS)) if 1 < count < enough]
     short = f" Intervals over so few {' and '.join(few)} may be too short." if few else ""
-    return (f"Mean over {seeds}; in brackets the 95 % interval of a bootstrap over {drawn} "
-            f"({tables.groups} source groups), the same draws for every method.{short} Accuracies in percent, their "
-            "differences in points, AUC as fractions.")
+    return (f"{f'Mean over {len(tables.seeds)} seeds' if several else 'One seed'}; in brackets the 95 % interval for "
+            f"{covers} (bootstrap over {tables.groups} source groups{' and seeds' if several else ''}, the same draws "
+            f"for every method).{short} Accuracies in percent, their differences in points, AUC as fractions.")
+
+
+def best_note(tables: Tables) -> str:
+    """Return the sentences that say what is set in bold."""
+    if len(tables.seeds) < LEAST_SEEDS:
+        return f"No method is set in bold: fewer than {LEAST_SEEDS} seeds show no significant difference."
+    upper = f"; {tables.upper} is an upper bound and not ranked" if tables.upper else ""
+    return ("Bold: the best method and all that cannot be told from it (paired differences, 5 %, Holm's correction for "
+            f"the number of methods){upper}.")
+
+
+def difference_note(tables: Tables) -> str:
+    """Return the sentences that say how differences are compared, and what of them is set in bold."""
+    marked = ("Bold: significant at 5 % with Holm's correction for the number of methods."
+              if len(tables.seeds) >= LEAST_SEEDS else best_note(tables))
+    return f"Paired by seed and by draw. {marked}"
+
+
+def method_header(tables: Tables) -> tuple[str, ...]:
+    """Return the names of the parts of `method_key`."""
+    return ("Method", "Network", "Tuned") if tables.trained else ("Method",)
+
+
+def method_key(tables: Tables, method: str) -> tuple[str, ...]:
+    """Return the label of a method and, where methods differ in them, its network and what is tuned of it."""
+    return (method, *tables.trained.get(method, ()))
+
+
+def _methods(tables: Tables) -> dict[str, Any]:
+    return {"header": method_header(tables), "keys": tuple(method_key(tables, method) for method in tables.methods)}
 
 
 def _where(tables: Tables) -> str:
     return f"Sequence {tables.sequence}, network {tables.network}."
 
 
-def _pick(frame: pd.DataFrame, keys: Sequence[tuple], columns: Sequence[str], by: list[str],
-          column: str) -> dict[str, Any]:
-    """Return mean, low and high of `frame` as arrays: a row for each of `keys`, values of `by`; NaN where absent."""
-    wide = frame.set_index([*by, column])[["mean", "low", "high"]]
-    places = [(*key, name) for key in keys for name in columns]
-    values = wide.reindex(pd.MultiIndex.from_tuples(places)).to_numpy(dtype=np.float64)
-    mean, low, high = values.T.reshape(3, len(keys), len(columns))
-    return {"mean": mean, "low": low, "high": high}
+def _pick(frame: pd.DataFrame, keys: Sequence[str], columns: Sequence[str], by: str, column: str) -> dict[str, Any]:
+    """Return mean, low, high and, if it is there, best of `frame` as arrays: a row for each of `keys`, values of `by`.
+
+    NaN where absent.
+    """
+    wide = frame.set_index([by, column])
+    wide = wide.reindex(pd.MultiIndex.from_tuples([(key, name) for key in keys for name in columns]))
+    found: dict[str, Any] = {name: wide[name].to_numpy(dtype=np.float64).reshape(len(keys), len(columns))
+                             for name in ("mean", "low", "high")}
+    if "best" in wide:
+        found["best"] = wide["best"].eq(True).to_numpy().reshape(len(keys), len(columns))
+    return found
 
 
-def summary_grid(tables: Tables, metrics: Sequence[str] = PAPER_METRICS) -> Grid:
-    """Return the main comparison: a row a method."""
-    keys = [(method,) for method in tables.methods]
-    return Grid(name="summary", title="Main comparison", where=_where(tables), note=method_note(tables),
-                header=("Method",), keys=tuple(keys), columns=tuple(METRICS[name] for name in metrics),
-                unranked=UPPER_BOUNDS, **_pick(tables.summary, keys, metrics, ["method"], "metric"))
+def shown_metrics(tables: Tables) -> tuple[str, ...]:
+    """Return the metrics of the main comparison: BWT where it is not -F, gap closed where there is a gap."""
+    means = tables.summary.pivot(index="method", columns="metric", values="mean")
+    mirrored = np.allclose(means["bwt"], -means["forgetting"], atol=0.05, equal_nan=True)
+    left_out = {"bwt": mirrored, "gap_closed": means["gap_closed"].isna().all(), "fwt_auc": True}
+    return tuple(name for name in METRICS if not left_out.get(name, means[name].isna().all()))
+
+
+def summary_grid(tables: Tables, metrics: Sequence[str] = ()) -> Grid:
+    """Return the main comparison: a row a method, a column for each of `metrics`, by default `shown_metrics`."""
+    metrics = metrics or shown_metrics(tables)
+    return Grid(name="summary", title="Main comparison", where=_where(tables),
+                note=f"{method_note(tables)} {best_note(tables)}", **_methods(tables),
+                columns=tuple(METRICS[name] for name in metrics),
+                **_pick(tables.summary, tables.methods, metrics, "method", "metric"))
+
+
+def differences_grid(tables: Tables) -> Grid:
+    """Return the paired differences of the methods from the baseline; bold where they are significant."""
+    methods = [method for method in tables.methods if method != tables.baseline]
+    metrics = [name for name in shown_metrics(tables) if name != "gap_closed"]
+    frame = tables.differences.assign(best=tables.differences["p"] < SIGNIFICANT)
+    return Grid(name="differences", title=f"Difference of each method from {tables.baseline}", where=_where(tables),
+                note=f"{method_note(tables)} {difference_note(tables)}", header=method_header(tables),
+                keys=tuple(method_key(tables, method) for method in methods),
+                columns=tuple(replace(METRICS[name], signed=True) for name in metrics),
+                **_pick(frame, methods, metrics, "method", "metric"))
+
+
+def accuracy_grid(tables: Tables) -> Grid:
+    """Return the accuracy on each task after the last stage, with their mean and pooled: a row a method."""
+    tasks = list(dict.fromkeys(tables.tasks["task"]))
+    final = tables.tasks.loc[tables.tasks["measure"] == "final_accuracy"].rename(columns={"task": "metric"})
+    both = pd.concat([final, tables.summary.loc[tables.summary["metric"].isin(["aa", "pooled"])]])
+    columns = [*tasks, "aa", "pooled"]
+    return Grid(name="accuracy", title="Accuracy (%) on each task after the last stage", where=_where(tables),
+                note=f"{method_note(tables)} {best_note(tables)}", **_methods(tables),
+                columns=tuple(Column(short=name) for name in [*tasks, "Mean", "Pooled"]),
+                **_pick(both, tables.methods, columns, "method", "metric"))
+
+
+def detection_table(tables: Tables) -> pd.DataFrame:
+    """Return TASK_MEASURES of each method and task after the last stage, means over seeds."""
+    by_task = tables.splits.groupby(["method", "task"], sort=False, as_index=False)
+    return pd.DataFrame(by_task[list(TASK_MEASURES)].mean())
+
+
+def detection_grids(tables: Tables) -> tuple[Grid, ...]:
+    """Return AUC and the true positive rates at 1 and 5 % false positives on each task: a row a method."""
+    table = detection_table(tables)
+    tasks = list(dict.fromkeys(tables.tasks["task"]))
+    grids = []
+    for name in DETECTION:
+        column = TASK_MEASURES[name]
+        wide = table.pivot(index="method", columns="task", values=name).reindex(index=tables.methods, columns=tasks)
+        values = wide.assign(Mean=wide.mean(axis=1, skipna=False)).to_numpy(dtype=np.float64)
+        grids.append(Grid(name=f"detection-{name.replace('_', '-')}", where=_where(tables), **_methods(tables),
+                          title=f"{column.short} on each task after the last stage", mean=values,
+                          note=f"Mean over {len(tables.seeds)} seeds." if len(tables.seeds) > 1 else "One seed.",
+                          columns=tuple(replace(column, short=task) for task in [*tasks, "Mean"]),
+                          low=np.full_like(values, np.nan), high=np.full_like(values, np.nan)))
+    return tuple(grids)
 
 
 def matrix_grids(tables: Tables, measure: str = "accuracy") -> tuple[Grid, ...]:
@@ -100,12 +204,12 @@ def matrix_grids(tables: Tables, measure: str = "accuracy") -> tuple[Grid, ...]:
     grids = []
     for method in (method for method in tables.methods if (table["method"] == method).any()):
         mine = table.loc[table["method"] == method]
-        keys = [(str(key),) for key in dict.fromkeys(mine["key"])]
+        keys = [str(key) for key in dict.fromkeys(mine["key"])]
         grids.append(Grid(
             name=f"matrix-{method}", title=f"Accuracy (%) of {method} after each stage", where=_where(tables),
-            note=method_note(tables), header=("After stage",), keys=tuple(keys),
+            note=method_note(tables), header=("After stage",), keys=tuple((key,) for key in keys),
             columns=tuple(Column(short=task, higher=None) for task in tasks),
-            **_pick(mine, keys, tasks, ["key"], "task")))
+            **_pick(mine, keys, tasks, "key", "task")))
     return tuple(grids)
 
 
@@ -113,15 +217,14 @@ def zero_shot_grids(tables: Tables) -> tuple[Grid, Grid]:
     """Return accuracy and AUC on each task just before it was learned: a row a method."""
     first = set(tables.stages[0].tasks)
     tasks = [task for task in dict.fromkeys(tables.zero_shot["task"]) if task not in first]
-    keys = [(method,) for method in tables.methods]
     grids = []
     for measure, name, decimals in (("accuracy", "accuracy (%)", 1), ("auc", "AUC", 3)):
         table = tables.zero_shot.loc[tables.zero_shot["measure"] == measure]
         columns = tuple(Column(short="Mean" if task == ALL_TASKS else task, decimals=decimals) for task in tasks)
         grids.append(Grid(
             name=f"zero-shot-{measure}", title=f"Zero-shot {name} on each task, just before it was learned",
-            where=_where(tables), note=method_note(tables), header=("Method",), keys=tuple(keys), columns=columns,
-            **_pick(table, keys, tasks, ["method"], "task")))
+            where=_where(tables), note=method_note(tables), **_methods(tables), columns=columns,
+            **_pick(table, tables.methods, tasks, "method", "task")))
     return grids[0], grids[1]
 
 
@@ -129,13 +232,11 @@ def robustness_grid(robustness: pd.DataFrame, tables: Tables, measure: str = "ac
     """Return the mean over the strengths of each perturbation (`robustness.robustness_table`): a row a method."""
     table = robustness.loc[(robustness["measure"] == measure) & robustness["strength"].isna()]
     names = list(dict.fromkeys(table["perturbation"]))
-    keys = [(method,) for method in tables.methods]
     name, decimals = {"accuracy": ("Accuracy (%)", 1), "auc": ("AUC", 3)}[measure]
     columns = tuple(Column(short="unchanged" if each == UNPERTURBED else each, decimals=decimals) for each in names)
-    return Grid(name=f"robustness-{measure}", where=_where(tables), note=method_note(tables), header=("Method",),
+    return Grid(name=f"robustness-{measure}", where=_where(tables), note=method_note(tables), **_methods(tables),
                 title=f"{name} after the last stage on perturbed test images, mean over tasks and strengths",
-                keys=tuple(keys), columns=columns, unranked=UPPER_BOUNDS,
-                **_pick(table, keys, names, ["method"], "perturbation"))
+                columns=columns, **_pick(table, tables.methods, names, "method", "perturbation"))
 
 
 def cost_grid(costs: pd.DataFrame, tables: Tables) -> Grid:
@@ -144,13 +245,12 @@ def cost_grid(costs: pd.DataFrame, tables: Tables) -> Grid:
     for column in ("mean", "low", "high"):
         table[column] = table[column] * table["scale"]
     several = len(tables.seeds) > 1
-    keys = [(method,) for method in tables.methods]
     grid = Grid(name="costs", title="Cost of a run", where=_where(tables),
                 note=(f"Mean over {len(tables.seeds)} seeds, in brackets the lowest and the highest."
                       if several else "One seed.") + " " + "; ".join(
                           f"{column.short}: {column.long[0].lower()}{column.long[1:]}" for column in COSTS.values())
-                + ".", header=("Method",), keys=tuple(keys), columns=tuple(COSTS.values()),
-                **_pick(table, keys, list(COSTS), ["method"], "metric"))
+                + ".", **_methods(tables), columns=tuple(COSTS.values()),
+                **_pick(table, tables.methods, list(COSTS), "method", "metric"))
     return grid if several else replace(grid, low=np.full_like(grid.low, np.nan), high=np.full_like(grid.high, np.nan))
 
 
@@ -160,7 +260,7 @@ def headline_text(tables: Tables) -> str:
     rows = [["method", "average accuracy (%)", "forgetting (points)", "C-AUC"]] + [
         [method, *(f"{number(grid.mean[r, c], column.decimals)} "
                    f"{interval(grid.low[r, c], grid.high[r, c], column.decimals)}".strip()
-                   for c, column in enumerate(grid.columns))] for r, (method,) in enumerate(grid.keys)]
+                   for c, column in enumerate(grid.columns))] for r, method in enumerate(tables.methods)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
                      for row in rows)

@@ -20,8 +20,7 @@ class Cell:
     text: str
     value: float | None = None
     """The number that the column is sorted by; None: its text."""
-    mark: str = ""
-    """`b` or `u`: how it is set off."""
+    bold: bool = False
     span: str = ""
     """What is written small below it: an interval."""
 

@@ -10,12 +10,17 @@ import pandas as pd
 import yaml
 
 from fakemedia.core.types import SPLITS
-from fakemedia.reporting.formats import interval, number, to_table
+from fakemedia.reporting.answer import answer
+from fakemedia.reporting.formats import number, to_table
 from fakemedia.reporting.grids import (
     METRICS,
-    PAPER_METRICS,
+    TASK_MEASURES,
+    accuracy_grid,
     cost_grid,
-    method_note,
+    detection_grids,
+    detection_table,
+    difference_note,
+    differences_grid,
     robustness_grid,
     summary_grid,
     zero_shot_grids,
@@ -23,7 +28,7 @@ from fakemedia.reporting.grids import (
 from fakemedia.reporting.pages import Cell, Table, render_page
 from fakemedia.reporting.rendering import Drawn
 from fakemedia.reporting.sections import SECTIONS
-from fakemedia.reporting.tables import SPLIT_METRICS, SUMMARY_METRICS, Tables
+from fakemedia.reporting.tables import RUN_METRICS, Tables
 
 VERDICTS = {"pass": "No problems found.", "warn": "There are warnings.", "fail": "The data have faults."}
 CALIBRATION = (
@@ -32,7 +37,6 @@ CALIBRATION = (
     ("accuracy_sure", "Accuracy of these, %", 1), ("ece", "ECE", 3), ("ece_calibrated", "ECE, calibrated", 3),
 )
 """Columns of `calibration_table.calibration_table`, their heads and decimals."""
-SPLIT_HEADS = ("Accuracy, %", "Real, %", "Fake, %", "AUC", "AP", "EER", "ECE")
 
 
 def report_page(tables: Tables, figures: Mapping[str, Sequence[Drawn]], *, costs: pd.DataFrame,
@@ -51,21 +55,22 @@ def report_page(tables: Tables, figures: Mapping[str, Sequence[Drawn]], *, costs
     """
     plain = json.loads(json.dumps(configuration, default=str))
     later = len(tables.stages) > 1
-    cost = None if costs.empty else cost_grid(costs, tables)
+    summary = summary_grid(tables)
     robust = () if robustness is None or robustness.empty else [robustness_grid(robustness, tables, measure)
                                                                 for measure in ("accuracy", "auc")]
     return render_page(
         "report.html", title=f"{tables.sequence}: what {tables.network} keeps and forgets", stages=tables.stages,
-        notices=[*tables.notices, *notices],
+        notices=[*tables.notices, *notices], to_table=to_table,
         pictures={section.key: figures.get(section.key, ()) for section in SECTIONS},
-        summary=to_table(summary_grid(tables)), method_note=method_note(tables), differences=_differences(tables),
-        baseline=tables.baseline, splits=_splits(tables),
-        zero_shot=[(grid.title, to_table(grid)) for grid in zero_shot_grids(tables) if later],
+        answer=answer(tables), summary=summary, difference_note=difference_note(tables), accuracy=accuracy_grid(tables),
+        differences=differences_grid(tables) if len(tables.methods) > 1 else None,
+        detection=detection_grids(tables), splits=_splits(tables),
+        zero_shot=zero_shot_grids(tables) if later else (),
         calibration=_calibration(calibration, tables),
-        robustness_tables=[(grid.title, to_table(grid)) for grid in robust],
-        costs=[(cost.title, to_table(cost))] if cost else (), costs_note=cost.note if cost else "",
+        robustness_tables=robust,
+        cost=None if costs.empty else cost_grid(costs, tables),
         audit=_audit(audit) if audit else None, runs=_runs(tables, weights or {}),
-        metric_columns=[METRICS[name] for name in SUMMARY_METRICS], sources=sources, seeds=tables.seeds,
+        sources=sources, seeds=tables.seeds,
         versions=Table(header=["Package", "Version"], text_columns=2,
                        rows=[[Cell(text=part) for part in row] for row in versions.items()]),
         configuration=yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True),
@@ -88,39 +93,21 @@ def _calibration(calibration: pd.DataFrame | None, tables: Tables) -> Table | No
                        for method, row in means.iterrows()])
 
 
-def _differences(tables: Tables) -> Table | None:
-    table = tables.differences
-    if table.empty:
-        return None
-    cells = table.set_index(["method", "metric"])
-    rows = []
-    for method in dict.fromkeys(table["method"]):
-        row = [Cell(text=method)]
-        for name in SUMMARY_METRICS:
-            entry, decimals = cells.loc[(method, name)], METRICS[name].decimals
-            sure = entry["low"] > 0 or entry["high"] < 0
-            value = f"{entry['mean']:+.{decimals}f}" if pd.notna(entry["mean"]) else number(float("nan"), decimals)
-            row.append(Cell(text=value, value=float(entry["mean"]), mark="b" if sure else "",
-                            span=interval(entry["low"], entry["high"], decimals)))
-        rows.append(row)
-    return Table(header=["Method", *(METRICS[name].short for name in SUMMARY_METRICS)], rows=rows)
-
-
 def _splits(tables: Tables) -> Table:
-    written = [(name, 1 if name.startswith("accuracy") else 3) for name in SPLIT_METRICS]
-    means = pd.DataFrame(tables.splits.groupby(["method", "task"], sort=False, as_index=False).mean(numeric_only=True))
-    return Table(header=["Method", "Task", *SPLIT_HEADS], text_columns=2,
+    written = [(name, column.decimals) for name, column in TASK_MEASURES.items()]
+    return Table(header=["Method", "Task", *(column.short for column in TASK_MEASURES.values())], text_columns=2,
+                 titles=["", "", *(column.long for column in TASK_MEASURES.values())],
                  rows=[[Cell(text=row["method"]), Cell(text=row["task"]), *_numbers(row, written)]
-                       for row in means.to_dict("records")])
+                       for row in detection_table(tables).to_dict("records")])
 
 
 def _runs(tables: Tables, weights: Mapping[tuple[str, int], str]) -> Table:
-    written = [(name, METRICS[name].decimals) for name in PAPER_METRICS]
+    written = [(name, METRICS[name].decimals) for name in RUN_METRICS]
     rows = [[Cell(text=row["method"]), Cell(text=str(row["seed"]), value=float(row["seed"])), *_numbers(row, written),
              *([Cell(text=weights.get((row["method"], row["seed"]), "")[:12])] if weights else [])]
             for row in tables.runs.to_dict("records")]
     last = ["Last weights, SHA-256"] if weights else []
-    return Table(header=["Method", "Seed", *(METRICS[name].short for name in PAPER_METRICS), *last], rows=rows)
+    return Table(header=["Method", "Seed", *(METRICS[name].short for name in RUN_METRICS), *last], rows=rows)
 
 
 def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ interval.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,25 @@ from fakemedia.core.errors import unknown_name
 from fakemedia.core.types import Stage
 from fakemedia.evaluation import continual, metrics
 from fakemedia.evaluation.intervals import DRAWS, FRACTION, PERCENT
-from fakemedia.reporting.estimates import Measured, Quantity, estimate, estimate_difference, measure, over_seeds
+from fakemedia.reporting.estimates import (
+    Measured,
+    Quantity,
+    among_best,
+    estimate,
+    estimate_difference,
+    gap_closed,
+    measure,
+    over_seeds,
+)
 from fakemedia.reporting.results import Results, notices
 
 Floats = NDArray[np.float64]
 RUN_METRICS = ("aa", "forgetting", "bwt", "fwt", "c_auc", "fwt_auc")
-SUMMARY_METRICS = (*RUN_METRICS, "learning_accuracy")
-SPLIT_METRICS = ("accuracy", "accuracy_real", "accuracy_fake", "auc", "ap", "eer", "ece")
+SUMMARY_METRICS = ("aa", "pooled", "gap_closed", "forgetting", "learning_accuracy", "bwt", "fwt", "c_auc", "fwt_auc")
+COMPARED = tuple(name for name in SUMMARY_METRICS if name != "gap_closed")
+"""The metrics that methods are compared by."""
+SPLIT_METRICS = ("accuracy", "accuracy_real", "accuracy_fake", "auc", "ap", "eer", "ece", "tpr_1", "tpr_5")
+LESS_IS_BETTER = ("forgetting",)
 ALL_TASKS = "all tasks"
 """In the column `task`: the mean over the tasks. No task can have this name."""
 
@@ -32,14 +44,15 @@ ALL_TASKS = "all tasks"
 class Tables:
     """Everything that the report shows, as data frames, with the facts that its captions state.
 
-    runs: a row a run (sequence, network, method, seed and RUN_METRICS). summary: method, metric. differences: method,
-    baseline, metric; paired, method minus baseline. curves: method, stage, key, measure (accuracy or auc, over the
-    tasks seen). tasks: method, task, measure (learning_accuracy, final_accuracy, forgetting, and after the last stage
-    real_accuracy and fake_accuracy). by_group: the first three, averaged over the tasks of each `group` (forgetting
-    over those not learned last); empty where there are no groups. zero_shot: method, measure (accuracy or auc), task;
-    just before the task was learned. matrices: method, stage, key, task,
-    measure (accuracy or auc), learned (stage of the task). splits: method, seed, task and SPLIT_METRICS after the last
-    stage. All but `runs` and `splits` end in mean, low, high. `notices` name what is missing or undefined.
+    The column `method` holds labels. runs: a row a run (sequence, network, method, seed and RUN_METRICS). summary:
+    method, metric, and `best`: not distinguishable from the best method. differences: method, baseline, metric, and
+    `p`, corrected for the number of methods; paired, method minus baseline. curves: method, stage, key, measure
+    (accuracy or auc, over the tasks seen). tasks: method, task, `best`, measure (learning_accuracy, final_accuracy,
+    forgetting, and after the last stage real_accuracy and fake_accuracy). by_group: the first three, averaged over the
+    tasks of each `group` (forgetting over those not learned last); empty where there are no groups. zero_shot: method,
+    measure (accuracy or auc), task; just before the task was learned. matrices: method, stage, key, task, measure
+    (accuracy or auc), learned (stage of the task). splits: method, seed, task and SPLIT_METRICS after the last stage.
+    All but `runs` and `splits` hold mean, low, high. `notices` name what is missing or undefined.
     """
 
     sequence: str
@@ -59,6 +72,10 @@ class Tables:
     zero_shot: pd.DataFrame
     matrices: pd.DataFrame
     splits: pd.DataFrame
+    upper: str | None = None
+    """The method that is shown as an upper bound."""
+    trained: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Network and tuned part of each method, where methods differ in them."""
 
     @property
     def scored(self) -> tuple[str, ...]:
@@ -68,12 +85,13 @@ class Tables:
 
 
 def _summary(measured: Measured) -> Quantity:
-    """Return the quantity (..., 7) that holds SUMMARY_METRICS."""
+    """Return the quantity (..., C) that holds COMPARED."""
     peak = continual.peak_stage(measured.accuracy, measured.learned)
+    share = measured.images / measured.images.sum()
 
     def quantity(accuracy: Floats, auc: Floats) -> Floats:
-        values = continual.summary(accuracy, auc, measured.learned, peak)
-        return np.stack([values[name] for name in SUMMARY_METRICS], axis=-1)
+        values = {**continual.summary(accuracy, auc, measured.learned, peak), "pooled": accuracy[..., -1, :] @ share}
+        return np.stack([values[name] for name in COMPARED], axis=-1)
 
     return quantity
 
@@ -99,11 +117,12 @@ def _mean(values: Floats) -> Floats:
     return values.mean(axis=-1) if values.shape[-1] else np.full(values.shape[:-1], np.nan)
 
 
-def _run_table(results: Results, measured: Measured) -> pd.DataFrame:
+def _run_table(results: Results, measured: Measured, trained: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
     values = continual.summary(measured.accuracy, measured.auc, measured.learned)
     ran = np.any(np.isfinite(measured.accuracy), axis=(-2, -1))
     return pd.DataFrame([
-        {"sequence": results.sequence, "network": results.network, "method": method, "seed": seed,
+        {"sequence": results.sequence, "network": trained.get(method, (results.network,))[0], "method": method,
+         "seed": seed,
          **{name: values[name][k, m] for name in RUN_METRICS}}
         for m, method in enumerate(results.methods) for k, seed in enumerate(results.seeds) if ran[k, m]
     ])
@@ -133,73 +152,105 @@ def groups_of(stages: Sequence[Stage], families: Mapping[str, str]) -> dict[str,
     return found if len(found) > 1 else {}
 
 
-def make_tables(results: Results, *, baseline: str | None = None, families: Mapping[str, str] | None = None,
+def make_tables(results: Results, *, baseline: str | None = None, upper: str | None = None,
+                families: Mapping[str, str] | None = None, trained: Mapping[str, tuple[str, str]] | None = None,
                 draws: int = DRAWS, seed: int = 0) -> Tables:
     """Return all tables of the report; differences are taken from the method `baseline`, by default the first.
 
-    `families` gives the family of a task, where one is declared. Raises UserError where `baseline` is no method of the
-    results.
+    `upper` is the method that is an upper bound: it is shown, but not ranked. `families` gives the family of a task,
+    where one is declared, `trained` network and tuned part of each method, where they differ. Raises UserError where
+    `baseline` or `upper` is no method of the results.
     """
-    baseline = results.methods[0] if baseline is None else baseline
-    if baseline not in results.methods:
-        raise unknown_name("method", baseline, results.methods, where="baseline")
+    baseline, trained = results.methods[0] if baseline is None else baseline, trained or {}
+    for where, method in (("baseline", baseline), ("upper", upper)):
+        if method is not None and method not in results.methods:
+            raise unknown_name("method", method, results.methods, where=where)
     measured = measure(results, draws=draws, seed=seed)
-    learned, methods, tasks = measured.learned, results.methods, results.tasks
-    peak = continual.peak_stage(measured.accuracy, learned)
-    stages = [stage.index for stage in results.stages]
     keys = {stage.index: stage.key for stage in results.stages}
-    learned_stage = dict(zip(tasks, (learned + 1).tolist(), strict=True))
-
-    curve: dict[str, Quantity] = {"accuracy": lambda accuracy, _: continual.average_over_seen(accuracy, learned),
-                                  "auc": lambda _, auc: continual.average_over_seen(auc, learned)}
-    per_task: dict[str, Quantity] = {
-        "learning_accuracy": lambda accuracy, _: continual.learning_accuracy(accuracy, learned),
-        "final_accuracy": lambda accuracy, _: accuracy[..., -1, :],
-        "forgetting": lambda accuracy, _: continual.forgetting_per_task(accuracy, learned, peak),
-    }
-    cells: dict[str, Quantity] = {"accuracy": lambda accuracy, _: accuracy, "auc": lambda _, auc: auc}
-    bounds = {"accuracy": PERCENT, "auc": FRACTION, "learning_accuracy": PERCENT, "final_accuracy": PERCENT,
-              "forgetting": continual.RANGES["forgetting"]}
-    curves = pd.concat([_long({"method": methods, "measure": [name], "stage": stages},
-                              estimate(measured, quantity, bounds[name])) for name, quantity in curve.items()],
-                       ignore_index=True)
-    matrices = pd.concat([_long({"method": methods, "measure": [name], "stage": stages, "task": tasks},
-                                estimate(measured, quantity, bounds[name], measured.task_groups))
-                          for name, quantity in cells.items()], ignore_index=True)
+    learned_stage = dict(zip(results.tasks, (measured.learned + 1).tolist(), strict=True))
     groups = groups_of(results.stages, families or {})
-    estimates = {name: estimate(measured, quantity, bounds[name], measured.task_groups)
-                 for name, quantity in per_task.items()}
-    for label, name in enumerate(("real_accuracy", "fake_accuracy")):
-        estimates[name] = over_seeds(measured.by_class[:, :, label], measured.by_class_draws[:, :, :, label],
-                                     measured.seed_weights, groups=measured.task_groups, bounds=PERCENT)
-    later, old = learned > 0, learned < stages[-1] - 1
-    unseen: dict[str, Quantity] = {
-        "accuracy": lambda accuracy, _: _with_mean(continual.zero_shot(accuracy, learned), later),
-        "auc": lambda _, auc: _with_mean(continual.zero_shot(auc, learned), later),
-    }
-    members = [np.array([tasks.index(task) for task in group]) for group in groups.values()]
-    by_group = [_long({"method": methods, "measure": [name], "group": list(groups)}, estimate(measured, _grouped(
-        quantity, [group[old[group]] if name == "forgetting" else group for group in members]), bounds[name]))
-        for name, quantity in per_task.items()] if groups else []
-    ranges = continual.bounds(SUMMARY_METRICS)
-    differences = _long({"method": methods, "metric": SUMMARY_METRICS},
-                        estimate_difference(measured, _summary(measured), methods.index(baseline), ranges))
-    differences.insert(1, "baseline", baseline)
+    summary, differences = _summary_tables(results, measured, baseline, upper)
+    tasks, by_group = _task_tables(results, measured, groups, upper)
+    curves, matrices = _stage_tables(results, measured)
     return Tables(
-        sequence=results.sequence, network=results.network, stages=results.stages, methods=methods,
-        seeds=results.seeds, groups=results.groups, notices=notices(results), baseline=baseline,
-        runs=_run_table(results, measured),
-        summary=_long({"method": methods, "metric": SUMMARY_METRICS}, estimate(measured, _summary(measured), ranges)),
-        differences=differences.loc[differences["method"] != baseline].reset_index(drop=True),
-        curves=curves.assign(key=[keys[stage] for stage in curves["stage"]]),
-        tasks=pd.concat([_long({"method": methods, "measure": [name], "task": tasks}, values)
-                         for name, values in estimates.items()], ignore_index=True),
-        by_group=pd.concat(by_group, ignore_index=True) if groups else pd.DataFrame(),
-        zero_shot=pd.concat([_long({"method": methods, "measure": [name], "task": [*tasks, ALL_TASKS]},
-                                   estimate(measured, quantity, bounds[name],
-                                            [*measured.task_groups, measured.groups]))
-                             for name, quantity in unseen.items()], ignore_index=True),
+        sequence=results.sequence, network=results.network, stages=results.stages, methods=results.methods,
+        seeds=results.seeds, groups=results.groups, notices=notices(results), baseline=baseline, upper=upper,
+        trained=trained, runs=_run_table(results, measured, trained), summary=summary, differences=differences,
+        curves=curves.assign(key=[keys[stage] for stage in curves["stage"]]), tasks=tasks, by_group=by_group,
+        zero_shot=_zero_shot_table(results, measured),
         matrices=matrices.assign(key=[keys[stage] for stage in matrices["stage"]],
                                  learned=[learned_stage[task] for task in matrices["task"]]),
         splits=_split_table(results),
     )
+
+
+def _summary_tables(results: Results, measured: Measured, baseline: str,
+                    upper: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return `Tables.summary` and `Tables.differences`."""
+    methods, quantity = results.methods, _summary(measured)
+    place, ranges = methods.index(baseline), continual.bounds(["aa" if name == "pooled" else name for name in COMPARED])
+    summary = _long({"method": methods, "metric": COMPARED}, estimate(measured, quantity, ranges)).assign(
+        best=among_best(measured, quantity, ranges, ranked=_ranked(methods, upper),
+                        higher=[name not in LESS_IS_BETTER for name in COMPARED]).reshape(-1))
+    gap = _long({"method": methods, "metric": ["gap_closed"]},
+                gap_closed(measured, place, None if upper is None else methods.index(upper))).assign(best=False)
+    mean, low, high, p = estimate_difference(measured, quantity, place, ranges)
+    differences = _long({"method": methods, "metric": COMPARED}, (mean, low, high)).assign(p=p.reshape(-1))
+    differences.insert(1, "baseline", baseline)
+    return (pd.concat([summary, gap], ignore_index=True),
+            differences.loc[differences["method"] != baseline].reset_index(drop=True))
+
+
+def _ranked(methods: Sequence[str], upper: str | None) -> NDArray[np.bool_]:
+    return np.array([method != upper for method in methods])
+
+
+def _task_tables(results: Results, measured: Measured, groups: Mapping[str, tuple[str, ...]],
+                 upper: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return `Tables.tasks` and `Tables.by_group`."""
+    methods, tasks, learned = results.methods, results.tasks, measured.learned
+    peak = continual.peak_stage(measured.accuracy, learned)
+    quantities: dict[str, Quantity] = {
+        "learning_accuracy": lambda accuracy, _: continual.learning_accuracy(accuracy, learned),
+        "final_accuracy": lambda accuracy, _: accuracy[..., -1, :],
+        "forgetting": lambda accuracy, _: continual.forgetting_per_task(accuracy, learned, peak),
+    }
+    bounds = {name: continual.RANGES["forgetting"] if name == "forgetting" else PERCENT for name in quantities}
+    parts = [_long({"method": methods, "measure": [name], "task": tasks},
+                   estimate(measured, quantity, bounds[name], measured.task_groups)).assign(
+        best=among_best(measured, quantity, bounds[name], ranked=_ranked(methods, upper),
+                        higher=np.full(len(tasks), name not in LESS_IS_BETTER)).reshape(-1))
+        for name, quantity in quantities.items()]
+    for label, name in enumerate(("real_accuracy", "fake_accuracy")):
+        values = over_seeds(measured.by_class[:, :, label], measured.by_class_draws[:, :, :, label],
+                            measured.seed_weights, groups=measured.task_groups, bounds=PERCENT)
+        parts.append(_long({"method": methods, "measure": [name], "task": tasks}, values).assign(best=False))
+    old = learned < len(results.stages) - 1
+    members = [np.array([tasks.index(task) for task in group]) for group in groups.values()]
+    by_group = [_long({"method": methods, "measure": [name], "group": list(groups)}, estimate(measured, _grouped(
+        quantity, [group[old[group]] if name == "forgetting" else group for group in members]), bounds[name]))
+        for name, quantity in quantities.items()] if groups else [pd.DataFrame()]
+    return pd.concat(parts, ignore_index=True), pd.concat(by_group, ignore_index=True)
+
+
+def _stage_tables(results: Results, measured: Measured) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return averages over the tasks seen, and the matrices themselves, by stage."""
+    stages = [stage.index for stage in results.stages]
+    curves, matrices = [], []
+    for place, (name, bounds) in enumerate((("accuracy", PERCENT), ("auc", FRACTION))):
+        index = {"method": results.methods, "measure": [name], "stage": stages}
+        curves.append(_long(index, estimate(measured, lambda *each, of=place: continual.average_over_seen(
+            each[of], measured.learned), bounds)))
+        matrices.append(_long({**index, "task": results.tasks}, estimate(
+            measured, lambda *each, of=place: each[of], bounds, measured.task_groups)))
+    return pd.concat(curves, ignore_index=True), pd.concat(matrices, ignore_index=True)
+
+
+def _zero_shot_table(results: Results, measured: Measured) -> pd.DataFrame:
+    later = measured.learned > 0
+    groups = [*measured.task_groups, measured.groups]
+    index = {"method": results.methods, "measure": [""], "task": [*results.tasks, ALL_TASKS]}
+    return pd.concat([_long({**index, "measure": [name]}, estimate(
+        measured, lambda *each, of=place: _with_mean(continual.zero_shot(each[of], measured.learned), later), bounds,
+        groups)) for place, (name, bounds) in enumerate((("accuracy", PERCENT), ("auc", FRACTION)))],
+        ignore_index=True)

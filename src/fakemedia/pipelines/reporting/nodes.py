@@ -43,11 +43,18 @@ def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
-def tabulate(scores: Results, *, families: Mapping[str, str]) -> Tables:
-    """Return every table of accuracies and AUC, with intervals; `families` gives the family of each task."""
+def tabulate(scores: Results, *, plan: Plan, families: Mapping[str, str]) -> Tables:
+    """Return every table of accuracies and AUC, with intervals; `families` gives the family of each task.
+
+    The baseline is the first label whose method is `finetune`, the upper bound the first whose method is `joint`.
+    """
     from fakemedia.reporting.tables import make_tables
 
-    return make_tables(scores, baseline="finetune" if "finetune" in scores.methods else None, families=families)
+    first = {each.method: each.label for each in reversed(plan.methods)}
+    trained = {each.label: (each.network.settings.get("architecture", each.network.name), each.tune)
+               for each in plan.methods}
+    return make_tables(scores, baseline=first.get("finetune"), upper=first.get("joint"), families=families,
+                       trained=trained if len(set(trained.values())) > 1 else {})
 
 
 def tabulate_calibration(*parts: Any, plan: Plan) -> pd.DataFrame:
@@ -76,13 +83,19 @@ def profile(scores: Results, calibration: pd.DataFrame) -> Profiles:
                                   for row in last.to_dict("records")})
 
 
-def write_tables(tables: Tables) -> tuple[pd.DataFrame, Printed, Printed, Printed, str]:
-    """Return runs, main comparison, accuracy matrices, zero-shot scores, and the headline for the terminal."""
-    from fakemedia.reporting.grids import headline_text, matrix_grids, printed, summary_grid, zero_shot_grids
+def write_tables(tables: Tables) -> tuple[pd.DataFrame | Printed | str, ...]:
+    """Return the runs, the tables named as the outputs of the node, and the headline for the terminal."""
+    from fakemedia.reporting import grids
 
-    return (tables.runs, printed(tables.summary, [summary_grid(tables)], tables.sequence),
-            printed(tables.matrices, matrix_grids(tables), tables.sequence),
-            printed(tables.zero_shot, zero_shot_grids(tables), tables.sequence), headline_text(tables))
+    name = tables.sequence
+    return (
+        tables.runs, grids.printed(tables.summary, [grids.summary_grid(tables)], name),
+        grids.printed(tables.differences, [grids.differences_grid(tables)], name),
+        grids.printed(tables.tasks, [grids.accuracy_grid(tables)], name),
+        grids.printed(grids.detection_table(tables), grids.detection_grids(tables), name),
+        grids.printed(tables.matrices, grids.matrix_grids(tables), name),
+        grids.printed(tables.zero_shot, grids.zero_shot_grids(tables), name), grids.headline_text(tables),
+    )
 
 
 def write_costs(histories: pd.DataFrame, tables: Tables) -> Printed:

@@ -37,12 +37,12 @@ def create_pipeline(plan: Plan, *, families: Mapping[str, str], robust: bool) ->
     nodes = [
         node(bound(gather_scores, plan=plan), results, "scores", name="gather_scores"),
         node(gather_histories, histories, "histories", name="gather_histories"),
-        node(bound(tabulate, families=families), "scores", "tables", name="tabulate"),
+        node(bound(tabulate, plan=plan, families=families), "scores", "tables", name="tabulate"),
         node(bound(tabulate_calibration, plan=plan), [*results, *calibrations], "calibration",
              name="tabulate_calibration"),
         node(profile, ["scores", "calibration"], "profiles", name="profile"),
-        node(write_tables, "tables", ["metrics", "summary", "matrices", "zero_shot", "headline"],
-             name="write_tables"),
+        node(write_tables, "tables", ["metrics", "summary", "differences", "accuracy", "detection", "matrices",
+                                      "zero_shot", "headline"], name="write_tables"),
         node(write_costs, ["histories", "tables"], "costs", name="write_costs"),
         *(node(bound(draw_figures, section=section), list(section.needs), name, name=f"draw_{section.key}")
           for section, name in zip(sections, figures, strict=True)),

@@ -1,0 +1,175 @@
+"""The result in a few sentences: which method to use, what was forgotten, and how far to trust it.
+
+All sentences follow from `Tables`; what the numbers do not show is not said, or said to be unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fakemedia.reporting.estimates import LEAST_SEEDS, SIGNIFICANT
+from fakemedia.reporting.formats import interval, number
+from fakemedia.reporting.tables import Tables
+
+CHANCE = 55.0
+"""Accuracy, percent, up to which a task counts as not known: half of the images are of each class."""
+USABLE = 80.0
+"""Accuracy, percent, that a detector must reach on the real and on the fake images of every task to be fit for use."""
+LOST = 10.0
+"""Points of forgetting from which on a task is named."""
+SEPARABLE = 0.8
+"""AUC from which on another threshold would separate most images of a task."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The result of a sequence in words."""
+
+    sentences: tuple[str, ...]
+    command: str
+    """The shell line to run next."""
+
+
+def answer(tables: Tables) -> Answer:
+    """Return what the results say, the most important first, and what to run next."""
+    ranked = [method for method in tables.scored if method != tables.upper]
+    known = {method: value for method, value in _means(tables, "aa").items() if not np.isnan(value)}
+    ranked = [method for method in ranked if method in known]
+    run = f"kedro run --pipelines {tables.sequence}"
+    if not ranked:
+        return Answer(("No method has been scored after the last stage: there is no result yet.",),
+                      f"{run} --only-missing-outputs")
+    best = max(ranked, key=lambda method: known[method])
+    if not any(value > CHANCE for value in _learned(tables)):
+        return Answer((
+            "Nothing was learned: every method is at chance (50 %) on every task, even just after learning it.",
+            "No detector is fit for use. Train for more epochs, with another learning rate, or from pretrained "
+            "weights.", *_missing(tables)), run)
+    usable = _failures(tables, best) == ()
+    command = (f"{run} --only-missing-outputs" if tables.notices
+               else f"{run} --params n_seeds={LEAST_SEEDS}" if len(tables.seeds) < LEAST_SEEDS
+               else f"kedro score my_pictures --checkpoint {tables.sequence}/{best}" if usable
+               else f"kedro plan --pipelines {tables.sequence}")
+    return Answer((_against_baseline(tables, ranked, best), *_gap(tables, ranked, known), *_forgotten(tables, best),
+                   _advice(tables, best), *_missing(tables)), command)
+
+
+def _against_baseline(tables: Tables, ranked: Sequence[str], best: str) -> str:
+    base = tables.baseline
+    rows = {row["method"]: row for row in tables.differences.to_dict("records")
+            if row["metric"] == "aa" and row["method"] in ranked and not np.isnan(row["mean"])}
+    rests = f"{_count(len(tables.seeds), 'seed')}, {_count(tables.groups, 'source photograph')}"
+    if not rows:
+        return f"Only {best} was scored, so there is nothing to compare it with ({rests})."
+    if len(tables.seeds) < LEAST_SEEDS:
+        row = rows.get(best)
+        lead = (f"{best} is ahead of {base} by {row['mean']:.1f} points of average accuracy" if row and row["mean"] > 0
+                else f"no method is ahead of {base} in average accuracy")
+        return (f"Whether any method beats {base} is not known: {lead}, but fewer than {LEAST_SEEDS} seeds show no "
+                f"significant difference ({rests}).")
+    sure = {method: row for method, row in rows.items() if row["p"] < SIGNIFICANT}
+    better = [f"{method} by {row['mean']:.1f} points {interval(row['low'], row['high'], 1)}"
+              for method, row in sure.items() if row["mean"] > 0]
+    worse = [method for method, row in sure.items() if row["mean"] < 0]
+    said = (f"Better than {base} in average accuracy: {_list(better)}" if better
+            else f"No method beats {base} in average accuracy: the differences cannot be told from chance"
+            if not worse else f"No method beats {base} in average accuracy")
+    return said + (f"; worse: {_list(worse)}" if worse else "") + f" ({rests})."
+
+
+def _gap(tables: Tables, ranked: Sequence[str], known: dict[str, float]) -> list[str]:
+    upper, base = tables.upper, tables.baseline
+    if upper is None or upper not in known or base not in known:
+        return ["How much could be gained is not known: no upper bound (method joint) and baseline were both scored."]
+    gap = f"{upper}, trained on all tasks at once, reaches {known[upper]:.1f} % and {base} {known[base]:.1f} %"
+    shares = _means(tables, "gap_closed")
+    closed = [f"{method} closes {number(shares[method], 0)} %" for method in ranked if not np.isnan(shares[method])]
+    if not closed and all(np.isnan(shares[method]) for method in shares) and len(ranked) > 1:
+        return [f"{gap}; the gap cannot be told from none, so no share of it is given."]
+    return [f"{gap}, a gap of {known[upper] - known[base]:.1f} points"
+            + (f": {_list(closed)} of it." if closed else ".")]
+
+
+def _forgotten(tables: Tables, best: str) -> list[str]:
+    """Name the tasks that the best method has lost, and say whether a threshold could bring them back."""
+    lost = [task for task, points in _tasks(tables, best, "forgetting").items() if points >= LOST]
+    if not lost:
+        defined = any(not np.isnan(points) for points in _tasks(tables, best, "forgetting").values())
+        return [f"{best} has forgotten no task by {LOST:.0f} points or more."] if defined else []
+    last = tables.matrices.loc[(tables.matrices["method"] == best) & (tables.matrices["measure"] == "auc")
+                               & (tables.matrices["stage"] == len(tables.stages))]
+    aucs = dict(zip(last["task"], last["mean"], strict=True))
+    after, before = _tasks(tables, best, "final_accuracy"), _tasks(tables, best, "learning_accuracy")
+    back = [task for task in lost if aucs.get(task, np.nan) >= SEPARABLE]
+    gone = [task for task in lost if task not in back]
+    said = _list([f"{task} ({before[task]:.0f} to {after[task]:.0f} %, AUC {aucs.get(task, np.nan):.2f})"
+                  for task in lost])
+    ways = [f"another threshold could bring {_list(back) if gone else _them(lost)} back"] if back else []
+    ways += [f"no threshold can bring {_list(gone) if back else _them(lost)} back"] if gone else []
+    return [f"{best} has lost {said}: {'; '.join(ways)}."]
+
+
+def _advice(tables: Tables, best: str) -> str:
+    failures = _failures(tables, best)
+    equal = _equals(tables, best)
+    which = best if not equal else f"{best} (which cannot be told from {_list(equal)})"
+    if not failures:
+        return (f"Use {which}: it calls at least {USABLE:.0f} % of the real and of the fake images of every task "
+                "rightly.")
+    if tables.upper in tables.scored and not _failures(tables, str(tables.upper)):
+        return (f"No continual method is fit for use: {which} calls fewer than {USABLE:.0f} % rightly of "
+                f"{_shortened(failures)}. {tables.upper}, which needs the data of all tasks, is fit for use.")
+    return (f"No detector is fit for use: the best, {which}, calls fewer than {USABLE:.0f} % rightly of "
+            f"{_shortened(failures)}.")
+
+
+def _failures(tables: Tables, method: str) -> tuple[str, ...]:
+    """Return what the detector fails on, such as `real images of gan`; undefined accuracies do not count."""
+    return tuple(f"{kind} images of {task}" for kind in ("real", "fake")
+                 for task, value in _tasks(tables, method, f"{kind}_accuracy").items() if value < USABLE)
+
+
+def _equals(tables: Tables, best: str) -> list[str]:
+    """Return the other methods that cannot be told from the best one; nothing where too few seeds tell."""
+    rows = tables.summary.loc[(tables.summary["metric"] == "aa") & tables.summary["best"], "method"]
+    return [method for method in rows if method != best]
+
+
+def _missing(tables: Tables) -> list[str]:
+    return [f"Something is missing or undefined ({_count(len(tables.notices), 'warning')} below): the numbers rest on "
+            "what is there."] if tables.notices else []
+
+
+def _learned(tables: Tables) -> pd.Series:
+    """Return the accuracies just after learning, or after the last stage where there are none, of all methods."""
+    return tables.tasks.loc[tables.tasks["measure"].isin(["learning_accuracy", "final_accuracy"]), "mean"]
+
+
+def _means(tables: Tables, metric: str) -> dict[str, float]:
+    rows = tables.summary.loc[tables.summary["metric"] == metric]
+    return dict(zip(rows["method"], rows["mean"], strict=True))
+
+
+def _tasks(tables: Tables, method: str, measure: str) -> dict[str, float]:
+    rows = tables.tasks.loc[(tables.tasks["method"] == method) & (tables.tasks["measure"] == measure)]
+    return dict(zip(rows["task"], rows["mean"], strict=True))
+
+
+def _count(number: int, name: str) -> str:
+    return f"one {name}" if number == 1 else f"{number} {name}s"
+
+
+def _them(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"
+
+
+def _shortened(names: Sequence[str], most: int = 3) -> str:
+    return _list(names) if len(names) <= most + 1 else _list([*names[:most], f"{len(names) - most} more"])
+
+
+def _list(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
