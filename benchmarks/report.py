@@ -21,7 +21,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from fakemedia.catalog.names import AUDIT, CALIBRATIONS, HISTORY, REPORT, RESULTS
+from fakemedia.catalog.names import AUDIT, REPORT, RESULTS
 from fakemedia.context.loading import load_context
 from fakemedia.core.plan import Plan
 from fakemedia.core.rng import generator
@@ -29,6 +29,7 @@ from fakemedia.core.types import SPLITS
 from fakemedia.evaluation.calibration import Calibration, CalibrationConfig, calibrate
 from fakemedia.pipelines import reporting
 from fakemedia.reporting.grids import Printed
+from fakemedia.reporting.method_results import MethodResults
 
 EPOCHS = 30
 KEPT = {"finetune": 0.2, "kd": 0.5, "ewc": 0.4, "joint": 1.0}
@@ -91,11 +92,12 @@ def main() -> None:
     inputs = {AUDIT.format(collection=plan.collection, sequence=plan.sequence): verdict(plan, options.images)}
     for method in (method.label for method in plan.methods):
         words = {"sequence": plan.sequence, "label": method}
-        inputs[RESULTS.format(**words)] = scores(plan, method, options.images, seen_only=False)
-        inputs[CALIBRATIONS.format(**words)] = calibrations(scores(plan, method, options.images // 4, seen_only=True))
-        inputs[HISTORY.format(**words)] = histories(plan, method)
+        inputs[RESULTS.format(**words)] = MethodResults(
+            scores=scores(plan, method, options.images, seen_only=False),
+            calibrations=calibrations(scores(plan, method, options.images // 4, seen_only=True)),
+            history=histories(plan, method))
     catalog = DataCatalog({name: MemoryDataset(data, copy_mode="assign") for name, data in inputs.items()})
-    rows = sum(len(data) for name, data in inputs.items() if "__results_" in name)
+    rows = sum(len(data.scores) for data in inputs.values() if isinstance(data, MethodResults))
 
     started, worked = time.perf_counter(), time.process_time()
     outputs = SequentialRunner().run(reporting.create_pipeline(plan, families={}, robust=False), catalog)

@@ -32,7 +32,7 @@ class ProjectHooks:
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         """Check the settings of every plugin, that the data are there, and that the report can be written."""
-        context, tags = self._context, {tag for node in pipeline.nodes for tag in node.tags}
+        context, tags = self._context, _tags(pipeline)
         for plan in _plans(context, run_params):
             if "ingestion" in tags:
                 _check_layout(context, plan)
@@ -63,7 +63,7 @@ class ProjectHooks:
         """Print the headline numbers and where the report is; after ingestion alone, where the audit is."""
         if launch.number() > 0:
             return
-        context, tags = self._context, {tag for node in pipeline.nodes for tag in node.tags}
+        context, tags = self._context, _tags(pipeline)
         for sequence in _sequences(context, run_params):
             if tags and tags <= {"ingestion"}:
                 page = context.path(AUDIT_PAGE, collection=context.plan(sequence).collection, sequence=sequence)
@@ -75,6 +75,12 @@ class ProjectHooks:
                 if text.exists():
                     click.echo("\n" + text.read_text(encoding="utf-8"))
                     click.echo(f"{name}: {context.path(entry, sequence=sequence)}")
+
+
+def _tags(pipeline: Pipeline) -> set[str]:
+    """Return the tags of what a pipeline does; gathering splits is tagged with all that reads them, and is none."""
+    return {tag for node in pipeline.nodes for tag in node.tags
+            if tag == "ingestion" or not str(node.namespace).endswith("-data")}
 
 
 def _check_layout(context: Context, plan: Plan) -> None:

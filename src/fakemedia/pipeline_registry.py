@@ -25,8 +25,9 @@ def _whole(context: Context, sequence: str) -> Pipeline:
     """
     plans = context.compared(sequence)
     own, *others = plans
-    first = sum((grouping.create_pipeline(context, plan) for plan in others if plan.grouping is not None),
+    first = sum((ingestion.gather_splits(plan) for plan in plans),
                 ingestion.create_pipeline(context, own) + grouping.create_pipeline(context, own))
+    first = sum((grouping.create_pipeline(context, plan) for plan in others if plan.grouping is not None), first)
     if not all(plan.stages for plan in plans):
         return first
     trained = sum((training.create_pipeline(context, plan) for plan in plans), first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from fakemedia.reporting.rendering import Drawn
 
 
-def compare(*tables: pd.DataFrame, plans: tuple[Plan, ...], measures: tuple[str, ...]) -> Comparison:
+def compare(*parts: Any, plans: tuple[Plan, ...], measures: tuple[str, ...]) -> Comparison:
     """Return the comparison of the sequences in `plans`, the first against the second and so on.
 
-    `tables` are the distances by `measures`, then the scores of each plan's methods, plan by plan.
+    `parts` are the distances by `measures`, then the results of each plan's methods, plan by plan.
     """
     import pandas as pd
 
     from fakemedia.reporting.comparison import compare
 
-    distances = {name: table.set_index("task") for name, table in zip(measures, tables, strict=False)}
-    rest = iter(tables[len(measures):])
-    scores = {plan.sequence: pd.concat([next(rest) for _ in plan.methods], ignore_index=True) for plan in plans}
+    distances = {name: table.set_index("task") for name, table in zip(measures, parts, strict=False)}
+    rest = iter(parts[len(measures):])
+    scores = {plan.sequence: pd.concat([next(rest).scores for _ in plan.methods], ignore_index=True) for plan in plans}
     return compare(scores, plans, distances)
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def sample_tasks(similarity: SimilarityConfig, *stores: PixelStore, context: Context, plan: Plan) -> list[TaskSample]:
+def sample_tasks(similarity: SimilarityConfig, train: dict[str, PixelStore], *, context: Context,
+                 plan: Plan) -> list[TaskSample]:
     """Return centre crops, of the size that the network sees, of training images of each task.
 
     Their spectra and features are stored on the disk, so that a second run computes none.
@@ -28,7 +29,7 @@ def sample_tasks(similarity: SimilarityConfig, *stores: PixelStore, context: Con
     network, key = _feature_network(similarity, context, plan)
     return [sample_task(store, maximum=similarity.images, crop=plan.training.crop, seed=similarity.seed,
                         network=network, network_key=key, folder=context.features_folder(plan.collection, store.task))
-            for store in stores]
+            for store in train.values()]
 
 
 def _feature_network(similarity: SimilarityConfig, context: Context, plan: Plan) -> tuple[Any, str]:
@@ -53,7 +54,8 @@ def measure_distances(samples: list[TaskSample], *, context: Context, sequence: 
     return distances.rename_axis("task").reset_index()
 
 
-def find_groups(distances: pd.DataFrame, samples: list[TaskSample], *stores: PixelStore, plan: Plan) -> dict[str, Any]:
+def find_groups(distances: pd.DataFrame, samples: list[TaskSample], train: dict[str, PixelStore], *,
+                plan: Plan) -> dict[str, Any]:
     """Return the groups of tasks that the sequence learns in turn, and what they were made from."""
     from fakemedia.similarity import grouping, transfer
 
@@ -62,7 +64,7 @@ def find_groups(distances: pd.DataFrame, samples: list[TaskSample], *stores: Pix
     found = grouping.group_tasks(distances.set_index("task"), plan.grouping, difficulty)
     logger.info("Groups of %s by %s: %s", plan.sequence, plan.grouping.measure,
                 ", ".join(" + ".join(group) for group in found.groups))
-    return grouping.record(found, plan, {store.task: store.fingerprint for store in stores})
+    return grouping.record(found, plan, {task: store.fingerprint for task, store in train.items()})
 
 
 def announce_training(groups: dict[str, Any]) -> None:

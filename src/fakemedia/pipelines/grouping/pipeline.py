@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
-from fakemedia.catalog.names import SIMILARITY_PARAMETERS, SPLIT
+from fakemedia.catalog.names import SIMILARITY_PARAMETERS, SUITE
 from fakemedia.context.context import Context
 from fakemedia.core.plan import Plan
 from fakemedia.pipelines.grouping.nodes import (
@@ -23,10 +23,10 @@ def create_pipeline(context: Context, plan: Plan) -> Pipeline:
     """
     if len(plan.tasks) < 2 or not plan.measures:
         return Pipeline([])
-    stores = [SPLIT.format(collection=plan.collection, task=task, split="train") for task in plan.listed]
+    train = SUITE.format(sequence=plan.sequence, split="train")
     measures = tuple(plan.measures)
     nodes = [
-        node(bound(sample_tasks, context=context, plan=plan), [SIMILARITY_PARAMETERS, *stores], "samples",
+        node(bound(sample_tasks, context=context, plan=plan), [SIMILARITY_PARAMETERS, train], "samples",
              name=f"sample_tasks_{plan.sequence}"),
         *(node(bound(measure_distances, context=context, sequence=plan.sequence, measure=measure), "samples", measure,
                name=f"measure_{measure}_{plan.sequence}") for measure in measures),
@@ -34,9 +34,9 @@ def create_pipeline(context: Context, plan: Plan) -> Pipeline:
              name=f"draw_similarity_{plan.sequence}"),
     ]
     if plan.grouping is not None:
-        nodes.append(node(bound(find_groups, plan=plan), [plan.grouping.measure, "samples", *stores], "groups",
+        nodes.append(node(bound(find_groups, plan=plan), [plan.grouping.measure, "samples", train], "groups",
                           name=f"find_groups_{plan.sequence}"))
         if not plan.stages:
             nodes.append(node(announce_training, "groups", None, name=f"announce_training_{plan.sequence}"))
-    return Pipeline(nodes, namespace=f"{plan.sequence}-similarity", inputs=set(stores),
+    return Pipeline(nodes, namespace=f"{plan.sequence}-similarity", inputs={train},
                     parameters={SIMILARITY_PARAMETERS}, tags="grouping")

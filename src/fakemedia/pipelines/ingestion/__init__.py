@@ -1,5 +1,5 @@
 """From folders of pictures to pixel stores."""
 
-from fakemedia.pipelines.ingestion.pipeline import create_pipeline
+from fakemedia.pipelines.ingestion.pipeline import create_pipeline, gather_splits
 
-__all__ = ["create_pipeline"]
+__all__ = ["create_pipeline", "gather_splits"]

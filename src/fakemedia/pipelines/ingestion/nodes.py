@@ -121,3 +121,8 @@ def store_pixels(settings: CollectionConfig, index: pd.DataFrame, source: Source
                                 stream=settings.stream, workers=cores()) for split, folder in folders.items())
     move_away(pool)
     return stores
+
+
+def gather(*stores: PixelStore) -> dict[str, PixelStore]:
+    """Return the stores of one split by task, in the order of the sequence."""
+    return {store.task: store for store in stores}

@@ -2,11 +2,18 @@
 
 from kedro.pipeline import Pipeline, node
 
-from fakemedia.catalog.names import COLLECTION_PARAMETERS, INDEX, SPLIT
+from fakemedia.catalog.names import COLLECTION_PARAMETERS, INDEX, SPLIT, SUITE
 from fakemedia.context.context import Context
 from fakemedia.core.plan import Plan
 from fakemedia.core.types import SPLITS
-from fakemedia.pipelines.ingestion.nodes import audit_images, index_images, open_source, store_pixels, summarise_audit
+from fakemedia.pipelines.ingestion.nodes import (
+    audit_images,
+    gather,
+    index_images,
+    open_source,
+    store_pixels,
+    summarise_audit,
+)
 from fakemedia.pipelines.wiring import bound
 
 AUDIT = ("findings", "verdict", "figure", "page")
@@ -39,3 +46,18 @@ def create_pipeline(context: Context, plan: Plan) -> Pipeline:
         ]
     return Pipeline(nodes, namespace=f"{collection}-data", outputs=set(stores), parameters={settings},
                     tags="ingestion")
+
+
+def gather_splits(plan: Plan) -> Pipeline:
+    """Return the nodes that gather each split of all tasks of `plan`, in the box of the data."""
+    stores = {split: [SPLIT.format(collection=plan.collection, task=task, split=split) for task in plan.listed]
+              for split in SPLITS}
+    suites = {split: SUITE.format(sequence=plan.sequence, split=split) for split in SPLITS}
+    labels = [method.label for method in plan.methods]
+    tags = {"train": ["training", "grouping", *labels], "val": ["training", *labels],
+            "test": ["training", "robustness", *labels]}
+    return Pipeline(
+        [node(gather, stores[split], suites[split], name=f"gather_{plan.sequence}_{split}", tags=tags[split])
+         for split in SPLITS],
+        namespace=f"{plan.collection}-data", inputs={name for names in stores.values() for name in names},
+        outputs=set(suites.values()))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from fakemedia.core.plan import Plan
     from fakemedia.reporting.grids import Printed
+    from fakemedia.reporting.method_results import MethodResults
     from fakemedia.reporting.profiles import Profiles
     from fakemedia.reporting.rendering import Drawn
     from fakemedia.reporting.results import Results
@@ -23,17 +24,17 @@ if TYPE_CHECKING:
 PACKAGES = ("fakemedia", "kedro", "torch", "torchvision", "timm", "lightning-fabric", "scikit-learn", "numpy", "pandas")
 
 
-def gather_scores(*results: pd.DataFrame, plan: Plan) -> Results:
+def gather_scores(*results: MethodResults, plan: Plan) -> Results:
     """Return the scores of all methods, checked and laid out by task and run."""
     from fakemedia.reporting.results import gather
 
-    return gather(_joined(results), sequence=plan.sequence, network=plan.network.name,
+    return gather(_joined([each.scores for each in results]), sequence=plan.sequence, network=plan.network.name,
                   stages=plan.stages, methods=[method.label for method in plan.methods], seeds=plan.seeds)
 
 
-def gather_histories(*histories: pd.DataFrame) -> pd.DataFrame:
+def gather_histories(*results: MethodResults) -> pd.DataFrame:
     """Return how every checkpoint was trained, all methods in one table."""
-    return _joined(histories)
+    return _joined([each.history for each in results])
 
 
 def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -57,19 +58,19 @@ def tabulate(scores: Results, *, plan: Plan, families: Mapping[str, str]) -> Tab
                        trained=trained if len(set(trained.values())) > 1 else {})
 
 
-def tabulate_calibration(*parts: Any, plan: Plan) -> pd.DataFrame:
-    """Return what calibration changes on every test split; test scores of all methods first, then calibrations."""
+def tabulate_calibration(*results: MethodResults, plan: Plan) -> pd.DataFrame:
+    """Return what the calibration of each checkpoint changes on every test split."""
     from fakemedia.reporting.calibration_table import calibration_table
 
-    scores, calibrations = parts[:len(plan.methods)], parts[len(plan.methods):]
-    return calibration_table(_joined(scores), {key: each for found in calibrations for key, each in found.items()},
-                             stages=plan.stages)
+    calibrations = {key: found for each in results for key, found in each.calibrations.items()}
+    return calibration_table(_joined([each.scores for each in results]), calibrations, stages=plan.stages)
 
 
-def tabulate_robustness(*perturbed: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+def tabulate_robustness(*results: MethodResults, plan: Plan) -> pd.DataFrame:
     """Return accuracy and AUC on perturbed images, with intervals, by perturbation and strength."""
     from fakemedia.reporting.robustness_table import robustness_table
 
+    perturbed = [each.perturbed for each in results if each.perturbed is not None]
     return robustness_table(_joined(perturbed), sequence=plan.sequence, network=plan.network.name, tasks=plan.tasks,
                             methods=tuple(method.label for method in plan.methods))
 

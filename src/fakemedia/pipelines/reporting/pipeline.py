@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from kedro.pipeline import Pipeline, node
 
-from fakemedia.catalog.names import AUDIT, CALIBRATIONS, HISTORY, PERTURBED, RESULTS
+from fakemedia.catalog.names import AUDIT, RESULTS
 from fakemedia.core.plan import Plan
 from fakemedia.pipelines.reporting.nodes import (
     draw_figures,
@@ -28,18 +28,15 @@ def create_pipeline(plan: Plan, *, families: Mapping[str, str], robust: bool) ->
 
     `families` gives the family of each task, `robust` says whether robustness is measured.
     """
-    results, calibrations, histories, perturbed = (
-        [pattern.format(sequence=plan.sequence, label=method.label) for method in plan.methods]
-        for pattern in (RESULTS, CALIBRATIONS, HISTORY, PERTURBED))
+    results = [RESULTS.format(sequence=plan.sequence, label=method.label) for method in plan.methods]
     audit = AUDIT.format(collection=plan.collection, sequence=plan.sequence)
     sections = tuple(section for section in SECTIONS if robust or section != ROBUSTNESS)
     figures = [f"figures_{section.key}" for section in sections]
     nodes = [
         node(bound(gather_scores, plan=plan), results, "scores", name="gather_scores"),
-        node(gather_histories, histories, "histories", name="gather_histories"),
+        node(gather_histories, results, "histories", name="gather_histories"),
         node(bound(tabulate, plan=plan, families=families), "scores", "tables", name="tabulate"),
-        node(bound(tabulate_calibration, plan=plan), [*results, *calibrations], "calibration",
-             name="tabulate_calibration"),
+        node(bound(tabulate_calibration, plan=plan), results, "calibration", name="tabulate_calibration"),
         node(profile, ["scores", "calibration"], "profiles", name="profile"),
         node(write_tables, "tables", ["metrics", "summary", "differences", "accuracy", "detection", "matrices",
                                       "zero_shot", "headline"], name="write_tables"),
@@ -52,8 +49,8 @@ def create_pipeline(plan: Plan, *, families: Mapping[str, str], robust: bool) ->
     ]
     if robust:
         nodes += [
-            node(bound(tabulate_robustness, plan=plan), perturbed, "robustness", name="tabulate_robustness"),
+            node(bound(tabulate_robustness, plan=plan), results, "robustness", name="tabulate_robustness"),
             node(write_robustness, ["robustness", "tables"], "robustness_means", name="write_robustness"),
         ]
     return Pipeline(nodes, namespace=f"{plan.sequence}-report", tags="reporting",
-                    inputs={*results, *calibrations, *histories, audit, *(perturbed if robust else ())})
+                    inputs={*results, audit})

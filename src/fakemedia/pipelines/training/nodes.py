@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,29 +16,25 @@ if TYPE_CHECKING:
     from fakemedia.core.types import Stage
     from fakemedia.evaluation.calibration import Calibration
     from fakemedia.networks.checkpoint import Checkpoint
+    from fakemedia.reporting.method_results import MethodResults
     from fakemedia.store.pixels import PixelStore
 
 
-def gather(*stores: PixelStore) -> dict[str, PixelStore]:
-    """Return the stores of one split by task, in the order of the sequence."""
-    return {store.task: store for store in stores}
-
-
-def start_training(method: MethodPlan, validation: dict[str, PixelStore], *stores: PixelStore, context: Context,
-                   plan: Plan, seed: int, stage: Stage, folder: Path) -> Checkpoint:
+def start_training(method: MethodPlan, train: dict[str, PixelStore], validation: dict[str, PixelStore], *,
+                   context: Context, plan: Plan, seed: int, stage: Stage, folder: Path) -> Checkpoint:
     """Learn a stage from the start network, unless `folder` already holds the result."""
-    return continue_training(method, validation, None, *stores, context=context, plan=plan, seed=seed, stage=stage,
+    return continue_training(method, train, validation, None, context=context, plan=plan, seed=seed, stage=stage,
                              folder=folder)
 
 
-def continue_training(method: MethodPlan, validation: dict[str, PixelStore], parent: Checkpoint | None,
-                      *stores: PixelStore, context: Context, plan: Plan, seed: int, stage: Stage,
+def continue_training(method: MethodPlan, train: dict[str, PixelStore], validation: dict[str, PixelStore],
+                      parent: Checkpoint | None, *, context: Context, plan: Plan, seed: int, stage: Stage,
                       folder: Path) -> Checkpoint:
     """Learn a stage from its parent's checkpoint, unless `folder` already holds the result."""
     from fakemedia.learning.sequence import learn_stage
 
     return learn_stage(plan=replace(plan, methods=(method,)).resolved(), method=method.label, seed=seed, stage=stage,
-                       parent=parent, train={store.task: store for store in stores}, validation=validation,
+                       parent=parent, train=train, validation=validation,
                        folder=folder, runtime=context.runtime)
 
 
@@ -53,16 +49,19 @@ def score(method: MethodPlan, checkpoint: Checkpoint, suite: dict[str, PixelStor
     return _unless_current(path, recipe, lambda: score_checkpoint(checkpoint, suite, runtime=context.runtime))
 
 
-def calibrate(method: MethodPlan, settings: dict[str, Any], checkpoint: Checkpoint, validation: dict[str, PixelStore],
-              *, context: Context, stage: Stage, path: Path) -> tuple[pd.DataFrame, Calibration]:
-    """Score the validation splits of the tasks seen (or read the scores at `path`) and calibrate the checkpoint."""
+def score_validation(method: MethodPlan, checkpoint: Checkpoint, validation: dict[str, PixelStore], *,
+                     context: Context, stage: Stage, path: Path) -> pd.DataFrame:
+    """Score the validation splits of the tasks seen; read the scores at `path` instead if they are current."""
+    return score(method, checkpoint, {task: validation[task] for task in stage.seen}, context=context, path=path)
+
+
+def calibrate(settings: dict[str, Any], checkpoint: Checkpoint, scores: pd.DataFrame) -> Calibration:
+    """Calibrate a checkpoint by its scores on validation images."""
     from fakemedia.core.plugin import configure
     from fakemedia.evaluation.calibration import CalibrationConfig, calibrate
 
     config = configure(CalibrationConfig, settings, where="calibration")
-    seen = {task: validation[task] for task in stage.seen}
-    scores = score(method, checkpoint, seen, context=context, path=path)
-    return scores, calibrate(scores, config=config, weights_sha256=checkpoint.meta["weights_sha256"])
+    return calibrate(scores, config=config, weights_sha256=checkpoint.meta["weights_sha256"])
 
 
 def perturb(method: MethodPlan, settings: dict[str, Any], checkpoint: Checkpoint, suite: dict[str, PixelStore], *,
@@ -100,36 +99,37 @@ def _unless_current(path: Path, recipe: Recipe, make: Callable[[], pd.DataFrame]
     return pd.read_parquet(path)
 
 
-def collect(*tables: pd.DataFrame, keys: tuple[tuple[int, int], ...], label: str) -> pd.DataFrame:
-    """Return the scores of several checkpoints of a method in one table; `keys` gives (seed, stage index) of each.
+def collect(*parts: Any, runs: tuple[tuple[int, int, Path], ...], perturbed: tuple[tuple[int, int], ...],
+            label: str) -> MethodResults:
+    """Return all that the runs of one configured method leave for a report.
 
-    What was never scored has no rows.
+    `parts` are the scores and then the calibration of each of `runs`, (seed, stage index, checkpoint folder), and then
+    the scores on perturbed images of each of `perturbed`, (seed, stage index).
     """
-    import pandas as pd
-
-    marked = [table.assign(method=label, seed=seed, stage=stage)
-              for table, (seed, stage) in zip(tables, keys, strict=True)]
-    return pd.concat([table for table in marked if len(table)] or marked[:1], ignore_index=True)
-
-
-def collect_calibrations(*calibrations: Calibration | None, keys: tuple[tuple[int, int], ...],
-                         label: str) -> dict[tuple[str, int, int], Calibration]:
-    """Return the calibration of each calibrated checkpoint by (label, seed, stage index); `keys` as in `collect`."""
-    return {(label, seed, stage): calibration
-            for calibration, (seed, stage) in zip(calibrations, keys, strict=True) if calibration is not None}
-
-
-def collect_history(results: pd.DataFrame, *, label: str, folders: tuple[tuple[int, int, Path], ...]) -> pd.DataFrame:
-    """Return how the checkpoints that were scored were trained: a row an epoch; see `reporting.history.cost_table`.
-
-    `folders` gives (seed, stage index, checkpoint folder) of each.
-    """
-    import pandas as pd
-
     from fakemedia.learning.trainer import history_path
     from fakemedia.reporting.history import stage_history
+    from fakemedia.reporting.method_results import MethodResults
 
-    scored = set(zip(results["seed"], results["stage"], strict=True))
-    tables = [stage_history(folder, history_path(folder)).assign(method=label, seed=seed, stage=stage)
-              for seed, stage, folder in folders if (seed, stage) in scored]
+    count = len(runs)
+    keys = [(seed, stage) for seed, stage, _ in runs]
+    scores = _joined(parts[:count], keys, label)
+    calibrations = {(label, *key): each for each, key in zip(parts[count:2 * count], keys, strict=True)
+                    if each is not None}
+    scored = set(zip(scores["seed"], scores["stage"], strict=True))
+    histories = [stage_history(folder, history_path(folder)).assign(method=label, seed=seed, stage=stage)
+                 for seed, stage, folder in runs if (seed, stage) in scored]
+    return MethodResults(scores=scores, calibrations=calibrations, history=_concatenated(histories),
+                         perturbed=_joined(parts[2 * count:], perturbed, label) if perturbed else None)
+
+
+def _joined(tables: Sequence[pd.DataFrame], keys: Sequence[tuple[int, int]], label: str) -> pd.DataFrame:
+    """Return the scores of several checkpoints in one table; what was never scored has no rows."""
+    marked = [table.assign(method=label, seed=seed, stage=stage)
+              for table, (seed, stage) in zip(tables, keys, strict=True)]
+    return _concatenated([table for table in marked if len(table)] or marked[:1])
+
+
+def _concatenated(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["method", "seed", "stage"])
