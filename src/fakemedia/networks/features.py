@@ -50,6 +50,8 @@ CHUNK = 1024
 LARGEST = float(np.finfo(np.float16).max)
 FASTER = 1.2
 """How many times as fast as float32 bfloat16 must be on a CPU to be used."""
+PROBE = 16
+"""Pictures that are measured to tell."""
 PRECISION = "precision.txt"
 
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -177,7 +179,7 @@ class FeatureCache:
         with evaluating(self.detector), self.runtime.reproducible(), tqdm(
                 total=sum(part.pictures(number) for part, number in mine), unit="img",
                 desc=f"features {store.task} {store.split}", disable=None if self.progress else True) as bar:
-            autocast = self._arithmetic(store)
+            autocast = self.autocast(store)
             for part, number in mine:
                 part.write(number, self._chunk(part, number, autocast, bar))
         self.runtime.wait()
@@ -195,8 +197,8 @@ class FeatureCache:
                             expected="finite numbers", do="use other weights, or runtime.precision: float32")
         return chunk.clamp_(-LARGEST, LARGEST).half().numpy()
 
-    def _arithmetic(self, store: PixelStore) -> Autocast:
-        """Return the runtime's autocast, or on a CPU the faster one, as measured when the folder was begun."""
+    def autocast(self, store: PixelStore) -> Autocast:
+        """Return the runtime's autocast; on a CPU, the faster arithmetic as measured when the folder was first used."""
         runtime = self.runtime
         if runtime.device.type != "cpu" or runtime.precision != "auto" or runtime.resolved_precision == "float32":
             return runtime.autocast
@@ -207,7 +209,7 @@ class FeatureCache:
         return runtime.autocast if chosen.read_text() == "bfloat16" else nullcontext
 
     def _faster(self, store: PixelStore) -> str:
-        rows = np.arange(min(len(store), self.batch_size))
+        rows = np.arange(min(len(store), PROBE))
         images = torch.from_numpy(store.centre_crops(rows, self.crop)).permute(0, 3, 1, 2)
 
         def seconds(autocast: Autocast) -> float:
