@@ -24,11 +24,11 @@ from fakemedia.evaluation.predict import predict
 from fakemedia.forge import ForgeConfig, forge
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
-from fakemedia.learning.trainer import train_stage
+from fakemedia.learning.trainer import StageTrainer
+from fakemedia.methods.method import StageData
 from fakemedia.runtime.device import Runtime
 from fakemedia.runtime.threads import cores
 from fakemedia.sources.folder import FolderSource
-from fakemedia.store.batches import TrainBatches
 from fakemedia.store.pixels import PixelStore
 
 PRECISIONS = ("float32", "bfloat16")
@@ -50,11 +50,11 @@ def learn(stores: dict[str, PixelStore], network_name: str, epochs: int, seed: i
           runtime: Runtime) -> dict[str, float]:
     """Return the test metrics, percent, of a network that learned the task."""
     network = runtime.place(plugin.create("networks", network_name, {"pretrained": "none"}, seed))
-    batches = TrainBatches([stores["train"]], batch_size=BATCH_SIZE, crop=CROP, flip=True, seed=seed)
     config = TrainingConfig(epochs=epochs, batch_size=BATCH_SIZE, crop=CROP, lr=LR)
     (stage,) = make_stages([(TASK,)])
-    train_stage(network, plugin.create("methods", "finetune", {}, seed), stage,
-                batches.to(runtime.device, runtime.room()), {}, config, seed=seed, runtime=runtime)
+    data = StageData(**vars(stage), train={TASK: stores["train"]}, seed=seed)
+    trainer = StageTrainer(config=config, runtime=runtime, seed=seed)
+    plugin.create("methods", "finetune", {}, seed).fit(data, network, trainer)
     logits = predict(network, stores["test"], batch_size=BATCH_SIZE, crop=CROP, autocast=runtime.autocast)
     found = task_metrics(stores["test"].labels, logits)
     return {"accuracy": found["accuracy"], "auc": 100 * found["auc"]}

@@ -38,9 +38,9 @@ from fakemedia.evaluation.predict import evaluating
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
 from fakemedia.learning.optimizers import make_optimizer
-from fakemedia.learning.trainer import train_stage
+from fakemedia.learning.trainer import StageTrainer
 from fakemedia.methods.ewc import QuadraticPenalty, fisher_diagonal
-from fakemedia.methods.method import Strategy
+from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.networks.detector import Detector
 from fakemedia.runtime.device import Runtime
 from fakemedia.sources.folder import FolderSource
@@ -115,14 +115,14 @@ class Bench:
         train = TrainBatches([self.train], batch_size=self.config.batch_size, crop=self.config.crop, flip=False, seed=0)
         return train.to(self.runtime.device, self.runtime.room())
 
-    def prepared(self, method: str) -> tuple[Detector, Strategy]:
+    def prepared(self, method: str) -> tuple[Detector, GradientMethod]:
         """Return the network and the method as they begin the fourth stage."""
         network = self.runtime.place(deepcopy(self.start))
-        strategy = plugin.create("methods", method, {}, 0)
+        fitted: GradientMethod = plugin.create("methods", method, {}, 0)
         if method == "ewc":
-            strategy.load_state_dict({name: torch.rand_like(value) for name, value in network.named_parameters()})
-        strategy.before_stage(self.stage, network)
-        return network, strategy
+            fitted.load_state_dict({name: torch.rand_like(value) for name, value in network.named_parameters()})
+        fitted.before_stage(self.stage, network)
+        return network, fitted
 
     def seconds(self, steps: int, step: Callable[[int], object]) -> float:
         """Return what a step takes, seconds, after one that does not count."""
@@ -140,7 +140,7 @@ class Bench:
 
     def limit(self, method: str) -> float:
         """Return the seconds of the bare step on batches that lie on the device."""
-        network, strategy = self.prepared(method)
+        network, fitted = self.prepared(method)
         batches = list(self.batches().epoch(0))
         optimizer = make_optimizer(network, self.config)
         forward = torch.compile(network) if self.runtime.compile else network
@@ -151,7 +151,7 @@ class Bench:
             batch = replace(batch, inputs=network.prepare(batch.images))
             with self.runtime.autocast():
                 logits = forward(batch.inputs)
-                terms = strategy.loss(network, batch, logits.float())
+                terms = fitted.loss(network, batch, logits.float())
             terms["total"].backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -161,9 +161,9 @@ class Bench:
 
     def engine(self, method: str, validation: dict[str, PixelStore], *, epochs: int = 2,
                states: bool = True) -> dict[str, float]:
-        """Return the seconds of a step of `train_stage` in its last epoch, those of that epoch with its validation and
+        """Return the seconds of a step of the trainer in its last epoch, those of that epoch with its validation and
         the saving of its state, if `states` are saved, and those of the whole stage."""
-        network, strategy = self.prepared(method)
+        network, fitted = self.prepared(method)
         ends, steps = [time.perf_counter()], []
 
         def note(record: Mapping[str, Any]) -> None:
@@ -171,8 +171,9 @@ class Bench:
             steps.append(self.config.batch_size / record["images_per_second"])
 
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            train_stage(network, strategy, self.stage, self.batches(), validation, replace(self.config, epochs=epochs),
-                        seed=0, runtime=self.runtime, folder=Path(folder) / "stage" if states else None, on_epoch=note)
+            stage = StageData(**vars(self.stage), train={self.train.task: self.train}, validation=validation)
+            StageTrainer(config=replace(self.config, epochs=epochs), runtime=self.runtime, seed=0, on_epoch=note,
+                         folder=Path(folder) / "stage" if states else None).train(fitted, stage, network)
         return {"step": steps[-1], "epoch": ends[-1] - ends[-2], "stage": time.perf_counter() - ends[0]}
 
     def forward(self) -> float:

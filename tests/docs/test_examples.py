@@ -17,8 +17,18 @@ from PIL import Image
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
+from fakemedia.core.plan import Named
+from fakemedia.core.training import TrainingConfig
+from fakemedia.core.types import SPLITS, make_stages
 from fakemedia.evaluation.perturbations.perturbation import make_conditions
+from fakemedia.ingest.build_store import build_store
+from fakemedia.ingest.index import build_index
+from fakemedia.learning.sequence import learn_plan
+from fakemedia.networks.checkpoint import load
+from fakemedia.runtime.device import Runtime
 from fakemedia.similarity.measure import TaskSample, distance_matrix
+from tests.plans import make_plan
+from tests.unit.conftest import GivenPictures, noise
 
 ROOT = Path(__file__).parents[2]
 HOW_TO = ROOT / "docs" / "how-to"
@@ -38,10 +48,10 @@ def _example(page: str, name: str) -> str:
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return an empty folder for plugins, whose files are forgotten afterwards."""
     monkeypatch.setattr(plugin, "_roots", list(plugin._roots))
-    known = set(sys.modules)
     yield tmp_path
-    for name in set(sys.modules) - known:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if tmp_path in Path(getattr(module, "__file__", None) or "/").parents:
+            del sys.modules[name]
     plugin.names.cache_clear()
 
 
@@ -56,6 +66,24 @@ def test_the_method_of_the_page_is_the_notebook_s() -> None:
     cells = nbformat.read(ROOT / "notebooks" / "new_method.ipynb", as_version=4).cells
     (written,) = [cell.source for cell in cells if cell.source.startswith("%%writefile")]
     assert written.partition("\n")[2].strip() == _example("add-a-method.md", "rehearsal").strip()
+
+
+@pytest.mark.parametrize("name", ["rehearsal", "nearest_mean"])
+def test_methods(plugins: Path, name: str) -> None:
+    _install(plugins, "methods", "add-a-method.md", name)
+    stores = {}
+    for seed, task in enumerate("ab"):
+        source = GivenPictures(task, noise(24, 12, 40.0, seed))
+        index = build_index(source, task, workers=1, progress=False)
+        stores[task] = build_store(index, source, "train", plugins / "stores" / task, workers=1, progress=False)
+    plan = make_plan([name], stages=make_stages([("a",), ("b",)]),
+                     network=Named(name="convnet", settings={"width": 8, "depth": 2}),
+                     training=TrainingConfig(epochs=2, batch_size=8, crop=8, lr=0.01)).resolved()
+    scores = learn_plan(plan, dict.fromkeys(SPLITS, stores), runtime=Runtime(accelerator="cpu"), folder=plugins / "out")
+    assert len(scores) == 2 * 2 * 24
+    last = scores.loc[scores["stage"] == 2]
+    assert ((last["logit"] > 0) == last["label"]).mean() > 0.6
+    assert load(plugins / "out" / name / "seed0" / "02_b").method_state
 
 
 def test_network(plugins: Path) -> None:

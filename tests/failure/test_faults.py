@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 from safetensors.torch import load
 
-from fakemedia.learning import sequence
+from fakemedia.learning import trainer
 from tests.pipeline.conftest import change, make_project, run
 
 
@@ -56,7 +56,7 @@ def before_second(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], obj
     """Return a function that lets something happen once, just before the second training of a run."""
 
     def arrange(happen: Callable[[], object]) -> None:
-        real, calls = sequence.train_stage, []
+        real, calls = trainer.StageTrainer.train, []
 
         def train(*args, **kwargs):
             calls.append(1)
@@ -64,7 +64,7 @@ def before_second(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], obj
                 happen()
             return real(*args, **kwargs)
 
-        monkeypatch.setattr(sequence, "train_stage", train)
+        monkeypatch.setattr(trainer.StageTrainer, "train", train)
 
     return arrange
 

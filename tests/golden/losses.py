@@ -26,7 +26,7 @@ from fakemedia.core.types import make_stages
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
 from fakemedia.learning import sequence
-from fakemedia.methods.method import Strategy
+from fakemedia.methods.method import GradientMethod
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.pixels import PixelStore
 from tests.plans import make_plan
@@ -63,26 +63,26 @@ def losses(method: str, settings: dict, stores: dict[str, PixelStore]) -> list[f
                      training=TrainingConfig(epochs=EPOCHS, batch_size=BATCH, crop=8, lr=0.01)).resolved()
     noted: list[float] = []
 
-    def noting(strategy: Strategy) -> Strategy:
-        loss = strategy.loss
+    def noting(fitted: GradientMethod) -> GradientMethod:
+        loss = fitted.loss
 
         def note(*args):
             terms = loss(*args)
             noted.append(terms["total"].item())
             return terms
 
-        strategy.loss = note
-        return strategy
+        fitted.loss = note
+        return fitted
 
-    make, learned = sequence._strategy, None
-    sequence._strategy = lambda *args, **kwargs: noting(make(*args, **kwargs))
+    make, learned = sequence.make_method, None
+    sequence.make_method = lambda *args, **kwargs: noting(make(*args, **kwargs))
     try:
         for stage in plan.learned(method):
             learned = sequence.learn_stage(plan=plan, method=method, seed=0, stage=stage, parent=learned, train=stores,
                                            validation=stores, folder=None,
                                            runtime=Runtime(accelerator="cpu", precision="float32"))
     finally:
-        sequence._strategy = make
+        sequence.make_method = make
     return noted
 
 

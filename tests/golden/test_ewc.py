@@ -79,9 +79,9 @@ def test_fisher_is_not_the_squared_gradient_of_the_batch_mean(
 
 def test_fisher_of_a_stage(network: nn.Module, images: tuple[torch.Tensor, torch.Tensor]) -> None:
     def measured(stage: Any, wanted: int) -> torch.Tensor:
-        strategy = ewc.build(ewc.Config(fisher_images=wanted), seed=0)
-        strategy.after_stage(stage, network, _batches(*images, size=5))
-        return _flat(strategy.state_dict())
+        method = ewc.build(ewc.Config(fisher_images=wanted), seed=0)
+        method.after_stage(stage, network, _batches(*images, size=5))
+        return _flat(method.state_dict())
 
     inputs, labels = images
     seven = _fisher(network, inputs[:7], labels[:7]) / 7
@@ -94,11 +94,11 @@ def test_fisher_of_a_stage(network: nn.Module, images: tuple[torch.Tensor, torch
 def test_stages_add_up_and_leave_the_network_alone(
         network: nn.Module, images: tuple[torch.Tensor, torch.Tensor]) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    strategy = ewc.build(ewc.Config(), seed=0)
-    strategy.after_stage(FIRST, network, _batches(*images, size=N))
-    once = _flat(strategy.state_dict())
-    strategy.after_stage(SECOND, network, _batches(*images, size=N))
-    torch.testing.assert_close(_flat(strategy.state_dict()), 2 * once)
+    method = ewc.build(ewc.Config(), seed=0)
+    method.after_stage(FIRST, network, _batches(*images, size=N))
+    once = _flat(method.state_dict())
+    method.after_stage(SECOND, network, _batches(*images, size=N))
+    torch.testing.assert_close(_flat(method.state_dict()), 2 * once)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
 
@@ -117,12 +117,12 @@ def _linear(*weights: float) -> nn.Linear:
 
 
 def test_penalty_by_hand() -> None:
-    strategy = ewc.build(ewc.Config(weight=10.0), seed=0)
-    strategy.load_state_dict({"weight": torch.tensor([[2.0], [3.0]])})
-    strategy.before_stage(SECOND, _linear(1.0, -1.0))
+    method = ewc.build(ewc.Config(weight=10.0), seed=0)
+    method.load_state_dict({"weight": torch.tensor([[2.0], [3.0]])})
+    method.before_stage(SECOND, _linear(1.0, -1.0))
     student = _linear(1.5, -3.0)
     batch: Any = SimpleNamespace(inputs=torch.ones(1, 1), labels=torch.tensor([0]))
-    terms = strategy.loss(student, batch, student(batch.inputs))
+    terms = method.loss(student, batch, student(batch.inputs))
     assert terms["penalty"].item() == pytest.approx(10.0 * (2.0 * 0.5**2 + 3.0 * 2.0**2))
     assert terms["total"].item() == pytest.approx(terms["cross_entropy"].item() + 10.0 * 12.5)
     terms["penalty"].backward()
@@ -135,14 +135,14 @@ def test_penalty_and_gradient_equal_autograd_in_any_memory_layout(network: nn.Mo
     fisher = {name: torch.rand(p.shape, generator=source) for name, p in network.named_parameters()}
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     anchor = {name: p.detach().clone() for name, p in network.named_parameters()}
-    strategy = ewc.build(ewc.Config(weight=1.0), seed=0)
-    strategy.load_state_dict(fisher)
-    strategy.before_stage(SECOND, network)
+    method = ewc.build(ewc.Config(weight=1.0), seed=0)
+    method.load_state_dict(fisher)
+    method.before_stage(SECOND, network)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += torch.rand(parameter.shape, generator=source)
     batch: Any = SimpleNamespace(inputs=torch.zeros(1, 3, 9, 9), labels=torch.tensor([0]))
-    penalty = strategy.loss(network, batch, torch.zeros(1, 2))["penalty"]
+    penalty = method.loss(network, batch, torch.zeros(1, 2))["penalty"]
     expected = torch.stack([(fisher[name] * (p - anchor[name]) ** 2).sum()
                             for name, p in network.named_parameters()]).sum()
     torch.testing.assert_close(penalty, expected)
@@ -153,14 +153,14 @@ def test_penalty_and_gradient_equal_autograd_in_any_memory_layout(network: nn.Mo
 
 
 def test_the_anchor_is_where_the_last_stage_ended_whatever_is_learned_then() -> None:
-    strategy = ewc.build(ewc.Config(weight=1.0), seed=0)
-    strategy.load_state_dict({"weight": torch.ones(2, 1)})
+    method = ewc.build(ewc.Config(weight=1.0), seed=0)
+    method.load_state_dict({"weight": torch.ones(2, 1)})
     network = _linear(1.0, 2.0)
-    strategy.before_stage(SECOND, network)
+    method.before_stage(SECOND, network)
     batch: Any = SimpleNamespace(inputs=torch.ones(1, 1), labels=torch.tensor([0]))
     with torch.no_grad():
         network.weight += 1.0
-    assert strategy.loss(network, batch, network(batch.inputs))["penalty"].item() == pytest.approx(2.0)
+    assert method.loss(network, batch, network(batch.inputs))["penalty"].item() == pytest.approx(2.0)
 
 
 def test_a_parent_without_importance_is_refused() -> None:
@@ -169,7 +169,7 @@ def test_a_parent_without_importance_is_refused() -> None:
 
 
 def test_the_importance_of_another_network_is_refused() -> None:
-    strategy = ewc.build(ewc.Config(), seed=0)
-    strategy.load_state_dict({"weight": torch.ones(3, 1)})
+    method = ewc.build(ewc.Config(), seed=0)
+    method.load_state_dict({"weight": torch.ones(3, 1)})
     with pytest.raises(UserError, match=r"another network: weight differs"):
-        strategy.before_stage(SECOND, _linear(1.0, 2.0))
+        method.before_stage(SECOND, _linear(1.0, 2.0))

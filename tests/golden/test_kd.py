@@ -28,9 +28,9 @@ class Constant(nn.Module):
         return self.logits.expand(len(inputs), -1)
 
 
-def _loss(strategy: kd.KnowledgeDistillation, student: Constant) -> dict[str, torch.Tensor]:
+def _loss(method: kd.KnowledgeDistillation, student: Constant) -> dict[str, torch.Tensor]:
     batch: Any = SimpleNamespace(inputs=torch.zeros(2, 3, 4, 4), labels=torch.tensor([1, 1]))
-    return strategy.loss(student, batch, student(batch.inputs))
+    return method.loss(student, batch, student(batch.inputs))
 
 
 # Logits log(9), 0 are the probabilities 0.9 and 0.1; at temperature 2 they are 3/4 and 1/4.
@@ -51,9 +51,9 @@ def test_divergence_is_the_mean_over_the_batch_times_the_squared_temperature() -
 
 
 def test_the_terms_of_the_loss() -> None:
-    strategy = kd.build(kd.Config(weight=3.0, temperature=2.0, alpha=0.25), seed=0)
-    strategy.before_stage(SECOND, Constant(TEACHER))
-    terms = _loss(strategy, Constant(STUDENT))
+    method = kd.build(kd.Config(weight=3.0, temperature=2.0, alpha=0.25), seed=0)
+    method.before_stage(SECOND, Constant(TEACHER))
+    terms = _loss(method, Constant(STUDENT))
     cross_entropy = math.log(2.0)
     followed = 4.0 * (0.75 * math.log(1.5) - 0.25 * math.log(2.0))
     assert terms["cross_entropy"].item() == pytest.approx(cross_entropy, abs=1e-6)
@@ -63,16 +63,16 @@ def test_the_terms_of_the_loss() -> None:
 
 
 def test_a_student_that_agrees_pays_nothing() -> None:
-    strategy = kd.build(resolve("methods", "kd", {"preset": "paper"}), seed=0)
-    strategy.before_stage(SECOND, Constant(TEACHER))
-    assert _loss(strategy, Constant(TEACHER))["distillation"].item() == pytest.approx(0.0, abs=1e-5)
+    method = kd.build(resolve("methods", "kd", {"preset": "paper"}), seed=0)
+    method.before_stage(SECOND, Constant(TEACHER))
+    assert _loss(method, Constant(TEACHER))["distillation"].item() == pytest.approx(0.0, abs=1e-5)
 
 
 def test_the_gradient_is_of_the_student_alone() -> None:
-    strategy = kd.build(kd.Config(weight=1.0, temperature=2.0, alpha=1.0), seed=0)
+    method = kd.build(kd.Config(weight=1.0, temperature=2.0, alpha=1.0), seed=0)
     student, teacher = Constant(STUDENT), Constant(TEACHER)
-    strategy.before_stage(SECOND, teacher)
-    terms = _loss(strategy, student)
+    method.before_stage(SECOND, teacher)
+    terms = _loss(method, student)
     (terms["total"] - terms["cross_entropy"]).backward()
     # d/dz of T^2 KL(p || softmax(z / T)) is T (q - p).
     assert student.logits.grad is not None
@@ -81,25 +81,25 @@ def test_the_gradient_is_of_the_student_alone() -> None:
 
 
 def test_the_weight_shrinks_after_every_fourth_epoch_without_improvement_and_starts_anew() -> None:
-    strategy = kd.build(resolve("methods", "kd", {"preset": "paper"}), seed=0)
-    strategy.before_stage(SECOND, Constant(TEACHER))
+    method = kd.build(resolve("methods", "kd", {"preset": "paper"}), seed=0)
+    method.before_stage(SECOND, Constant(TEACHER))
     weights = []
     for improved in [True, False, False, False, True, False, False, False, False, *[False] * 4]:
-        strategy.after_epoch(improved)
-        weights.append(strategy.weight)
+        method.after_epoch(validated=True, improved=improved)
+        weights.append(method.weight)
     assert weights == pytest.approx([1.0] * 8 + [0.9] * 4 + [0.81])
-    strategy.before_stage(SECOND, Constant(TEACHER))
-    assert strategy.weight == 1.0
+    method.before_stage(SECOND, Constant(TEACHER))
+    assert method.weight == 1.0
 
 
 def test_an_interrupted_stage_goes_on_with_its_weight() -> None:
     whole = kd.build(kd.Config(decay_after=2), seed=0)
     whole.before_stage(SECOND, Constant(TEACHER))
     for _ in range(3):
-        whole.after_epoch(False)
+        whole.after_epoch(validated=True, improved=False)
     resumed = kd.build(kd.Config(decay_after=2), seed=0)
     resumed.before_stage(SECOND, Constant(TEACHER))
     resumed.load_state_dict(whole.state_dict())
-    for strategy in (whole, resumed):
-        strategy.after_epoch(False)
+    for method in (whole, resumed):
+        method.after_epoch(validated=True, improved=False)
     assert resumed.weight == whole.weight == pytest.approx(2.0 * 0.81)

@@ -35,7 +35,7 @@ def scores_of(project: Path, method: object, seed: object, stage: str) -> Path:
 def checkpoint(project: Path, stage: str, tasks: list[str], sha: str, parent: str | None) -> None:
     folder = project / f"data/06_models/tiny/kd/seed0/{stage}"
     folder.mkdir(parents=True)
-    for name in ("weights.safetensors", "strategy.safetensors"):
+    for name in ("weights.safetensors", "method.safetensors"):
         (folder / name).write_bytes(b"0123")
     (folder / "checkpoint.json").write_text(json.dumps({
         "weights_sha256": sha, "parent_weights_sha256": parent, "network": {"name": "convnet"},

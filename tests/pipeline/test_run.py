@@ -29,13 +29,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def note_training(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
-    real = trainer.train_stage
+    real = trainer.StageTrainer.train
 
-    def noted(network, strategy, stage, *args, **kwargs):
-        seen.append(f"{kwargs['label'].split()[0]} {stage.key}")
-        return real(network, strategy, stage, *args, **kwargs)
+    def noted(self, method, stage, detector):
+        seen.append(f"{self.label.split()[0]} {stage.key}")
+        return real(self, method, stage, detector)
 
-    monkeypatch.setattr("fakemedia.learning.sequence.train_stage", noted)
+    monkeypatch.setattr(trainer.StageTrainer, "train", noted)
     return seen
 
 
@@ -59,7 +59,7 @@ def unchanged_weights(first: dict[str, bytes], after: dict[str, bytes]) -> set[s
     """Return the files of the first stage, where distillation has no teacher: another setting, the same weights."""
     return {name for name in first if name.startswith("tiny/kd/seed0/01_gan/") and name.endswith(".safetensors")
             and first[name] == after[name]} | {"tiny/kd/seed0/01_gan/calibration.json"} | {
-        name for name in first if name.startswith("tiny/kd/") and name.endswith("strategy.safetensors")}
+        name for name in first if name.startswith("tiny/kd/") and name.endswith("method.safetensors")}
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ def test_round_trip(tmp_path, checkpoint):
     save(checkpoint, tmp_path / "deep" / "01_x")
     found = load(tmp_path / "deep" / "01_x")
     assert found.meta == checkpoint.meta
-    assert found.strategy_state == {}
+    assert found.method_state == {}
     assert all(torch.equal(found.weights[name], tensor) for name, tensor in checkpoint.weights.items())
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["01_x"]
 
@@ -36,12 +36,12 @@ def test_tensors_are_copied_and_may_share_memory():
 def test_equal_tensors_give_equal_bytes(tmp_path, checkpoint):
     for name in ("one", "two"):
         save(checkpoint, tmp_path / name)
-    for file in ("weights.safetensors", "strategy.safetensors", "checkpoint.json"):
+    for file in ("weights.safetensors", "method.safetensors", "checkpoint.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
 @pytest.mark.parametrize("damage", ["truncate", "remove"])
-@pytest.mark.parametrize("file", ["weights.safetensors", "strategy.safetensors", "checkpoint.json"])
+@pytest.mark.parametrize("file", ["weights.safetensors", "method.safetensors", "checkpoint.json"])
 def test_damage_is_told_by_the_name_of_the_file(tmp_path, checkpoint, file, damage):
     save(checkpoint, tmp_path / "x")
     path = tmp_path / "x" / file

@@ -13,11 +13,11 @@ from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.optimizers import learning_rate
 from fakemedia.learning.resume import resume_path
-from fakemedia.learning.trainer import PASSES, history_path, train_stage, validation_images
-from fakemedia.methods.method import Strategy
+from fakemedia.learning.trainer import StageTrainer, history_path
+from fakemedia.learning.validation import PASSES, validation_images
+from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.networks import convnet
 from fakemedia.runtime.device import Runtime
-from fakemedia.store.batches import TrainBatches
 
 CPU = Runtime(accelerator="cpu", precision="float32")
 CONFIG = TrainingConfig(epochs=4, batch_size=8, crop=8, lr=0.01)
@@ -28,18 +28,18 @@ class Interrupt(Exception):
     """Stands for a killed process."""
 
 
-class Counting(Strategy):
+class Counting(GradientMethod):
     """Has a state that an interruption must not lose, and draws from torch's generator as dropout does."""
 
     def __init__(self):
         self.weight = 1.0
         self.improvements = []
 
-    def loss(self, network, batch, logits):
-        terms = super().loss(network, batch, logits)
+    def loss(self, detector, batch, logits):
+        terms = super().loss(detector, batch, logits)
         return {"noise": torch.rand(()), "total": self.weight * terms["total"]}
 
-    def after_epoch(self, improved):
+    def after_epoch(self, *, validated, improved):
         self.weight *= 0.5
         self.improvements.append(improved)
 
@@ -52,13 +52,14 @@ class Counting(Strategy):
 
 @pytest.fixture
 def train(noise_store):
-    def run(config=CONFIG, strategy=None, validation=None, folder=None, identity=None, on_epoch=None, runtime=CPU):
-        store = noise_store()
-        network = CPU.place(convnet.build(convnet.Config(width=8, depth=2), 0))
-        batches = TrainBatches([store], batch_size=config.batch_size, crop=config.crop, flip=config.flip, seed=1)
+    def run(config=CONFIG, method=None, validation=None, folder=None, identity=None, on_epoch=None, runtime=CPU):
+        detector = CPU.place(convnet.build(convnet.Config(width=8, depth=2), 0))
         stores = {"noise": noise_store(seed=1)} if validation is None else validation
-        return train_stage(network, strategy or Counting(), STAGE, batches, stores, config, seed=5, runtime=runtime,
-                           folder=folder, identity=identity, on_epoch=on_epoch)
+        stage = StageData(**vars(STAGE), train={"noise": noise_store()}, validation=stores, seed=1)
+        trainer = StageTrainer(config=config, runtime=runtime, seed=5, folder=folder, identity=identity or {},
+                               on_epoch=on_epoch)
+        trainer.train(method or Counting(), stage, detector)
+        return trainer.trained
 
     return run
 
@@ -112,10 +113,10 @@ def test_constant():
 def test_it_learns_and_two_runs_are_equal(train):
     config = replace(CONFIG, epochs=12)
     torch.manual_seed(1)
-    one = train(config, strategy=Strategy())
+    one = train(config, method=GradientMethod())
     torch.manual_seed(2)
     generator = torch.get_rng_state()
-    two = train(config, strategy=Strategy())
+    two = train(config, method=GradientMethod())
     assert torch.equal(torch.get_rng_state(), generator)
     assert not torch.are_deterministic_algorithms_enabled()
     assert_same(one, two)
@@ -152,20 +153,20 @@ def test_a_run_killed_inside_an_epoch_equals_an_uninterrupted_one(train, tmp_pat
     """Killed in one of its 12 steps, after a saved state at each; validation varies so that the best epoch is early."""
     saving = replace(CPU, save_minutes=0.0)
 
-    def run(folder, strategy):
+    def run(folder, method):
         accuracies = {1: 50.0, 2: 80.0, 3: 80.0, 4: 70.0}
-        monkeypatch.setattr("fakemedia.learning.trainer._StageTraining._accuracy",
-                            lambda training, *_: accuracies[training.epoch + 1])
-        return train(folder=folder, strategy=strategy, identity={"parameters": "a"}, runtime=saving)
+        monkeypatch.setattr("fakemedia.learning.trainer._Loop._validated", lambda loop, epoch: {
+            "accuracy": accuracies[epoch], "validation": {"noise": accuracies[epoch]}})
+        return train(folder=folder, method=method, identity={"parameters": "a"}, runtime=saving)
 
     class Killed(Counting):
         steps = 0
 
-        def loss(self, network, batch, logits):
+        def loss(self, detector, batch, logits):
             if self.steps == killed_at:
                 raise Interrupt
             self.steps += 1
-            return super().loss(network, batch, logits)
+            return super().loss(detector, batch, logits)
 
     whole = run(tmp_path / "whole", Counting())
     with pytest.raises(Interrupt):
@@ -183,30 +184,30 @@ def test_a_stop_saves_the_last_whole_step(train, tmp_path, monkeypatch, number, 
     class Stopped(Counting):
         steps = 0
 
-        def loss(self, network, batch, logits):
+        def loss(self, detector, batch, logits):
             self.steps += 1
             if self.steps == 5 and place == "step":
                 signal.raise_signal(number)
-            return super().loss(network, batch, logits)
+            return super().loss(detector, batch, logits)
 
     whole = train()
     before = signal.signal(number, signal.default_int_handler)
-    strategy = Stopped()
+    method = Stopped()
     try:
         with monkeypatch.context() as patch:
             if place == "validation":
-                patch.setattr("fakemedia.learning.trainer.predict_batches",
+                patch.setattr("fakemedia.learning.validation.predict_batches",
                               lambda *_, **__: signal.raise_signal(number))
             with pytest.raises(KeyboardInterrupt):
-                train(folder=tmp_path / "x", strategy=strategy)
+                train(folder=tmp_path / "x", method=method)
     finally:
         signal.signal(number, before)
     state = torch.load(resume_path(tmp_path / "x"), weights_only=True)
     assert (len(state["history"]), state["step"]) == ((1, 2) if place == "step" else (0, 3))
     resumed = Stopped()
     resumed.steps = 5
-    assert_same(whole, train(folder=tmp_path / "x", strategy=resumed))
-    assert resumed.steps == 5 + 12 - strategy.steps
+    assert_same(whole, train(folder=tmp_path / "x", method=resumed))
+    assert resumed.steps == 5 + 12 - method.steps
 
 
 def test_states_that_cost_much_are_saved_seldom(train, tmp_path, monkeypatch):
@@ -233,17 +234,17 @@ def test_a_resume_state_of_another_run_is_not_used(train, tmp_path, caplog):
 
 def test_the_earliest_of_the_best_epochs_is_kept(train, monkeypatch):
     accuracies = iter([50.0, 80.0, 80.0, 70.0])
-    monkeypatch.setattr("fakemedia.learning.trainer._StageTraining._accuracy", lambda *_: next(accuracies))
-    strategy = Counting()
-    kept = train(strategy=strategy)
+    monkeypatch.setattr("fakemedia.learning.validation.Validation._accuracy", lambda *_: next(accuracies))
+    method = Counting()
+    kept = train(method=method)
     assert kept.best_epoch == 2
-    assert strategy.improvements == [True, True, False, False]
+    assert method.improvements == [True, True, False, False]
 
 
 def test_without_validation_the_last_epoch_is_kept(train):
-    strategy = Counting()
-    assert train(strategy=strategy, validation={}).best_epoch == 4
-    assert strategy.improvements == [True] * 4
+    method = Counting()
+    assert train(method=method, validation={}).best_epoch == 4
+    assert method.improvements == [True] * 4
 
 
 def test_validation_leaves_the_training_as_it_is(train):
@@ -255,14 +256,14 @@ def test_kept_weights_are_those_of_the_best_epoch(train, monkeypatch):
     config = replace(CONFIG, schedule="constant")
     two_epochs = train(replace(config, epochs=2), validation={})
     accuracies = iter([50.0, 80.0, 80.0, 70.0])
-    monkeypatch.setattr("fakemedia.learning.trainer._StageTraining._accuracy", lambda *_: next(accuracies))
+    monkeypatch.setattr("fakemedia.learning.validation.Validation._accuracy", lambda *_: next(accuracies))
     kept = train(config)
     assert all(torch.equal(tensor, kept.weights[name]) for name, tensor in two_epochs.weights.items())
 
 
 def test_patience_counts_from_the_best_epoch(train, monkeypatch):
     accuracies = iter([50.0, 60.0, 55.0, 60.0, 99.0])
-    monkeypatch.setattr("fakemedia.learning.trainer._StageTraining._accuracy", lambda *_: next(accuracies))
+    monkeypatch.setattr("fakemedia.learning.validation.Validation._accuracy", lambda *_: next(accuracies))
     assert len(train(replace(CONFIG, epochs=9, patience=2)).history) == 4
 
 
@@ -280,18 +281,18 @@ def test_validation_of_twelve_tasks_costs_a_bounded_share(images):
 
 
 def test_a_loss_that_is_not_finite_stops_the_stage(train, tmp_path):
-    class Bad(Strategy):
+    class Bad(GradientMethod):
         calls = 0
 
-        def loss(self, network, batch, logits):
+        def loss(self, detector, batch, logits):
             self.calls += 1
-            terms = super().loss(network, batch, logits)
+            terms = super().loss(detector, batch, logits)
             if self.calls == 5:
                 return {"penalty": terms["total"] * float("inf"), "total": terms["total"]}
             return {"penalty": terms["total"], "total": terms["total"]}
 
     with pytest.raises(UserError, match=r"penalty inf[\s\S]*stage 01_noise, epoch 2, step 2 of 3, learning rate 0\.0"):
-        train(strategy=Bad(), folder=tmp_path / "x", identity={"parameters": "a"})
+        train(method=Bad(), folder=tmp_path / "x", identity={"parameters": "a"})
     state = torch.load(resume_path(tmp_path / "x"), weights_only=True)
     assert len(state["history"]) == 1
 
@@ -299,15 +300,12 @@ def test_a_loss_that_is_not_finite_stops_the_stage(train, tmp_path):
 def test_a_huge_learning_rate_is_told(train, tmp_path):
     config = replace(CONFIG, lr=1e30, optimizer="sgd", schedule="constant", epochs=3)
     with pytest.raises(UserError, match=r"learning rate 1e\+30"):
-        train(config, strategy=Strategy(), folder=tmp_path / "x")
+        train(config, method=GradientMethod(), folder=tmp_path / "x")
 
 
-def test_bfloat16_stays_close_to_float32(train, noise_store):
-    network = convnet.build(convnet.Config(width=8, depth=2), 0)
-    runtime = Runtime(accelerator="cpu", precision="bfloat16")
-    batches = TrainBatches([noise_store()], batch_size=8, crop=8, flip=True, seed=1)
-    low = train_stage(runtime.place(network), Strategy(), STAGE, batches, {}, CONFIG, seed=5, runtime=runtime)
-    full = train(strategy=Strategy(), validation={})
+def test_bfloat16_stays_close_to_float32(train):
+    low = train(method=GradientMethod(), validation={}, runtime=Runtime(accelerator="cpu", precision="bfloat16"))
+    full = train(method=GradientMethod(), validation={})
     assert low.weights["head.weight"].dtype == torch.float32
     assert low.history[0]["loss"]["total"] == pytest.approx(full.history[0]["loss"]["total"], rel=0.02)
 

@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "01_a"
     made.mkdir()
     (made / "weights.safetensors").write_bytes(b"12345")
-    (made / "strategy.safetensors").write_bytes(b"12")
+    (made / "method.safetensors").write_bytes(b"12")
     (made / "checkpoint.json").write_text(json.dumps({
         "weights_sha256": "ab", "parent_weights_sha256": None, "network": {"name": "convnet"},
         "stage": {"tasks": ["a"]}}))
@@ -66,7 +66,7 @@ def test_a_damaged_history_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_a_damaged_checkpoint_is_named(folder: Path) -> None:
-    (folder / "strategy.safetensors").unlink()
+    (folder / "method.safetensors").unlink()
     with pytest.raises(UserError, match=r"missing, incomplete(.|\n)*checkpoint\.json"):
         stage_history(folder, folder.with_name("01_a.history.jsonl"))
 

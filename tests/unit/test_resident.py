@@ -51,10 +51,22 @@ def test_shares_make_up_the_batch(stores: list[PixelStore], room: int) -> None:
     settings = {"batch_size": 6, "crop": 8, "flip": True, "seed": 0}
     whole = TrainBatches(stores, **settings).epoch(1, 1)
     parts = [TrainBatches(stores, **settings, share=(rank, 2)).to(CPU, room).epoch(1, 1) for rank in range(2)]
-    for expected, *shares in zip(whole, *parts, strict=True):
-        for rank, share in enumerate(shares):
-            assert torch.equal(share.images, expected.images[rank::2])
-            assert torch.equal(share.labels, expected.labels[rank::2])
+    for step, (expected, *shares) in enumerate(zip(whole, *parts, strict=True), start=1):
+        shares = shares if step % 2 == 0 else shares[::-1]
+        for name in ("images", "labels", "tasks", "rows"):
+            assert torch.equal(torch.cat([getattr(share, name) for share in shares]), getattr(expected, name))
+
+
+@pytest.mark.parametrize(("tasks", "world", "batch"), [(2, 2, 4), (2, 4, 8), (3, 3, 6), (4, 2, 4), (4, 4, 8)])
+def test_every_process_sees_every_task_as_often(make_store, tasks: int, world: int, batch: int) -> None:
+    pictures = [np.zeros((8, 8, 3), np.uint8)] * (batch * world * 2)
+    stores = [make_store(f"task{task}", pictures) for task in range(tasks)]
+    for rank in range(world):
+        batches = TrainBatches(stores, batch_size=batch, crop=8, flip=False, seed=0, share=(rank, world))
+        counts = torch.stack([torch.bincount(each.tasks, minlength=tasks) for each in batches.epoch(0)])
+        assert counts.sum(0).tolist() == [batch * world * 2 // world] * tasks
+        if batch // world >= tasks:
+            assert counts.min() == counts.max() == batch // world // tasks
 
 
 def test_a_batch_that_cannot_be_divided_is_named(stores: list[PixelStore]) -> None:

@@ -158,13 +158,13 @@ def test_a_finished_stage_is_read_and_a_stale_one_trained_anew(learn, first, tmp
     folder = tmp_path / "02_b"
     made = learn(TWO, "ewc", first["ewc"], folder)
     with monkeypatch.context() as patch:
-        patch.setattr(sequence, "train_stage", forbid_training)
+        patch.setattr(sequence.StageTrainer, "train", forbid_training)
         found = learn(TWO, "ewc", first["ewc"], folder)
         assert_equal(made, found)
-        assert made.strategy_state.keys() == found.strategy_state.keys()
-        assert all(torch.equal(tensor, found.strategy_state[name]) for name, tensor in made.strategy_state.items())
+        assert made.method_state.keys() == found.method_state.keys()
+        assert all(torch.equal(tensor, found.method_state[name]) for name, tensor in made.method_state.items())
         other_parent = make_checkpoint({name: tensor + 1 for name, tensor in first["ewc"].weights.items()},
-                                       first["ewc"].strategy_state, first["ewc"].meta)
+                                       first["ewc"].method_state, first["ewc"].meta)
         with pytest.raises(AssertionError, match="trained"):
             learn(TWO, "ewc", other_parent, folder)
     changed = make_plan(training=replace(PLAN.training, lr=0.02))
@@ -179,7 +179,7 @@ def test_joint_learns_all_tasks_from_the_start_network(learn, first):
 
 def test_a_checkpoint_of_another_method_is_reviewed(learn, first, stores):
     changed = learn(TWO, "ewc", first["finetune"])
-    assert changed.strategy_state.keys() == first["ewc"].strategy_state.keys()
+    assert changed.method_state.keys() == first["ewc"].method_state.keys()
     assert "train" in changed.meta["data"]["a"]
     with pytest.raises(UserError, match="training images of 'a' are missing"):
         learn(TWO, "ewc", first["finetune"], train={"b": stores["b"]})

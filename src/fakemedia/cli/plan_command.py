@@ -155,8 +155,8 @@ class _Rates:
 
         if self.store is None:
             return None
-        runtime = self.context.runtime
-        return timed_rate(self.plan.method(method), self.store, runtime, first=first) * runtime.devices, TIMED
+        rate = timed_rate(self.plan.method(method), self.store, self.context.runtime, first=first)
+        return None if rate is None else (rate * self.context.runtime.devices, TIMED)
 
 
 def _stages(plan: Plan) -> Iterator[tuple[str, int, Stage]]:

@@ -1,4 +1,4 @@
-"""One file adds one thing: a strategy, a network, a measure or a source is found by its file name.
+"""One file adds one thing: a method, a network, a measure or a source is found by its file name.
 
 A plugin file defines a frozen, keyword-only dataclass `Config` and a function `build(config, ...)`; it may define
 `PRESETS`, a dict of named settings such as `paper`, and `ALIASES`, a dict of short names for the plugin with settings

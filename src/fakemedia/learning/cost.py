@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.plan import MethodPlan
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
-from fakemedia.evaluation.predict import evaluating
 from fakemedia.learning.optimizers import make_optimizer
-from fakemedia.learning.trainer import PASSES, history_path, train_stage, validation_images
-from fakemedia.methods.method import Strategy
+from fakemedia.learning.trainer import StageTrainer, history_path
+from fakemedia.learning.validation import PASSES, validation_images
+from fakemedia.methods.method import GradientMethod, Method, StageData, facts
 from fakemedia.networks.checkpoint import read_meta
 from fakemedia.networks.detector import Detector
 from fakemedia.runtime.device import Runtime
@@ -57,30 +57,34 @@ def room(method: MethodPlan) -> Room:
 
     `method` is resolved. The state of the first stage is taken for all: what grows with the stages counts once.
     """
-    network, strategy = _prepared(method, Runtime(accelerator="cpu"))
+    network, fitted = _prepared(method, Runtime(accelerator="cpu"))
     optimizer = make_optimizer(network, method.training)
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
-    weights, carried = _bytes(network.state_dict()), _bytes(strategy.state_dict())
+    weights, carried = _bytes(network.state_dict()), _bytes(fitted.state_dict())
     best = weights if method.training.select_on != "none" else 0
     return Room(checkpoint=weights + carried, resume=weights + best + carried + _bytes(optimizer.state_dict()))
 
 
-def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first: bool) -> float:
+def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first: bool) -> float | None:
     """Return the images a second of a few real steps of `method` on `store`, at a first stage or at a later one.
 
-    `method` is resolved. The network has random weights; nothing is saved.
+    None for a method without steps. `method` is resolved. The network has random weights; nothing is saved.
     """
-    network, strategy = _prepared(replace(method, method="finetune", settings={}) if first else method, runtime)
-    config = replace(method.training, epochs=2, schedule="constant", lr=1e-6, patience=None)
-    batches = _FewBatches([store], batch_size=config.batch_size, crop=config.crop, flip=config.flip, seed=0)
+    if first and facts(method.method).first_stage_is_finetune:
+        method = replace(method, method="finetune", settings={})
+    network, fitted = _prepared(method, runtime)
+    if not isinstance(fitted, GradientMethod):
+        return None
     rates: list[float] = []
+    trainer = _FewSteps(
+        config=replace(method.training, epochs=2, schedule="constant", lr=1e-6, patience=None), runtime=runtime, seed=0,
+        on_epoch=lambda record: rates.append(record["images_per_second"]))
     level = logging.getLogger("fakemedia.learning").level
     logging.getLogger("fakemedia.learning").setLevel(logging.WARNING)
     try:
-        train_stage(network, strategy, SECOND, batches.to(runtime.device, runtime.room()), {}, config, seed=0,
-                    runtime=runtime, on_epoch=lambda record: rates.append(record["images_per_second"]))
+        trainer.train(fitted, StageData(**vars(SECOND), train={store.task: store}), network)
     finally:
         logging.getLogger("fakemedia.learning").setLevel(level)
     return rates[-1]
@@ -105,26 +109,47 @@ def noted_rate(method: MethodPlan, folder: Path, runtime: Runtime) -> float | No
     return rates[len(rates) // 2]
 
 
+class _FewSteps(StageTrainer):
+    """Trains on a few batches of an epoch."""
+
+    def training_batches(self, stage: StageData, *, shared: bool) -> TrainBatches:
+        config = self.config
+        return _FewBatches(list(stage.train.values()), batch_size=config.batch_size, crop=config.crop, flip=config.flip,
+                           seed=0).to(self.runtime.device, self.runtime.room())
+
+
 class _FewBatches(TrainBatches):
     @property
     def steps(self) -> int:
         return min(super().steps, STEPS)
 
 
-def _prepared(method: MethodPlan, runtime: Runtime) -> tuple[Detector, Strategy]:
+class _TwoImages(StageTrainer):
+    """Passes over two striped images, and trains on nothing."""
+
+    def train(self, method: GradientMethod, stage: StageData, detector: Detector) -> None:
+        pass
+
+    def batches(self, stage: StageData, detector: Detector, *, epoch: int = 0) -> Iterator[Batch]:
+        side = self.config.crop
+        images = torch.arange(6 * side * side, device=self.runtime.device).view(2, 3, side, side).to(torch.uint8)
+        labels = torch.tensor([0, 1], device=self.runtime.device)
+        yield Batch(images=images, labels=labels, tasks=torch.zeros_like(labels), rows=labels,
+                    inputs=detector.prepare(images))
+
+    def examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
+        return self.batches(StageData(**vars(FIRST)), detector)
+
+
+def _prepared(method: MethodPlan, runtime: Runtime) -> tuple[Detector, Method]:
     """Return network and method as they begin a second stage, from random weights and two striped images."""
     settings = {**method.network.settings, "pretrained": "none"}
     network: Detector = runtime.place(plugin.create("networks", method.network.name, settings, 0))
-    strategy: Strategy = plugin.create("methods", method.method, method.settings, 0)
-    strategy.before_stage(FIRST, network)
-    side = method.training.crop
-    images = torch.arange(6 * side * side, device=runtime.device).view(2, 3, side, side).to(torch.uint8)
-    labels = torch.tensor([0, 1], device=runtime.device)
-    batch = Batch(images=images, labels=labels, tasks=torch.zeros_like(labels), rows=labels)
-    with evaluating(network):
-        strategy.after_stage(FIRST, network, [replace(batch, inputs=network.prepare(images))])
-    strategy.before_stage(SECOND, network)
-    return network, strategy
+    fitted: Method = plugin.create("methods", method.method, method.settings, 0)
+    fitted.fit(StageData(**vars(FIRST)), network, _TwoImages(config=method.training, runtime=runtime, seed=0))
+    if isinstance(fitted, GradientMethod):
+        fitted.before_stage(StageData(**vars(SECOND)), network)
+    return network, fitted
 
 
 def _bytes(state: Any) -> int:

@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.plan import MethodPlan, Named, Plan, stage_fingerprint
 from fakemedia.core.rng import derive
-from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import Stage
 from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 from fakemedia.evaluation.perturbed import score_perturbed
-from fakemedia.evaluation.predict import evaluating, score_suite
+from fakemedia.evaluation.predict import score_suite
 from fakemedia.learning.resume import remove_resume
-from fakemedia.learning.trainer import to_device, train_stage
-from fakemedia.methods.method import Strategy
+from fakemedia.learning.trainer import StageTrainer, to_device
+from fakemedia.methods.method import Method, StageData, facts
 from fakemedia.networks.checkpoint import Checkpoint, is_valid, load, make_checkpoint, save
 from fakemedia.networks.detector import Detector
 from fakemedia.runtime.device import Runtime
-from fakemedia.store.batches import Batch, TrainBatches
+from fakemedia.store.batches import TrainBatches
 from fakemedia.store.pixels import PixelStore
 
 Stores = Mapping[str, PixelStore]
@@ -60,16 +60,15 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     tasks, which `train` must then hold too.
 
     If `folder` already holds the result, it is read and nothing is trained; an interrupted stage goes on where its
-    state was saved last. Raises UserError for a missing store, a parent of another network, and what `train_stage` and
-    `save` raise.
+    state was saved last. Raises UserError for a missing store, a parent of another network, and what the
+    trainer and `save` raise.
     """
-    named = plan.method(method)
-    strategy = _strategy(named, seed=derive(seed, "strategy", stage.key))
-    parent = None if named.joins else parent
+    planned = plan.method(method)
+    fitted = make_method(planned, seed, stage)
+    parent = None if planned.joins else parent
     earlier = tuple(task for task in stage.seen if task not in stage.tasks)
-    reviewed = earlier if parent is not None and parent.meta["method"]["name"] != named.method else ()
-    trained = plan.trained_tasks(method, stage)
-    learned = _pick(train, trained, stage, "training")
+    reviewed = earlier if parent is not None and parent.meta["method"]["name"] != planned.method else ()
+    learned = _pick(train, plan.trained_tasks(method, stage), stage, "training")
     reviewed_stores = _pick(train, reviewed, stage, "training")
     validated = _pick(validation, plan.validated_tasks(method, stage), stage, "validation")
     causes = _by_task(train={task: store.fingerprint for task, store in (reviewed_stores | learned).items()},
@@ -82,32 +81,31 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
             remove_resume(folder)
         return load(folder)
 
-    config, device, computed_with = named.training, runtime.device, runtime.facts()
-    network = runtime.place(_network(named.network, seed, parent))
-    batches = _batches(learned, config, derive(seed, "batches", stage.key), runtime)
-    if reviewed:
-        previous = replace(stage, index=stage.index - 1, tasks=earlier, seen=earlier)
-        review = _batches(reviewed_stores, config, derive(seed, "batches", "review", stage.key), runtime, shared=False)
-        _after_stage(strategy, previous, network, review.epoch(0), runtime)
-    elif parent is not None:
-        strategy.load_state_dict(to_device(parent.strategy_state, device))
-    strategy.before_stage(stage, network)
-    result = train_stage(
-        network, strategy, stage, batches, validated, config, seed=derive(seed, "stage", stage.key), runtime=runtime,
-        folder=folder, on_epoch=on_epoch,
+    computed_with = runtime.facts()
+    detector = runtime.place(_network(planned.network, seed, parent))
+    trainer = StageTrainer(
+        config=planned.training, runtime=runtime, seed=derive(seed, "stage", stage.key), folder=folder,
+        on_epoch=on_epoch, label=f"{method} seed {seed}, stage {stage.index} of {plan.stages[-1].index} {stage.name}",
         identity={"parameters or data": identity, "parent checkpoint": parent_sha256 or "",
-                  "versions": fingerprint(VERSIONS), "code": _code_hash(), "device": fingerprint(computed_with)},
-        label=f"{method} seed {seed}, stage {stage.index} of {plan.stages[-1].index} {stage.name}",
-    )
-    seen = _batches(learned, config, derive(seed, "batches", stage.key), runtime, shared=False)
-    _after_stage(strategy, stage, network, seen.epoch(config.epochs), runtime)
-    checkpoint = make_checkpoint(result.weights, strategy.state_dict(), {
+                  "versions": fingerprint(VERSIONS), "code": _code_hash(), "device": fingerprint(computed_with)})
+    data = StageData(**vars(stage), train=learned, validation=validated, seed=derive(seed, "batches", stage.key))
+    with runtime.reproducible():
+        if reviewed:
+            fitted.review(StageData(index=stage.index - 1, name=stage.name, tasks=earlier, seen=earlier,
+                                    train=reviewed_stores, seed=derive(seed, "batches", "review", stage.key)),
+                          detector, trainer)
+        elif parent is not None:
+            fitted.load_state_dict(to_device(parent.method_state, runtime.device))
+        fitted.fit(data, detector, trainer)
+        accuracies = _validated(planned, data, detector, trainer)
+    checkpoint = make_checkpoint(detector.state_dict(), fitted.state_dict(), {
         "fingerprint": identity, "parent_fingerprint": parent_fingerprint,
-        "parent_weights_sha256": parent_sha256, "network": asdict(named.network), "tune": named.tune,
-        "method": asdict(named.named), "training": asdict(config), "seed": seed, "stage": asdict(stage), "data": causes,
-        "policy": next(iter(learned.values())).policy,
-        "best_epoch": result.best_epoch, "history": result.history, "versions": VERSIONS,
-        "computed_with": computed_with,
+        "parent_weights_sha256": parent_sha256, "network": asdict(planned.network), "tune": planned.tune,
+        "method": asdict(planned.named), "training": asdict(planned.training), "seed": seed, "stage": asdict(stage),
+        "data": causes, "policy": next(iter(learned.values())).policy,
+        "best_epoch": trainer.trained.best_epoch if trainer.trained else 0,
+        "history": trainer.trained.history if trainer.trained else [], "validation": accuracies,
+        "versions": VERSIONS, "computed_with": computed_with,
     })
     if folder is not None:
         if runtime.rank == 0:
@@ -116,6 +114,23 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         runtime.wait()
         checkpoint = load(folder) if runtime.rank else checkpoint
     return checkpoint
+
+
+def _validated(planned: MethodPlan, stage: StageData, detector: Detector, trainer: StageTrainer) -> dict[str, float]:
+    """Return the validation accuracy of the weights that `detector` ends with by task, percent; empty without images.
+
+    UserError if they are not those that the trainer selected and the method does not say that it changes them.
+    """
+    trained = trainer.trained
+    if trained is None:
+        return trainer.accuracies(stage, detector)
+    if all(torch.equal(tensor, trained.weights[name]) for name, tensor in detector.state_dict().items()):
+        return trained.history[trained.best_epoch - 1].get("validation", {})
+    if facts(planned.method).changes_selected:
+        return trainer.accuracies(stage, detector)
+    raise UserError("The method has changed the weights that validation selected", where=f"methods/{planned.method}.py",
+                    expected="the weights as the training left them",
+                    do="change a copy, or declare CHANGES_SELECTED = True: the weights are then validated once more")
 
 
 def check_stages(plan: Plan, method: str, stores: Stores) -> None:
@@ -186,8 +201,9 @@ def _evaluated(checkpoint: Checkpoint, runtime: Runtime) -> int:
     return runtime.evaluation_batch(checkpoint.meta["training"]["batch_size"])
 
 
-def _strategy(method: MethodPlan, seed: int) -> Strategy:
-    return plugin.create("methods", method.method, method.settings, seed)
+def make_method(method: MethodPlan, seed: int, stage: Stage) -> Method:
+    """Return the method that fits `stage` in a run with the seed `seed`."""
+    return plugin.create("methods", method.method, method.settings, derive(seed, "strategy", stage.key))
 
 
 def _network(named: Named, seed: int, checkpoint: Checkpoint | None) -> Detector:
@@ -200,9 +216,12 @@ def _network(named: Named, seed: int, checkpoint: Checkpoint | None) -> Detector
                         expected=f"{named.name}, found {found}",
                         do=f"name the network {found}, or start from a checkpoint of {named.name}")
     settings = {**named.settings, "pretrained": "none"}
-    network = plugin.create("networks", named.name, settings, derive(seed, "network"))
-    own, given = ({name: list(tensor.shape) for name, tensor in state.items()}
-                  for state in (network.state_dict(), checkpoint.weights))
+    network: Detector = plugin.create("networks", named.name, settings, derive(seed, "network"))
+    given = _shapes(checkpoint.weights)
+    if _shapes(network.state_dict()) != given and "method" in checkpoint.meta:
+        method = checkpoint.meta["method"]
+        plugin.create("methods", method["name"], method["settings"], seed).shape(network, checkpoint.weights)
+    own = _shapes(network.state_dict())
     if own != given:
         first = next(name for name in [*own, *given] if own.get(name) != given.get(name))
         raise UserError("The checkpoint is of the same network in another size",
@@ -214,19 +233,8 @@ def _network(named: Named, seed: int, checkpoint: Checkpoint | None) -> Detector
     return network
 
 
-def _batches(stores: Stores, config: TrainingConfig, seed: int, runtime: Runtime, *,
-             shared: bool = True) -> TrainBatches:
-    """Return the batches of `stores` on the device: this process's share of each, or the whole."""
-    batches = TrainBatches(list(stores.values()), batch_size=config.batch_size, crop=config.crop, flip=config.flip,
-                           seed=seed, share=(runtime.rank, runtime.world) if shared else (0, 1))
-    return batches.to(runtime.device, runtime.room() if shared else 0)
-
-
-def _after_stage(strategy: Strategy, stage: Stage, network: Detector, batches: Iterable[Batch],
-                 runtime: Runtime) -> None:
-    with runtime.reproducible(), evaluating(network):
-        strategy.after_stage(stage, network,
-                             (replace(batch, inputs=network.prepare(batch.images)) for batch in batches))
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in state.items()}
 
 
 def _pick(stores: Stores, tasks: Iterable[str], stage: Stage, kind: str) -> dict[str, PixelStore]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,27 +16,19 @@ from fakemedia.artefacts.files import write_file
 from fakemedia.core.errors import UserError
 from fakemedia.core.rng import derive
 from fakemedia.core.training import TrainingConfig
-from fakemedia.core.types import FAKE, Stage
-from fakemedia.evaluation.predict import predict_batches
 from fakemedia.learning.optimizers import learning_rate, make_optimizer
 from fakemedia.learning.progress import Progress
 from fakemedia.learning.resume import ResumeFiles
-from fakemedia.methods.method import Strategy
+from fakemedia.learning.validation import Validation
+from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.networks.detector import Detector
 from fakemedia.runtime.device import Runtime
 from fakemedia.runtime.interruption import deferred
-from fakemedia.store.batches import Batch, EvalBatches, TrainBatches, select_rows
+from fakemedia.store.batches import Batch, EvalBatches, TrainBatches, on_device
 from fakemedia.store.pixels import PixelStore
 
-Validation = dict[str, tuple[Iterable[Batch], np.ndarray]]
 CLOCK = ("seconds", "images_per_second", "memory_mib")
 """What a record holds of the machine and the moment."""
-PASSES = 3
-"""What training on an image costs, in forward passes (the backward pass costs two)."""
-HELD = 2**29
-"""Bytes of validation crops that a stage keeps on the device."""
-LEAST_VALIDATION = 16
-"""Validation images that a task keeps, whatever they cost."""
 TOGETHER = 16
 """Steps after which several processes agree whether to save or to stop; a single one looks after every step."""
 CHEAP, SAVING_SHARE = 0.2, 0.05
@@ -50,7 +41,7 @@ class Trained:
     """What the training of a stage gives."""
 
     weights: dict[str, Tensor]
-    """State dict of the selected epoch, on the device."""
+    """State dict of the selected epoch, on the device: a copy."""
     best_epoch: int
     """The selected epoch, counted from 1."""
     history: list[dict[str, Any]]
@@ -58,28 +49,70 @@ class Trained:
     task) where it was validated."""
 
 
-def train_stage(network: Detector, strategy: Strategy, stage: Stage, train: TrainBatches,
-                validation: Mapping[str, PixelStore], config: TrainingConfig, *, seed: int, runtime: Runtime,
-                folder: Path | None = None, identity: Mapping[str, str] | None = None, label: str = "",
-                on_epoch: Callable[[Mapping[str, Any]], None] | None = None) -> Trained:
-    """Train `network`, which lies on the runtime's device, and leave the selected epoch's weights in it.
+@dataclass(kw_only=True)
+class StageTrainer:
+    """The trainer of one stage, as `methods.method.Trainer` describes it to methods.
 
-    The selected epoch has the best mean accuracy over the tasks of `validation` (the earliest of equals), or is the
-    last one if `validation` is empty. With `folder`, the history goes to `<folder>.history.jsonl` and the state, after
-    each epoch and inside it after every `runtime.save_minutes`, to `<folder>.resume.pt`, from where the next call with
-    the same `identity` goes on, to the same result bit for bit. `on_epoch` gets each record of this call.
-
-    Raises UserError for a loss or weights that are not finite; the last state saved stays. Ctrl-C and SIGTERM end as
-    KeyboardInterrupt, with the state after the last whole step saved.
+    With `folder`, the history goes to `<folder>.history.jsonl` and the state, after each epoch and inside it after
+    every `runtime.save_minutes`, to `<folder>.resume.pt`, from where the next trainer with the same `identity`
+    continues, to the same result bit for bit. `on_epoch` gets each record of this process.
     """
-    training = _StageTraining(
-        network=network, strategy=strategy, stage=stage, train=train, config=config, seed=seed, runtime=runtime,
-        validation=validation_batches(validation, train.images, config, seed, runtime),
-        optimizer=make_optimizer(network, config),
-        files=None if folder is None else ResumeFiles(folder, identity or {}),
-    )
-    with runtime.reproducible():
-        return training.run(label or stage.key, on_epoch)
+
+    config: TrainingConfig
+    runtime: Runtime
+    seed: int
+    """Of what the loop draws, and of the choice of validation images."""
+    folder: Path | None = None
+    identity: Mapping[str, str] = field(default_factory=dict)
+    label: str = ""
+    on_epoch: Callable[[Mapping[str, Any]], None] | None = None
+    trained: Trained | None = None
+    """What `train` gave; None before."""
+
+    def train(self, method: GradientMethod, stage: StageData, detector: Detector) -> None:
+        """Train `detector`, which is on the runtime's device, and leave the selected epoch's weights in it.
+
+        The selected epoch has the best mean accuracy over the tasks of `stage.validation` (the earliest of equals), or
+        is the last one if there are none. Raises UserError for a loss or weights that are not finite; the last state
+        saved is kept. Ctrl-C and SIGTERM end as KeyboardInterrupt, with the state after the last whole step saved.
+        """
+        if self.trained is not None:
+            raise RuntimeError("a method trains once a stage")
+        batches = self.training_batches(stage, shared=True)
+        loop = _Loop(
+            detector=detector, method=method, stage=stage, train=batches, config=self.config, seed=self.seed,
+            runtime=self.runtime, optimizer=make_optimizer(detector, self.config),
+            validation=Validation(stage.validation, batches.images, self.config, self.seed, self.runtime),
+            files=None if self.folder is None else ResumeFiles(self.folder, self.identity),
+        )
+        with self.runtime.reproducible():
+            self.trained = loop.run(self.label or stage.key, self.on_epoch)
+
+    def batches(self, stage: StageData, detector: Detector, *, epoch: int = 0) -> Iterator[Batch]:
+        """Yield random crops of the stage's training images with `inputs` set: one pass, the same in every process."""
+        for batch in self.training_batches(stage, shared=False).epoch(epoch):
+            yield replace(batch, inputs=detector.prepare(batch.images))
+
+    def examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
+        """Yield the centre crops of all images of `stores` in order, with `inputs` set; the same in every process."""
+        size = self.runtime.evaluation_batch(self.config.batch_size)
+        for task, store in enumerate(stores.values()):
+            crops = EvalBatches(store, batch_size=size, crop=self.config.crop)
+            for batch in on_device(crops, self.runtime.device):
+                yield replace(batch, tasks=batch.tasks + task, inputs=detector.prepare(batch.images))
+
+    def accuracies(self, stage: StageData, detector: Detector) -> dict[str, float]:
+        """Return the accuracy of `detector` on the stage's validation images by task, percent."""
+        images = sum(len(store) for store in stage.train.values())
+        return Validation(stage.validation, images, self.config, self.seed, self.runtime).accuracies(detector)
+
+    def training_batches(self, stage: StageData, *, shared: bool) -> TrainBatches:
+        """Return the training batches on the device: this process's share of each, or the whole."""
+        config, runtime = self.config, self.runtime
+        batches = TrainBatches(list(stage.train.values()), batch_size=config.batch_size, crop=config.crop,
+                               flip=config.flip, seed=stage.seed,
+                               share=(runtime.rank, runtime.world) if shared else (0, 1))
+        return batches.to(runtime.device, runtime.room() if shared else 0)
 
 
 def history_path(folder: Path) -> Path:
@@ -87,32 +120,11 @@ def history_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.history.jsonl")
 
 
-def validation_images(config: TrainingConfig, train_images: int, tasks: int) -> int | None:
-    """Return how many validation images a task has at most, where an epoch trains on `train_images`; None: all."""
-    limits = [] if config.validation_max is None else [config.validation_max]
-    if config.validation_share is not None:
-        passes = PASSES * train_images * config.validation_every * config.validation_share
-        limits.append(max(LEAST_VALIDATION, int(passes / tasks)))
-    return min(limits, default=None)
-
-
-def validation_batches(stores: Mapping[str, PixelStore], train_images: int, config: TrainingConfig, seed: int,
-                       runtime: Runtime) -> Validation:
-    """Return this process's share of the images that choose the epoch: batches and labels (N,) by task."""
-    batches: Validation = {}
-    for task, store in stores.items():
-        most = validation_images(config, train_images, len(stores))
-        rows = select_rows(store, most, derive(seed, "validation", task))[runtime.rank::runtime.world]
-        chosen = EvalBatches(store, batch_size=runtime.evaluation_batch(config.batch_size), crop=config.crop, rows=rows)
-        batches[task] = chosen.held(runtime.device, HELD // len(stores)), store.labels[rows]
-    return batches
-
-
 @dataclass(kw_only=True)
-class _StageTraining:
-    network: Detector
-    strategy: Strategy
-    stage: Stage
+class _Loop:
+    detector: Detector
+    method: GradientMethod
+    stage: StageData
     train: TrainBatches
     config: TrainingConfig
     seed: int
@@ -140,9 +152,10 @@ class _StageTraining:
     saving: float = 0.0
 
     def run(self, label: str, on_epoch: Callable[[Mapping[str, Any]], None] | None) -> Trained:
+        self.runtime.reset_memory()
         if self.files is not None:
             self._restore(self.files.load())
-        forward, stepper = self.runtime.setup(self.network, self.optimizer)
+        forward, stepper = self.runtime.setup(self.detector, self.optimizer)
         with Progress(label, epochs=self.config.epochs, images=self.train.images,
                       done=self.epoch * self.train.images + self.step * self.config.batch_size) as progress:
             while not self.done:
@@ -153,8 +166,8 @@ class _StageTraining:
                     on_epoch(record)
             progress.finish(self.history, self.best_epoch, self.best_accuracy)
         if self.best_weights is not None:
-            self.network.load_state_dict(self.best_weights)
-        return Trained(weights=self.network.state_dict(), best_epoch=self.best_epoch,
+            self.detector.load_state_dict(self.best_weights)
+        return Trained(weights=self.best_weights or _copied(self.detector), best_epoch=self.best_epoch,
                        history=[{key: value for key, value in record.items() if key not in CLOCK}
                                 for record in self.history])
 
@@ -182,7 +195,7 @@ class _StageTraining:
             with deferred() as asked:
                 self._steps(forward, stepper, progress, asked)
                 self._read_losses()
-            self.runtime.align(self.network)
+            self.runtime.align(self.detector)
             seconds = self._seconds()
             validated = self._validated(self.epoch + 1)
         except KeyboardInterrupt:
@@ -193,7 +206,7 @@ class _StageTraining:
                                   "memory_mib": self.runtime.memory_mib()}
         self.history.append(record)
         self.step, self.seconds, self.losses, self.begun = 0, 0.0, torch.empty(0), time.monotonic()
-        self.strategy.after_epoch(self._improved(record))
+        self.method.after_epoch(validated="accuracy" in record, improved=self._improved(record))
         return record
 
     def _steps(self, forward: Callable[[Tensor], Tensor], stepper: torch.optim.Optimizer, progress: Progress,
@@ -201,19 +214,20 @@ class _StageTraining:
         """Train the steps that are left of the epoch; save the state when it is time, or when a stop is asked for."""
         if self.step == 0:
             torch.manual_seed(derive(self.seed, "epoch", self.epoch))
-        self.network.train()
+        self.detector.train()
         for batch in self.train.epoch(self.epoch, self.step):
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate(self.step)
-            batch = self.strategy.mix(batch)
-            inputs = self.network.prepare(batch.images)
+            batch = self.method.mix(batch, self.epoch * self.train.steps + self.step)
+            inputs = self.detector.prepare(batch.images)
             batch = replace(batch, inputs=inputs)
             with self.runtime.autocast():
                 logits = forward(inputs)
-                terms = self.strategy.loss(self.network, batch, logits.float())
+                terms = self.method.loss(self.detector, batch, logits.float())
             self.runtime.backward(terms["total"])
-            self.strategy.after_backward(self.network)
+            self.method.after_backward(self.detector)
             stepper.step()
+            self.method.after_step(self.detector)
             stepper.zero_grad()
             self.terms = tuple(terms)
             self.unread.append(torch.stack([term.detach().float() for term in terms.values()]))
@@ -256,7 +270,7 @@ class _StageTraining:
             step = int(bad[0])
             values = zip(self.terms, self.losses[step].tolist(), strict=True)
             found = ", ".join(f"{name} {value:g}" for name, value in values)
-        elif not _all_finite(self.network):
+        elif not _all_finite(self.detector):
             step, found = self.step - 1, "the weights after the step"
         else:
             return
@@ -272,14 +286,8 @@ class _StageTraining:
         due = epoch % self.config.validation_every == 0 or epoch == self.config.epochs
         if not self.validation or not due:
             return {}
-        accuracies = {task: self._accuracy(*images) for task, images in self.validation.items()}
+        accuracies = self.validation.accuracies(self.detector)
         return {"accuracy": sum(accuracies.values()) / len(accuracies), "validation": accuracies}
-
-    def _accuracy(self, batches: Iterable[Batch], labels: np.ndarray) -> float:
-        logits = predict_batches(self.network, batches, autocast=self.runtime.autocast)
-        counts = torch.tensor([int(((logits > 0) == (labels == FAKE)).sum()), len(labels)], device=self.runtime.device)
-        right, images = self.runtime.total(counts).tolist()
-        return 100.0 * right / images
 
     def _improved(self, record: dict[str, Any]) -> bool:
         """Note the epoch if it is the best so far; without validation the latest is the best."""
@@ -289,7 +297,7 @@ class _StageTraining:
         if record.get("accuracy", -1.0) <= self.best_accuracy:
             return False
         self.best_epoch, self.best_accuracy = self.epoch, record["accuracy"]
-        self.best_weights = _copied(self.network)
+        self.best_weights = _copied(self.detector)
         return True
 
     def _save_epoch(self) -> None:
@@ -310,8 +318,8 @@ class _StageTraining:
             at_best = self.best_epoch == self.epoch and self.step == 0
             best = None if self.best_weights is None or at_best else (self.best_epoch, self.best_weights)
             self.files.save({
-                "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "strategy": self.strategy.state_dict(), "random": self.runtime.random_state(),
+                "detector": self.detector.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "method": self.method.state_dict(), "random": self.runtime.random_state(),
                 "best_epoch": self.best_epoch, "best_accuracy": self.best_accuracy, "history": self.history,
                 "step": self.step, "seconds": self._seconds(), "terms": list(self.terms), "losses": self.losses,
             }, best)
@@ -321,20 +329,20 @@ class _StageTraining:
     def _restore(self, state: dict[str, Any] | None) -> None:
         if state is None:
             return
-        self.network.load_state_dict(state["network"])
+        self.detector.load_state_dict(state["detector"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.strategy.load_state_dict(to_device(state["strategy"], self.runtime.device))
+        self.method.load_state_dict(to_device(state["method"], self.runtime.device))
         self.runtime.set_random_state(state["random"])
         self.best_epoch, self.best_accuracy = state["best_epoch"], state["best_accuracy"]
         self.best_weights = state["best_weights"]
         if self.best_weights is None and self.best_accuracy >= 0:  # the state was saved at the end of the best epoch
-            self.best_weights = _copied(self.network)
+            self.best_weights = _copied(self.detector)
         self.history, self.step, self.seconds = state["history"], state["step"], state["seconds"]
         self.terms, self.losses = tuple(state["terms"]), state["losses"]
 
 
-def _copied(network: Detector) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+def _copied(detector: Detector) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in detector.state_dict().items()}
 
 
 def to_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
@@ -342,8 +350,8 @@ def to_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, 
     return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
-def _all_finite(network: Detector) -> bool:
-    return bool(torch.stack([value.isfinite().all() for value in network.state_dict().values()]).all())
+def _all_finite(detector: Detector) -> bool:
+    return bool(torch.stack([value.isfinite().all() for value in detector.state_dict().values()]).all())
 
 
 def _json_lines(records: list[dict[str, Any]]) -> bytes:

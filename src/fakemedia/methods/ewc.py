@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, _foreach_mul, _foreach_mul_, _foreach_norm, _foreach_sub, nn  # pyright: ignore
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.types import Stage
-from fakemedia.methods.method import Strategy
+from fakemedia.methods.method import GradientMethod, StageData
+from fakemedia.networks.detector import Detector
 
 if TYPE_CHECKING:
     from fakemedia.store.batches import Batch
@@ -100,7 +100,7 @@ def _flat(tensor: Tensor) -> Tensor:
     return tensor.as_strided((tensor.numel(),), (1,))
 
 
-class ElasticWeightConsolidation(Strategy):
+class ElasticWeightConsolidation(GradientMethod):
     """Fine-tuning with weights held by their importance to earlier tasks."""
 
     def __init__(self, config: Config) -> None:
@@ -109,10 +109,10 @@ class ElasticWeightConsolidation(Strategy):
         self.importance: list[Tensor] = []
         self.anchor: list[Tensor] = []
 
-    def before_stage(self, stage: Stage, network: nn.Module) -> None:
+    def before_stage(self, stage: StageData, detector: Detector) -> None:
         if stage.index == 1:
             return
-        parameters = _trainable(network)
+        parameters = _trainable(detector)
         if not self.fisher:
             raise UserError(
                 "The parent checkpoint holds no Fisher information of the earlier tasks",
@@ -129,27 +129,27 @@ class ElasticWeightConsolidation(Strategy):
         self.importance = [torch.empty_like(parameter).copy_(self.fisher[name])
                            for name, parameter in zip(parameters, self.anchor, strict=True)]
 
-    def loss(self, network: nn.Module, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        terms = super().loss(network, batch, logits)
+    def loss(self, detector: Detector, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
+        terms = super().loss(detector, batch, logits)
         if not self.anchor:
             return terms
         cross_entropy = terms["total"]
-        distance = QuadraticPenalty.apply(self.importance, self.anchor, *_trainable(network).values())
+        distance = QuadraticPenalty.apply(self.importance, self.anchor, *_trainable(detector).values())
         penalty = self.config.weight * distance
         return {"cross_entropy": cross_entropy, "penalty": penalty, "total": cross_entropy + penalty}
 
-    def after_stage(self, stage: Stage, network: nn.Module, batches: Iterable[Batch]) -> None:
+    def after_stage(self, stage: StageData, detector: Detector, batches: Iterable[Batch]) -> None:
         """Add the stage's Fisher information, taken on the first `fisher_images` images a task of `batches`.
 
         The tasks of a stage are balanced in its batches, so its sum over tasks is its mean times their number.
         """
         wanted, count = self.config.fisher_images * len(stage.tasks), 0
         totals = {name: torch.zeros_like(parameter, dtype=torch.float32)
-                  for name, parameter in _trainable(network).items()}
+                  for name, parameter in _trainable(detector).items()}
         for batch in batches:
             assert batch.inputs is not None
             inputs, labels = batch.inputs[: wanted - count], batch.labels[: wanted - count]
-            for name, squares in fisher_diagonal(network, inputs, labels).items():
+            for name, squares in fisher_diagonal(detector, inputs, labels).items():
                 totals[name] += squares
             count += len(labels)
             if count == wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fakemedia.methods.method import Strategy
+from fakemedia.methods.method import GradientMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,6 +12,6 @@ class Config:
     """Fine-tuning has no settings of its own."""
 
 
-def build(config: Config, seed: int) -> Strategy:
+def build(config: Config, seed: int) -> GradientMethod:
     """Return plain fine-tuning."""
-    return Strategy()
+    return GradientMethod()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fakemedia.methods.method import Strategy
+from fakemedia.methods.method import GradientMethod
 
 SCOPE = "seen"
 
@@ -17,6 +17,6 @@ class Config:
     """Train at every stage; otherwise at the last one alone, which is all that its final accuracy needs."""
 
 
-def build(config: Config, seed: int) -> Strategy:
+def build(config: Config, seed: int) -> GradientMethod:
     """Return joint training: plain cross entropy, over the images that `SCOPE` asks for."""
-    return Strategy()
+    return GradientMethod()

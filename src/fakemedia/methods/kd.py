@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from fakemedia.core.types import Stage
-from fakemedia.methods.method import Strategy
+from fakemedia.methods.method import GradientMethod, StageData
+from fakemedia.networks.detector import Detector
 
 if TYPE_CHECKING:
     from fakemedia.store.batches import Batch
@@ -62,22 +62,22 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
     return temperature**2 * divergence
 
 
-class KnowledgeDistillation(Strategy):
+class KnowledgeDistillation(GradientMethod):
     """Fine-tuning that follows the network of the last stage."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.teacher: nn.Module | None = None
+        self.teacher: Detector | None = None
         self.weight = config.weight
         self.epochs_without_improvement = 0
 
-    def before_stage(self, stage: Stage, network: nn.Module) -> None:
-        self.teacher = deepcopy(network).eval().requires_grad_(False) if stage.index > 1 else None
+    def before_stage(self, stage: StageData, detector: Detector) -> None:
+        self.teacher = deepcopy(detector).eval().requires_grad_(False) if stage.index > 1 else None
         self.weight = self.config.weight
         self.epochs_without_improvement = 0
 
-    def loss(self, network: nn.Module, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        terms = super().loss(network, batch, logits)
+    def loss(self, detector: Detector, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
+        terms = super().loss(detector, batch, logits)
         if self.teacher is None:
             return terms
         with torch.inference_mode():
@@ -92,7 +92,7 @@ class KnowledgeDistillation(Strategy):
             "total": cross_entropy + self.weight * bracket,
         }
 
-    def after_epoch(self, improved: bool) -> None:
+    def after_epoch(self, *, validated: bool, improved: bool) -> None:
         self.epochs_without_improvement = 0 if improved else self.epochs_without_improvement + 1
         if self.epochs_without_improvement == self.config.decay_after:
             self.weight *= self.config.decay

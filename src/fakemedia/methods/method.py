@@ -1,54 +1,156 @@
-"""What a continual-learning method can do to the training of a stage; fine-tuning does nothing to it.
+"""What a continual-learning method is: it fits the detector to a stage and carries what later stages need.
 
-The loop calls, in this order: `load_state_dict` with the state of the parent checkpoint (but at the first stage) and
-`before_stage`; after an interruption `load_state_dict` once more with the interrupted state; for every step `mix`,
-`loss` and `after_backward`; `after_epoch`; and once `after_stage`. A method never calls backward, step, `.to(device)`
-on the network or a logger, and leaves the network's parameters, mode and `requires_grad` alone.
+`Method` leaves all of that to its file; a closed-form method makes one pass over `trainer.examples` and solves.
+`GradientMethod` runs the trainer's loop, which calls the method's hooks. For a stage they are called in this order:
+`load_state_dict` with the state of the parent checkpoint (not at the first stage) and `before_stage`; after an
+interruption `load_state_dict` once more, with the interrupted state; for every step `mix`, `loss`, `after_backward` and
+`after_step`; `after_epoch`; and once `after_stage`.
+
+A method never calls backward, step or `.to(device)` on the detector. What a method's file declares of it is in `Facts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from fakemedia.core import plugin
+from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import Stage
+from fakemedia.evaluation.predict import evaluating
+from fakemedia.networks.detector import Detector
 
 if TYPE_CHECKING:
     from fakemedia.store.batches import Batch
+    from fakemedia.store.pixels import PixelStore
 
 
-class Strategy:
-    """Plain fine-tuning; a method overrides what it changes."""
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a method's file says of it by constants at its top level, named as these fields in upper case."""
 
-    def before_stage(self, stage: Stage, network: nn.Module) -> None:
-        """Prepare for `stage`; `network`, on its device, holds the weights that the last stage ended with."""
+    scope: Literal["stage", "seen"] = "stage"
+    """`seen`: it reads the training images of all tasks seen and begins with the start network; `stage`: those of the
+    stage's own tasks, and it continues from the stage before."""
+    trains_body: bool = True
+    """Whether it changes weights other than the head's, where the plan's `tune` allows it."""
+    first_stage_is_finetune: bool = True
+    """Whether the first stage of a sequence gives the weights that fine-tuning gives."""
+    needs_memory: bool = False
+    """Whether it needs pictures of earlier tasks."""
+    changes_selected: bool = False
+    """Whether it changes the weights that the trainer selected; they are then validated once more."""
+    version: int = 1
+    """Raised when its results change."""
 
-    def mix(self, batch: Batch) -> Batch:
-        """Return the batch to learn from, e.g. with replayed images added."""
-        return batch
 
-    def loss(self, network: nn.Module, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        """Return the terms of the loss: float32 scalars by name, the one to minimise under "total".
+def facts(name: str) -> Facts:
+    """Return what the file of the method `name` declares, without importing it."""
+    return Facts(**{each.name: plugin.constant("methods", name, each.name.upper(), each.default)
+                    for each in fields(Facts)})
 
-        `batch.inputs` is what the network saw, float (N, 3, H, W); `batch.labels` int64 (N,); `logits` (N, 2).
-        """
-        return {"total": F.cross_entropy(logits.float(), batch.labels)}
 
-    def after_backward(self, network: nn.Module) -> None:
-        """Change the gradients before the optimizer's step."""
+@dataclass(frozen=True, kw_only=True)
+class StageData(Stage):
+    """A stage with the images that it is learned from."""
 
-    def after_epoch(self, improved: bool) -> None:
-        """Take note of an epoch; `improved` tells whether its validation accuracy is the stage's best so far."""
+    train: Mapping[str, PixelStore] = field(default_factory=dict)
+    """Training images by task: those of the stage's tasks, or of all tasks seen (see `Facts.scope`)."""
+    validation: Mapping[str, PixelStore] = field(default_factory=dict)
+    """Validation images by task, of the tasks that choose the epoch; none if the last epoch is kept."""
+    memory: Any = None
+    """Pictures of earlier tasks; None: the method keeps none."""
+    seed: int = 0
+    """Of the random crops of its training images."""
 
-    def after_stage(self, stage: Stage, network: nn.Module, batches: Iterable[Batch]) -> None:
-        """Keep what later stages need; `network` ends the stage, `batches` are training batches with `inputs` set."""
+
+class Trainer(Protocol):
+    """What a method may do with the images of a stage."""
+
+    config: TrainingConfig
+
+    def train(self, method: GradientMethod, stage: StageData, detector: Detector) -> None:
+        """Run the loop with the hooks of `method`, once a stage; `detector` ends with the selected epoch's weights."""
+        ...
+
+    def batches(self, stage: StageData, detector: Detector, *, epoch: int = 0) -> Iterator[Batch]:
+        """Yield random crops of the stage's training images with `inputs` set: one pass, the same in every process."""
+        ...
+
+    def examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
+        """Yield the centre crops of all images of `stores` in order, with `inputs` set; the same in every process."""
+        ...
+
+    def accuracies(self, stage: StageData, detector: Detector) -> dict[str, float]:
+        """Return the validation accuracy of `detector` by task, percent."""
+        ...
+
+
+class Method:
+    """A continual-learning method; `build` of its file returns one for each stage."""
+
+    def fit(self, stage: StageData, detector: Detector, trainer: Trainer) -> None:
+        """Fit `detector` to `stage`; it is on its device and holds the weights that the last stage ended with."""
+        raise NotImplementedError
+
+    def review(self, earlier: StageData, detector: Detector, trainer: Trainer) -> None:
+        """Take up what an earlier stage would have left, where another method learned it; `detector` ended it."""
+
+    def shape(self, detector: Detector, weights: Mapping[str, Tensor]) -> None:
+        """Give a new `detector` the modules that `weights`, a state dict that this method left, belong to."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what must travel to the next stage or survive an interruption."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what `state_dict` returned, on the network's device."""
+        """Restore what `state_dict` returned, on the detector's device."""
+
+
+class GradientMethod(Method):
+    """Fine-tuning by the trainer's loop; a method overrides the hooks that it changes."""
+
+    def fit(self, stage: StageData, detector: Detector, trainer: Trainer) -> None:
+        """Train `detector` on `stage`, then keep what later stages need."""
+        self.before_stage(stage, detector)
+        trainer.train(self, stage, detector)
+        with evaluating(detector):
+            self.after_stage(stage, detector, trainer.batches(stage, detector, epoch=trainer.config.epochs))
+
+    def review(self, earlier: StageData, detector: Detector, trainer: Trainer) -> None:
+        """Keep what later stages need of `earlier`."""
+        with evaluating(detector):
+            self.after_stage(earlier, detector, trainer.batches(earlier, detector))
+
+    def before_stage(self, stage: StageData, detector: Detector) -> None:
+        """Prepare for `stage`; `detector`, on its device, holds the weights that the last stage ended with."""
+
+    def mix(self, batch: Batch, step: int) -> Batch:
+        """Return the batch to learn from, e.g. with images of memory added; `step` counts from 0 over the stage."""
+        return batch
+
+    def loss(self, detector: Detector, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
+        """Return the terms of the loss: float32 scalars by name, the one to minimise under "total".
+
+        `batch.inputs` is what the detector saw, float (N, 3, H, W); `batch.labels` int64 (N,); `logits` (N, 2).
+        """
+        return {"total": F.cross_entropy(logits.float(), batch.labels)}
+
+    def after_backward(self, detector: Detector) -> None:
+        """Change the gradients before the optimiser's step."""
+
+    def after_step(self, detector: Detector) -> None:
+        """Take note of the weights after the optimiser's step; the gradients are still there."""
+
+    def after_epoch(self, *, validated: bool, improved: bool) -> None:
+        """Take note of an epoch: whether it was validated, and whether it is the stage's best so far."""
+
+    def after_stage(self, stage: StageData, detector: Detector, batches: Iterable[Batch]) -> None:
+        """Keep what later stages need, without changing `detector`, which ends the stage in eval mode.
+
+        `batches` are random crops of the stage's training images with `inputs` set.
+        """

@@ -19,7 +19,7 @@ from torch import Tensor
 from fakemedia.artefacts.files import PARTIAL, sync, writing
 from fakemedia.core.errors import UserError
 
-WEIGHTS, STRATEGY, META = "weights.safetensors", "strategy.safetensors", "checkpoint.json"
+WEIGHTS, METHOD, META = "weights.safetensors", "method.safetensors", "checkpoint.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Checkpoint:
 
     weights: dict[str, Tensor]
     """State dict of the network: parameters and buffers of the selected epoch."""
-    strategy_state: dict[str, Tensor]
+    method_state: dict[str, Tensor]
     """What the method carries to the next stage."""
     meta: dict[str, Any]
     """JSON values: fingerprint, configuration, history, parent, and the SHA-256 of either file."""
@@ -39,12 +39,12 @@ class Checkpoint:
         return self.meta["training"]["crop"]
 
 
-def make_checkpoint(weights: Mapping[str, Tensor], strategy_state: Mapping[str, Tensor],
+def make_checkpoint(weights: Mapping[str, Tensor], method_state: Mapping[str, Tensor],
                     meta: Mapping[str, Any]) -> Checkpoint:
     """Return the checkpoint of tensors copied to the CPU, its `meta` completed by the SHA-256 of both files."""
-    weights, strategy_state = _plain(weights), _plain(strategy_state)
-    hashes = {"weights_sha256": _sha256(serialize(weights)), "strategy_sha256": _sha256(serialize(strategy_state))}
-    return Checkpoint(weights=weights, strategy_state=strategy_state, meta=json.loads(_json({**meta, **hashes})))
+    weights, method_state = _plain(weights), _plain(method_state)
+    hashes = {"weights_sha256": _sha256(serialize(weights)), "method_sha256": _sha256(serialize(method_state))}
+    return Checkpoint(weights=weights, method_state=method_state, meta=json.loads(_json({**meta, **hashes})))
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> None:
@@ -60,7 +60,7 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
         try:
             new.mkdir(parents=True)
             _write(new / WEIGHTS, serialize(checkpoint.weights))
-            _write(new / STRATEGY, serialize(checkpoint.strategy_state))
+            _write(new / METHOD, serialize(checkpoint.method_state))
             _write(new / META, _json(checkpoint.meta).encode())
             sync(new)
             if folder.exists():
@@ -75,7 +75,7 @@ def load(folder: Path) -> Checkpoint:
     """Read a checkpoint back; UserError naming the file that is missing, incomplete or changed."""
     meta = read_meta(folder)
     return Checkpoint(meta=meta, weights=_read(folder / WEIGHTS, meta["weights_sha256"]),
-                      strategy_state=_read(folder / STRATEGY, meta["strategy_sha256"]))
+                      method_state=_read(folder / METHOD, meta["method_sha256"]))
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -83,10 +83,10 @@ def read_meta(folder: Path) -> dict[str, Any]:
     path = folder / META
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-        complete = {"fingerprint", "weights_sha256", "strategy_sha256"} <= meta.keys()
+        complete = {"fingerprint", "weights_sha256", "method_sha256"} <= meta.keys()
     except OSError:
         raise UserError("This is no checkpoint", where=path,
-                        expected=f"a folder with {WEIGHTS}, {STRATEGY} and {META}") from None
+                        expected=f"a folder with {WEIGHTS}, {METHOD} and {META}") from None
     except (ValueError, AttributeError):
         complete = False
     if not complete:
@@ -104,7 +104,7 @@ def is_valid(folder: Path, fingerprint: str, parent_sha256: str | None = None) -
     except UserError:
         return False
     return (meta["fingerprint"] == fingerprint and meta.get("parent_weights_sha256") == parent_sha256
-            and (folder / WEIGHTS).is_file() and (folder / STRATEGY).is_file())
+            and (folder / WEIGHTS).is_file() and (folder / METHOD).is_file())
 
 
 def is_whole(folder: Path) -> bool:
@@ -113,7 +113,7 @@ def is_whole(folder: Path) -> bool:
         read_meta(folder)
     except UserError:
         return False
-    return (folder / WEIGHTS).is_file() and (folder / STRATEGY).is_file()
+    return (folder / WEIGHTS).is_file() and (folder / METHOD).is_file()
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -56,7 +56,7 @@ def _facts(folder: Path) -> dict[str, Any]:
         return {"weights_sha256": meta["weights_sha256"], "parent_sha256": meta["parent_weights_sha256"],
                 "network": meta["network"]["name"], "tasks": tuple(meta["stage"]["tasks"]),
                 **{f"{part}_bytes": float((folder / f"{file}.safetensors").stat().st_size)
-                   for part, file in (("weights", "weights"), ("state", "strategy"))}}
+                   for part, file in (("weights", "weights"), ("state", "method"))}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError("A file of a checkpoint is missing, incomplete or was changed", where=path,
                         expected="the files as they were written",

@@ -26,7 +26,7 @@ from fakemedia.runtime.threads import cores
 
 Network = TypeVar("Network", bound=nn.Module)
 PATIENCE = timedelta(days=7)
-"""How long processes wait for the first one, which alone brings the data in."""
+"""How long processes wait for the first one, which alone ingests the data."""
 EVALUATED = 512
 """Images that a GPU evaluates at once."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -142,10 +142,16 @@ class Runtime:
             torch.cuda.set_rng_state(states[1], self.device)
 
     def align(self, network: nn.Module) -> None:
-        """Give every process the first one's state: without a common batch normalisation, their statistics differ."""
+        """Give every process the same state: the first one's weights, and the mean of their running statistics.
+
+        Without a common batch normalisation, the statistics of each process are those of its share.
+        """
         if self.world > 1:
-            for tensor in network.state_dict().values():
-                torch.distributed.broadcast(tensor, 0)
+            for parameter in network.parameters():
+                torch.distributed.broadcast(parameter.data, 0)
+            for buffer in network.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(self.mean(buffer))
 
     def evaluation_batch(self, batch_size: int) -> int:
         """Return how many images are evaluated at once, where `batch_size` are trained on."""
@@ -164,8 +170,14 @@ class Runtime:
         held = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
         return int(self.resident_share * (torch.cuda.mem_get_info(self.device)[0] + held))
 
+    def reset_memory(self) -> None:
+        """Let the most that `memory_mib` tells count from now on."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
     def memory_mib(self) -> float:
-        """Return the memory of this process, MiB: the most allocated on a GPU so far, or else what the host holds now.
+        """Return the memory of this process, MiB: the most allocated on a GPU since `reset_memory`, or else what the
+        host holds now.
 
         Loaded pages of memory-mapped files do not count where the system tells them apart.
         """

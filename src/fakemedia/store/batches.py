@@ -178,15 +178,22 @@ class TrainBatches:
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of `epoch` (from 0), from `start_step` on; of each, this process's share."""
         draws = self._draw(epoch)
-        places = [np.arange(step * self.batch_size, (step + 1) * self.batch_size)[self._rank::self._world]
-                  for step in range(start_step, self.steps)]
+        places = [self._share(step) for step in range(start_step, self.steps)]
         if self._resident is not None:
             drawn = draws.to(self._device)
-            for at in places:
-                yield self._resident_batch(drawn.at(slice(int(at[0]), int(at[-1]) + 1, self._world)))
+            yield from (self._resident_batch(drawn.at(at)) for at in places)
             return
         made = ahead(lambda at: self._batch(draws.at(at)), places, _workers(self.stores, self._device))
         yield from on_device(made, self._device)
+
+    def _share(self, step: int) -> slice:
+        """Return the positions of a batch that this process takes: neighbours, which belong to different stores.
+
+        The shares go round with the steps: also where one is smaller than the number of stores, a process sees all.
+        """
+        size = self.batch_size // self._world
+        start = step * self.batch_size + (self._rank + step) % self._world * size
+        return slice(start, start + size)
 
     def _draw(self, epoch: int) -> Draws:
         positions = np.arange(self._size)

@@ -1,0 +1,62 @@
+"""Validation of a stage: which images choose the epoch, and how many of them are right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+
+from fakemedia.core.rng import derive
+from fakemedia.core.training import TrainingConfig
+from fakemedia.core.types import FAKE
+from fakemedia.evaluation.predict import predict_batches
+from fakemedia.networks.detector import Detector
+from fakemedia.runtime.device import Runtime
+from fakemedia.store.batches import Batch, EvalBatches, select_rows
+from fakemedia.store.pixels import PixelStore
+
+PASSES = 3
+"""What training on an image costs, in forward passes (the backward pass costs two)."""
+HELD = 2**29
+"""Bytes of validation crops that a stage keeps on the device."""
+LEAST_VALIDATION = 16
+"""Validation images that a task keeps, whatever they cost."""
+
+
+def validation_images(config: TrainingConfig, train_images: int, tasks: int) -> int | None:
+    """Return how many validation images a task has at most, where an epoch trains on `train_images`; None: all."""
+    limits = [] if config.validation_max is None else [config.validation_max]
+    if config.validation_share is not None:
+        passes = PASSES * train_images * config.validation_every * config.validation_share
+        limits.append(max(LEAST_VALIDATION, int(passes / tasks)))
+    return min(limits, default=None)
+
+
+class Validation:
+    """This process's share of the images that choose the epoch."""
+
+    def __init__(self, stores: Mapping[str, PixelStore], train_images: int, config: TrainingConfig, seed: int,
+                 runtime: Runtime) -> None:
+        """Draw the images of each task by `seed`, as many as `validation_images` says; no stores: none."""
+        self._runtime = runtime
+        self._batches: dict[str, tuple[Iterable[Batch], np.ndarray]] = {}
+        for task, store in stores.items():
+            most = validation_images(config, train_images, len(stores))
+            rows = select_rows(store, most, derive(seed, "validation", task))[runtime.rank::runtime.world]
+            chosen = EvalBatches(store, batch_size=runtime.evaluation_batch(config.batch_size), crop=config.crop,
+                                 rows=rows)
+            self._batches[task] = chosen.held(runtime.device, HELD // len(stores)), store.labels[rows]
+
+    def __bool__(self) -> bool:
+        return bool(self._batches)
+
+    def accuracies(self, detector: Detector) -> dict[str, float]:
+        """Return the accuracy of `detector` at the threshold 0.5 by task, percent, over the images of all processes."""
+        return {task: self._accuracy(detector, *images) for task, images in self._batches.items()}
+
+    def _accuracy(self, detector: Detector, batches: Iterable[Batch], labels: np.ndarray) -> float:
+        logits = predict_batches(detector, batches, autocast=self._runtime.autocast)
+        counts = torch.tensor([int(((logits > 0) == (labels == FAKE)).sum()), len(labels)], device=self._runtime.device)
+        right, images = self._runtime.total(counts).tolist()
+        return 100.0 * right / images
