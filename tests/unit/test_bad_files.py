@@ -327,10 +327,11 @@ GOOD = "a.png,0\nb.png,1\n"
 TABLE_FAULTS: dict[str, tuple[str, str]] = {
     "no label": ("path\na.png\n", "lacks the column label"),
     "no path": ("file,label\na.png,0\n", "lacks the column path"),
-    "semicolons": ("path;label\na.png;0\n", "lacks the column path"),
+    "colons": ("path:label\na.png:0\n", "lacks the column path; its columns are path:label"),
+    "other columns": ("file;class\na.png;0\n", "lacks the column path; its columns are file, class"),
     "empty": ("", "cannot be read"),
     "label 2": (f"path,label\n{GOOD}c.png,2\n", "Row 4 .* label other than"),
-    "label word": ("path,label\na.png,fake\n", "Row 2 .* label other than"),
+    "label word": ("path,label\na.png,maybe\n", "Row 2 .* label other than"),
     "label missing": ("path,label\na.png,\n", "Row 2 .* label other than"),
     "label nan": ("path,label\na.png,NaN\n", "Row 2 .* label other than"),
     "label half": ("path,label\na.png,0.5\n", "Row 2 .* label other than"),

@@ -83,7 +83,8 @@ def test_table_of_sources_groups_images(source: FolderSource) -> None:
     table = source.root / "gan" / "sources.csv"
     table.write_text("\n".join(["path,source", *rows]) + "\n")
     assert set(index_of(source)["source"]) == {"photo0", "photo1"}
-    for content, what in (("path,source\n" + rows[0] + "\n", "has no row"), ("path;source\n1;2\n", "Row 2"),
+    for content, what in (("path,source\n" + rows[0] + "\n", "has no row"), ("path;source\n1;2\n", "has no row"),
+                          ("file,source\n", "its columns are file, source"),
                           ("\n".join(["path,source", *rows, rows[0]]), "Row 14"), ("path,source\na,\n", "Row 2")):
         table.write_text(content)
         with pytest.raises(UserError, match=what):

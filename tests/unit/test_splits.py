@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fakemedia.core.errors import UserError
@@ -129,6 +129,7 @@ def test_given_splits_stay(rows: list[tuple[int, str, str]], exact: bool) -> Non
 
 
 @given(GIVEN, st.booleans())
+@example([(0, "", ""), (0, "s1", "train"), (1, "s1", "train")], False)
 def test_dealing_puts_no_source_in_two_splits(rows: list[tuple[int, str, str]], exact: bool) -> None:
     first = dict(reversed([(source, split) for _, source, split in rows if split]))
     items = partly_given([(label, source, split and (first[source] if source else split))

@@ -33,13 +33,14 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_regular(path: str | Path) -> bytes:
-    """Return the content of a regular file; OSError for anything else, such as a pipe, which would never end."""
+def read_regular(path: str | Path, size: int = -1) -> bytes:
+    """Return the content of a regular file, or its first `size` bytes; OSError for anything else, such as a pipe, which
+    would never end."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "Not a regular file")
-        return file.read()
+        return file.read(size)
 
 
 def check_writable(folder: Path) -> None:

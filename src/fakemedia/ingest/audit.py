@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -39,12 +38,15 @@ def audit_task(index: pd.DataFrame, config: AuditConfig) -> pd.DataFrame:
       `near_duplicate`, `near_leak`: nearly the same picture (perceptual hashes within 3 of 64 bits, grey levels alike)
       of another source group in one split, or of any in two splits. The image named is the one that goes first:
       from train before val before test;
+    - `source_leak`: images of one source photograph, video or person are in two splits;
     - `imbalance`; `shortcut`: codec, mode, quality or size tell real from fake;
-    - `cut` (note): the split was cut by rule.
+    - `cut` (note): the split was cut by rule;
+    - what the source noted: `skipped`, `unplaced`, `spelling`; see `fakemedia.sources.source.Note`.
     """
     rows = index.sort_values("path").reset_index(drop=True)
     found = [finding for check in (_unreadable, _empty, _copies, _near_copies) for finding in check(rows)]
-    found += [*_imbalance(rows, config.imbalance), *_shortcut(rows, config.shortcut_auc), *_cut(rows)]
+    found += [*_source_leaks(rows), *_imbalance(rows, config.imbalance), *_shortcut(rows, config.shortcut_auc),
+              *_cut(rows), *_beside(index.attrs.get("notes", []))]
     table = pd.DataFrame(found, columns=[name for name in COLUMNS if name not in ("task", "left_out")])
     table["left_out"] = table["finding"].isin(config.quarantine)
     return table.fillna("").assign(task=str(rows["task"].iloc[0]) if len(rows) else "").loc[:, list(COLUMNS)]
@@ -62,16 +64,20 @@ def audit_identity(index: pd.DataFrame, config: AuditConfig) -> str:
 
 def shared_images(indexes: list[pd.DataFrame]) -> pd.DataFrame:
     """Return how many images each two tasks share, as notes in COLUMNS: the same file, in any split and class."""
+    rows = pd.concat([index.loc[index["error"] == "", ["id", "task", "split", "label"]] for index in indexes],
+                     ignore_index=True) if indexes else pd.DataFrame(columns=["id", "task", "split", "label"])
+    rows = rows.loc[_in_several(rows, "id", "task")]
+    order = {str(index["task"].iloc[0]): place for place, index in enumerate(indexes) if len(index)}
+    pairs = rows.merge(rows, on="id", suffixes=("", "_other"))
+    pairs = pairs.loc[pairs["task"].map(order) < pairs["task_other"].map(order)]
+    pairs = pairs.assign(crosses=(pairs["split"] == "train") != (pairs["split_other"] == "train"))
     found = []
-    for first, second in combinations(indexes, 2):
-        names = [str(index["task"].iloc[0]) for index in (first, second)]
-        pairs = first.loc[first["error"] == ""].merge(second, on="id", suffixes=("", "_other"))
-        if len(pairs):
-            crossing = int(((pairs["split"] == "train") != (pairs["split_other"] == "train")).sum())
-            kinds = " and ".join(sorted(CLASS_FOLDERS[label] for label in pairs["label"].unique()))
-            found.append({"task": names[0], "finding": "shared", "severity": NOTE, "other": names[1],
-                          "left_out": False, "detail": f"{pairs['id'].nunique()} images ({kinds}) are also in "
-                          f"{names[1]}; {crossing} of them in train of one task and held out in the other"})
+    for (task, other), shared in pairs.groupby(["task", "task_other"], sort=False):
+        kinds = " and ".join(sorted(CLASS_FOLDERS[label] for label in shared["label"].unique()))
+        found.append({"task": task, "finding": "shared", "severity": NOTE, "other": other, "left_out": False,
+                      "detail": f"{shared['id'].nunique()} images ({kinds}) are also in {other}; "
+                      f"{shared['crosses'].sum()} of them in train of one task and held out in the other"})
+    found.sort(key=lambda finding: (order[finding["task"]], order[finding["other"]]))
     return pd.DataFrame(found, columns=list(COLUMNS)).fillna("")
 
 
@@ -162,6 +168,11 @@ def _near_copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
                            + (f" is in {row.split} and {stays['split']}" if leaks else " again"))
 
 
+def _in_several(rows: pd.DataFrame, key: str, place: str) -> np.ndarray:
+    """Return which rows have a value of `key` that others have in another `place`, bool (N,)."""
+    return rows.groupby(key)[place].transform("nunique").to_numpy() > 1
+
+
 def _by_split(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of train before those of val before those of test."""
     order = rows["split"].map({split: place for place, split in enumerate(SPLITS)}.get)
@@ -174,6 +185,22 @@ def _clusters(pairs: np.ndarray, size: int) -> list[np.ndarray]:
     _, cluster = connected_components(graph, directed=False)
     return [np.flatnonzero(cluster == name) for name, count in zip(*np.unique(cluster, return_counts=True), strict=True)
             if count > 1]
+
+
+def _source_leaks(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """Find images of a known source that has images in a later split: train before val before test."""
+    known = _by_split(rows.loc[rows["source"] != rows["id"]])
+    known = known.loc[_in_several(known, "source", "split")]
+    for source, group in known.groupby("source", sort=False):
+        stays = group.iloc[-1]
+        for row in _each(group.loc[group["split"] != stays["split"]]):
+            yield _finding("source_leak", WARNING, row, other=stays["path"],
+                           detail=f"images of the source {source} are in {row.split} and {stays['split']}")
+
+
+def _beside(notes: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
+    for note in notes:
+        yield _finding(note["kind"], WARNING if note["warns"] else NOTE, path=note["path"], detail=note["detail"])
 
 
 def _imbalance(rows: pd.DataFrame, most: float) -> Iterator[dict[str, str]]:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from fakemedia.core.plugin import configure
 
-Quarantined = Literal["unreadable", "empty", "duplicate", "near_duplicate", "leak", "near_leak", "contradiction"]
+Quarantined = Literal["unreadable", "empty", "duplicate", "near_duplicate", "leak", "near_leak", "source_leak",
+                      "contradiction"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -19,7 +20,7 @@ from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
 from fakemedia.ingest.facts import UNMEASURED, measure
 from fakemedia.ingest.process_pool import picture_map
 from fakemedia.runtime.threads import cores, thread_map
-from fakemedia.sources.source import Item, Source
+from fakemedia.sources.source import Item, Note, Source, listed
 from fakemedia.store import decode
 from fakemedia.store.decode import content_id
 from fakemedia.store.pool import Pool
@@ -52,8 +53,9 @@ def index_recipe(task: str, source: Mapping[str, Any]) -> Recipe:
 
 
 def index_content(index: pd.DataFrame) -> str:
-    """Return the hash of all that an index says but sizes and times of files: what its findings are made from."""
-    return fingerprint(index.drop(columns=["bytes", "mtime_ns"]).to_csv(index=False))
+    """Return the hash of all that an index says, but for sizes and times of files: what its findings are made from."""
+    facts = index.drop(columns=["bytes", "mtime_ns"]).to_csv(index=False)
+    return fingerprint({"facts": facts, "notes": index.attrs.get("notes", [])})
 
 
 def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFrame | None = None,
@@ -66,12 +68,13 @@ def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFra
 
     `width` and `height` are those of the decoded, upright picture. Where the source names no source photograph, the
     image's own id stands for it, so exact copies form one group. `cut` is `rule` where the split was not given but cut
-    (see `fakemedia.sources.splits`). An unreadable image has the reason in `error` and 0 x 0 pixels; see `check_index`.
+    (see `fakemedia.sources.splits`). An unreadable image has the reason in `error` and 0 x 0 pixels; see
+    `check_index`. `attrs["notes"]` has what the source found beside the images: the fields of `Note`, as dicts.
     UserError if the task is not there or cannot be listed.
     """
     check_name(task)
-    items = sorted(source.items(task), key=lambda item: item.path)
-    if previous is not None and _lists(previous, items):
+    items, notes = listed(source, task)
+    if previous is not None and _lists(previous, items, notes):
         return previous
     known = _known(previous)
     new = [item for item in items if (item.path, item.bytes, item.mtime_ns) not in known]
@@ -84,7 +87,13 @@ def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFra
         if pool is not None and pixels is not None:
             pool.add(item.split, facts["id"], pixels, check)
     rows = [_row(task, item, known[item.path, item.bytes, item.mtime_ns]) for item in items]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    index = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    index.attrs["notes"] = _plain(notes)
+    return index
+
+
+def _plain(notes: list[Note]) -> list[dict[str, Any]]:
+    return [asdict(note) for note in notes]
 
 
 def _known(previous: pd.DataFrame | None) -> dict[tuple[str, int, int], dict[str, Any]]:
@@ -143,8 +152,8 @@ def refreshed(index: pd.DataFrame, source: Source, task: str) -> pd.DataFrame | 
     Paths, splits, labels, classes, source photographs and sizes must be the same. A file whose time of change alone
     differs is read, and its content compared; none is decoded. UserError if the task is not there or cannot be listed.
     """
-    items = sorted(source.items(task), key=lambda item: item.path)
-    if not _lists(index, items, facts=LISTED[:-1], whole=False):
+    items, notes = listed(source, task)
+    if not _lists(index, items, notes, facts=LISTED[:-1], whole=False):
         return None
     rows = zip(items, index["id"].tolist(), index["mtime_ns"].tolist(), strict=True)
     touched = [(item, id) for item, id, time in rows if item.mtime_ns != time]
@@ -162,8 +171,11 @@ def refreshed(index: pd.DataFrame, source: Source, task: str) -> pd.DataFrame | 
     return index.assign(mtime_ns=[item.mtime_ns for item in items]).astype(COLUMNS)
 
 
-def _lists(index: pd.DataFrame, items: list[Item], *, facts: tuple[str, ...] = LISTED, whole: bool = True) -> bool:
-    """Return whether `index` has the `facts` of `items`, and, if it must be `whole`, no failure."""
+def _lists(index: pd.DataFrame, items: list[Item], notes: list[Note], *, facts: tuple[str, ...] = LISTED,
+           whole: bool = True) -> bool:
+    """Return whether `index` has the `facts` of `items` and the notes, and, if it must be `whole`, no failure."""
+    if index.attrs.get("notes", []) != _plain(notes):
+        return False
     if len(index) != len(items) or (whole and (index["error"] != "").to_numpy().any()):
         return False
     if any(index[fact].tolist() != list(map(attrgetter(fact), items)) for fact in facts):
@@ -181,7 +193,10 @@ def write_index(index: pd.DataFrame, path: Path) -> None:
 def read_index(path: Path) -> pd.DataFrame:
     """Read an index back; UserError if it is missing or damaged."""
     try:
-        return pd.read_parquet(path).loc[:, list(COLUMNS)].astype(COLUMNS)
+        stored = pd.read_parquet(path)
+        index = stored.loc[:, list(COLUMNS)].astype(COLUMNS)
+        index.attrs["notes"] = stored.attrs["notes"]
+        return index
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"No index can be read ({type(error).__name__})", where=path,
                         do="run the ingestion again: kedro run --tags ingestion") from None

@@ -23,11 +23,15 @@ MEANINGS = {
                       "photograph, say so in sources.csv: the report's intervals depend on it.",
     "leak": "The same file is in two splits.",
     "near_leak": "Nearly the same picture is in two splits.",
+    "source_leak": "Images of one source photograph, video or person are in two splits.",
     "contradiction": "The same file is given as real and as fake.",
     "imbalance": "One class has many more images than the other.",
     "shortcut": "Codec, colour mode, JPEG quality or size tell real from fake, so a detector may learn the container.",
     "shared": "Two tasks have images in common.",
     "cut": "The data came without these splits.",
+    "skipped": "Files in class folders that are no pictures, or archives, that are not read.",
+    "unplaced": "Pictures that belong to no class, split or task, and are not read.",
+    "spelling": "Folders that are read under their usual name.",
 }
 WORDS = {"pass": "No problems found.", "warn": "Read the warnings before you train.",
          "fail": "These data cannot be trained on as they are."}

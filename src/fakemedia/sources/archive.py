@@ -7,11 +7,11 @@ cut by rule; without any, the task is the folder above `0_real` and `1_fake`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from fakemedia.core.types import SPLITS
 from fakemedia.sources.file_tree import Tree
-from fakemedia.sources.tree_source import TreeSource, by_task
+from fakemedia.sources.tree_source import TreeSource, by_task, task_above_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +22,6 @@ class Config:
     """An archive, or a folder with archives."""
 
 
-def _task(folders: tuple[str, ...]) -> int | None:
-    split = next((at for at, folder in enumerate(folders) if folder in SPLITS), len(folders))
-    return split - 1 if split else None
-
-
 def build(config: Config) -> TreeSource:
     """Return the source; nothing is read yet."""
-    return TreeSource(Tree(Path(config.root)), lambda path: by_task(path, _task))
+    return TreeSource(Tree(Path(config.root)), partial(by_task, task_of=task_above_split))

@@ -17,9 +17,16 @@ from typing import IO
 
 from fakemedia.artefacts.files import GIB, read_regular, replacing
 from fakemedia.core.errors import UserError
+from fakemedia.sources.names import shown
+from fakemedia.sources.walking import is_folder, walk
 
 ZIPS, TARS = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zip")
 ARCHIVES = ZIPS + TARS
+_KINDS = {".7z": "a 7z archive", ".rar": "a RAR archive", ".zst": "a Zstandard archive", ".gz": "a gzip file",
+          ".bz2": "a bzip2 file", ".xz": "an xz file", ".zipx": "a zipx archive"}
+"""Archives that are not read, by the ending of their names."""
+_STARTS = {b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!": "a RAR archive", b"\x28\xb5\x2f\xfd": "a Zstandard archive"}
+"""The same by their first bytes."""
 MAX_FILE = 2**28
 """Largest file inside an archive that is read, bytes."""
 MAX_GROWTH = 20
@@ -34,7 +41,8 @@ class Entry:
 
     bytes: int
     mtime_ns: int
-    read: Callable[[], bytes]
+    read: Callable[..., bytes]
+    """`read(size)` returns the first `size` bytes."""
 
 
 def is_archive(path: Path) -> bool:
@@ -54,31 +62,34 @@ class Tree:
     @cached_property
     def entries(self) -> dict[str, Entry]:
         """The files by POSIX path. UserError: no such folder, or an archive that is damaged or not safe."""
-        if is_archive(self.root) and self.root.is_file():
-            return dict(_of_archive(self.root, self.root.parent))
-        if not self.root.is_dir():
+        if not is_folder(self.root):
+            if self.root.is_file():
+                return dict(_of_archive(self.root, self.root.parent))
             raise UserError("The folder or archive of the data does not exist", where=self.root,
                             do="see docs/how-to/own-data.md")
         entries: dict[str, Entry] = {}
-        for folder, folders, names in os.walk(self.root):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                path = Path(folder, name)
-                if name.startswith("."):
-                    continue
-                found = _of_archive(path, self.root) if is_archive(path) else _of_file(path, self.root)
-                for key, entry in found:
-                    if key in entries:
-                        raise UserError(f"Two files of the data have one name, {key}", where=path,
-                                        do="rename the archive or the folder beside it")
-                    entries[key] = entry
+        for path in map(Path, walk(self.root)):
+            found = _of_archive(path, self.root) if is_archive(path) else _of_file(path, self.root)
+            for key, entry in found:
+                if key in entries:
+                    raise UserError(f"Two files of the data have one name, {key}", where=path,
+                                    do="rename the archive or the folder beside it")
+                entries[key] = entry
         return entries
 
-    def reader(self, path: str) -> Callable[[], bytes]:
-        """Return a function that reads a file; OSError if there is none, or then if it cannot be read."""
+    @cached_property
+    def unread(self) -> dict[str, str]:
+        """Archives of kinds that are not read, by path: what they are."""
+        kinds = {path: _KINDS.get(PurePosixPath(path).suffix.lower()) for path in self.entries}
+        return {path: kind for path, kind in kinds.items() if kind}
+
+    def reader(self, path: str, size: int | None = None) -> Callable[[], bytes]:
+        """Return a function that reads a file, or its first `size` bytes; OSError if there is none, or then if it
+        cannot be read."""
         if path not in self.entries:
             raise FileNotFoundError(2, "No such file", path)
-        return partial(_read, self.entries[path].read)
+        read = self.entries[path].read
+        return partial(_read, read if size is None else partial(read, size=size))
 
 
 def _read(read: Callable[[], bytes]) -> bytes:
@@ -92,15 +103,16 @@ def _of_file(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
     try:
         status = path.stat()
     except OSError:
-        yield path.relative_to(root).as_posix(), Entry(0, 0, partial(read_regular, path))
+        yield shown(path.relative_to(root).as_posix()), Entry(0, 0, partial(read_regular, path))
         return
     if stat.S_ISREG(status.st_mode):
-        yield path.relative_to(root).as_posix(), Entry(status.st_size, status.st_mtime_ns, partial(read_regular, path))
+        entry = Entry(status.st_size, status.st_mtime_ns, partial(read_regular, path))
+        yield shown(path.relative_to(root).as_posix()), entry
 
 
 def _of_archive(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
-    stem = next(path.name[:-len(ending)] for ending in sorted(ARCHIVES, key=len, reverse=True)
-                if path.name.lower().endswith(ending))
+    stem = next((path.name[:-len(ending)] for ending in sorted(ARCHIVES, key=len, reverse=True)
+                 if path.name.lower().endswith(ending)), path.stem)
     prefix = path.parent.relative_to(root) / stem
     try:
         members = _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path)
@@ -109,7 +121,7 @@ def _of_archive(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
             raise
         raise _damaged(path, error) from None
     for name, entry in members.items():
-        yield (prefix / name).as_posix(), entry
+        yield shown((prefix / name).as_posix()), entry
 
 
 def _checked(name: str, path: Path, known: dict[str, Entry]) -> str:
@@ -132,12 +144,12 @@ def _refuse_nested(name: str, path: Path) -> None:
 def _zip_members(path: Path) -> dict[str, Entry]:
     mtime_ns = path.stat().st_mtime_ns
     archive = _opened(path, mtime_ns)
-    files = [info for info in archive.infolist() if not info.is_dir()]
+    files = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
     if len(files) == 1 and files[0].filename.lower().endswith(TARS):
         return _tar_members(_unpacked(path, lambda: archive.open(files[0])), of=path)
     members: dict[str, Entry] = {}
     for info in files:
-        name = _checked(info.filename, path, members)
+        name = _checked(info.filename.replace("\\", "/"), path, members)  # Some programs write Windows' separators.
         _refuse_nested(name, path)
         if info.flag_bits & 1:
             raise UserError(f"The archive is encrypted ({name!r})", where=path, do="unpack it, and point root there")
@@ -153,9 +165,9 @@ def _opened(path: Path, mtime_ns: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def _from_zip(path: Path, mtime_ns: int, info: zipfile.ZipInfo) -> bytes:
+def _from_zip(path: Path, mtime_ns: int, info: zipfile.ZipInfo, size: int = MAX_FILE + 1) -> bytes:
     with _opened(path, mtime_ns).open(info) as file:
-        data = file.read(MAX_FILE + 1)
+        data = file.read(size)
     if len(data) > MAX_FILE:
         raise OSError(f"{info.filename} is larger than {MAX_FILE} bytes")
     return data
@@ -163,35 +175,38 @@ def _from_zip(path: Path, mtime_ns: int, info: zipfile.ZipInfo) -> bytes:
 
 def _tar_members(path: Path, of: Path | None = None) -> dict[str, Entry]:
     """Return the files of a tar by where their bytes lie; a compressed one is first unpacked to a hidden plain one."""
-    shown = of or path
+    original = of or path
     plain = path
     if not tarfile.is_tarfile(path):
-        raise UserError("The archive is damaged, or none", where=shown, do="download it again")
+        kind = next((kind for start, kind in _STARTS.items() if read_regular(path, 8).startswith(start)), None)
+        raise UserError(f"The file is {kind}" if kind else "The archive is damaged, or none", where=original,
+                        expected=f"an archive of the kinds {', '.join(ARCHIVES)}",
+                        do="unpack it, and point root to the folder" if kind else "download it again")
     try:
         tarfile.open(path, "r:").close()
     except tarfile.ReadError:
         plain = _unpacked(path, lambda: _decompressed(path))
-    mtime_ns = shown.stat().st_mtime_ns
+    mtime_ns = original.stat().st_mtime_ns
     members: dict[str, Entry] = {}
     with tarfile.open(plain, "r:") as archive:
         for info in archive:
             if info.isdir():
                 continue
-            name = _checked(info.name, shown, members)
+            name = _checked(info.name, original, members)
             if not info.isreg() or info.issparse():
-                raise UserError(f"The archive holds a link or device, {name!r}", where=shown,
+                raise UserError(f"The archive holds a link or device, {name!r}", where=original,
                                 expected="files and folders alone")
-            _refuse_nested(name, shown)
+            _refuse_nested(name, original)
             members[name] = Entry(info.size, mtime_ns, partial(_from_tar, plain, info.offset_data, info.size))
     return members
 
 
-def _from_tar(path: Path, offset: int, size: int) -> bytes:
-    if size > MAX_FILE:
+def _from_tar(path: Path, offset: int, length: int, size: int = MAX_FILE + 1) -> bytes:
+    if min(length, size) > MAX_FILE:
         raise OSError(f"larger than {MAX_FILE} bytes")
     with path.open("rb", buffering=0) as file:
-        data = os.pread(file.fileno(), size, offset)
-    if len(data) != size:
+        data = os.pread(file.fileno(), min(length, size), offset)
+    if len(data) != min(length, size):
         raise OSError("the archive ends within the file")
     return data
 

@@ -1,24 +1,29 @@
 """Image folders in the reference layout, `<task>/{train,val,test}/{0_real,1_fake}/`.
 
-A task may have a table `<task>/sources.csv` with the columns `path` (relative to the task's folder) and `source` (id of
-the source photograph).
+Folders inside a class folder are content classes. A task may have a table `<task>/sources.csv` with the columns `path`
+(relative to the task's folder) and `source` (id of the source photograph).
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import os
-import stat
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
-from fakemedia.core.types import SPLITS
-from fakemedia.sources.layout import check_layout, class_folders, image_names
-from fakemedia.sources.source import Item
+from fakemedia.core.types import CLASS_FOLDERS
+from fakemedia.sources.layout import check_layout, class_folders, split_folders
+from fakemedia.sources.names import label_named, on_disk, same, shown
+from fakemedia.sources.pictures import SUFFIXES, is_picture, respelled, skipped, unplaced
+from fakemedia.sources.source import Item, Note
+from fakemedia.sources.text_table import header_of, read_text
+from fakemedia.sources.walking import head_of, is_folder, names_in, subfolders, walk
 
 SOURCES_TABLE = "sources.csv"
 
@@ -39,63 +44,101 @@ class FolderSource:
 
     def tasks(self) -> list[str]:
         """Return the names of the folders under `root` that hold a split, sorted; UserError without `root`."""
-        if not self.root.is_dir():
+        if not is_folder(self.root):
             raise UserError("The folder of the data does not exist", where=self.root)
-        return sorted(path.name for path in self.root.iterdir() if any((path / split).is_dir() for split in SPLITS))
+        return [name for name in subfolders(self.root) if split_folders(self.root, name)]
 
     def items(self, task: str) -> list[Item]:
         """Return the images of `task`, sorted by path.
 
         UserError: a folder is missing or empty, or `sources.csv` is malformed or lacks an image.
         """
+        return self.listing(task)[0]
+
+    def listing(self, task: str) -> tuple[list[Item], list[Note]]:
+        """Return the images of `task`, sorted by path, and what else is in its folder; UserError as `items`."""
         check_layout(self.root, [task])
-        listed = sorted((f"{folder}/{name}", split, label) for split, label, folder in class_folders(task)
-                        for name in image_names(self.root / folder))
         groups = self._source_groups(task)
-        items = []
-        for path, split, label in listed:
-            is_folder, size, mtime_ns = _status(os.path.join(self.root, path))
-            if is_folder:
-                continue
-            if groups is not None and path not in groups:
-                raise UserError(f"The image {path} has no row in the table of sources",
-                                where=self.root / task / SOURCES_TABLE, expected="a row for every image of the task",
-                                do="add the row, or remove the table to make each image its own source")
-            items.append(Item(path=path, split=split, label=label, class_name="", bytes=size, mtime_ns=mtime_ns,
-                              source="" if groups is None else groups[path]))
-        return items
+        items: list[Item] = []
+        others: dict[str, Counter[str]] = defaultdict(Counter)
+        for folder in class_folders(self.root, task):
+            start = len(os.path.join(self.root, folder.path)) + 1
+            for place in walk(self.root / folder.path):
+                relative = shown(place[start:])
+                inner, _, name = relative.rpartition("/")
+                if not is_picture(name, partial(head_of, place)):
+                    others[folder.path][PurePosixPath(name).suffix.lower()] += 1
+                    continue
+                path = f"{shown(folder.path)}/{relative}"
+                size, mtime_ns = _status(place)
+                items.append(Item(path=path, split=folder.split, label=folder.label, class_name=inner, bytes=size,
+                                  mtime_ns=mtime_ns, source="" if groups is None else self._group(groups, task, path)))
+        return sorted(items, key=lambda item: item.path), [*self._spellings(task), *skipped(others),
+                                                           *unplaced(self._unplaced(task))]
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads the file `path`, relative to `root`; OSError if it cannot be read."""
-        return partial(read_regular, os.path.join(self.root, path))
+        return partial(read_regular, on_disk(self.root, path))
+
+    def _spellings(self, task: str) -> list[Note]:
+        names = {f"{task}/{name}": split for name, split in split_folders(self.root, task).items()}
+        names |= {folder.path: CLASS_FOLDERS[folder.label] for folder in class_folders(self.root, task)}
+        return respelled(names)
+
+    def _unplaced(self, task: str) -> Counter[str]:
+        """Count the pictures of the task's folder that are in no class folder, by folder."""
+        splits = split_folders(self.root, task)
+        found: Counter[str] = Counter()
+        for level in ("", *splits):
+            place = self.root / task / level
+            found[(f"{task}/{level}" if level else task)] += sum(
+                name.lower().endswith(SUFFIXES) and not os.path.isdir(place / name) for name in names_in(place))
+            for name in subfolders(place):
+                if name not in splits if not level else label_named(name) is None:
+                    found["/".join(part for part in (task, level, name) if part)] += sum(
+                        path.lower().endswith(SUFFIXES) for path in walk(place / name))
+        return +found
+
+    def _group(self, groups: dict[str, str], task: str, path: str) -> str:
+        if same(path) not in groups:
+            raise UserError(f"The image {path} has no row in the table of sources",
+                            where=self.root / task / SOURCES_TABLE, expected="a row for every image of the task",
+                            do="add the row, or remove the table to make each image its own source")
+        return groups[same(path)]
 
     def _source_groups(self, task: str) -> dict[str, str] | None:
-        table = self.root / task / SOURCES_TABLE
-        if not table.is_file():
+        """Return the source photograph of each image by path, as `same` spells it; None if there is no table."""
+        name = next((name for name in names_in(self.root / task) if name.lower() == SOURCES_TABLE), None)
+        if name is None:
             return None
-        expected = "UTF-8 text with the columns path and source, both filled, each path once"
+        table = self.root / task / name
+        text = read_text(table)
+        delimiter, columns = header_of(text, ("path", "source"), table)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         groups: dict[str, str] = {}
         try:
-            with table.open(newline="", encoding="utf-8-sig") as file:
-                for number, row in enumerate(csv.DictReader(file), start=2):
-                    path, source = row.get("path"), row.get("source")
-                    if not path or not source or f"{task}/{path}" in groups:
-                        raise UserError(f"Row {number} of the table of sources cannot be used: {row}", where=table,
-                                        expected=expected)
-                    groups[f"{task}/{path}"] = source
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"The table of sources cannot be read: {error}", where=table, expected=expected) from None
+            next(rows)
+            for number, values in enumerate(rows, start=2):
+                row = dict(zip(columns, values, strict=False))
+                path, source = row.get("path"), row.get("source")
+                key = same(f"{task}/{path}")
+                if not path or not source or key in groups:
+                    raise UserError(f"Row {number} of the table of sources cannot be used: {row}", where=table,
+                                    expected="the columns path and source, both filled, each path once")
+                groups[key] = source
+        except csv.Error as error:
+            raise UserError(f"The table of sources cannot be read: {error}", where=table) from None
         return groups
 
 
-def _status(path: str) -> tuple[bool, int, int]:
-    """Return whether `path` is a folder, its bytes and its mtime; zeros for what cannot be reached, such as a dead
-    link, so that reading it later gives the reason."""
+def _status(path: str) -> tuple[int, int]:
+    """Return the bytes and the mtime of a file; zeros for what cannot be reached, such as a dead link, so that reading
+    it later gives the reason."""
     try:
         status = os.stat(path)
     except OSError:
-        return False, 0, 0
-    return stat.S_ISDIR(status.st_mode), status.st_size, status.st_mtime_ns
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def build(config: Config) -> FolderSource:

@@ -14,10 +14,9 @@ from typing import Any
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import FAKE, REAL, check_name
+from fakemedia.sources.names import SPLIT_NAMES, split_named
 from fakemedia.sources.source import Item
 from fakemedia.sources.splits import complete
-
-SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ class HuggingFaceSource:
                         raise UserError(f"The data set has no column {column!r}", where=self._where,
                                         expected=f"some of {', '.join(rows.column_names)}")
                     stamp = int(str(rows._fingerprint)[:15], 16)
-                    items += [Item(path=f"{part}/{row:08d}/{column}", split=SPLITS.get(part, ""), label=label,
+                    items += [Item(path=f"{part}/{row:08d}/{column}", split=split_named(part) or "", label=label,
                                    class_name=column, source=f"{part}/{row}", bytes=0, mtime_ns=stamp)
                               for row in range(len(rows))]
         return complete(items, where=self._where)
@@ -84,7 +83,7 @@ class HuggingFaceSource:
                 files = sorted(Path(self.config.root).glob("*.parquet"))
                 named: dict[str, list[str]] = {}
                 for file in files:
-                    part = next((name for name in SPLITS if file.name.startswith(name)), "all")
+                    part = next((name for name in SPLIT_NAMES if file.name.lower().startswith(name)), "all")
                     named.setdefault(part, []).append(str(file))
                 loaded = datasets.load_dataset("parquet", data_files=named)
         except Exception as error:  # The library raises nearly anything, also for what is not found.

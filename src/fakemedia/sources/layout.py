@@ -4,53 +4,72 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
+from fakemedia.sources.names import label_named, split_named
+from fakemedia.sources.pictures import SUFFIXES, is_picture
+from fakemedia.sources.walking import head_of, is_folder, subfolders, walk
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 LAYOUT = f"<task>/{{{','.join(SPLITS)}}}/{{{','.join(CLASS_FOLDERS)}}}/ with image files ({', '.join(SUFFIXES)})"
 ADVICE = "bring the data into this layout; see docs/how-to/own-data.md"
 
 
-def class_folders(task: str) -> Iterator[tuple[str, int, str]]:
-    """Yield (split, label, POSIX path relative to the root) for the six class folders of `task`."""
-    for split in SPLITS:
-        for label, name in enumerate(CLASS_FOLDERS):
-            yield split, label, f"{task}/{split}/{name}"
+@dataclass(frozen=True, kw_only=True)
+class ClassFolder:
+    """A folder with the images of one class in one split: `path` is POSIX, relative to the root."""
+
+    split: str
+    label: int
+    path: str
 
 
-def image_names(folder: Path) -> Iterator[str]:
-    """Yield the names in `folder` that end like an image file and are not hidden, in no particular order."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."):
-                yield entry.name
+def split_folders(root: str | Path, task: str) -> dict[str, str]:
+    """Return the split of each folder in the folder of `task` that is for one, by name, as it is spelled there."""
+    return {name: split for name in subfolders(Path(root, task)) if (split := split_named(name))}
+
+
+def class_folders(root: str | Path, task: str) -> list[ClassFolder]:
+    """Return the class folders of `task` that are there, in the order of splits and labels."""
+    found = [ClassFolder(split=split, label=label, path=f"{task}/{name}/{inner}")
+             for name, split in split_folders(root, task).items()
+             for inner in subfolders(Path(root, task, name)) if (label := label_named(inner)) is not None]
+    return sorted(found, key=lambda folder: (SPLITS.index(folder.split), folder.label, folder.path))
 
 
 def missing_folders(root: str | Path, tasks: Iterable[str]) -> list[Path]:
     """Return the folders that `tasks` lack under `root`, in order; of a missing folder only the topmost is named."""
     missing: dict[Path, None] = {}
     for task in tasks:
-        for _, _, relative in class_folders(task):
-            folder = Path(root, relative)
-            chain = (Path(root), folder.parent.parent, folder.parent, folder)
-            first = next((path for path in chain if not path.is_dir()), None)
-            if first is not None:
-                missing[first] = None
+        if not is_folder(Path(root)) or not is_folder(Path(root, task)):
+            missing[Path(root, task) if is_folder(Path(root)) else Path(root)] = None
+            continue
+        there = {(folder.split, folder.label) for folder in class_folders(root, task)}
+        names = {split: name for name, split in split_folders(root, task).items()}
+        for split in SPLITS:
+            for label, folder in enumerate(CLASS_FOLDERS):
+                if split not in names:
+                    missing[Path(root, task, split)] = None
+                elif (split, label) not in there:
+                    missing[Path(root, task, names[split], folder)] = None
     return list(missing)
 
 
 def check_layout(root: str | Path, tasks: Iterable[str]) -> None:
-    """Raise UserError unless every class folder of `tasks` is there and holds an image file; opens no image."""
+    """Raise UserError unless every class of every split of `tasks` has a folder with an image file; decodes none."""
     tasks = [check_name(task) for task in tasks]
     missing = missing_folders(root, tasks)
     if missing:
         more = f" ({len(missing) - 1} more are missing)" if len(missing) > 1 else ""
         raise UserError(f"The folder {missing[0]} does not exist{more}", where=root, expected=LAYOUT, do=ADVICE)
     for task in tasks:
-        for _, _, relative in class_folders(task):
-            if next(image_names(Path(root, relative)), None) is None:
-                raise UserError("A class folder holds no image file", where=Path(root, relative), expected=LAYOUT,
+        for folder in class_folders(root, task):
+            if next(_pictures(Path(root, folder.path)), None) is None:
+                raise UserError("A class folder holds no image file", where=Path(root, folder.path), expected=LAYOUT,
                                 do=ADVICE)
+
+
+def _pictures(folder: Path) -> Iterator[str]:
+    return (path for path in walk(folder) if is_picture(os.path.basename(path), lambda path=path: head_of(path)))

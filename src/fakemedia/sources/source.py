@@ -29,8 +29,25 @@ class Item:
     """`rule` if the split was not given but cut by rule; see `fakemedia.sources.splits`."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Note:
+    """What a source found beside the images of a task, for the audit."""
+
+    kind: str
+    """The finding: `skipped` (files that are no pictures), `unplaced` (pictures that belong to no class, split or
+    task) or `spelling` (a folder of another name than usual)."""
+    path: str
+    """POSIX path of the folder or file, inside the source."""
+    detail: str
+    warns: bool
+    """Whether it is a warning; else a note."""
+
+
 class Source(Protocol):
-    """Lists the images of tasks and reads their bytes."""
+    """Lists the images of tasks and reads their bytes.
+
+    It may have a method `listing(task)`, too, which returns the items and a list of `Note`; see `listed`.
+    """
 
     def tasks(self) -> list[str]:
         """Return the names of the tasks that the source holds, sorted."""
@@ -46,3 +63,10 @@ class Source(Protocol):
         OSError, now or then, if the file cannot be read.
         """
         ...
+
+
+def listed(source: Source, task: str) -> tuple[list[Item], list[Note]]:
+    """Return the images of `task`, sorted by path, and what the source found beside them; UserError as `items`."""
+    listing = getattr(source, "listing", None)
+    items, notes = (source.items(task), []) if listing is None else listing(task)
+    return sorted(items, key=lambda item: item.path), notes

@@ -46,7 +46,8 @@ def complete(items: Sequence[Item], *, exact: bool = False, where: object = None
         shares, pool = _shares([item for item in items if item.label == label], where)
         if pool:
             (cut if pool[0].split else blank)[tuple(shares.items())] += pool
-    placed = _dealt(cut, deal, {})
+    moving = {item.path for pool in cut.values() for item in pool}
+    placed = _dealt(cut, deal, _split_of_sources((item for item in items if item.path not in moving), {}))
     placed |= _dealt(blank, deal, _split_of_sources(items, placed))
     return [replace(item, split=placed[item.path], cut="rule") if item.path in placed else item for item in items]
 
@@ -75,12 +76,17 @@ def _split_of_sources(items: Iterable[Item], placed: Mapping[str, str]) -> dict[
 def _dealt(pools: Mapping[tuple[tuple[str, float], ...], list[Item]],
            deal: Callable[[Sequence[Item], Mapping[str, float]], dict[str, str]],
            known: Mapping[str, str]) -> dict[str, str]:
-    """Return the split of each item of `pools`, by path; an item follows the split of its source that is `known`."""
+    """Return the split of each item of `pools`, by path.
+
+    An item follows the split of its source that is `known`; one that is cut from train only into a split that it may be
+    cut into.
+    """
     placed: dict[str, str] = {}
     followed = dict(known)
     for shares, pool in pools.items():
-        placed |= {item.path: followed[item.source] for item in pool if item.source in followed}
-        placed |= deal([item for item in pool if item.source not in followed], dict(shares))
+        follows = {item.path: followed[item.source] for item in pool if item.source in followed
+                   and (not item.split or followed[item.source] in dict(shares))}
+        placed |= follows | deal([item for item in pool if item.path not in follows], dict(shares))
         followed |= {item.source: placed[item.path] for item in pool if item.source}
     return placed
 

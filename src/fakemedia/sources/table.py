@@ -4,6 +4,7 @@ and `generator`.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +16,13 @@ import pandas as pd
 from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import SPLITS, check_name
+from fakemedia.sources.names import on_disk, split_named
 from fakemedia.sources.source import Item
 from fakemedia.sources.splits import complete
+from fakemedia.sources.text_table import header_of, read_text
 
+LABELS = {"0": 0, "0.0": 0, "real": 0, "0_real": 0, "false": 0, "1": 1, "1.0": 1, "fake": 1, "1_fake": 1, "true": 1}
+"""What a label may be called: true is fake."""
 NEEDED, KNOWN = ("path", "label"), ("path", "label", "task", "split", "source", "generator")
 
 
@@ -54,7 +59,7 @@ class TableSource:
         items = []
         for row in rows.to_dict("records"):
             try:
-                status = os.stat(os.path.join(self.root, row["path"]))
+                status = os.stat(on_disk(self.root, row["path"]))
                 size, mtime_ns = status.st_size, status.st_mtime_ns
             except OSError:
                 size, mtime_ns = 0, 0  # Reading it later gives the reason.
@@ -64,7 +69,7 @@ class TableSource:
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads an image file; OSError if it cannot be read."""
-        return partial(read_regular, os.path.join(self.root, path))
+        return partial(read_regular, on_disk(self.root, path))
 
     @cached_property
     def _rows(self) -> pd.DataFrame:
@@ -76,12 +81,12 @@ class TableSource:
             if name not in rows:
                 rows[name] = self.task if name == "task" else ""
         text = pd.DataFrame(rows[list(KNOWN)].astype("str").where(rows[list(KNOWN)].notna(), ""))
-        path, split = pd.Series(text["path"]), pd.Series(text["split"])
+        path = pd.Series(text["path"])
         self._check(path != "", "has no path")
-        label = pd.Series(text["label"]).str.removesuffix(".0")
-        text["label"] = label
-        self._check(label.isin(["0", "1"]), "has a label other than 0 (real) and 1 (fake)")
-        self._check(split.isin([*SPLITS, ""]), f"has a split other than {', '.join(SPLITS)}")
+        text["label"] = label = pd.Series(text["label"]).str.strip().str.lower().map(LABELS.get)
+        self._check(label.notna(), f"has a label other than {', '.join(LABELS)}")
+        text["split"] = split = pd.Series(text["split"]).str.strip().map(lambda name: split_named(name) if name else "")
+        self._check(split.notna(), f"has a split other than {', '.join(SPLITS)}")
         self._check(path.map(self._inside), "names a path outside of the root")
         self._check(~path.duplicated(), "repeats a path")
         for task in set(text["task"]):
@@ -90,9 +95,15 @@ class TableSource:
 
     def _table(self) -> pd.DataFrame:
         try:
-            if self.table.suffix == ".parquet":
-                return pd.read_parquet(self.table)
-            return pd.read_csv(self.table, dtype=str, keep_default_na=False, na_values=[""])
+            if self.table.suffix.lower() == ".parquet":
+                rows = pd.read_parquet(self.table)
+                return rows.rename(columns={name: str(name).strip().lower() for name in rows})
+            text = read_text(self.table)
+            delimiter, columns = header_of(text, NEEDED, self.table)
+            return pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, na_values=[""],
+                               names=columns, header=0, index_col=False)
+        except UserError:
+            raise
         except (OSError, ValueError, pd.errors.ParserError) as error:
             raise self._error(f"The table cannot be read ({error})") from None
 

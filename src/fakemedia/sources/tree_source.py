@@ -2,49 +2,84 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.types import CLASS_FOLDERS, SPLITS
+from fakemedia.core.types import CLASS_FOLDERS
 from fakemedia.sources.file_tree import Tree
-from fakemedia.sources.layout import SUFFIXES
-from fakemedia.sources.source import Item
+from fakemedia.sources.names import label_named, split_named
+from fakemedia.sources.pictures import HEAD, SUFFIXES, is_ignored, is_picture, respelled, skipped, unplaced
+from fakemedia.sources.source import Item, Note
 from fakemedia.sources.splits import complete
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a file belongs, as its path says; `split` may be empty."""
+    """Where a file belongs, as the folders above it say; `split` may be empty."""
 
     task: str
     split: str
     label: int
     class_name: str
+    path: str
+    """The task's folder."""
+    folders: tuple[tuple[str, str], ...]
+    """The folders of its class and, if it has one, its split, as paths, with the usual name of each."""
 
 
 def by_task(path: str, task_of: Callable[[tuple[str, ...]], int | None]) -> Place | None:
-    """Return the place of the image file `path`, or None if it has none.
+    """Return the place of the file `path`, or None if it has none.
 
-    `task_of` returns which of the folders above the class folder (`0_real` or `1_fake`) is the task. The first split
-    below it is the image's; the other folders are its content class.
+    `task_of` returns which of the folders above the class folder is the task. The class folder is the innermost
+    `0_real` or `1_fake`, or else one of another usual spelling, unless there are both real and fake ones. The first
+    split below the task is the image's; the other folders are its content class.
     """
-    *folders, name = PurePosixPath(path).parts
-    if not name.lower().endswith(SUFFIXES) or name.startswith("."):
+    folders = PurePosixPath(path).parts[:-1]
+    label_at = _class_folder(folders)
+    if label_at is None:
         return None
-    label = next((at for at in reversed(range(len(folders))) if folders[at] in CLASS_FOLDERS), None)
-    if label is None:
-        return None
-    above = tuple(folders[:label])
-    at = task_of(above)
+    at = task_of(folders[:label_at])
     if at is None:
         return None
-    inside = above[at + 1:]
-    split = next((folder for folder in inside if folder in SPLITS), "")
-    classes = [folder for folder in (*inside, *folders[label + 1:]) if folder != split]
-    return Place(above[at], split, CLASS_FOLDERS.index(folders[label]), "/".join(classes))
+    label = label_named(folders[label_at])
+    assert label is not None
+    inside = range(at + 1, label_at)
+    split_at = next((place for place in inside if split_named(folders[place])), None)
+    classes = [folders[place] for place in (*inside, *range(label_at + 1, len(folders))) if place != split_at]
+    split = "" if split_at is None else split_named(folders[split_at]) or ""
+    named = [("/".join(folders[:label_at + 1]), CLASS_FOLDERS[label])]
+    if split_at is not None:
+        named.append(("/".join(folders[:split_at + 1]), split))
+    return Place(folders[at], split, label, "/".join(classes), "/".join(folders[:at + 1]), tuple(named))
+
+
+def task_above_split(folders: tuple[str, ...]) -> int | None:
+    """Return the place of the task among the folders above a class folder: above the split, or the last one."""
+    split = next((at for at, folder in enumerate(folders) if split_named(folder)), len(folders))
+    return split - 1 if split else None
+
+
+def _class_folder(folders: tuple[str, ...]) -> int | None:
+    usual = [at for at, folder in enumerate(folders) if folder in CLASS_FOLDERS]
+    if usual:
+        return usual[-1]
+    other = [at for at, folder in enumerate(folders) if label_named(folder) is not None]
+    return other[-1] if len({label_named(folders[at]) for at in other}) == 1 else None
+
+
+@dataclass
+class Placed:
+    """The files of one task."""
+
+    items: list[Item] = field(default_factory=list)
+    others: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Files that are no pictures, by class folder and ending."""
+    names: dict[str, str] = field(default_factory=dict)
+    """The usual name of each folder of a split or class, by its path."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +92,45 @@ class TreeSource:
     """Whether missing splits are cut to the image; see `fakemedia.sources.splits.complete`."""
 
     @cached_property
-    def _placed(self) -> dict[str, list[Item]]:
-        found: dict[str, list[Item]] = {}
-        for path, entry in self.tree.entries.items():
-            place = self.place(path)
-            if place is not None:
-                found.setdefault(place.task, []).append(
-                    Item(path=path, split=place.split, label=place.label, class_name=place.class_name, source="",
-                         bytes=entry.bytes, mtime_ns=entry.mtime_ns))
-        return found
+    def _placed(self) -> dict[str, Placed]:
+        found: dict[str, Placed] = defaultdict(Placed)
+        for path, place in self._places.items():
+            name, entry = PurePosixPath(path).name, self.tree.entries[path]
+            task = found[place.task]
+            if is_picture(name, self.tree.reader(path, HEAD)):
+                task.names |= place.folders
+                task.items.append(Item(path=path, split=place.split, label=place.label, class_name=place.class_name,
+                                       source="", bytes=entry.bytes, mtime_ns=entry.mtime_ns))
+            else:
+                task.others[place.folders[0][0]][PurePosixPath(name).suffix.lower()] += 1
+        return {task: files for task, files in found.items() if files.items}
+
+    @cached_property
+    def _places(self) -> dict[str, Place]:
+        """The places of the files that have one, by path.
+
+        A class folder without a split has none inside a task that has splits.
+        """
+        found = {path: place for path in self.tree.entries
+                 if not is_ignored(PurePosixPath(path).name) and (place := self.place(path))}
+        divided = {place.path for place in found.values() if place.split}
+        return {path: place for path, place in found.items()
+                if place.split or divided.isdisjoint(str(above) for above in PurePosixPath(place.path).parents)}
+
+    @cached_property
+    def _unplaced(self) -> Counter[str]:
+        """How many pictures of each folder have no place."""
+        return Counter(PurePosixPath(path).parent.as_posix() for path in self.tree.entries
+                       if path.lower().endswith(SUFFIXES) and not is_ignored(PurePosixPath(path).name)
+                       and path not in self._places)
 
     def tasks(self) -> list[str]:
-        """Return the names of the tasks, sorted; UserError without `root` or for an archive that is not safe."""
+        """Return the names of the tasks, sorted; UserError without `root`, for an archive that is not safe, and where
+        there is no task, but archives of kinds that are not read."""
+        if not self._placed and self.tree.unread:
+            path, kind = next(iter(self.tree.unread.items()))
+            raise UserError(f"There are no tasks, and {path} is {kind}, which is not read", where=self.tree.root,
+                            do="unpack it, and point root to the folder")
         return sorted(self._placed)
 
     def items(self, task: str) -> list[Item]:
@@ -77,7 +139,21 @@ class TreeSource:
             raise UserError(f"There are no images of the task {task}", where=self.tree.root,
                             expected=f"one of {', '.join(self.tasks()) or 'no task'}",
                             do="see docs/how-to/own-data.md")
-        return complete(self._placed[task], exact=self.exact, where=f"{self.tree.root}, task {task}")
+        return complete(self._placed[task].items, exact=self.exact, where=f"{self.tree.root}, task {task}")
+
+    def listing(self, task: str) -> tuple[list[Item], list[Note]]:
+        """Return the images of `task`, and what is in its folders or belongs to no task; UserError as `items`."""
+        items, files = self.items(task), self._placed[task]
+        unread = [Note(kind="skipped", path=path, warns=True, detail=f"{kind}, which is not read: unpack it")
+                  for path, kind in self._of(task, self.tree.unread).items()]
+        return items, [*respelled(files.names), *skipped(files.others),
+                       *unplaced(self._of(task, self._unplaced)), *unread]
+
+    def _of(self, task: str, found: dict) -> dict:
+        """Return those of the paths `found` that are in a folder of `task`, or in one of no task."""
+        others = set(self._placed) - {task}
+        return {path: value for path, value in found.items()
+                if task in (parts := PurePosixPath(path).parts) or others.isdisjoint(parts)}
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads an image file; OSError if it cannot be read."""

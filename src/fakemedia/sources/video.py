@@ -11,17 +11,17 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.types import CLASS_FOLDERS, SPLITS
 from fakemedia.sources.file_tree import Tree
 from fakemedia.sources.source import Item
 from fakemedia.sources.splits import complete
+from fakemedia.sources.tree_source import by_task, task_above_split
 
 if TYPE_CHECKING:
     from skimage.feature import Cascade
@@ -135,12 +135,8 @@ def _detector() -> Cascade:
 
 def _parts(path: str) -> tuple[str, str, int]:
     """Return task, split and label of a video; empty strings and 0 for another file."""
-    *folders, name = PurePosixPath(path).parts
-    if not name.lower().endswith(SUFFIXES) or not folders or folders[-1] not in CLASS_FOLDERS:
-        return "", "", 0
-    *above, label = folders
-    split = above.pop() if above and above[-1] in SPLITS else ""
-    return (above[-1] if above else ""), split, CLASS_FOLDERS.index(label)
+    place = by_task(path, task_above_split) if path.lower().endswith(SUFFIXES) else None
+    return ("", "", 0) if place is None else (place.task, place.split, place.label)
 
 
 def build(config: Config) -> VideoSource:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-CODECS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+CODECS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+EXTRAS = {"HEIF": "heic", "JXL": "jxl"}
+"""Formats that a package of its own adds to Pillow, and the extra of this project that installs it."""
 VERSION = 1
 """Of the rules by which a file becomes pixels; raised when its results change."""
 MAX_PIXELS = 2**26
@@ -20,6 +24,7 @@ MAX_PIXELS = 2**26
 MATTE = (255, 255, 255, 255)
 """What transparent pictures are laid over: white."""
 
+warnings.filterwarnings("ignore", module=r"PIL\.")  # Of odd metadata, on the terminal, without the file's name.
 _LUMINANCE_SUM = 3688
 """Sum of the luminance table of the JPEG standard (ITU-T T.81, Table K.1), which libjpeg uses at quality 50."""
 
@@ -55,7 +60,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 
 def read_picture(data: bytes) -> Picture:
-    """Decode an image file (BMP, GIF, JPEG, PNG, PPM, TIFF or WebP, told by its content).
+    """Decode an image file, told by its content: AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PNM, TIFF or WebP, and with the
+    extras `heic` and `jxl` HEIC and JPEG XL.
 
     First frame; turned upright by its EXIF orientation (left as stored where the EXIF block cannot be read); palettes
     and grey become RGB; of 16-bit samples the upper byte is kept; CMYK and YCCK are converted without a colour
@@ -64,7 +70,7 @@ def read_picture(data: bytes) -> Picture:
     Raises DecodeError for anything else: damaged or truncated data, more than MAX_PIXELS, floating-point samples.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=CODECS) as image:
+        with Image.open(io.BytesIO(data), formats=_formats(data)) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise DecodeError(f"{width} x {height} pixels are more than {MAX_PIXELS} in all")
@@ -79,6 +85,29 @@ def read_picture(data: bytes) -> Picture:
         raise DecodeError("no image format is recognised" if data else "the file is empty") from None
     except Exception as error:  # Hostile bytes make the codecs raise nearly anything.
         raise DecodeError(f"{type(error).__name__}: {error}") from error
+
+
+def _formats(data: bytes) -> tuple[str, ...]:
+    """Return the formats that `data` may have; DecodeError for one whose package is not installed."""
+    if data[4:8] == b"ftyp" and data[8:12] not in (b"avif", b"avis"):
+        return (_added("HEIF"),)
+    return (_added("JXL"),) if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")) else CODECS
+
+
+@cache
+def _added(kind: str) -> str:
+    """Return a format of EXTRAS after its package has added it to Pillow."""
+    try:
+        if kind == "HEIF":
+            import pillow_heif  # pyright: ignore[reportMissingImports]
+
+            pillow_heif.register_heif_opener()
+        else:
+            import pillow_jxl  # pyright: ignore[reportMissingImports]  # noqa: F401
+    except ImportError:
+        raise DecodeError(f"a {EXTRAS[kind].upper()} picture; to read it: pip install 'fakemedia[{EXTRAS[kind]}]'"
+                          ) from None
+    return kind
 
 
 def _quality(tables: dict[int, list[int]] | None) -> int:

@@ -189,7 +189,7 @@ class PixelStore:
             return self._windows(size)[slots, tops, lefts].reshape(len(rows), size, size, 3)
         out = np.empty((len(rows), size, size, 3), np.uint8)
         for k, (i, top, left) in enumerate(zip(rows.tolist(), tops.tolist(), lefts.tolist(), strict=True)):
-            out[k] = cropped(self[i], top, left, size)
+            out[k] = cropped(self[i] if self.streams else self._picture(i), top, left, size)
         return out
 
     @cached_property

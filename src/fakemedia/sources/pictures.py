@@ -1,0 +1,78 @@
+"""Which files are pictures: by the usual endings of their names, or by their first bytes."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+
+from fakemedia.sources.source import Note
+
+SUFFIXES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl", ".pbm",
+            ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+"""Files with these endings are taken for pictures without opening them."""
+HEAD = 32
+"""Bytes that tell a picture."""
+IGNORED = ("thumbs.db", "desktop.ini")
+"""Files that systems add by themselves."""
+_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"\xff\x0a",
+           b"\0\0\0\x0cJXL \r\n", b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51")
+_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+"""Kinds of ISO media files that are pictures."""
+
+
+def is_picture(name: str, head: Callable[[], bytes]) -> bool:
+    """Return whether the file `name` is taken for a picture; `head` returns its first HEAD bytes, or raises OSError."""
+    if name.lower().endswith(SUFFIXES):
+        return True
+    try:
+        return starts_like_picture(head())
+    except OSError:
+        return False
+
+
+def starts_like_picture(head: bytes) -> bool:
+    """Return whether a file that starts with `head` is a picture: BMP, GIF, JPEG, JPEG 2000, JPEG XL, PNG, PNM, TIFF,
+    WebP, AVIF or HEIC."""
+    return (head.startswith(_STARTS)
+            or (head[:2] == b"BM" and head[6:10] == bytes(4))
+            or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+            or (head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace())
+            or (head[4:8] == b"ftyp" and head[8:12] in _BRANDS))
+
+
+def is_ignored(name: str) -> bool:
+    """Return whether a file is hidden, or one that systems add by themselves."""
+    return name.startswith(".") or name.lower() in IGNORED
+
+
+def skipped(names: Mapping[str, Counter[str]]) -> list[Note]:
+    """Return notes about files that are no pictures: `names` has, for each folder, how many there are of each ending.
+
+    They warn, unless all of them are text.
+    """
+    notes = []
+    for folder, found in sorted(names.items()):
+        kinds = ", ".join(f"{count} {suffix or 'without ending'}" for suffix, count in sorted(found.items()))
+        notes.append(Note(kind="skipped", path=folder, warns=not all(map(_is_text, found)),
+                          detail=f"{found.total()} files are no pictures that can be read: {kinds}"))
+    return notes
+
+
+def unplaced(counts: Mapping[str, int]) -> list[Note]:
+    """Return notes about pictures that belong to no class, split or task: how many in each folder."""
+    return [Note(kind="unplaced", path=folder, warns=True,
+                 detail=f"{count} pictures belong to no class of a task, and are not read")
+            for folder, count in sorted(counts.items())]
+
+
+def respelled(names: Mapping[str, str]) -> list[Note]:
+    """Return a note about each folder that has another name than it is read as."""
+    return [Note(kind="spelling", path=folder, warns=False, detail=f"read as {meaning}")
+            for folder, meaning in sorted(names.items()) if PurePosixPath(folder).name != meaning]
+
+
+def _is_text(suffix: str) -> bool:
+    kind = mimetypes.guess_type(f"a{suffix}")[0] or ""
+    return kind.startswith("text/") or kind in ("application/json", "application/xml", "application/x-yaml")

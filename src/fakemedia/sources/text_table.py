@@ -1,0 +1,42 @@
+"""Text tables as people have them: comma, semicolon or tab, UTF-8 or UTF-16, headers in any case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fakemedia.artefacts.files import read_regular
+from fakemedia.core.errors import UserError
+
+DELIMITERS = (",", ";", "\t", "|")
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8 or, with a byte order mark, UTF-16; UserError if it is none."""
+    try:
+        data = read_regular(path)
+        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+        if not text or "\0" in text or "\ufeff" in text:
+            raise UnicodeError("it is no text" if text else "it is empty")
+        return text
+    except OSError as error:
+        raise UserError(f"The table cannot be read: {error.strerror or error}", where=path) from None
+    except UnicodeError as error:
+        raise UserError(f"The table cannot be read: {error}", where=path, expected="text in UTF-8 or UTF-16",
+                        do="save it as CSV in UTF-8") from None
+
+
+def header_of(text: str, needed: tuple[str, ...], where: Path) -> tuple[str, list[str]]:
+    """Return the delimiter of a table and the names of its columns, in lower case.
+
+    UserError that names the columns found, unless the first line has those that are `needed` with one of DELIMITERS.
+    """
+    line = next(iter(text.splitlines()), "")
+    found = {delimiter: [name.strip().strip('"').lower() for name in line.split(delimiter)] for delimiter in DELIMITERS}
+    fitting = next((delimiter for delimiter, names in found.items() if set(needed) <= set(names)), None)
+    if fitting is not None:
+        return fitting, found[fitting]
+    names = max(found.values(), key=len)
+    missing = [name for name in needed if name not in names]
+    raise UserError(f"The table lacks the column {missing[0]}; its columns are {', '.join(names) or 'none'}",
+                    where=where, expected=f"the columns {' and '.join(needed)} in the first line, divided by a comma, "
+                                          "semicolon or tab", do="see docs/how-to/own-data.md")

@@ -1,0 +1,81 @@
+"""Folders as they are on the disk."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from fakemedia.artefacts.files import read_regular
+from fakemedia.core.errors import UserError
+from fakemedia.sources.pictures import HEAD, is_ignored
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether `path` is a folder; UserError if that cannot be found out for lack of permission."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except PermissionError as error:
+        raise _closed(path, error) from None
+    except OSError:
+        return False
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted, but for hidden ones; UserError if it cannot be listed."""
+    return [entry.name for entry in _entries(folder)]
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, sorted, but for hidden ones; UserError if it cannot be listed."""
+    return [entry.name for entry in _entries(folder) if _is_folder(entry)]
+
+
+def walk(folder: str | Path) -> Iterator[str]:
+    """Yield the path of each file below `folder`, in order, but for hidden ones and those that systems add.
+
+    Linked folders are followed, each folder once. UserError if one cannot be listed.
+    """
+    yield from _walk(str(folder), set())
+
+
+def head_of(path: str | Path) -> bytes:
+    """Return the first bytes of a regular file, as many as tell a picture; OSError if it cannot be read."""
+    return read_regular(path, HEAD)
+
+
+def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+    try:
+        status = os.stat(folder)
+    except OSError as error:
+        raise _closed(folder, error) from None
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for entry in _entries(folder):
+        if _is_folder(entry):
+            yield from _walk(entry.path, seen)
+        else:
+            yield entry.path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link that leads to itself.
+        return False
+
+
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if not is_ignored(entry.name)), key=lambda entry: entry.name)
+    except OSError as error:
+        raise _closed(folder, error) from None
+
+
+def _closed(folder: str | Path, error: OSError) -> UserError:
+    return UserError(f"The folder cannot be read ({error.strerror})", where=folder,
+                     expected="a folder that you may list",
+                     do="give yourself the right to read it, or take it out of the data")
