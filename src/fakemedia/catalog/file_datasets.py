@@ -90,6 +90,12 @@ class TableDataset(FileDataset):
 class IndexDataset(TableDataset):
     """The index of a task; its content is what it says of the images, not when their files were changed."""
 
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the index atomically, with what the source noted."""
+        from fakemedia.ingest.index import index_bytes
+
+        self._write({self._path.name: index_bytes(data)})
+
     def content(self, data: pd.DataFrame) -> str:
         """Return the hash of all that the index says but sizes and times of files."""
         from fakemedia.ingest.index import index_content

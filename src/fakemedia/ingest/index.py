@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from fakemedia.artefacts.files import replacing
+from fakemedia.artefacts.files import write_file
 from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
@@ -184,10 +185,16 @@ def _lists(index: pd.DataFrame, items: list[Item], notes: list[Note], *, facts: 
                for item, known, id in zip(items, index["source"].tolist(), index["id"].tolist(), strict=True))
 
 
+def index_bytes(index: pd.DataFrame) -> bytes:
+    """Return the index as a Parquet file, which keeps `attrs`."""
+    buffer = io.BytesIO()
+    index.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
 def write_index(index: pd.DataFrame, path: Path) -> None:
     """Write the index as Parquet, atomically."""
-    with replacing(path) as scratch:
-        index.to_parquet(scratch, index=False)
+    write_file(path, index_bytes(index))
 
 
 def read_index(path: Path) -> pd.DataFrame:
