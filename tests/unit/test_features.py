@@ -208,3 +208,20 @@ class TestViews:
     def test_pictures_smaller_than_the_crop_are_padded(self, store: PixelStore) -> None:
         rows = np.arange(3)
         np.testing.assert_array_equal(view_crops(store, rows, "bottom_right", 24, 0), store.centre_crops(rows, 24))
+
+
+def test_each_of_several_processes_computes_its_share(store: PixelStore, tmp_path: Path, computed: list[int],
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = cache(tmp_path / "one").read(store, VIEWS[:2]).values
+    monkeypatch.setattr(Runtime, "world", 2)
+    monkeypatch.setattr(Runtime, "wait", lambda _: None)
+    shared = cache(tmp_path / "two")
+    missing = [(shared._part(store, view), number) for view in VIEWS[:2] for number in range(3)]
+    for rank, pictures in ((1, [8, 2, 8, 2, 3]), (0, [8, 2, 3, 8, 2])):  # files 2, 4, 6 and 1, 3, 5, in batches of 8
+        computed.clear()
+        monkeypatch.setattr(Runtime, "rank", rank)
+        shared._compute(missing)
+        assert computed == pictures
+    computed.clear()
+    np.testing.assert_array_equal(shared.read(store, VIEWS[:2]).values, expected)
+    assert computed == []

@@ -43,6 +43,15 @@ def test_exported_networks_give_the_logits_of_the_checkpoint(network: str, tmp_p
         Overlays(exported, tmp_path, paths)
 
 
+def test_a_network_that_reads_its_blocks(tmp_path: Path) -> None:
+    settings = {"width": 8, "depth": 3, "taps": "both", "head": "mlp", "hidden": 8}
+    folder = write_checkpoint(tmp_path / "model", crop=24, settings=settings)
+    onnx_export.export(folder, tmp_path / "model.onnx")
+    crops = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), np.uint8)
+    np.testing.assert_allclose(open_model(tmp_path / "model.onnx", cpu).logits(crops),
+                               open_model(folder, cpu).logits(crops), rtol=0, atol=1e-4)
+
+
 def test_files_that_are_none_of_ours(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no ONNX file"):
         open_model(tmp_path / "nowhere.onnx", cpu)

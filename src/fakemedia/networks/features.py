@@ -126,10 +126,9 @@ class FeatureCache:
         Of several processes each computes its share. A damaged file is computed again. UserError: an unknown view, or
         features that do not fit in `max_bytes` together with what the folder holds.
         """
-        parts = [_Part(self.folder / self._network / store.task / store.split,
-                       features_recipe(store, view, weights=self._weights, taps=self._taps, crop=self.crop,
-                                       seed=self.seed), store, view) for view in read_views(views)]
+        parts = [self._part(store, view) for view in read_views(views)]
         kept = [part.read() for part in parts]
+        self.runtime.wait()  # All processes find the same files missing.
         missing = [(part, number) for part, chunks in zip(parts, kept, strict=True)
                    for number, chunk in enumerate(chunks) if chunk is None]
         if missing:
@@ -142,6 +141,10 @@ class FeatureCache:
         values = np.stack([np.concatenate([chunk for chunk in chunks if chunk is not None]) for chunks in kept])
         return Features(values=values.astype(np.float32), labels=store.labels, task=store.task,
                         views=tuple(part.view for part in parts))
+
+    def _part(self, store: PixelStore, view: str) -> _Part:
+        recipe = features_recipe(store, view, weights=self._weights, taps=self._taps, crop=self.crop, seed=self.seed)
+        return _Part(self.folder / self._network / store.task / store.split, recipe, store, view)
 
     @property
     def _taps(self) -> Taps:
