@@ -16,25 +16,17 @@ from kedro.framework.startup import bootstrap_project
 from safetensors.torch import load
 
 from fakemedia.learning import trainer
-from tests.pipeline.conftest import change, make_project, run
-
-
-@pytest.fixture(scope="module")
-def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a project with two methods and its data brought in."""
-    project = make_project(tmp_path_factory.mktemp("ingested"))
-    local = project / "conf/local/parameters.yml"
-    parameters = yaml.safe_load(local.read_text())
-    parameters["sequences"]["tiny"]["methods"] = {"kd": {}, "ewc": {}}
-    local.write_text(yaml.safe_dump(parameters))
-    run(project, tags=["ingestion"])
-    return project
+from tests.pipeline.conftest import change, run
 
 
 @pytest.fixture
-def prepared(ingested: Path, tmp_path: Path) -> Path:
-    """Return a copy of that project."""
-    return shutil.copytree(ingested, tmp_path / "project")
+def prepared(ingested: Path) -> Path:
+    """Return a project with two methods and its data ingested."""
+    local = ingested / "conf/local/parameters.yml"
+    parameters = yaml.safe_load(local.read_text())
+    parameters["sequences"]["tiny"]["methods"] = {"kd": {}, "ewc": {}}
+    local.write_text(yaml.safe_dump(parameters))
+    return ingested
 
 
 @pytest.fixture

@@ -10,14 +10,12 @@ import pytest
 import yaml
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
-from matplotlib.figure import Figure
 
 from fakemedia.catalog.project_catalog import HANDED_OVER
+from tests.figures import stub_figures
 
 ROOT = Path(__file__).parents[2]
 SEQUENCES = "conf/base/parameters_sequences.yml"
-STUBS = {"png": b"\x89PNG", "pdf": b"%PDF-", "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>"}
-"""Files of no content in the formats of figures."""
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +24,18 @@ def no_session() -> Iterator[None]:
     HANDED_OVER.set(None)
     yield
     HANDED_OVER.set(None)
+
+
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ingest in this process alone; what several processes do is for test_run and the unit tests."""
+    use_one_core(monkeypatch)
+
+
+def use_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide all processor cores but one."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0}, raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
 
 
 @pytest.fixture
@@ -43,7 +53,10 @@ def full_project(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def _ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = make_project(tmp_path_factory.mktemp("ingested"))
-    run(project, tags=["ingestion"])
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_one_core(monkeypatch)
+        stub_figures(monkeypatch)
+        run(project, tags=["ingestion"])
     return project
 
 
@@ -55,9 +68,8 @@ def ingested(_ingested: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every figure file a stub: most of the time of a small run goes into drawing."""
-    monkeypatch.setattr(Figure, "draw_without_rendering", lambda figure: None)
-    monkeypatch.setattr(Figure, "savefig", lambda figure, file, format, **_: file.write(STUBS[format]))
+    """Write figures as stubs."""
+    stub_figures(monkeypatch)
 
 
 def make_project(folder: Path) -> Path:

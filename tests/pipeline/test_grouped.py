@@ -122,6 +122,7 @@ def test_a_fault_is_named_before_anything_runs(grouped: Path, parameters: dict, 
     assert not (grouped / "data").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_too_few_images_are_named_before_training(grouped: Path) -> None:
     change(grouped, {"collections": {"four": {"forge": {"per_class": {"train": 8}}}}})
     result = kedro_run()

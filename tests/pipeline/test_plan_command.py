@@ -41,6 +41,7 @@ def rows(output: str) -> dict[tuple[str, str], list[str]]:
     return {(row[0], row[2]): row[3:] for row in words if len(row) >= 8 and row[1] == "0"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_before_and_after_the_data_and_a_run(project: Path, plan: Callable[..., str]) -> None:
     output = plan()
     assert set(rows(output)) == {(method, stage) for method in ("finetune", "kd", "ewc")

@@ -13,6 +13,7 @@ from fakemedia.evaluation.calibration import Calibration
 from tests.pipeline.conftest import change, run
 from tests.scores import make_scores
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 SCORES, STAGES = make_scores([("gan",), ("latent",)], methods=("finetune", "kd"), seeds=(0, 1), images=40,
                              photographs=10)
 

@@ -20,6 +20,7 @@ from fakemedia.reporting.sections import SECTIONS
 from fakemedia.reporting.style import looks
 from fakemedia.reporting.tables import Tables, make_tables
 
+from ..figures import stub_figures
 from ..scores import make_histories, make_robustness, make_scores
 
 GROUPS = [("gan-a",), ("warp_b",), ("sr_c", "sr_d")]
@@ -60,7 +61,9 @@ def test_curves_and_matrices_show_their_tables(tables: Tables) -> None:
 
 def test_an_undefined_measure_still_draws() -> None:
     tables = make_tables(gathered(SCORES[SCORES.method == "joint"]), draws=10)
-    assert "undefined" in task_figure(tables.tasks, "forgetting").axes[0].texts[0].get_text()
+    figure = task_figure(tables.tasks, "forgetting")
+    assert "undefined" in figure.axes[0].texts[0].get_text()
+    assert render(figure, "png").startswith(b"\x89PNG")
 
 
 def test_real_is_open_and_fake_is_filled(tables: Tables) -> None:
@@ -145,7 +148,9 @@ def test_robustness_curves_are_means_over_the_tasks() -> None:
     assert robustness_table(scores.iloc[:0], sequence="s", network="n", tasks=STAGES[-1].seen).empty
 
 
-def test_everything_is_drawn_once_and_what_is_undefined_is_left_out(tables: Tables, profiles: Profiles) -> None:
+def test_everything_is_drawn_once_and_what_is_undefined_is_left_out(tables: Tables, profiles: Profiles,
+                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    stub_figures(monkeypatch, ("pdf", "png"))  # all three are drawn in tests/pipeline/test_run.py
     material = {"tables": tables, "profiles": profiles, "histories": make_histories(STAGES, METHODS, seeds=(0,)),
                 "robustness": robustness_table(make_robustness(SCORES, STAGES), sequence="s", network="n",
                                                tasks=STAGES[-1].seen, draws=10)}

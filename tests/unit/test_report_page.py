@@ -39,6 +39,7 @@ from fakemedia.reporting.robustness_table import robustness_table
 from fakemedia.reporting.sections import SECTIONS
 from fakemedia.reporting.tables import Tables, make_tables
 
+from ..figures import stub_figures
 from ..scores import make_histories, make_robustness, make_scores
 
 SCORES, STAGES = make_scores([("gan-a",), ("warp_b",), ("sr_c", "sr_d")], images=60, photographs=12)
@@ -77,7 +78,12 @@ def grids(tables: Tables, robustness: pd.DataFrame) -> list[Grid]:
 def page(results: Results, tables: Tables, robustness: pd.DataFrame) -> str:
     material = {"tables": tables, "profiles": make_profiles(results, draws=20), "histories": HISTORIES,
                 "robustness": robustness}
-    drawn = {section.key: draw_section(section, *(material[name] for name in section.needs)) for section in SECTIONS}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stub_figures(monkeypatch)
+        drawn = {section.key: draw_section(section, *(material[name] for name in section.needs))
+                 for section in SECTIONS}
+    last = drawn[SECTIONS[-1].key]
+    last[-1] = replace(last[-1], files={kind: data for kind, data in last[-1].files.items() if kind != "svg"})
     return report_page(tables, drawn, costs=cost_table(HISTORIES), robustness=robustness, audit=AUDIT,
                        weights={("kd", 0): "0123456789abcdef"}, notices=["kd, seed 1: no <history>"],
                        sources=[("everything", "data/08_reporting/demo", "kedro run")],
@@ -266,7 +272,8 @@ def test_the_page_is_whole_and_fetches_nothing(page: str) -> None:
     inner = [link[1:] for link in parsed.links if link.startswith("#")]
     assert set(inner) <= set(parsed.names)
     assert len(inner) == page.count("<section")
-    assert all(link.startswith("data:image/") for link in parsed.links if not link.startswith("#"))
+    pictures = {link.partition(";")[0] for link in parsed.links if not link.startswith("#")}
+    assert pictures == {"data:image/svg+xml", "data:image/png"}  # the latter of the figure without an SVG file
 
 
 def test_the_page_shows_the_data_the_notices_and_the_configuration(page: str) -> None:

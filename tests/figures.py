@@ -1,0 +1,28 @@
+"""Figures without their drawing, which takes most of the time of a small run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from io import BytesIO
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+STUBS = {"png": b"\x89PNG", "pdf": b"%PDF-", "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>"}
+"""Files of no content in the formats of figures."""
+
+
+def stub_figures(monkeypatch: pytest.MonkeyPatch, kinds: Collection[str] = frozenset(STUBS)) -> None:
+    """Make figures stubs where they are written in one of `kinds`; their axes are made as ever."""
+    savefig = Figure.savefig
+
+    def save(figure: Figure, file: BytesIO, *, format: str, **options: Any) -> None:
+        if format in kinds:
+            file.write(STUBS[format])
+        else:
+            savefig(figure, file, format=format, **options)
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    if set(STUBS) <= set(kinds):
+        monkeypatch.setattr(Figure, "draw_without_rendering", lambda figure: None)
