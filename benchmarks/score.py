@@ -27,7 +27,7 @@ from fakemedia.runtime.device import Runtime
 from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.scoring.checkpoint_model import CheckpointModel, as_images
 from fakemedia.scoring.model import Facts
-from fakemedia.scoring.scores import crop_reader, score_files
+from fakemedia.scoring.scores import reader, score_files
 from fakemedia.store.policies import NATIVE
 
 SIDE = 256
@@ -81,16 +81,16 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=512)
     options = parser.parse_args()
     model = make_model(options.network, options.crop)
-    read = crop_reader(NATIVE, options.crop)
+    read = reader(NATIVE, options.crop, 1)
     with tempfile.TemporaryDirectory() as folder:
         paths = write_pictures(Path(folder), options.images)
-        crops = np.stack([crop for crop in map(read, paths) if not isinstance(crop, str)])
+        crops = np.concatenate([found.view.crops for found in map(read, paths) if not isinstance(found, str)])
         batches = [crops[start:start + options.batch_size] for start in range(0, len(crops), options.batch_size)]
         inputs = [model.network.prepare(as_images(batch).to(model.runtime.device)) for batch in batches]
         forward_all(model, inputs)
         turns = [(
             rate(len(paths), lambda: forward_all(model, inputs)),
-            rate(len(paths), lambda: score_files(model, paths, batch_size=options.batch_size, progress=False)),
+            rate(len(paths), lambda: score_files(model, paths, batch_size=options.batch_size, crops=1, progress=False)),
             rate(len(paths), lambda: list(thread_map(read, paths, workers=cores(), title="", total=0, progress=False))),
         ) for _ in range(TURNS)]
     forward, scored, decoded = (statistics.median(each) for each in zip(*turns, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,6 @@ from fakemedia.core.types import make_stages
 from fakemedia.evaluation.calibration import CALIBRATION_FILE, Calibration
 from fakemedia.networks.checkpoint import make_checkpoint, save
 from fakemedia.runtime.device import Runtime
-from fakemedia.scoring.scores import UNCALIBRATED
 
 CROP = 24
 SIZES = ((40, 52), (24, 24), (17, 30), (1, 9), (33, 24))
@@ -38,8 +37,9 @@ def write_checkpoint(folder: Path, *, network: str = "convnet", policy: str | No
 
 def calibration(weights_sha256: str, **changed: float) -> Calibration:
     """Return a calibration with a band from 0.4 to 0.6, but for what is `changed`."""
-    return replace(UNCALIBRATED, images=10, tasks=("one", "two"), weights_sha256=weights_sha256,
-                   **{"temperature": 2.0, "unsure_low": 0.4, "unsure_high": 0.6, **changed})
+    values = {"temperature": 2.0, "threshold": 0.5, "unsure_low": 0.4, "unsure_high": 0.6, **changed}
+    return Calibration(target=0.95, confidence=0.95, independent=100, images=10, sources=5, tasks=("one", "two"),
+                       weights_sha256=weights_sha256, made_from="", **values)
 
 
 def write_calibration(folder: Path, found: Calibration) -> None:

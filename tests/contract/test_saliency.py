@@ -14,7 +14,7 @@ from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.networks import convnet
 from fakemedia.networks.detector import Detector
-from fakemedia.scoring.overlays import overlay
+from fakemedia.scoring.overlays import _whole, overlay
 from fakemedia.scoring.saliency import METHODS, grad_cam, method_of, saliency
 
 NAMES = plugin.names("networks")
@@ -143,14 +143,25 @@ def test_every_network_names_a_method_that_is_there() -> None:
     assert {method_of(name) for name in NAMES} <= METHODS.keys()
 
 
-def test_overlay_is_the_crop_beside_its_marked_copy() -> None:
-    crop = np.full((50, 50, 3), 90, np.uint8)
-    evidence = np.zeros((50, 50), np.float32)
-    evidence[30:, 30:] = 1
-    marked = np.asarray(overlay(crop, evidence, p_fake=1.0, verdict="fake"))
-    side = 300
-    assert (marked[:side, :side] == 90).all()
-    assert (marked[:200 // 2, side + 8:side + 8 + 100] == 90).all()
-    assert (marked[side - 40:side, -40:] != 90).any()
-    real = np.asarray(overlay(crop, evidence, p_fake=0.0, verdict="real"))
-    assert (real[:side, side + 8:] == 90).all()
+def test_overlay_is_the_picture_beside_its_marked_copy() -> None:
+    picture = np.full((60, 100, 3), 90, np.uint8)
+    maps = np.zeros((2, 24, 24), np.float32)
+    maps[1] = 1
+    page = np.asarray(overlay(picture, maps, np.array([[0, 0], [30, 70]]), p_fake=0.9, verdict="fake"))
+    plain, marked = page[:180, :300], page[:180, 308:608]
+    assert (plain[80:, :200] == 90).all()
+    assert (plain[90, 212:280] != 90).all()  # the outline
+    assert (marked[:, :180] == 90).all()
+    assert (marked[100:150, 220:270] != 90).any(axis=2).all()
+    nothing = np.asarray(overlay(picture, 0 * maps, np.array([[0, 0], [30, 70]]), p_fake=0.0, verdict="not flagged"))
+    assert (nothing[:180, 308:608] == 90).all()
+    empty = overlay(picture, maps[:0], np.zeros((0, 2), int), p_fake=np.nan, verdict="unsure")
+    assert (np.asarray(empty)[:180, 308:608] == 90).all()
+
+
+def test_maps_of_padded_and_overlapping_crops_are_at_their_places() -> None:
+    maps = np.ones((2, 8, 8), np.float32)
+    maps[1] = 0.5
+    found = _whole((6, 10), maps, np.array([[-1, -2], [-1, 2]]))
+    assert (found[:, :6] == 1).all()
+    assert (found[:, 6:] == 0.5).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_files_get_the_logits_of_the_pixel_store(policy: str, tmp_path: Path) ->
     paths = write_pictures(tmp_path / "files")
     model = open_model(write_checkpoint(tmp_path / "model", policy=policy), cpu)
     assert isinstance(model, CheckpointModel)
-    scores = score_files(model, paths, batch_size=2, progress=False)
+    scores = score_files(model, paths, batch_size=2, crops=1, progress=False)
     assert scores["logit"].tolist() == predict(model.network, store, batch_size=2, crop=CROP).tolist()
     assert scores["logit"].nunique() == len(paths)
 
@@ -95,8 +96,11 @@ def test_verdicts_are_those_of_the_calibration(tmp_path: Path) -> None:
     paths = write_pictures(tmp_path / "files")
     folder = write_checkpoint(tmp_path / "model")
     plain = open_model(folder, cpu)
-    logits = score_files(plain, paths, progress=False)["logit"].to_numpy()
-    assert "Calibration: none" in describe(plain.facts, folder)
+    found = score_files(plain, paths, progress=False)
+    logits = found["logit"].to_numpy()
+    assert set(found["verdict"]) == {"unknown"}
+    assert "Calibration: none" in describe(plain.facts, folder, 16)
+    assert "never unsure" not in describe(plain.facts, folder, 16)
 
     sha256 = json.loads((folder / "checkpoint.json").read_text())["weights_sha256"]
     probability = 1 / (1 + np.exp(-np.sort(logits) / 2))
@@ -105,8 +109,12 @@ def test_verdicts_are_those_of_the_calibration(tmp_path: Path) -> None:
     calibrated = open_model(folder, cpu)
     scores = score_files(calibrated, paths, progress=False).sort_values("logit")
     np.testing.assert_allclose(scores["p_fake"], probability, rtol=1e-12)
-    assert scores["verdict"].tolist() == ["real", "unsure", "unsure", "unsure", "fake"]
-    assert "10 validation images of 0 sources" in describe(calibrated.facts, folder)
+    assert scores["verdict"].tolist() == ["not flagged", "unsure", "unsure", "unsure", "fake"]
+    head = describe(calibrated.facts, folder, 16)
+    for part in ("convnet", sha256[:12], "knows one, two", "up to 16 crops of 24 x 24 pixels",
+                 "10 validation images of 5 sources", "at least 95% right outside it, with 95% confidence"):
+        assert part in head
+    assert "the centre 24 x 24 pixels" in describe(calibrated.facts, folder, 1)
 
     write_calibration(folder, calibration("of other weights"))
     assert open_model(folder, cpu).facts.calibration is None
@@ -146,12 +154,12 @@ class TestCommand:
     @pytest.fixture
     def run(self, checkpoint: Path, told: list[str]):
         def run(*paths: Path, **options: Path | None) -> None:
-            score_pictures([str(path) for path in paths], runtime=cpu, tell=told.append, batch_size=64,
+            score_pictures([str(path) for path in paths], runtime=cpu, tell=told.append, batch_size=64, crops=16,
                            **{"checkpoint": checkpoint, "saliency": None, "out": None, **options})
 
         return run
 
-    def test_table_file_and_overlays(self, run, told: list[str], tmp_path: Path) -> None:
+    def test_table_file_and_overlays(self, run, told: list[str], checkpoint: Path, tmp_path: Path) -> None:
         paths = write_pictures(tmp_path / "in")
         odd = tmp_path / "in" / "a\n\"b\", ü.png"
         paths[1].rename(odd)
@@ -162,9 +170,15 @@ class TestCommand:
         assert "text.png: no image format is recognised" in text
         assert str(paths[0]) in text
         table = pd.read_csv(tmp_path / "out/scores.csv", keep_default_na=False)
-        assert list(table) == ["path", "p_fake", "verdict", "logit", "error"]
-        assert sorted(table["path"]) == sorted(map(str, (tmp_path / "in").iterdir()))
-        assert str(odd) in set(table["path"])
+        assert list(table) == ["path", "p_fake", "verdict", "reason", "logit", "threshold", "crops", "seen", "width",
+                               "height", "sha256", "detector", "error"]
+        assert sorted(table["path"]) == sorted(f"../in/{path.name}" for path in (tmp_path / "in").iterdir())
+        assert f"../in/{odd.name}" in set(table["path"])
+        row = table.set_index("path").loc["../in/0.png"]
+        assert row["sha256"] == sha256(paths[0].read_bytes()).hexdigest()
+        assert row["detector"] == json.loads((checkpoint / "checkpoint.json").read_text())["weights_sha256"]
+        assert (int(row["width"]), int(row["height"]), int(row["crops"])) == (52, 40, 6)
+        assert len(str(row["p_fake"]).partition(".")[2]) <= 4
         overlays = sorted(path.name for path in (tmp_path / "maps").iterdir())
         assert overlays == sorted(f"{path.name}.png" for path in (tmp_path / "in").iterdir() if "text" not in path.name)
         with Image.open(tmp_path / "maps/0.png.png") as picture:
@@ -198,7 +212,8 @@ class TestCommand:
 def test_many_pictures_are_summarised(model: CheckpointModel) -> None:
     count = FEW + 30
     scores = pd.DataFrame({"path": [f"{i}.png" for i in range(count)], "p_fake": np.linspace(0, 1, count),
-                           "verdict": ["real"] * 20 + ["fake"] * 30, "logit": 0.0, "error": ""})
+                           "verdict": ["not flagged"] * 20 + ["fake"] * 30, "logit": 0.0, "error": "", "reason": "",
+                           "crops": 4, "seen": 0.25})
     scores.loc[:FEW + 4, "error"] = "why"
     scores.attrs["seconds"] = 0.5
     text = summarise(scores, Found())
@@ -206,4 +221,4 @@ def test_many_pictures_are_summarised(model: CheckpointModel) -> None:
     assert f"{count - 6}.png" not in text
     assert f"{FEW + 5} skipped" in text
     assert "and 5 more" in text
-    assert "25 scored: 25 fake, 0 real, 0 unsure (100 images a second)" in text
+    assert "25 scored: 25 fake\n25% of a picture was seen (median), 100 images a second" in text

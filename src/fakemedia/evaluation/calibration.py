@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -160,6 +161,17 @@ class Calibration:
                             expected="the JSON of a calibration, all numbers finite",
                             do="delete the file and run again with --only-missing-outputs")
         return configure(cls, found, where=where)
+
+
+def read_calibration(path: Path) -> Calibration | None:
+    """Return the calibration in the file `path`; None if there is no file, UserError if it is damaged."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    return Calibration.from_json(text, where=path)
 
 
 def _refuse_constant(name: str) -> float:

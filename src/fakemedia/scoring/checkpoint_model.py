@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fakemedia.core.errors import UserError
-from fakemedia.evaluation.calibration import CALIBRATION_FILE, Calibration
+from fakemedia.evaluation.calibration import CALIBRATION_FILE, Calibration, read_calibration
 from fakemedia.scoring.model import Facts
 from fakemedia.store.policies import NATIVE
 
@@ -47,6 +47,7 @@ def open_checkpoint(folder: Path) -> tuple[Checkpoint, Facts]:
         facts = Facts(
             network=meta["network"]["name"], tasks=tuple(meta["stage"]["seen"]), crop=meta["training"]["crop"],
             policy=meta.get("policy", NATIVE), fingerprint=meta["fingerprint"],
+            weights_sha256=meta["weights_sha256"],
             calibration=_calibration(folder / CALIBRATION_FILE, meta["weights_sha256"]))
     except (KeyError, TypeError) as error:
         raise UserError(f"The checkpoint does not say how it was made ({error!r})", where=folder / META,
@@ -63,9 +64,5 @@ def as_images(crops: NDArray[np.uint8]) -> Any:
 
 def _calibration(path: Path, weights_sha256: str) -> Calibration | None:
     """Return the calibration in `path`, unless there is none or it is of other weights."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    found = Calibration.from_json(text, where=path)
-    return found if found.weights_sha256 == weights_sha256 else None
+    found = read_calibration(path)
+    return found if found is not None and found.weights_sha256 == weights_sha256 else None

@@ -1,4 +1,4 @@
-"""Score the user's own pictures: from paths to the table, the file and the overlays."""
+"""Score the user's own pictures: from paths to the table, the CSV file and the overlays."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from fakemedia.core.errors import UserError
 from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.paths import check_file, find_pictures
 from fakemedia.scoring.scores import score_files
-from fakemedia.scoring.summary import describe, reasons, shortened, summarise
+from fakemedia.scoring.summary import csv_table, describe, reasons, shortened, summarise
 
 if TYPE_CHECKING:
     from fakemedia.runtime.device import Runtime
 
 
 def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | None, out: Path | None,
-                   batch_size: int, runtime: Callable[[], Runtime], tell: Callable[[str], None]) -> None:
+                   batch_size: int, crops: int, runtime: Callable[[], Runtime], tell: Callable[[str], None]) -> None:
     """Score the pictures at `paths` (see `find_pictures`) by `checkpoint` (see `open_model`) and `tell` the results.
 
-    With `out` they are written as a CSV file, a row a file, skipped ones too; with `saliency` an overlay of each
-    picture into that folder. UserError, before anything is scored, if an input is not there or a result could not be
-    written; and at the end, if no picture could be read.
+    Of each picture `crops` crops at most are looked at. With `out` the scores are written as a CSV file (see
+    `csv_table`); with `saliency` an overlay of each picture into that folder. UserError, before anything is scored, if
+    an input is not there or a result could not be written; and at the end, if no picture could be read.
     """
     found = find_pictures(paths, without=saliency)
     if saliency is not None:
@@ -38,15 +38,16 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
         from fakemedia.scoring.overlays import Overlays
 
         on_batch = Overlays(model, saliency, found.files).write
-    tell(describe(model.facts, checkpoint))
-    scores = score_files(model, found.files, batch_size=batch_size, on_batch=on_batch)
+    tell(describe(model.facts, checkpoint, crops))
+    scores = score_files(model, found.files, batch_size=batch_size, crops=crops, on_batch=on_batch)
     if all(scores["error"]):
         raise UserError("No picture could be scored", where="; ".join(shortened(reasons(scores, found))),
                         expected="picture files")
     tell("")
     tell(summarise(scores, found))
     if out is not None:
-        write_file(out, scores.to_csv(index=False).encode(errors="surrogateescape"))
+        text = csv_table(scores, model.facts, out.parent).to_csv(index=False)
+        write_file(out, text.encode(errors="surrogateescape"))
         tell(f"Scores: {out}")
     if saliency is not None:
         tell(f"Overlays: {saliency}")

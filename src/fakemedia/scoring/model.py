@@ -19,13 +19,15 @@ class Facts:
     tasks: tuple[str, ...]
     """The tasks it has learned."""
     crop: int
-    """Side of the centre crop that it sees, pixels."""
+    """Side of the square crops that it sees, pixels."""
     policy: str
     """How the pictures that it learned from were kept; see `fakemedia.store.policies`."""
     fingerprint: str
-    """Of the checkpoint."""
+    """Of what the checkpoint was made from."""
     calibration: Calibration | None
     """From logits to P(fake) and verdicts; None: the checkpoint has none of its own."""
+    weights_sha256: str = ""
+    """Of the checkpoint's weights; empty in ONNX files of earlier versions."""
 
 
 class Model(Protocol):

@@ -2,87 +2,141 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
-from fakemedia.evaluation.calibration import Calibration
 from fakemedia.runtime.threads import cores, thread_map
+from fakemedia.scoring.crops import CROPS, View, view
 from fakemedia.scoring.model import Model
-from fakemedia.store.crops import centre_crop
 from fakemedia.store.decode import DecodeError, decode
 from fakemedia.store.policies import policy_function
 
 BATCH = 64
-UNCALIBRATED = Calibration(temperature=1.0, threshold=0.5, unsure_low=0.5, unsure_high=0.5, target=0.5, images=0,
-                           sources=0, tasks=(), weights_sha256="", made_from="")
-"""P(fake) as the network gives it, fake above 0.5, never unsure."""
+FAKE, NOT_FLAGGED, UNSURE, UNKNOWN = "fake", "not flagged", "unsure", "unknown"
+VERDICTS = (FAKE, NOT_FLAGGED, UNSURE, UNKNOWN)
+"""`not flagged`: the detector finds none of the traces that it knows, which does not show that a picture is real;
+`unknown`: the detector has no calibration, so its P(fake) means nothing certain."""
+EVEN_PICTURE = "the picture is even where the detector looks: there is nothing to judge"
 
-Pixels = NDArray[np.uint8]
-OnBatch = Callable[[pd.DataFrame, Pixels], None]
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A picture file that was read."""
+
+    view: View
+    sha256: str
+    """Of the file."""
+    picture: NDArray[np.uint8] | None
+    """The whole picture, uint8 (H, W, 3), where it was asked for."""
 
 
-def score_files(model: Model, files: Sequence[Path], *, batch_size: int = BATCH, on_batch: OnBatch | None = None,
-                progress: bool = True) -> pd.DataFrame:
+OnBatch = Callable[[pd.DataFrame, list[Opened]], None]
+
+
+def score_files(model: Model, files: Sequence[Path], *, batch_size: int = BATCH, crops: int = CROPS,
+                on_batch: OnBatch | None = None, progress: bool = True) -> pd.DataFrame:
     """Return the scores of picture `files`, a row each in their order.
 
-    Columns: path (str), p_fake (float64, calibrated), verdict (`real`, `fake` or `unsure`), logit (float64,
-    z_fake - z_real), error (str: why the file was skipped, or empty; the others are then NaN and empty). The network
-    sees what it would see of the file in a pixel store. Files are decoded by a thread a core, ahead of the network;
-    `on_batch` is called with the rows of each batch that were scored and their crops, uint8 (N, crop, crop, 3).
+    The logit of a picture is the mean over its crops, `crops` at most (see `scoring.crops.view`). The calibration is
+    that of centre crops: the mean varies less, so that P(fake) is nearer to 0.5 than the frequency of fakes and errs on
+    the side of `unsure`. With `crops` = 1 the network sees what it would see of the file in a pixel store.
+
+    Columns: path (str), p_fake (float64, calibrated), verdict (one of VERDICTS), reason (str: why a picture is unsure
+    without a score), logit (float64, z_fake - z_real), crops (int64), seen (float64, share of the picture that they
+    show), width, height (int64, pixels), sha256 (str, of the file), error (str: why the file was skipped, or empty; the
+    others are then NaN, 0 and empty). Files are decoded by a thread a core, ahead of the network; `on_batch` is called
+    with the rows that were scored of each batch and what was read of them, with the whole pictures.
     `attrs["seconds"]` is the time that it took. UserError if the network gives scores that are not finite.
     """
     start = time.perf_counter()
-    read = crop_reader(model.facts.policy, model.facts.crop)
-    crops = zip(files, thread_map(read, files, workers=cores(), title="score", total=len(files), progress=progress,
-                                  ahead=2 * batch_size), strict=True)
+    read = reader(model.facts.policy, model.facts.crop, crops, whole=on_batch is not None)
+    together = max(1, batch_size // crops)
+    opened = zip(files, thread_map(read, files, workers=cores(), title="score", total=len(files), progress=progress,
+                                   ahead=2 * together), strict=True)
     tables = []
-    while batch := list(islice(crops, batch_size)):
-        tables.append(_score(model, batch, on_batch))
+    while batch := list(islice(opened, together)):
+        tables.append(_score(model, batch, batch_size, on_batch))
     scores = pd.concat(tables, ignore_index=True)
     scores.attrs["seconds"] = time.perf_counter() - start
     return scores
 
 
-def crop_reader(policy: str, size: int) -> Callable[[Path], Pixels | str]:
-    """Return a function from a picture file to its centre crop under `policy`, uint8 (size, size, 3), or to the reason
-    why there is none."""
+def reader(policy: str, size: int, crops: int, *, whole: bool = False) -> Callable[[Path], Opened | str]:
+    """Return a function that reads a picture file under `policy`, or returns the reason why it cannot be read.
+
+    `size` is the side of its crops, pixels, `crops` their number at most; `whole` keeps the whole picture.
+    """
     keep = policy_function(policy)
 
-    def read(path: Path) -> Pixels | str:
+    def read(path: Path) -> Opened | str:
         try:
-            return centre_crop(keep(decode(read_regular(path))), size)
+            data = read_regular(path)
+            picture = keep(decode(data))
         except DecodeError as error:
             return str(error)
         except OSError as error:
             return error.strerror or str(error)
+        return Opened(view=view(picture, size, crops), sha256=hashlib.sha256(data).hexdigest(),
+                      picture=picture if whole else None)
 
     return read
 
 
-def _score(model: Model, batch: Sequence[tuple[Path, Pixels | str]], on_batch: OnBatch | None) -> pd.DataFrame:
-    errors = [crop if isinstance(crop, str) else "" for _, crop in batch]
-    scored = np.array([not error for error in errors])
-    crops = np.array([crop for _, crop in batch if not isinstance(crop, str)], np.uint8)
-    logits, p_fake = np.full((2, len(batch)), np.nan)
-    verdicts = np.full(len(batch), "", "<U8")
-    if len(crops):
-        logits[scored] = model.logits(crops)
-        if not np.isfinite(logits[scored]).all():
-            raise UserError("The network gives scores that are not finite",
-                            where=f"checkpoint {model.facts.fingerprint}", do="choose another checkpoint")
-        calibration = model.facts.calibration or UNCALIBRATED
-        p_fake[scored] = calibration.probability(logits[scored])
-        verdicts[scored] = calibration.verdict(logits[scored])
-    table = pd.DataFrame({"path": [str(path) for path, _ in batch], "p_fake": p_fake, "verdict": verdicts.tolist(),
-                          "logit": logits, "error": errors})
-    if on_batch is not None and len(crops):
-        on_batch(table.loc[scored], crops)
+def picture_logits(model: Model, views: Sequence[View], batch_size: int) -> NDArray[np.float64]:
+    """Return the mean logit over the crops of each picture, float64 (N,); NaN for one without crops.
+
+    UserError if the network gives scores that are not finite.
+    """
+    counts = [len(each.crops) for each in views]
+    every = [crop for each in views for crop in each.crops]
+    if not every:
+        return np.full(len(views), np.nan)
+    logits = np.concatenate([model.logits(np.stack(every[start:start + batch_size]))
+                             for start in range(0, len(every), batch_size)])
+    if not np.isfinite(logits).all():
+        raise UserError("The network gives scores that are not finite", where=f"checkpoint {model.facts.fingerprint}",
+                        do="choose another checkpoint")
+    parts = np.split(logits, np.cumsum(counts)[:-1])
+    return np.array([part.mean() if len(part) else np.nan for part in parts])
+
+
+def _score(model: Model, batch: Sequence[tuple[Path, Opened | str]], batch_size: int,
+           on_batch: OnBatch | None) -> pd.DataFrame:
+    found = [each for _, each in batch if isinstance(each, Opened)]
+    read = np.array([isinstance(each, Opened) for _, each in batch])
+    logits = picture_logits(model, [each.view for each in found], batch_size)
+    calibration = model.facts.calibration
+    judged = np.isfinite(logits)
+    p_fake = np.full(len(found), np.nan)
+    p_fake[judged] = expit(logits[judged]) if calibration is None else calibration.probability(logits[judged])
+    verdicts = np.full(len(found), UNSURE, object)
+    verdicts[judged] = UNKNOWN if calibration is None else _verdicts(calibration.verdict(logits[judged]))
+    scored = pd.DataFrame({
+        "p_fake": p_fake, "verdict": verdicts, "reason": np.where(judged, "", EVEN_PICTURE), "logit": logits,
+        "crops": [len(each.view.crops) for each in found], "seen": [each.view.share for each in found],
+        "width": [each.view.width for each in found], "height": [each.view.height for each in found],
+        "sha256": [each.sha256 for each in found],
+    }, index=np.flatnonzero(read))
+    table = scored.reindex(range(len(batch)))
+    table = table.fillna({"verdict": "", "reason": "", "sha256": "", "crops": 0, "width": 0, "height": 0, "seen": 0.0})
+    table = table.astype({"crops": np.int64, "width": np.int64, "height": np.int64})
+    table.insert(0, "path", [str(path) for path, _ in batch])
+    table["error"] = [each if isinstance(each, str) else "" for _, each in batch]
+    if on_batch is not None and found:
+        on_batch(table.loc[read], found)
     return table
+
+
+def _verdicts(called: NDArray[np.str_]) -> NDArray[np.object_]:
+    return np.where(called == "real", NOT_FLAGGED, called.astype(object))

@@ -7,33 +7,40 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fakemedia.evaluation.calibration import Calibration
 from fakemedia.scoring.model import Facts
 from fakemedia.scoring.paths import Found, shown
+from fakemedia.scoring.scores import VERDICTS
 
 FEW = 20
 """Pictures that are listed one by one; of more, those with the highest P(fake)."""
 HIGHEST = 5
-VERDICTS = ("fake", "real", "unsure")
+FOLDERS = 20
+"""Folders that are counted one by one at most."""
 
 
-def describe(facts: Facts, place: Path) -> str:
-    """Return what is used and how its scores are to be read."""
+def describe(facts: Facts, place: Path, crops: int) -> str:
+    """Return which detector is used, on what, and how its scores are to be read."""
+    weights = f", weights {facts.weights_sha256[:12]}" if facts.weights_sha256 else ""
+    looked = (f"up to {crops} crops of {facts.crop} x {facts.crop} pixels a picture, evenly spread" if crops > 1
+              else f"the centre {facts.crop} x {facts.crop} pixels of a picture")
     return "\n".join([
-        f"Detector: {shown(os.path.relpath(place))}",
-        f"  {facts.network}, has learned {', '.join(facts.tasks)}; sees the centre {facts.crop} x {facts.crop} pixels",
+        f"Detector: {shown(os.path.relpath(place))} ({facts.network}{weights})",
+        f"  knows {', '.join(facts.tasks) or 'no task'}; fakes of other generators may be not flagged",
+        f"  sees {looked}",
         f"Calibration: {_reading(facts.calibration)}",
     ])
 
 
 def _reading(calibration: Calibration | None) -> str:
     if calibration is None:
-        return "none: P(fake) is the network's own, fake above 0.5, never unsure"
+        return "none\n  P(fake) is the network's own and means nothing certain: every verdict is unknown"
     low, high = calibration.unsure_low, calibration.unsure_high
     band = "every picture unsure" if calibration.always_unsure else (
-        f"unsure from {low:.3f} to {high:.3f}" if low < high else "never unsure")
+        f"unsure from {low:.3f} to {high:.3f}" if low < high else "no unsure band")
     return (f"on {calibration.images} validation images of {calibration.sources} sources: fake above "
             f"{calibration.threshold:.3f}, {band}\n  {calibration.guarantee}")
 
@@ -44,14 +51,47 @@ def summarise(scores: pd.DataFrame, found: Found) -> str:
     few = len(scored) <= FEW
     listed = scored if few else scored.sort_values("p_fake", ascending=False, kind="stable").head(HIGHEST)
     lines = [] if few else [f"The {HIGHEST} pictures with the highest P(fake):"]
-    lines += ["P(fake)  verdict  picture"]
-    lines += [f"{p_fake:7.3f}  {verdict:7}  {shown(path)}"
-              for p_fake, verdict, path in zip(listed["p_fake"], listed["verdict"], listed["path"], strict=True)]
-    lines += _skipped(scores, found)
-    counts = Counter(scored["verdict"])
-    lines += ["", f"{len(scored)} scored: {', '.join(f'{counts[verdict]} {verdict}' for verdict in VERDICTS)} "
-                  f"({len(scores) / scores.attrs['seconds']:.0f} images a second)"]
+    lines += ["P(fake)  verdict      seen  picture"]
+    lines += [f"{'      -' if np.isnan(p_fake) else f'{p_fake:7.3f}'}  {verdict:11} {seen:5.0%}  {shown(path)}"
+              + (f" ({reason})" if reason else "")
+              for p_fake, verdict, seen, path, reason in zip(
+                  *(listed[name] for name in ("p_fake", "verdict", "seen", "path", "reason")), strict=True)]
+    lines += [*_by_folder(scored), *_skipped(scores, found)]
+    seen = scored.loc[scored["crops"] > 0, "seen"]
+    share = f"{seen.median():.0%} of a picture was seen (median), " if len(seen) else ""
+    lines += ["", f"{len(scored)} scored: {_counts(scored)}",
+              f"{share}{len(scores) / scores.attrs['seconds']:.0f} images a second"]
     return "\n".join(lines)
+
+
+def csv_table(scores: pd.DataFrame, facts: Facts, folder: Path) -> pd.DataFrame:
+    """Return `scores` as they are written to a CSV file in `folder`: a row a file, skipped ones too.
+
+    Paths are relative to `folder`; numbers have 4 decimals. Columns: path, p_fake, verdict, reason, logit, threshold
+    (P(fake) above which a picture is flagged), crops, seen (share of the picture), width, height, sha256 (of the file),
+    detector (SHA-256 of the weights), error.
+    """
+    table = scores.round({"p_fake": 4, "logit": 4, "seen": 4})
+    table["path"] = [os.path.relpath(path, folder) for path in scores["path"]]
+    table.insert(5, "threshold", round(facts.calibration.threshold, 4) if facts.calibration else np.nan)
+    table.insert(len(table.columns) - 1, "detector", facts.weights_sha256 or facts.fingerprint)
+    return table
+
+
+def _counts(scored: pd.DataFrame) -> str:
+    counts = Counter(scored["verdict"])
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]) or "none"
+
+
+def _by_folder(scored: pd.DataFrame) -> Iterator[str]:
+    """Yield the counts of each folder, if there are several."""
+    folders = list(scored.groupby([os.path.dirname(path) or "." for path in scored["path"]], sort=True))
+    if len(folders) > 1:
+        yield ""
+        for folder, rows in folders[:FOLDERS]:
+            yield f"{shown(str(folder))}: {_counts(rows)}"
+        if len(folders) > FOLDERS:
+            yield f"and {len(folders) - FOLDERS} more folders"
 
 
 def reasons(scores: pd.DataFrame, found: Found) -> list[str]:
@@ -69,7 +109,7 @@ def _skipped(scores: pd.DataFrame, found: Found) -> Iterator[str]:
         yield from (f"  {line}" for line in shortened(lines))
     if found.others:
         yield ""
-        yield (f"Passed over, by the end of their names: "
+        yield (f"Not read, by the end of their names: "
                f"{', '.join(f'{count} {suffix}' for suffix, count in found.others.most_common())}")
 
 

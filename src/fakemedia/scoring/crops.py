@@ -1,0 +1,127 @@
+"""Which crops of a picture a detector looks at: spread evenly over what the picture shows, without empty ones.
+
+A detector sees a square of a few pixels, a small part of a large picture. Several crops make the score of a picture
+independent of what its centre shows. Borders of one colour, such as the page around a photograph, are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fakemedia.store.crops import centre, cropped
+
+Pixels = NDArray[np.uint8]
+CROPS = 16
+"""Crops of a picture at most, by default."""
+EVEN = 2.0
+"""Standard deviation, grey levels, in every channel, under which a crop is empty: it carries no trace to be judged."""
+TOLERANCE = 8
+"""Grey levels by which the pixels of a border of one colour differ from its first at most, as after compression."""
+LEAST_BORDER = 8
+"""Pixels: narrower borders are looked at like the rest."""
+CHUNK = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What a detector sees of one picture."""
+
+    crops: Pixels
+    """uint8 (K, size, size, 3); none of an even picture."""
+    places: NDArray[np.int64]
+    """Top and left of each crop in the picture, pixels, (K, 2); negative where a small picture is padded."""
+    share: float
+    """Share of the picture that the crops show, 0 to 1, without its even borders."""
+    height: int
+    """Of the picture, pixels."""
+    width: int
+
+
+def view(picture: Pixels, size: int, most: int = CROPS) -> View:
+    """Return the crops of `size` x `size` pixels, `most` of them at most, of a picture, uint8 (H, W, 3).
+
+    For one crop it is the centre crop, as in training and evaluation. Pictures smaller than a crop are padded as in
+    `store.crops.cropped`.
+    """
+    height, width, _ = picture.shape
+    top, bottom, left, right = (0, height, 0, width) if most == 1 else content_box(picture)
+    content = picture[top:bottom, left:right]
+    places = [] if not content.size else _places(content, size, most)
+    crops = np.array([cropped(content, *place, size) for place in places], np.uint8).reshape(-1, size, size, 3)
+    padding = [max(size - side, 0) // 2 for side in content.shape[:2]]
+    offsets = np.array([top - padding[0], left - padding[1]], np.int64)
+    return View(crops=crops, places=np.array(places, np.int64).reshape(-1, 2) + offsets,
+                share=_share(content.shape[:2], places, size), height=height, width=width)
+
+
+def content_box(picture: Pixels) -> tuple[int, int, int, int]:
+    """Return top, bottom, left and right of a picture, uint8 (H, W, 3), without borders of one colour, pixels."""
+    top = _border(picture)
+    bottom = max(top, len(picture) - _border(picture[::-1]))
+    columns = picture[top:bottom].transpose(1, 0, 2)
+    if not columns.size:
+        return top, top, 0, 0
+    left = _border(columns)
+    return top, bottom, left, max(left, len(columns) - _border(columns[::-1]))
+
+
+def is_even(crop: Pixels) -> bool:
+    """Return whether a crop, uint8 (H, W, 3), is of one colour, but for slight noise."""
+    return bool(crop.reshape(-1, 3).std(axis=0).max() < EVEN)
+
+
+def _border(lines: Pixels) -> int:
+    """Return how many of the first lines (L, N, 3) have the colour of the first pixel; 0 for a few."""
+    colour = lines[0, 0].astype(np.int16)
+    count = len(lines)
+    for start in range(0, len(lines), CHUNK):
+        other = (np.abs(lines[start:start + CHUNK].astype(np.int16) - colour) > TOLERANCE).any(axis=(1, 2))
+        if other.any():
+            count = start + int(other.argmax())
+            break
+    return count if count >= LEAST_BORDER else 0
+
+
+def _places(content: Pixels, size: int, most: int) -> list[tuple[int, int]]:
+    """Return top and left of the crops of `content` that are not empty."""
+    height, width, _ = content.shape
+
+    def filled(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        return [(top, left) for top, left in places if not is_even(cropped(content, top, left, size))]
+
+    if most == 1:
+        return filled([centre(height, width, size)])
+    chosen = _grid(height, width, size, most)
+    found = filled(chosen)
+    if len(found) == len(chosen):
+        return found
+    every = filled(_grid(height, width, size, math.inf))
+    picks = np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int)
+    return [every[pick] for pick in picks]
+
+
+def _grid(height: int, width: int, size: int, most: float) -> list[tuple[int, int]]:
+    """Return crops at the centres of equal cells of the picture, as many as cover it or `most`."""
+    rows, columns = math.ceil(height / size), math.ceil(width / size)
+    if rows * columns > most:
+        rows = min(max(round(math.sqrt(most * height / width)), 1), rows)
+        columns = min(max(int(most) // rows, 1), columns)
+        rows = min(max(int(most) // columns, 1), rows)
+    return [(top, left) for top in _starts(height, size, rows) for left in _starts(width, size, columns)]
+
+
+def _starts(length: int, size: int, count: int) -> list[int]:
+    return [min(max(math.floor((i + 0.5) * length / count - size / 2), 0), max(length - size, 0)) for i in range(count)]
+
+
+def _share(shape: tuple[int, ...], places: list[tuple[int, int]], size: int) -> float:
+    if not places:
+        return 0.0
+    seen = np.zeros(shape, np.bool_)
+    for top, left in places:
+        seen[top:top + size, left:left + size] = True
+    return float(seen.mean())
