@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.tune import Tune, read_tune
-from fakemedia.networks.detector import Detector, HeadConfig
+from fakemedia.networks.detector import Detector, HeadShape
 from fakemedia.networks.taps import Blocks, watched
 from fakemedia.networks.tuning import merge, norm_layers, parameter_groups, tune
 
@@ -179,4 +179,4 @@ def test_taps_of_a_network(settings: dict, width: int) -> None:
 
 def test_a_network_without_blocks() -> None:
     with pytest.raises(UserError, match="has no blocks"):
-        Detector(nn.Flatten(), 48, mean=(0, 0, 0), std=(1, 1, 1), head=HeadConfig(taps="blocks"))
+        Detector(nn.Flatten(), 48, mean=(0, 0, 0), std=(1, 1, 1), head=HeadShape(taps="blocks"))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
     from fakemedia.forge import ForgeConfig
     from fakemedia.ingest.collection import CollectionConfig
+    from fakemedia.networks.views import FeatureConfig
     from fakemedia.runtime.device import Runtime
     from fakemedia.similarity.measure import Measure
     from fakemedia.sources.source import Source
@@ -98,6 +99,13 @@ class Context:
         from fakemedia.evaluation.calibration import CalibrationConfig
 
         return plugin.configure(CalibrationConfig, self.parameters.get("calibration") or {}, where="calibration")
+
+    @cached_property
+    def features(self) -> FeatureConfig:
+        """Which features of a network are kept whose head alone is trained."""
+        from fakemedia.networks.views import FeatureConfig
+
+        return plugin.configure(FeatureConfig, self.parameters.get("features") or {}, where="features")
 
     def robustness(self, sequence: str) -> RobustnessConfig | None:
         """Return how robustness is measured for `sequence`; None if it is not."""

@@ -17,7 +17,7 @@ from fakemedia.core.tune import read_tune
 from fakemedia.core.types import Stage, check_name, make_stages
 
 PARAMETERS = ("sequence", "seed", "n_seeds", "similarity", "collections", "robustness", "sequences", "runtime",
-              "calibration")
+              "calibration", "features")
 """The keys of the parameters, beside those that begin with an underscore, which hold what others share."""
 SEQUENCE_KEYS = ("collection", "tasks", "network", "tune", "training", "methods", "stages", "measures", "against",
                  "n_seeds")

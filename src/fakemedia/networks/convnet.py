@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fakemedia.networks.detector import Detector, HeadConfig, seeded
+from fakemedia.networks.detector import Detector, HeadShape, seeded
 from fakemedia.networks.taps import Blocks, Taps
 from fakemedia.networks.weights import load_weights
 
@@ -86,7 +86,7 @@ def build(config: Config, seed: int) -> Detector:
         body, channels = _body(config.width, config.depth)
         blocks = Blocks(names=tuple(name for name, layer in body.named_children() if isinstance(layer, nn.ReLU)))
         network = Detector(body, channels, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), blocks=blocks,
-                           head=HeadConfig(taps=config.taps, head=config.head, hidden=config.hidden))
+                           head=HeadShape(taps=config.taps, head=config.head, hidden=config.hidden))
     if config.pretrained != "none":
         load_weights(network, Path(config.pretrained))
     return network

@@ -16,7 +16,7 @@ from fakemedia.networks.taps import Blocks, Taps, watched
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadConfig:
+class HeadShape:
     """What the head reads, and its kind."""
 
     taps: Taps = "head"
@@ -41,14 +41,14 @@ class Detector(nn.Module):
     """Whether the body stays in evaluation mode in training too (see `networks.tuning`)."""
 
     def __init__(self, body: nn.Module, width: int, *, mean: Sequence[float], std: Sequence[float],
-                 blocks: Blocks | None = None, head: HeadConfig | None = None, side: int = 64) -> None:
+                 blocks: Blocks | None = None, head: HeadShape | None = None, side: int = 64) -> None:
         """Wrap `body`, whose pooled output has `width` numbers; `mean` and `std` a channel, of intensities in [0, 1].
 
         `blocks` are needed for taps of blocks; `side` is that of inputs which the body takes, pixels. The head, linear
         by default, is drawn from torch's global generator. UserError for taps of blocks where there are none.
         """
         super().__init__()
-        head = head or HeadConfig()
+        head = head or HeadShape()
         self.body = body
         self.blocks = blocks or Blocks(names=())
         self.taps: Taps = head.taps

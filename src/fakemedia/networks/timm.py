@@ -12,7 +12,7 @@ from torch import nn
 
 from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.networks.architectures import check_architecture
-from fakemedia.networks.detector import Detector, HeadConfig, seeded
+from fakemedia.networks.detector import Detector, HeadShape, seeded
 from fakemedia.networks.hub import CONNECT_TIMEOUT, PREFIX, WEIGHTS, hub_config, hub_file, no_weights
 from fakemedia.networks.packaged import PACKAGES, as_timm, packaged_file
 from fakemedia.networks.taps import Blocks, Taps
@@ -80,7 +80,7 @@ def build(config: Config, seed: int) -> Detector:
         body = _body(config)
         facts = body.pretrained_cfg
         network = Detector(body, body.head_hidden_size, mean=facts["mean"], std=facts["std"], blocks=_blocks(body),
-                           head=HeadConfig(taps=config.taps, head=config.head, hidden=config.hidden),
+                           head=HeadShape(taps=config.taps, head=config.head, hidden=config.hidden),
                            side=facts["input_size"][-1] if facts["fixed_input_size"] else 64)
     network.maps = not hasattr(body, "patch_embed")
     if config.pretrained not in PRETRAINED and not config.pretrained.startswith(PREFIX):

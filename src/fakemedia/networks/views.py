@@ -28,7 +28,7 @@ class FeatureConfig:
     """Crops of each training picture: `centre`, `corners`, one corner such as `top_left`, these with `_flip`, and
     `random:<n>`. Validation and test pictures are seen by their centre."""
     max_gib: float = 20.0
-    """Most that the features in data/04_feature may occupy, GiB."""
+    """Most that the kept features may occupy, GiB."""
 
     def __post_init__(self) -> None:
         read_views(self.views)
