@@ -13,10 +13,10 @@ from PIL import Image
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS
-from fakemedia.ingest.audit import accept, audit_identity, audit_task, shared_images, verdict
+from fakemedia.ingest.audit import accept, audit_task, findings_recipe, shared_images, verdict
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig
-from fakemedia.ingest.index import build_index
+from fakemedia.ingest.index import build_index, index_content
 from fakemedia.ingest.perceptual import look, near_pairs
 from fakemedia.reporting.audit_page import CAPTION, audit_figure, audit_page, audit_summary, gather_findings
 from fakemedia.reporting.rendering import drawn
@@ -203,9 +203,9 @@ def test_the_summary_counts_what_is_left_out_by_split_and_class(tmp_path: Path) 
 def test_identity_follows_facts_and_settings(tmp_path: Path) -> None:
     write_task(tmp_path)
     index, config = index_of(tmp_path), AuditConfig()
-    assert audit_identity(index.assign(mtime_ns=1), config) == audit_identity(index, config)
-    assert audit_identity(index.iloc[1:], config) != audit_identity(index, config)
-    assert audit_identity(index, AuditConfig(imbalance=3.0)) != audit_identity(index, config)
+    assert index_content(index.assign(mtime_ns=1)) == index_content(index)
+    assert index_content(index.iloc[1:]) != index_content(index)
+    assert findings_recipe("x", AuditConfig(imbalance=3.0)).fingerprint != findings_recipe("x", config).fingerprint
 
 
 def recompressed(image: Image.Image) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
 from fakemedia.ingest.collection import AuditConfig
-from fakemedia.ingest.index import UNREADABLE, check_index, index_content
+from fakemedia.ingest.index import UNREADABLE, check_index
 from fakemedia.ingest.perceptual import near_pairs
 from fakemedia.ingest.shortcut import container_auc
 
@@ -57,11 +58,6 @@ def findings_recipe(index: str, config: AuditConfig) -> Recipe:
     return Recipe(producer="audit", version=VERSION, settings={"audit": config}, inputs={"index": index})
 
 
-def audit_identity(index: pd.DataFrame, config: AuditConfig) -> str:
-    """Return the hash of all that `audit_task` depends on."""
-    return findings_recipe(index_content(index), config).fingerprint
-
-
 def shared_images(indexes: list[pd.DataFrame]) -> pd.DataFrame:
     """Return how many images each two tasks share, as notes in COLUMNS: the same file, in any split and class."""
     rows = pd.concat([index.loc[index["error"] == "", ["id", "task", "split", "label"]] for index in indexes],
@@ -93,11 +89,12 @@ def verdict(findings: pd.DataFrame) -> str:
     return "fail" if FAULT in left else "warn" if WARNING in left else "pass"
 
 
-def accept(index: pd.DataFrame, findings: pd.DataFrame, config: AuditConfig) -> pd.DataFrame:
+def accept(index: pd.DataFrame, findings: pd.DataFrame, config: AuditConfig, *,
+           page: Path | None = None) -> pd.DataFrame:
     """Return the rows of the index that may be trained on and evaluated.
 
-    UserError: the verdict is `fail`, or `warn` where the collection is strict, or the quarantine leaves a split without
-    a class.
+    UserError, which names the `page` of the audit: the verdict is `fail`, or `warn` where the collection is strict, or
+    the quarantine leaves a split without a class.
     """
     state = verdict(findings)
     if state == "fail" or (state == "warn" and config.strict):
@@ -108,7 +105,8 @@ def accept(index: pd.DataFrame, findings: pd.DataFrame, config: AuditConfig) -> 
         what = f"The image cannot be read: {first['detail']}" if state == "fail" else (
             f"The audit warns, and the collection is strict: {first['finding']}, {first['detail']}")
         raise UserError(f"{what} (in all {kinds})", where=first["path"] or f"task {first['task']}",
-                        expected="data without such findings", do=UNREADABLE)
+                        expected="data without such findings",
+                        do=UNREADABLE + (f"; all findings: {page}" if page else ""))
     kept = kept_rows(index, findings)
     check_index(kept)
     return kept

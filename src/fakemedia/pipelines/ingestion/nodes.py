@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,15 +48,17 @@ def open_source(settings: CollectionConfig, *, context: Context, collection: str
 def index_images(settings: CollectionConfig, source: Source, *, task: str, path: Path, pool: Path) -> pd.DataFrame:
     """Return the index of a task: one row an image.
 
-    Files that the index at `path` knows are not decoded again; what is decoded is kept in `pool` for the stores.
+    Files that the index at `path` knows are not decoded again, if it was made by the same code and settings; what is
+    decoded is kept in `pool` for the stores.
     """
-    from fakemedia.ingest.index import build_index, read_index
+    from fakemedia.artefacts.manifest import is_current
+    from fakemedia.ingest.index import build_index, index_recipe, read_index
     from fakemedia.store.pool import Pool
 
-    try:
-        previous = read_index(path)
-    except UserError:
-        previous = None
+    previous = None
+    if is_current(path, index_recipe(task, settings.source)):
+        with suppress(UserError):
+            previous = read_index(path)
     if settings.stream:
         return build_index(source, task, workers=cores(), previous=previous)
     with Pool(pool, policy=settings.policy, room=_room(settings, pool.parent)) as kept:
@@ -105,17 +108,18 @@ def summarise_audit(*tables: pd.DataFrame, sequence: str) -> tuple[pd.DataFrame,
     return findings, summary, [figure], audit_page(sequence, indexes, findings, figure)
 
 
-def store_pixels(settings: CollectionConfig, index: pd.DataFrame, source: Source, findings: pd.DataFrame, *,
-                 folders: dict[str, Path], pool: Path) -> tuple[PixelStore, ...]:
+def store_pixels(settings: CollectionConfig, index: pd.DataFrame, source: Source, findings: pd.DataFrame, verdict: str,
+                 *, folders: dict[str, Path], pool: Path, audit: Path) -> tuple[PixelStore, ...]:
     """Return the pixel stores of a task, one a split, in `folders`, unless they are there unchanged.
 
-    UserError if the audit refuses the data; the quarantine's images are left out.
+    The `verdict` on all tasks is not read: with it, the page `audit` has been written before data are refused.
+    UserError, which names the page, if the audit refuses the data; the quarantine's images are left out.
     """
     from fakemedia.artefacts.files import move_away
     from fakemedia.ingest.audit import accept
     from fakemedia.ingest.build_store import ensure_store
 
-    kept = accept(index, findings, settings.audit_config)
+    kept = accept(index, findings, settings.audit_config, page=audit)
     room = _room(settings, pool.parent)
     stores = tuple(ensure_store(kept, source, split, folder, policy=settings.policy, pool=pool / split, room=room,
                                 stream=settings.stream, workers=cores()) for split, folder in folders.items())

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
-from fakemedia.catalog.names import COLLECTION_PARAMETERS, INDEX, SPLIT, SUITE
+from fakemedia.catalog.names import AUDIT_PAGE, COLLECTION_PARAMETERS, INDEX, SPLIT, SUITE
 from fakemedia.context.context import Context
 from fakemedia.core.plan import Plan
 from fakemedia.core.types import SPLITS
@@ -31,6 +31,7 @@ def create_pipeline(context: Context, plan: Plan) -> Pipeline:
              [f"{sequence}__audit_{part}" for part in AUDIT], name=f"summarise_audit_{sequence}"),
     ]
     stores = []
+    audit = context.path(AUDIT_PAGE, sequence=sequence, collection=collection)
     for task in plan.tasks:
         index, found = f"{task}__index", f"{task}__findings"
         splits = {split: SPLIT.format(collection=collection, task=task, split=split) for split in SPLITS}
@@ -41,8 +42,9 @@ def create_pipeline(context: Context, plan: Plan) -> Pipeline:
             node(bound(index_images, task=task, path=context.path(INDEX, collection=collection, task=task), pool=pool),
                  [settings, "source"], index, name=f"index_{task}"),
             node(audit_images, [settings, index], found, name=f"audit_{task}"),
-            node(bound(store_pixels, folders=folders, pool=pool), [settings, index, "source", found],
-                 list(splits.values()), name=f"store_{task}"),
+            node(bound(store_pixels, folders=folders, pool=pool, audit=audit),
+                 [settings, index, "source", found, f"{sequence}__audit_verdict"], list(splits.values()),
+                 name=f"store_{task}"),
         ]
     return Pipeline(nodes, namespace=f"{collection}-data", outputs=set(stores), parameters={settings},
                     tags="ingestion")
