@@ -17,6 +17,7 @@ from fakemedia.core.errors import unknown_name
 from fakemedia.core.types import Stage
 from fakemedia.evaluation import continual, metrics
 from fakemedia.evaluation.intervals import DRAWS, FRACTION, PERCENT
+from fakemedia.evaluation.label_check import label_notices
 from fakemedia.reporting.estimates import (
     Measured,
     Quantity,
@@ -52,7 +53,8 @@ class Tables:
     tasks of each `group` (forgetting over those not learned last); empty where there are no groups. zero_shot: method,
     measure (accuracy or auc), task; just before the task was learned. matrices: method, stage, key, task, measure
     (accuracy or auc), learned (stage of the task). splits: method, seed, task and SPLIT_METRICS after the last stage.
-    All but `runs` and `splits` hold mean, low, high. `notices` name what is missing or undefined.
+    All but `runs` and `splits` hold mean, low, high. `notices` name what is missing or undefined, and tasks whose
+    labels look swapped.
     """
 
     sequence: str
@@ -174,8 +176,9 @@ def make_tables(results: Results, *, baseline: str | None = None, upper: str | N
     curves, matrices = _stage_tables(results, measured)
     return Tables(
         sequence=results.sequence, network=results.network, stages=results.stages, methods=results.methods,
-        seeds=results.seeds, groups=results.groups, notices=notices(results), baseline=baseline, upper=upper,
-        trained=trained, runs=_run_table(results, measured, trained), summary=summary, differences=differences,
+        seeds=results.seeds, groups=results.groups, baseline=baseline, upper=upper, trained=trained,
+        notices=(*notices(results), *label_notices(measured.auc, measured.learned, results.tasks)),
+        runs=_run_table(results, measured, trained), summary=summary, differences=differences,
         curves=curves.assign(key=[keys[stage] for stage in curves["stage"]]), tasks=tasks, by_group=by_group,
         zero_shot=_zero_shot_table(results, measured),
         matrices=matrices.assign(key=[keys[stage] for stage in matrices["stage"]],

@@ -1,0 +1,53 @@
+"""Signs that the labels of a task are swapped, from the AUC matrix alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fakemedia.evaluation.continual import learning_accuracy
+
+Floats = NDArray[np.float64]
+BACKWARDS = 0.2
+"""AUC below which a detector ranks a task the wrong way round; 0.5 is chance."""
+
+
+def auc_before_learning(auc: Floats, learned: NDArray[np.int64]) -> Floats:
+    """Return for each task the mean AUC, (T,), of all detectors that have learned other tasks, but not yet this one.
+
+    `auc` is (..., S, T), `learned` (T,) the row of the stage that learned each task, as in `evaluation.continual`. NaN
+    for tasks learned at the first stage, and where no detector was scored.
+    """
+    before = np.arange(auc.shape[-2])[:, None] < learned
+    values = np.where(before, auc, np.nan).reshape(-1, auc.shape[-1])
+    return _means(values)
+
+
+def auc_after_learning(auc: Floats, learned: NDArray[np.int64]) -> Floats:
+    """Return for each task the mean AUC, (T,), of all detectors that have just learned it; NaN where there is none."""
+    return _means(learning_accuracy(auc, learned).reshape(-1, auc.shape[-1]))
+
+
+def label_notices(auc: Floats, learned: NDArray[np.int64], tasks: Sequence[str]) -> tuple[str, ...]:
+    """Return a sentence for each of `tasks` (T,) whose labels look swapped: its mean AUC is below BACKWARDS."""
+    found = []
+    for task, before, after in zip(tasks, auc_before_learning(auc, learned), auc_after_learning(auc, learned),
+                                   strict=True):
+        if after < BACKWARDS:
+            found.append(f"{task}: detectors that have just learned it rank its test images the wrong way round (AUC "
+                         f"{after:.2f}): the labels of its test and training images contradict each other")
+        elif before < BACKWARDS:
+            found.append(f"{task}: detectors that have not learned it rank it the wrong way round (AUC {before:.2f}): "
+                         "check whether its labels, or those of the tasks before it, are swapped; if they are right, "
+                         "its traces are the opposite of theirs")
+    return tuple(found)
+
+
+def _means(values: Floats) -> Floats:
+    """Return the mean over the first axis of (N, T), leaving out NaN; NaN where nothing is left."""
+    there = ~np.isnan(values)
+    count = there.sum(axis=0)
+    return np.divide(np.where(there, values, 0).sum(axis=0), count, out=np.full(values.shape[1], np.nan),
+                     where=count > 0)
