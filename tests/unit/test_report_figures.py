@@ -9,6 +9,7 @@ import pytest
 from fakemedia.reporting.figures.matrices import matrix_figure
 from fakemedia.reporting.figures.method_comparison import curve_figure, real_fake_figure, task_figure
 from fakemedia.reporting.figures.robustness_curves import robustness_figure
+from fakemedia.reporting.figures.scores import calibration_figure
 from fakemedia.reporting.figures.training import training_figure
 from fakemedia.reporting.gallery import FIGURES, draw_section
 from fakemedia.reporting.profiles import FINAL, LEARNED, Profiles, make_profiles
@@ -17,8 +18,10 @@ from fakemedia.reporting.results import Results, gather
 from fakemedia.reporting.robustness_table import robustness_table
 from fakemedia.reporting.sections import SCORES as SCORE_SECTION
 from fakemedia.reporting.sections import SECTIONS
+from fakemedia.reporting.similarity_figures import agreement_figure, distance_figure
 from fakemedia.reporting.style import looks
 from fakemedia.reporting.tables import Tables, make_tables
+from fakemedia.similarity.grouping import hierarchy
 
 from ..figures import stub_figures
 from ..scores import make_histories, make_robustness, make_scores
@@ -66,13 +69,53 @@ def test_an_undefined_measure_still_draws() -> None:
     assert render(figure, "png").startswith(b"\x89PNG")
 
 
-def test_real_is_open_and_fake_is_filled(tables: Tables) -> None:
-    axes = real_fake_figure(tables.tasks).axes[0]
-    drawn = {(line.get_marker(), line.get_markerfacecolor()): line.get_ydata() for line in axes.lines
-             if len(line.get_xdata()) == 4}
-    for name, filled in (("real", "white"), ("fake", looks(METHODS)["kd"].colour)):
+def test_real_and_fake_have_a_panel_each(tables: Tables) -> None:
+    for axes, name in zip(real_fake_figure(tables.tasks).axes, ("real", "fake"), strict=True):
+        drawn = {line.get_marker(): line.get_ydata() for line in axes.lines if len(line.get_xdata()) == 4}
         table = tables.tasks[(tables.tasks.method == "kd") & (tables.tasks.measure == f"{name}_accuracy")]
-        np.testing.assert_allclose(drawn[(looks(METHODS)["kd"].marker, filled)], table["mean"])
+        np.testing.assert_allclose(drawn[looks(METHODS)["kd"].marker], table["mean"])
+        assert name in axes.get_ylabel().lower()
+
+
+def test_matrices_are_centred_at_chance(tables: Tables) -> None:
+    for measure, top in (("accuracy", 100), ("auc", 1)):
+        image = matrix_figure(tables.matrices, "kd", measure).axes[0].images[0]
+        assert image.get_clim() == (0, top)
+        assert np.mean(image.cmap(0.5)[:3]) > 0.9
+
+
+def test_reliability_has_a_panel_with_counts_for_each_method(profiles: Profiles) -> None:
+    figure = calibration_figure(profiles, METHODS)
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == list(METHODS)
+    assert len(figure.axes) == 2 * len(METHODS)
+    counts = [patch.get_data().values.sum() for axes in figure.axes[len(METHODS):] for patch in axes.patches]
+    assert counts == pytest.approx([240] * 2 * len(METHODS))
+
+
+def test_no_label_is_cut_off() -> None:
+    """With long names of tasks and methods, every text lies within its figure."""
+    tasks = [("faceforensics_deepfakes",), ("whichfaceisreal",), ("stable_diffusion_xl",)]
+    methods = ("finetune_resnet18_head", "replay_with_5_percent", "joint")
+    scores, stages = make_scores(tasks, methods=methods, seeds=(0, 1, 2), images=24, photographs=6)
+    results = gather(scores, sequence="s", network="n", stages=stages)
+    tables = make_tables(results, draws=10, families={"whichfaceisreal": "gan", "stable_diffusion_xl": "diffusion"})
+    profiles = make_profiles(results, draws=10)
+    robustness = robustness_table(make_robustness(scores, stages), sequence="s", network="n", tasks=stages[-1].seen,
+                                  draws=10)
+    material = {"tables": tables, "profiles": profiles, "robustness": robustness,
+                "histories": make_histories(stages, methods, seeds=(0,))}
+    figures = {figure.name: figure.draw(*(material[name] for name in figure.section.needs),
+                                        *([methods[0]] if "{method}" in figure.name else [])) for figure in FIGURES}
+    distances = pd.DataFrame(1.0 - np.eye(3), index=list(stages[-1].seen), columns=list(stages[-1].seen))
+    figures["distances"] = distance_figure(distances, hierarchy(distances), "frechet_real")
+    figures["agreement"] = agreement_figure(pd.DataFrame(np.eye(2), index=["frechet_real", "mmd"],
+                                                         columns=["frechet_real", "mmd"]))
+    for name, figure in figures.items():
+        assert figure is not None, name
+        figure.draw_without_rendering()
+        drawn, size = figure.get_tightbbox(), figure.get_size_inches()
+        outside = max(*-drawn.min, *(drawn.max - size))
+        assert outside < 0.01, f"{name}: {outside:.2f} inches outside"
 
 
 def test_roc_curves_enclose_their_auc(tables: Tables, profiles: Profiles) -> None:

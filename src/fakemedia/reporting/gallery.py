@@ -18,7 +18,6 @@ from fakemedia.reporting.sections import MATRICES, ROBUSTNESS, SCORES, STAGES, T
 from fakemedia.reporting.tables import Tables
 
 INTERVALS = "Bars: 95 % intervals."
-BANDS = "Bands: 95 % intervals."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +34,10 @@ class Declared:
 
 FIGURES = (
     Declared(section=STAGES, name="average_accuracy",
-             caption=f"Accuracy after each stage, averaged over the tasks seen by then. {BANDS}",
+             caption=f"Accuracy after each stage, averaged over the tasks seen by then. {INTERVALS}",
              draw=lambda tables: curve_figure(tables.curves, tables.stages, "accuracy")),
     Declared(section=STAGES, name="average_auc",
-             caption=f"AUC after each stage, averaged over the tasks seen by then. {BANDS}",
+             caption=f"AUC after each stage, averaged over the tasks seen by then. {INTERVALS}",
              draw=lambda tables: curve_figure(tables.curves, tables.stages, "auc")),
     Declared(section=TASKS, name="forgetting",
              caption="Forgetting of each task after the last stage: best accuracy since it was learned, minus the "
@@ -57,9 +56,13 @@ FIGURES = (
              caption=f"Final accuracy and forgetting by group of tasks. {INTERVALS}",
              draw=lambda tables: None if tables.by_group.empty else group_figure(tables.by_group)),
     Declared(section=MATRICES, name="matrix_{method}",
-             caption="Accuracy matrix of {method}: a row for each stage with scores, a column for each task, mean over "
-                     "seeds. Where there are several rows, tasks right of the stepped line are still to come.",
+             caption="Accuracy matrix of {method}, mean over seeds: white is chance (50 %). Where there are several "
+                     "rows, tasks right of the stepped line are still to come.",
              draw=lambda tables, method: matrix_figure(tables.matrices, method)),
+    Declared(section=MATRICES, name="auc_matrix_{method}",
+             caption="AUC matrix of {method}, mean over seeds: white is chance (0.5); below it, fake images score "
+                     "lower than real ones.",
+             draw=lambda tables, method: matrix_figure(tables.matrices, method, "auc")),
     Declared(section=SCORES, name="roc_{method}",
              caption="ROC curves of {method} on each task, just after learning it and after the last stage; mean over "
                      "seeds.",
@@ -71,10 +74,10 @@ FIGURES = (
              draw=lambda tables, profiles, method: histogram_figure(profiles.histograms, method)),
     Declared(section=SCORES, name="reliability",
              caption="How often test images of all tasks are fake, by their P(fake) after the last stage; on the "
-                     f"diagonal the probability is right. {INTERVALS}",
+                     f"diagonal the probability is right. Below, the images in each bin. {INTERVALS}",
              draw=lambda tables, profiles: calibration_figure(profiles, tables.scored)),
     Declared(section=ROBUSTNESS, name="robustness",
-             caption=f"Accuracy after the last stage on perturbed test images, mean over the tasks. {BANDS}",
+             caption=f"Accuracy after the last stage on perturbed test images, mean over the tasks. {INTERVALS}",
              draw=lambda tables, robustness: None if robustness.empty
              else robustness_figure(robustness, tables.methods)),
     Declared(section=TRAINING, name="training_curves",

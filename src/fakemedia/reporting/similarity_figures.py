@@ -57,12 +57,12 @@ def distance_figure(distances: pd.DataFrame, merges: NDArray[np.float64], measur
     branches.set_xlim(max(merges[:, 2].max(), 1e-9) * 1.04, 0)
     branches.set_ylim(len(tasks) - 0.5, -0.5)
     branches.set_yticks([])
-    branches.set_xlabel("Mean distance")
+    branches.set_xlabel("Mean\ndistance")
     branches.grid(visible=False)
     branches.spines["left"].set_visible(False)
     top = values.max()
     _heat(axes, values, tasks, tasks, low=0, high=top if top > 0 else 1, decimals=2 if top < 100 else 0)
-    axes.set_xlabel(f"Distance by {measure}: from row to column")
+    axes.set_xlabel(f"Distance by {measure}:\nfrom row to column")
     return figure
 
 
@@ -74,7 +74,7 @@ def agreement_figure(agreement: pd.DataFrame) -> Figure:
     figure = new_figure(size, size * 0.95)
     axes = figure.add_subplot()
     _heat(axes, agreement.to_numpy(dtype=float), names, names, low=-1, high=1, decimals=2)
-    axes.set_xlabel("Rank correlation of distances over pairs of tasks")
+    axes.set_xlabel("Rank correlation of distances\nover pairs of tasks")
     return figure
 
 

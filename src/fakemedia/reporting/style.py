@@ -15,6 +15,10 @@ from matplotlib.lines import Line2D
 
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
 """Widths in inches."""
+POINTS = 72
+"""In an inch."""
+LEGEND_MARK, LETTER = 32, 3.9
+"""What the mark of a legend's entry with its spaces, and a letter, take of its width, points."""
 
 RC: Any = {
     "font.family": "DejaVu Sans", "font.size": 7, "axes.titlesize": 8, "axes.labelsize": 7,
@@ -69,9 +73,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """Put one legend above all panels of `figure`; nothing if there are no handles."""
+    """Put one legend above all panels of `figure`, as many entries in a row as fit; nothing if there are no handles."""
     if handles:
-        columns = min(len(handles), 4 if figure.get_figwidth() < 5 else 8)
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        columns = max(1, min(len(handles), int(figure.get_figwidth() * POINTS / (LEGEND_MARK + LETTER * longest))))
         figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, columnspacing=1.4)
 
 

@@ -16,36 +16,33 @@ from fakemedia.reporting.style import ONE_COLUMN, TWO_COLUMNS, Look, add_legend,
 
 CURVE_LABELS = {"accuracy": "Average accuracy,\ntasks seen (%)", "auc": "Average AUC,\ntasks seen"}
 TASK_LABELS = {"forgetting": "Forgetting (points)", "learning_accuracy": "Accuracy just after learning (%)",
-               "final_accuracy": "Accuracy after the last stage (%)"}
+               "final_accuracy": "Accuracy after the last stage (%)",
+               "real_accuracy": "Real images called real (%)", "fake_accuracy": "Fake images called fake (%)"}
 
 
 @styled
 def curve_figure(curves: pd.DataFrame, stages: Sequence[Stage], measure: str = "accuracy") -> Figure:
-    """Draw the average over the tasks seen (`Tables.curves`) against the stages, all methods, with their intervals.
+    """Draw the average over the tasks seen (`Tables.curves`) against the stages, all methods side by side.
 
-    A method scored after the last stage only is a marker with its error bar, and a line across to compare with.
+    Bars are their intervals. A method scored after the last stage only has a line across to compare with.
     """
     table = curves.loc[(curves["measure"] == measure) & curves["mean"].notna()]
     methods = list(dict.fromkeys(curves["method"]))
     figure = new_figure(ONE_COLUMN if len(stages) <= 8 else TWO_COLUMNS, 2.4)
     axes = figure.add_subplot()
     handles = []
-    for method, look in looks(methods).items():
+    for place, (method, look) in enumerate(looks(methods).items()):
         rows = table.loc[table["method"] == method]
         if rows.empty:
             continue
+        x = rows["stage"] + (place - (len(methods) - 1) / 2) * min(0.08, 0.4 / len(methods))
         style = {"color": look.colour, "marker": look.marker, "linestyle": look.dashes, "label": method}
+        axes.vlines(x, rows["low"], rows["high"], color=look.colour, linewidth=0.9)
+        axes.plot(x, rows["mean"], **style, clip_on=False, zorder=3)
         if len(rows) == 1:
-            row = rows.iloc[0]
-            axes.axhline(row["mean"], color=look.colour, linestyle=look.dashes, linewidth=0.8)
-            if not np.isnan(row["low"]):
-                axes.vlines(row["stage"], row["low"], row["high"], color=look.colour, linewidth=0.8)
-            axes.plot(rows["stage"], rows["mean"], color=look.colour, marker=look.marker, clip_on=False, zorder=3)
-        else:
-            axes.fill_between(rows["stage"], rows["low"], rows["high"], color=look.colour, alpha=0.15, linewidth=0)
-            axes.plot(rows["stage"], rows["mean"], **style, clip_on=False, zorder=3)
+            axes.axhline(rows["mean"].iloc[0], color=look.colour, linestyle=look.dashes, linewidth=0.8)
         handles.append(Line2D([], [], **style))
-    axes.set_xlim(0.8, len(stages) + 0.2)
+    axes.set_xlim(0.7, len(stages) + 0.3)
     axes.set_xticks(range(1, len(stages) + 1), [stage.name for stage in stages], rotation=30, ha="right",
                     rotation_mode="anchor")
     axes.set_ylabel(CURVE_LABELS[measure])
@@ -88,29 +85,19 @@ def group_figure(by_group: pd.DataFrame) -> Figure:
 
 @styled
 def real_fake_figure(tasks: pd.DataFrame) -> Figure:
-    """Draw the accuracy on real (open marks) and on fake images (filled) of each task after the last stage."""
+    """Draw the accuracy on real (left) and on fake images (right) of each task after the last stage."""
     methods = list(dict.fromkeys(tasks["method"]))
-    table = tasks.loc[tasks["measure"].isin(["real_accuracy", "fake_accuracy"]) & tasks["mean"].notna()]
-    names = list(dict.fromkeys(table["task"]))
-    shown = [method for method in methods if method in set(table["method"])]
-    figure = new_figure(ONE_COLUMN if len(names) * len(shown) <= 20 else TWO_COLUMNS, 2.6)
-    axes = figure.add_subplot()
-    step = 0.78 / max(len(shown), 1)
-    for i, method in enumerate(shown):
-        look = looks(methods)[method]
-        for side, measure in ((-1, "real_accuracy"), (1, "fake_accuracy")):
-            rows = table.loc[(table["method"] == method) & (table["measure"] == measure)].set_index("task")
-            rows = rows.reindex(names)
-            x = np.arange(len(names)) + (i - (len(shown) - 1) / 2 + 0.2 * side) * step
-            axes.vlines(x, rows["low"], rows["high"], color=look.colour, linewidth=0.8)
-            axes.plot(x, rows["mean"], color=look.colour, marker=look.marker, linestyle="none", markersize=3.6,
-                      markeredgewidth=0.8, markerfacecolor="white" if side < 0 else look.colour)
-    _task_axes(axes, names)
-    axes.axhline(50, color="0.6", linewidth=0.6, linestyle=(0, (2, 2)))
-    axes.set_ylabel("Accuracy after the last stage (%)")
-    add_legend(figure, [*_markers(shown, looks(methods)),
-                     Line2D([], [], color="0.3", marker="o", markerfacecolor="white", linestyle="none", label="real"),
-                     Line2D([], [], color="0.3", marker="o", linestyle="none", label="fake")])
+    figure = new_figure(TWO_COLUMNS, 2.6)
+    drawn: list[str] = []
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, kind in zip(panels, ("real", "fake"), strict=True):
+        table = tasks.loc[(tasks["measure"] == f"{kind}_accuracy") & tasks["mean"].notna()]
+        names = list(dict.fromkeys(table["task"]))
+        shown = [method for method in methods if method in set(table["method"])]
+        _dots(axes, table.set_index("task"), names, shown, looks(methods), f"{kind}_accuracy")
+        axes.axhline(50, color="0.6", linewidth=0.6, linestyle=(0, (2, 2)))
+        drawn += [method for method in shown if method not in drawn]
+    add_legend(figure, _markers([method for method in methods if method in drawn], looks(methods)))
     return figure
 
 

@@ -32,7 +32,7 @@ def robustness_figure(robustness: pd.DataFrame, methods: Sequence[str], measure:
             rows = mine.loc[mine["method"] == method].sort_values("strength")
             if rows.empty:
                 continue
-            axes.fill_between(rows["strength"], rows["low"], rows["high"], color=look.colour, alpha=0.15, linewidth=0)
+            axes.vlines(rows["strength"], rows["low"], rows["high"], color=look.colour, linewidth=0.8, alpha=0.7)
             axes.plot(rows["strength"], rows["mean"], color=look.colour, marker=look.marker, linestyle=look.dashes,
                       markersize=3)
             if method in clean:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fakemedia.core.types import FAKE, REAL
-from fakemedia.reporting.profiles import FINAL, LEARNED, Profiles
-from fakemedia.reporting.style import COLOURS, add_legend, panels, styled
+from fakemedia.reporting.profiles import CALIBRATION_BINS, FINAL, LEARNED, Profiles
+from fakemedia.reporting.style import COLOURS, ONE_COLUMN, TWO_COLUMNS, add_legend, new_figure, panels, styled
 
 MOMENTS = {LEARNED: (COLOURS[0], (0, (4, 1.5))), FINAL: (COLOURS[1], "-")}
 CLASSES = {REAL: ("real", COLOURS[0]), FAKE: ("fake", COLOURS[1])}
@@ -48,8 +49,8 @@ def roc_figure(rocs: pd.DataFrame, matrices: pd.DataFrame, method: str) -> Figur
         axes.set_ylim(0, 1.02)
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-    figure.supxlabel("False alarms: real images called fake", fontsize=7)
-    figure.supylabel("Hits: fake images called fake", fontsize=7)
+    figure.supxlabel("False positive rate: real images called fake", fontsize=7)
+    figure.supylabel("True positive rate: fake images called fake", fontsize=7)
     add_legend(figure, [Line2D([], [], color=colour, linestyle=dashes, label=f"{method}, {moment}")
                         for moment, (colour, dashes) in MOMENTS.items() if (table["moment"] == moment).any()])
     return figure
@@ -93,35 +94,51 @@ def histogram_figure(histograms: pd.DataFrame, method: str) -> Figure:
 def calibration_figure(profiles: Profiles, methods: Sequence[str]) -> Figure:
     """Draw how often images are fake against P(fake), after the last stage, over the test images of all tasks.
 
-    As scored and, where a temperature was found on validation images, calibrated. The dots' size follows the number of
-    images.
+    A panel a method, with the number of images in each bin below it; as scored and, where a temperature was found on
+    validation images, calibrated.
     """
-    shown = [method for method in methods
-             if profiles.reliability.loc[profiles.reliability["method"] == method, "mean"].notna().any()]
-    figure, every = panels(len(shown), height=1.95, sharex=True, sharey=True)
-    errors = profiles.errors.set_index(["method", "calibrated"])["ece"]
-    drawn = []
-    for axes, method in zip(every, shown, strict=True):
-        axes.plot([0, 1], [0, 100], color="0.7", linewidth=0.6)
-        mine = profiles.reliability.loc[profiles.reliability["method"] == method]
-        for place, (calibrated, (_, colour, marker, dashes)) in enumerate(KINDS.items()):
-            rows = mine.loc[(mine["calibrated"] == calibrated) & mine["mean"].notna()]
-            if rows.empty:
-                continue
-            axes.vlines(rows["probability"], rows["low"], rows["high"], color=colour, linewidth=0.8)
-            axes.plot(rows["probability"], rows["mean"], color=colour, linestyle=dashes, linewidth=0.9)
-            axes.scatter(rows["probability"], rows["mean"], s=3 + 40 * rows["images"] / mine["images"].max(),
-                         color=colour, marker=marker, zorder=3, linewidths=0)
-            axes.text(0.03, 0.93 - 0.1 * place, f"ECE {errors[(method, calibrated)]:.3f}", color=colour,
-                      transform=axes.transAxes, fontsize=6.5, zorder=4,
-                      bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8})
-            drawn.append(calibrated)
-        axes.set_title(method)
-        axes.set_xlim(-0.02, 1.02)
-        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        axes.set_ylim(-2, 102)
+    table = profiles.reliability.loc[profiles.reliability["mean"].notna()]
+    shown = [method for method in methods if (table["method"] == method).any()]
+    columns = min(max(len(shown), 1), 4)
+    rows = max(-(-len(shown) // columns), 1)
+    figure = new_figure(ONE_COLUMN if columns <= 2 else TWO_COLUMNS, 2.4 * rows + 0.5)
+    axes = figure.subplots(2 * rows, columns, squeeze=False, sharex=True, height_ratios=[3, 1] * rows)
+    for place in range(rows * columns):
+        curve, counts = axes[2 * (place // columns):2 * (place // columns) + 2, place % columns]
+        if place < len(shown):
+            _reliability(curve, counts, table.loc[table["method"] == shown[place]], profiles.errors)
+            curve.set_title(shown[place])
+        else:
+            curve.remove()
+            counts.remove()
+        if place % columns == 0 and place < len(shown):
+            curve.set_ylabel("Images that\nare fake (%)")
+            counts.set_ylabel("Images")
     figure.supxlabel("P(fake)", fontsize=7)
-    figure.supylabel("Images that are fake (%)", fontsize=7)
     add_legend(figure, [Line2D([], [], color=colour, marker=marker, linestyle=dashes, label=name)
-                        for calibrated, (name, colour, marker, dashes) in KINDS.items() if calibrated in drawn])
+                        for calibrated, (name, colour, marker, dashes) in KINDS.items()
+                        if (table["calibrated"] == calibrated).any()])
     return figure
+
+
+def _reliability(curve: Axes, counts: Axes, table: pd.DataFrame, errors: pd.DataFrame) -> None:
+    """Draw the reliability of one method and, below it, how many images each of its bins holds."""
+    ece = errors.set_index(["method", "calibrated"])["ece"]
+    curve.plot([0, 1], [0, 100], color="0.7", linewidth=0.6)
+    for place, (calibrated, (_, colour, marker, dashes)) in enumerate(KINDS.items()):
+        rows = table.loc[table["calibrated"] == calibrated]
+        if rows.empty:
+            continue
+        curve.vlines(rows["probability"], rows["low"], rows["high"], color=colour, linewidth=0.8)
+        curve.plot(rows["probability"], rows["mean"], color=colour, linestyle=dashes, linewidth=0.9, marker=marker,
+                   markersize=3, zorder=3)
+        curve.text(0.03, 0.93 - 0.1 * place, f"ECE {ece[(rows['method'].iloc[0], calibrated)]:.3f}", color=colour,
+                   transform=curve.transAxes, fontsize=6.5, zorder=4,
+                   bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8})
+        edges = np.arange(CALIBRATION_BINS + 1) / CALIBRATION_BINS
+        height = rows.set_index("bin")["images"].reindex(range(CALIBRATION_BINS), fill_value=0)
+        counts.stairs(height, edges, color=colour, linestyle=dashes, fill=False, linewidth=0.9)
+    curve.set_ylim(-2, 102)
+    curve.set_xlim(-0.02, 1.02)
+    counts.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    counts.set_ylim(bottom=0)
