@@ -179,16 +179,20 @@ def test_real_and_fake_folders_in_one_path_are_named(tmp_path: Path) -> None:
     assert findings.loc[findings["finding"] == "unplaced", "path"].tolist() == ["a/train/fake/real"]
 
 
+@pytest.mark.parametrize("source", ["folder", "archive"])
 @pytest.mark.parametrize("name", ["sources.csv", "Sources.csv", "SOURCES.CSV"])
-def test_a_source_in_two_splits_is_found_and_can_be_left_out(tmp_path: Path, name: str) -> None:
+def test_a_source_in_two_splits_is_found_and_can_be_left_out(tmp_path: Path, name: str, source: str) -> None:
     root = write_tree(tmp_path / "in")
     paths = sorted(path.relative_to(root / "a").as_posix() for path in root.rglob("*.png"))
     rows = [f"{path},{'photo_1' if path.endswith('/000.png') else path}" for path in paths]
     (root / "a" / name).write_text("\n".join(["path,source", *rows]))
-    index, findings = checked(open_source("folder", root))
+    if source == "archive":
+        root = packed(root, tmp_path / "a.zip")
+    index, findings = checked(open_source(source, root))
     leaks = findings.loc[findings["finding"] == "source_leak"]
-    assert leaks["path"].tolist() == [f"a/{split}/{label}/000.png" for split in ("train", "val")
-                                      for label in CLASS_FOLDERS]
+    assert [path[-len("a/val/0_real/000.png"):].lstrip("/") for path in leaks["path"] if "val" in path] == [
+        f"a/val/{label}/000.png" for label in CLASS_FOLDERS]
+    assert len(leaks) == 4
     assert "photo_1" in leaks["detail"].iloc[0]
     assert verdict(findings) == "warn"
     config = AuditConfig(quarantine=("source_leak",))
@@ -283,8 +287,8 @@ def test_a_table_of_sources_without_permission_is_named(tmp_path: Path, monkeypa
     def refused(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("fakemedia.sources.text_table.read_regular", refused)
-    with pytest.raises(UserError, match=r"table cannot be read: Permission denied"):
+    monkeypatch.setattr("fakemedia.sources.folder.read_regular", refused)
+    with pytest.raises(UserError, match=r"table of sources cannot be read: Permission denied"):
         open_source("folder", root).items("a")
 
 

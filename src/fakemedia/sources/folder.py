@@ -6,8 +6,6 @@ Folders inside a class folder are content classes. A task may have a table `<tas
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -18,14 +16,12 @@ from pathlib import Path, PurePosixPath
 from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS
+from fakemedia.sources.groups import is_sources_table, with_sources
 from fakemedia.sources.layout import check_layout, class_folders, split_folders
-from fakemedia.sources.names import label_named, on_disk, same, shown
+from fakemedia.sources.names import label_named, on_disk, shown
 from fakemedia.sources.pictures import SUFFIXES, is_picture, respelled, skipped, unplaced
 from fakemedia.sources.source import Item, Note
-from fakemedia.sources.text_table import header_of, read_text
 from fakemedia.sources.walking import head_of, is_folder, names_in, subfolders, walk
-
-SOURCES_TABLE = "sources.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +54,6 @@ class FolderSource:
     def listing(self, task: str) -> tuple[list[Item], list[Note]]:
         """Return the images of `task`, sorted by path, and what else is in its folder; UserError as `items`."""
         check_layout(self.root, [task])
-        groups = self._source_groups(task)
         items: list[Item] = []
         others: dict[str, Counter[str]] = defaultdict(Counter)
         for folder in class_folders(self.root, task):
@@ -71,9 +66,10 @@ class FolderSource:
                     continue
                 path = f"{shown(folder.path)}/{relative}"
                 size, mtime_ns = _status(place)
-                items.append(Item(path=path, split=folder.split, label=folder.label, class_name=inner, bytes=size,
-                                  mtime_ns=mtime_ns, source="" if groups is None else self._group(groups, task, path)))
-        return sorted(items, key=lambda item: item.path), [*self._spellings(task), *skipped(others),
+                items.append(Item(path=path, split=folder.split, label=folder.label, class_name=inner, source="",
+                                  bytes=size, mtime_ns=mtime_ns))
+        items = self._with_sources(task, sorted(items, key=lambda item: item.path))
+        return items, [*self._spellings(task), *skipped(others),
                                                            *unplaced(self._unplaced(task))]
 
     def reader(self, path: str) -> Callable[[], bytes]:
@@ -99,36 +95,16 @@ class FolderSource:
                         path.lower().endswith(SUFFIXES) for path in walk(place / name))
         return +found
 
-    def _group(self, groups: dict[str, str], task: str, path: str) -> str:
-        if same(path) not in groups:
-            raise UserError(f"The image {path} has no row in the table of sources",
-                            where=self.root / task / SOURCES_TABLE, expected="a row for every image of the task",
-                            do="add the row, or remove the table to make each image its own source")
-        return groups[same(path)]
-
-    def _source_groups(self, task: str) -> dict[str, str] | None:
-        """Return the source photograph of each image by path, as `same` spells it; None if there is no table."""
-        name = next((name for name in names_in(self.root / task) if name.lower() == SOURCES_TABLE), None)
+    def _with_sources(self, task: str, items: list[Item]) -> list[Item]:
+        """Return the items with the sources that the task's table gives them, if there is one."""
+        name = next(filter(is_sources_table, names_in(self.root / task)), None)
         if name is None:
-            return None
+            return items
         table = self.root / task / name
-        text = read_text(table)
-        delimiter, columns = header_of(text, ("path", "source"), table)
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        groups: dict[str, str] = {}
         try:
-            next(rows)
-            for number, values in enumerate(rows, start=2):
-                row = dict(zip(columns, values, strict=False))
-                path, source = row.get("path"), row.get("source")
-                key = same(f"{task}/{path}")
-                if not path or not source or key in groups:
-                    raise UserError(f"Row {number} of the table of sources cannot be used: {row}", where=table,
-                                    expected="the columns path and source, both filled, each path once")
-                groups[key] = source
-        except csv.Error as error:
-            raise UserError(f"The table of sources cannot be read: {error}", where=table) from None
-        return groups
+            return with_sources(items, read_regular(table), task, table)
+        except OSError as error:
+            raise UserError(f"The table of sources cannot be read: {error.strerror or error}", where=table) from None
 
 
 def _status(path: str) -> tuple[int, int]:

@@ -13,19 +13,24 @@ DELIMITERS = (",", ";", "\t", "|")
 def read_text(path: Path) -> str:
     """Return the text of a file in UTF-8 or, with a byte order mark, UTF-16; UserError if it is none."""
     try:
-        data = read_regular(path)
+        return decoded(read_regular(path), path)
+    except OSError as error:
+        raise UserError(f"The table cannot be read: {error.strerror or error}", where=path) from None
+
+
+def decoded(data: bytes, where: object) -> str:
+    """Return the text of a file of the bytes `data`; UserError, about the file `where`, as `read_text`."""
+    try:
         text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
         if not text or "\0" in text or "\ufeff" in text:
             raise UnicodeError("it is no text" if text else "it is empty")
         return text
-    except OSError as error:
-        raise UserError(f"The table cannot be read: {error.strerror or error}", where=path) from None
     except UnicodeError as error:
-        raise UserError(f"The table cannot be read: {error}", where=path, expected="text in UTF-8 or UTF-16",
+        raise UserError(f"The table cannot be read: {error}", where=where, expected="text in UTF-8 or UTF-16",
                         do="save it as CSV in UTF-8") from None
 
 
-def header_of(text: str, needed: tuple[str, ...], where: Path) -> tuple[str, list[str]]:
+def header_of(text: str, needed: tuple[str, ...], where: object) -> tuple[str, list[str]]:
     """Return the delimiter of a table and the names of its columns, in lower case.
 
     UserError that names the columns found, unless the first line has those that are `needed` with one of DELIMITERS.

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS
 from fakemedia.sources.file_tree import Tree
+from fakemedia.sources.groups import is_sources_table, with_sources
 from fakemedia.sources.names import label_named, split_named
 from fakemedia.sources.pictures import HEAD, SUFFIXES, is_ignored, is_picture, respelled, skipped, unplaced
 from fakemedia.sources.source import Item, Note
@@ -76,6 +77,8 @@ class Placed:
     """The files of one task."""
 
     items: list[Item] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    """Tables of sources in the task's folders."""
     others: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Files that are no pictures, by class folder and ending."""
     names: dict[str, str] = field(default_factory=dict)
@@ -103,6 +106,11 @@ class TreeSource:
                                        source="", bytes=entry.bytes, mtime_ns=entry.mtime_ns))
             else:
                 task.others[place.folders[0][0]][PurePosixPath(name).suffix.lower()] += 1
+        tasks = {place.path: place.task for place in self._places.values()}
+        for path in self.tree.entries:
+            folder, _, name = path.rpartition("/")
+            if is_sources_table(name) and folder in tasks:
+                found[tasks[folder]].tables.append(path)
         return {task: files for task, files in found.items() if files.items}
 
     @cached_property
@@ -124,6 +132,11 @@ class TreeSource:
                        if path.lower().endswith(SUFFIXES) and not is_ignored(PurePosixPath(path).name)
                        and path not in self._places)
 
+    @property
+    def unread(self) -> dict[str, str]:
+        """Archives of kinds that are not read, by path: what they are."""
+        return self.tree.unread
+
     def tasks(self) -> list[str]:
         """Return the names of the tasks, sorted; UserError without `root`, for an archive that is not safe, and where
         there is no task, but archives of kinds that are not read."""
@@ -139,7 +152,19 @@ class TreeSource:
             raise UserError(f"There are no images of the task {task}", where=self.tree.root,
                             expected=f"one of {', '.join(self.tasks()) or 'no task'}",
                             do="see docs/how-to/own-data.md")
-        return complete(self._placed[task].items, exact=self.exact, where=f"{self.tree.root}, task {task}")
+        items = self._placed[task].items
+        for table in self._placed[task].tables:
+            items = self._with_sources(items, table)
+        return complete(items, exact=self.exact, where=f"{self.tree.root}, task {task}")
+
+    def _with_sources(self, items: list[Item], table: str) -> list[Item]:
+        folder, where = table.rpartition("/")[0], f"{self.tree.root}, {table}"
+        mine = [item for item in items if item.path.startswith(f"{folder}/")]
+        try:
+            named = with_sources(mine, self.tree.reader(table)(), folder, where)
+        except OSError as error:
+            raise UserError(f"The table of sources cannot be read: {error}", where=where) from None
+        return [*named, *(item for item in items if not item.path.startswith(f"{folder}/"))]
 
     def listing(self, task: str) -> tuple[list[Item], list[Note]]:
         """Return the images of `task`, and what is in its folders or belongs to no task; UserError as `items`."""

@@ -37,11 +37,13 @@ def open_source(settings: CollectionConfig, *, context: Context, collection: str
         forge(config, Path(settings.source["root"]), tasks=tasks, workers=cores())
     source = context.open_source(collection)
     held = source.tasks()
+    unread = getattr(source, "unread", {})
     missing = [task for task in tasks if task not in held]
     if missing:
         raise UserError(f"The collection {collection} lacks the tasks {', '.join(missing)}",
                         where=f"collections.{collection}.source", do="see docs/how-to/own-data.md",
-                        expected=f"all tasks of the sequence; there are {', '.join(held) or 'none'}")
+                        expected=f"all tasks of the sequence; there are {', '.join(held) or 'none'}"
+                                 + "".join(f"; {path} is {kind}, which is not read" for path, kind in unread.items()))
     return source
 
 
