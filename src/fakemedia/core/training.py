@@ -45,6 +45,9 @@ class TrainingConfig:
     """Side of the square crop that the network sees, pixels: random in training, the centre in evaluation."""
     flip: bool = True
     """Mirror half of the training crops."""
+    views: tuple[str, ...] = ("centre",)
+    """Crops of each training picture whose features are computed where the head alone is trained (`tune: head`), one at
+    random in each epoch: `centre`, `corners`, one corner such as `top_left`, these with `_flip`, and `random:<n>`."""
     select_on: Literal["seen", "current", "none"] = "seen"
     """Keep the epoch with the best mean validation accuracy over all tasks seen, over this stage's tasks only, or
     keep the last epoch without looking at validation."""

@@ -15,6 +15,7 @@ from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import MethodPlan
 from fakemedia.core.training import TrainingConfig
+from fakemedia.core.tune import read_tune
 from fakemedia.core.types import make_stages
 from fakemedia.learning.optimizers import make_optimizer
 from fakemedia.learning.trainer import StageTrainer, history_path
@@ -22,6 +23,7 @@ from fakemedia.learning.validation import PASSES, validation_images
 from fakemedia.methods.method import GradientMethod, Method, StageData, facts
 from fakemedia.networks.checkpoint import read_meta
 from fakemedia.networks.detector import Detector
+from fakemedia.networks.tuning import tune
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.batches import Batch, TrainBatches
 from fakemedia.store.pixels import PixelStore
@@ -59,7 +61,7 @@ def room(method: MethodPlan) -> Room:
     """
     network, fitted = _prepared(method, Runtime(accelerator="cpu"))
     optimizer = make_optimizer(network, method.training)
-    for parameter in network.parameters():
+    for parameter in filter(lambda each: each.requires_grad, network.parameters()):
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     weights, carried = _bytes(network.state_dict()), _bytes(fitted.state_dict())
@@ -144,7 +146,8 @@ class _TwoImages(StageTrainer):
 def _prepared(method: MethodPlan, runtime: Runtime) -> tuple[Detector, Method]:
     """Return network and method as they begin a second stage, from random weights and two striped images."""
     settings = {**method.network.settings, "pretrained": "none"}
-    network: Detector = runtime.place(plugin.create("networks", method.network.name, settings, 0))
+    network: Detector = plugin.create("networks", method.network.name, settings, 0)
+    network = runtime.place(tune(network, read_tune(method.tune)))
     fitted: Method = plugin.create("methods", method.method, method.settings, 0)
     fitted.fit(StageData(**vars(FIRST)), network, _TwoImages(config=method.training, runtime=runtime, seed=0))
     if isinstance(fitted, GradientMethod):

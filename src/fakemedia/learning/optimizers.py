@@ -36,9 +36,10 @@ def _anneal(start: float, end: float, part: float) -> float:
 
 
 def make_optimizer(network: Detector, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Return the optimiser of `config` over all parameters of `network`, fused: one pass over the weights a step."""
+    """Return the optimiser of `config` over the trained parameters of `network`, fused: one pass over them."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=config.lr, momentum=config.momentum,
+        return torch.optim.SGD(trained, lr=config.lr, momentum=config.momentum,
                                weight_decay=config.weight_decay, fused=True)
-    return torch.optim.AdamW(network.parameters(), lr=config.lr, betas=(config.momentum, 0.999),
+    return torch.optim.AdamW(trained, lr=config.lr, betas=(config.momentum, 0.999),
                              weight_decay=config.weight_decay, fused=True)

@@ -19,15 +19,19 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.plan import MethodPlan, Named, Plan, stage_fingerprint
 from fakemedia.core.rng import derive
+from fakemedia.core.tune import read_tune
 from fakemedia.core.types import Stage
 from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 from fakemedia.evaluation.perturbed import score_perturbed
 from fakemedia.evaluation.predict import score_suite
+from fakemedia.learning.head_trainer import fitting
 from fakemedia.learning.resume import remove_resume
 from fakemedia.learning.trainer import StageTrainer, to_device
 from fakemedia.methods.method import Method, StageData, facts
 from fakemedia.networks.checkpoint import Checkpoint, is_valid, load, make_checkpoint, save
 from fakemedia.networks.detector import Detector
+from fakemedia.networks.tuning import merge, tune
+from fakemedia.networks.views import read_views
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.batches import TrainBatches
 from fakemedia.store.pixels import PixelStore
@@ -51,13 +55,15 @@ def expected_fingerprint(plan: Plan, method: str, seed: int, stage: Stage, data:
 
 def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Checkpoint | None, train: Stores,
                 validation: Stores, folder: Path | None, runtime: Runtime,
+                features: Callable[[str], Path] | None = None,
                 on_epoch: Callable[[Mapping[str, Any]], None] | None = None) -> Checkpoint:
     """Learn `stage` by `method` from the parent's checkpoint, save it as `folder` and return it.
 
     `plan` is resolved. `train` and `validation` hold at least the stores of `plan.trained_tasks` and
     `plan.validated_tasks`. A method that joins tasks takes no notice of `parent`; without one, a stage begins with the
     start network. If the parent was made by another method, this one first reviews the training images of the earlier
-    tasks, which `train` must then hold too.
+    tasks, which `train` must then hold too. Where the head alone is trained, `features` gives the folder that keeps the
+    features of a task's pictures; None: they are kept for this stage alone, which one process can do.
 
     If `folder` already holds the result, it is read and nothing is trained; an interrupted stage goes on where its
     state was saved last. Raises UserError for a missing store, a parent of another network, and what the
@@ -82,14 +88,15 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         return load(folder)
 
     computed_with = runtime.facts()
-    detector = runtime.place(_network(planned.network, seed, parent))
+    tuned = read_tune(planned.tune)
+    network = runtime.place(tune(_network(planned.network, seed, parent), tuned, derive(seed, "tune", stage.key)))
     trainer = StageTrainer(
         config=planned.training, runtime=runtime, seed=derive(seed, "stage", stage.key), folder=folder,
         on_epoch=on_epoch, label=f"{method} seed {seed}, stage {stage.index} of {plan.stages[-1].index} {stage.name}",
         identity={"parameters or data": identity, "parent checkpoint": parent_sha256 or "",
                   "versions": fingerprint(VERSIONS), "code": _code_hash(), "device": fingerprint(computed_with)})
     data = StageData(**vars(stage), train=learned, validation=validated, seed=derive(seed, "batches", stage.key))
-    with runtime.reproducible():
+    with runtime.reproducible(), fitting(trainer, network, tuned, features) as (trainer, detector):
         if reviewed:
             fitted.review(StageData(index=stage.index - 1, name=stage.name, tasks=earlier, seen=earlier,
                                     train=reviewed_stores, seed=derive(seed, "batches", "review", stage.key)),
@@ -98,7 +105,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
             fitted.load_state_dict(to_device(parent.method_state, runtime.device))
         fitted.fit(data, detector, trainer)
         accuracies = _validated(planned, data, detector, trainer)
-    checkpoint = make_checkpoint(detector.state_dict(), fitted.state_dict(), {
+    checkpoint = make_checkpoint(merge(network).state_dict(), fitted.state_dict(), {
         "fingerprint": identity, "parent_fingerprint": parent_fingerprint,
         "parent_weights_sha256": parent_sha256, "network": asdict(planned.network), "tune": planned.tune,
         "method": asdict(planned.named), "training": asdict(planned.training), "seed": seed, "stage": asdict(stage),
@@ -139,6 +146,7 @@ def check_stages(plan: Plan, method: str, stores: Stores) -> None:
     `learn_stage` would find it too, but only when the stages before are trained.
     """
     config = plan.method(method).training
+    read_views(config.views, where=f"sequences.{plan.sequence}, {method}: training.views")
     for stage in plan.learned(method):
         tasks = plan.trained_tasks(method, stage)
         if all(task in stores for task in tasks):
@@ -162,14 +170,14 @@ def restore_network(checkpoint: Checkpoint) -> Detector:
     return _network(Named(**checkpoint.meta["network"]), checkpoint.meta["seed"], checkpoint)
 
 
-def learn_plan(plan: Plan, stores: Mapping[str, Stores], *, runtime: Runtime,
-               folder: Path | None = None) -> pd.DataFrame:
+def learn_plan(plan: Plan, stores: Mapping[str, Stores], *, runtime: Runtime, folder: Path | None = None,
+               features: Callable[[str], Path] | None = None) -> pd.DataFrame:
     """Learn every method of `plan` stage by stage, for each seed; return the scores of all checkpoints in one table.
 
     `plan` is resolved; `stores` holds the stores of its tasks by split. With `folder`, checkpoints are kept as
-    `<folder>/<label>/seed<n>/<stage>` and those that are up to date are not trained again. Columns as in
-    `evaluation.predict.score_suite`, and method (str), seed (int) and stage (int, from 1): what
-    `reporting.results.gather` takes. Raises UserError as `learn_stage` does.
+    `<folder>/<label>/seed<n>/<stage>` and those that are up to date are not trained again; `features` as in
+    `learn_stage`. Columns as in `evaluation.predict.score_suite`, and method (str), seed (int) and stage (int, from 1):
+    what `reporting.results.gather` takes. Raises UserError as `learn_stage` does.
     """
     tables = []
     for method, seed in product([method.label for method in plan.methods], plan.seeds):
@@ -177,7 +185,8 @@ def learn_plan(plan: Plan, stores: Mapping[str, Stores], *, runtime: Runtime,
         for stage in plan.learned(method):
             place = folder / method / f"seed{seed}" / stage.key if folder is not None else None
             learned = learn_stage(plan=plan, method=method, seed=seed, stage=stage, parent=learned,
-                                  train=stores["train"], validation=stores["val"], folder=place, runtime=runtime)
+                                  train=stores["train"], validation=stores["val"], folder=place, runtime=runtime,
+                                  features=features)
             scores = score_checkpoint(learned, stores["test"], runtime=runtime)
             tables.append(scores.assign(method=method, seed=seed, stage=stage.index))
     return pd.concat(tables, ignore_index=True)

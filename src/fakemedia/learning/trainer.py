@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fakemedia.artefacts.files import write_file
@@ -82,7 +84,7 @@ class StageTrainer:
         loop = _Loop(
             detector=detector, method=method, stage=stage, train=batches, config=self.config, seed=self.seed,
             runtime=self.runtime, optimizer=make_optimizer(detector, self.config),
-            validation=Validation(stage.validation, batches.images, self.config, self.seed, self.runtime),
+            validation=self._validation(stage, batches.images),
             files=None if self.folder is None else ResumeFiles(self.folder, self.identity),
         )
         with self.runtime.reproducible():
@@ -95,16 +97,22 @@ class StageTrainer:
 
     def examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
         """Yield the centre crops of all images of `stores` in order, with `inputs` set; the same in every process."""
-        size = self.runtime.evaluation_batch(self.config.batch_size)
         for task, store in enumerate(stores.values()):
-            crops = EvalBatches(store, batch_size=size, crop=self.config.crop)
-            for batch in on_device(crops, self.runtime.device):
+            for batch in on_device(self.evaluation_batches(store), self.runtime.device):
                 yield replace(batch, tasks=batch.tasks + task, inputs=detector.prepare(batch.images))
 
     def accuracies(self, stage: StageData, detector: Detector) -> dict[str, float]:
         """Return the accuracy of `detector` on the stage's validation images by task, percent."""
-        images = sum(len(store) for store in stage.train.values())
-        return Validation(stage.validation, images, self.config, self.seed, self.runtime).accuracies(detector)
+        return self._validation(stage, sum(len(store) for store in stage.train.values())).accuracies(detector)
+
+    def _validation(self, stage: StageData, images: int) -> Validation:
+        return Validation(stage.validation, images, self.config, self.seed, self.runtime, self.evaluation_batches)
+
+    def evaluation_batches(self, store: PixelStore, rows: NDArray[np.int64] | None = None,
+                           room: int = 0) -> Iterable[Batch]:
+        """Return the centre crops of images `rows` of `store`, in order; see `EvalBatches.held` for `room`."""
+        size = self.runtime.evaluation_batch(self.config.batch_size)
+        return EvalBatches(store, batch_size=size, crop=self.config.crop, rows=rows).held(self.runtime.device, room)
 
     def training_batches(self, stage: StageData, *, shared: bool) -> TrainBatches:
         """Return the training batches on the device: this process's share of each, or the whole."""

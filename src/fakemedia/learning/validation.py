@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fakemedia.core.rng import derive
 from fakemedia.core.training import TrainingConfig
@@ -13,7 +14,7 @@ from fakemedia.core.types import FAKE
 from fakemedia.evaluation.predict import predict_batches
 from fakemedia.networks.detector import Detector
 from fakemedia.runtime.device import Runtime
-from fakemedia.store.batches import Batch, EvalBatches, select_rows
+from fakemedia.store.batches import Batch, select_rows
 from fakemedia.store.pixels import PixelStore
 
 PASSES = 3
@@ -37,16 +38,18 @@ class Validation:
     """This process's share of the images that choose the epoch."""
 
     def __init__(self, stores: Mapping[str, PixelStore], train_images: int, config: TrainingConfig, seed: int,
-                 runtime: Runtime) -> None:
-        """Draw the images of each task by `seed`, as many as `validation_images` says; no stores: none."""
+                 runtime: Runtime,
+                 batches: Callable[[PixelStore, NDArray[np.int64], int], Iterable[Batch]]) -> None:
+        """Draw the images of each task by `seed`, as many as `validation_images` says; no stores: none.
+
+        `batches` gives those of a store, of some rows, to be read again and again within so many bytes.
+        """
         self._runtime = runtime
         self._batches: dict[str, tuple[Iterable[Batch], np.ndarray]] = {}
         for task, store in stores.items():
             most = validation_images(config, train_images, len(stores))
             rows = select_rows(store, most, derive(seed, "validation", task))[runtime.rank::runtime.world]
-            chosen = EvalBatches(store, batch_size=runtime.evaluation_batch(config.batch_size), crop=config.crop,
-                                 rows=rows)
-            self._batches[task] = chosen.held(runtime.device, HELD // len(stores)), store.labels[rows]
+            self._batches[task] = batches(store, rows, HELD // len(stores)), store.labels[rows]
 
     def __bool__(self) -> bool:
         return bool(self._batches)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ def continue_training(method: MethodPlan, train: dict[str, PixelStore], validati
 
     return learn_stage(plan=replace(plan, methods=(method,)).resolved(), method=method.label, seed=seed, stage=stage,
                        parent=parent, train=train, validation=validation,
-                       folder=folder, runtime=context.runtime)
+                       folder=folder, runtime=context.runtime,
+                       features=partial(context.features_folder, plan.collection))
 
 
 def score(method: MethodPlan, checkpoint: Checkpoint, suite: dict[str, PixelStore], *, context: Context,

@@ -1,0 +1,133 @@
+"""Training of the head alone, on features that the frozen body gives once a picture and view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fakemedia.core.rng import derive, integers
+from fakemedia.core.tune import Tune
+from fakemedia.learning.trainer import StageTrainer
+from fakemedia.methods.method import StageData
+from fakemedia.networks.detector import Detector
+from fakemedia.networks.features import FeatureCache, Features
+from fakemedia.networks.views import CENTRE
+from fakemedia.store.batches import Batch, Draws, TrainBatches
+from fakemedia.store.pixels import PixelStore
+
+
+class Head(Detector):
+    """The head of a detector as a detector whose inputs are features, float32 (N, D); the weights are shared."""
+
+    def __init__(self, detector: Detector) -> None:
+        """Take the head of `detector`, whose body is not kept."""
+        nn.Module.__init__(self)
+        self.body, self.head = nn.Identity(), detector.head
+        self.blocks, self.taps, self.width, self.maps = detector.blocks, "head", detector.width, False
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Return the features as they are."""
+        return images
+
+
+@contextmanager
+def fitting(trainer: StageTrainer, network: Detector, tuned: Tune,
+            place: Callable[[str], Path] | None) -> Iterator[tuple[StageTrainer, Detector]]:
+    """Yield what a method is given: `trainer` and `network`, or where the head alone is tuned those of features.
+
+    `place` gives the folder that keeps the features of a task; None: a temporary one, which one process can use. The
+    head that the method leaves becomes that of `network`.
+    """
+    if tuned.kind != "head":
+        yield trainer, network
+        return
+    with TemporaryDirectory() as scratch:
+        head = Head(network)
+        yield HeadTrainer(**vars(trainer), network=network, place=place or (lambda task: Path(scratch) / task)), head
+        network.head = head.head
+
+
+class FeatureBatches(TrainBatches):
+    """Batches as `TrainBatches` draws them, with the features of a random view of each picture as images."""
+
+    def __init__(self, stores: Sequence[PixelStore], features: Sequence[Features], **settings: object) -> None:
+        """Take `features` of the pictures of each store, all in the same views."""
+        super().__init__(stores, **settings)  # type: ignore[arg-type]
+        self._features = features
+
+    def to(self, device: torch.device, room: int) -> FeatureBatches:
+        """Make the batches on `device` from now on."""
+        self._device = device
+        return self
+
+    def _draw(self, epoch: int) -> Draws:
+        """Return the draws of an epoch, the number of each picture's view as `tops`."""
+        draws, views = super()._draw(epoch), len(self._features[0].views)
+        return replace(draws, tops=integers(derive(self.seed, "view", epoch), np.arange(len(draws.rows)), views))
+
+    def _batch(self, draws: Draws) -> Batch:
+        values = np.empty((len(draws.rows), self._features[0].values.shape[-1]), np.float32)
+        for task, features in enumerate(self._features):
+            mine = np.flatnonzero(draws.tasks == task)
+            values[mine] = features.values[draws.tops[mine], draws.rows[mine]]
+        return Batch(images=torch.from_numpy(values), labels=torch.from_numpy(draws.labels),
+                     tasks=torch.from_numpy(draws.tasks), rows=torch.from_numpy(draws.rows))
+
+
+@dataclass(kw_only=True)
+class HeadTrainer(StageTrainer):
+    """A trainer whose batches hold features of `network`, for a `Head` of it."""
+
+    network: Detector
+    """On the runtime's device; its body does not change."""
+    place: Callable[[str], Path]
+    """Gives the folder where the features of a task are kept."""
+
+    def training_batches(self, stage: StageData, *, shared: bool) -> TrainBatches:
+        """Return the training batches on the device: this process's share of each, or the whole."""
+        config, stores = self.config, list(stage.train.values())
+        features = [self.features(store, config.views) for store in stores]
+        share = (self.runtime.rank, self.runtime.world) if shared else (0, 1)
+        return FeatureBatches(stores, features, batch_size=config.batch_size, crop=config.crop, flip=False,
+                              seed=stage.seed, share=share).to(self.runtime.device, 0)
+
+    def evaluation_batches(self, store: PixelStore, rows: NDArray[np.int64] | None = None,
+                           room: int = 0) -> Iterable[Batch]:
+        """Return the features of the centre crops of the images `rows` of `store`, in order, on the device."""
+        rows = np.arange(len(store)) if rows is None else rows
+        values, labels = self.features(store).values[0], store.labels
+        size = self.runtime.evaluation_batch(self.config.batch_size)
+        return [Batch(images=torch.from_numpy(values[part]), labels=torch.from_numpy(labels[part]),
+                      tasks=torch.zeros(len(part), dtype=torch.int64), rows=torch.from_numpy(part),
+                      ).to(self.runtime.device) for part in np.split(rows, range(size, len(rows), size))]
+
+    def features(self, store: PixelStore, views: Sequence[str] = (CENTRE,)) -> Features:
+        """Return the features of all pictures of `store` in `views`."""
+        key = (store.fingerprint, tuple(views))
+        if key not in self._held:
+            self._held[key] = self._cache(store.task).read(store, views)
+        return self._held[key]
+
+    @cached_property
+    def _held(self) -> dict[tuple[str, tuple[str, ...]], Features]:
+        return {}
+
+    @cached_property
+    def _caches(self) -> dict[str, FeatureCache]:
+        return {}
+
+    def _cache(self, task: str) -> FeatureCache:
+        if task not in self._caches:
+            size = self.runtime.evaluation_batch(self.config.batch_size)
+            self._caches[task] = FeatureCache(folder=self.place(task), detector=self.network, crop=self.config.crop,
+                                              runtime=self.runtime, batch_size=size)
+        return self._caches[task]

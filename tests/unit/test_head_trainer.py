@@ -1,0 +1,112 @@
+"""What a stage trains by `tune`: the whole network, its norms, low-rank updates, or the head on stored features."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fakemedia.core.plan import Named
+from fakemedia.core.training import TrainingConfig
+from fakemedia.core.types import make_stages
+from fakemedia.evaluation.predict import predict
+from fakemedia.learning.head_trainer import Head, HeadTrainer
+from fakemedia.learning.sequence import learn_plan, learn_stage, restore_network
+from fakemedia.networks.checkpoint import Checkpoint
+from fakemedia.networks.features import FeatureCache
+from fakemedia.runtime.device import Runtime
+from tests.plans import make_plan
+
+CPU = Runtime(accelerator="cpu", precision="float32")
+STAGES = make_stages([("a",), ("b",)])
+NETWORK = Named(name="convnet", settings={"width": 8, "depth": 2, "taps": "both"})
+
+
+@pytest.fixture(scope="module")
+def stores(noise_store):
+    return {task: noise_store(seed=seed) for seed, task in enumerate("ab")}
+
+
+@pytest.fixture
+def learn(stores):
+    def run(how: str, index: int = 1, method: str = "finetune", parent: Checkpoint | None = None,
+            folder: Path | None = None, features: Any = None, **training: Any) -> Checkpoint:
+        config = TrainingConfig(**{"epochs": 2, "batch_size": 8, "crop": 8, "lr": 0.05, **training})
+        plan = make_plan([method], stages=STAGES, network=NETWORK, training=config).resolved()
+        plan = replace(plan, methods=tuple(replace(each, tune=how) for each in plan.methods))
+        return learn_stage(plan=plan, method=method, seed=0, stage=STAGES[index - 1], parent=parent, train=stores,
+                           validation=stores, folder=folder, runtime=CPU, features=features)
+
+    return run
+
+
+def moved(one: Checkpoint, two: Checkpoint) -> set[str]:
+    assert one.weights.keys() == two.weights.keys()
+    return {name for name, tensor in one.weights.items() if not torch.equal(tensor, two.weights[name])}
+
+
+def test_a_stage_changes_what_is_tuned_and_nothing_else(learn) -> None:
+    first = learn("head")
+    head = {"head.weight", "head.bias"}
+    assert moved(first, learn("head", 2, parent=first)) == head
+    norms = moved(first, learn("norm", 2, parent=first)) - head
+    assert norms
+    assert all(name.split(".")[1] in ("2", "5") for name in norms)  # batch normalisation, with its statistics
+    assert len(moved(first, learn("all", 2, parent=first))) > len(norms) + 2
+
+
+@pytest.mark.parametrize("method", ["kd", "ewc", "joint"])
+def test_methods_work_on_features(learn, method: str) -> None:
+    first = learn("head", method="finetune" if method == "joint" else method)
+    second = learn("head", 2, method=method, parent=first)
+    assert moved(first, second) == {"head.weight", "head.bias"}
+
+
+def test_features_are_computed_once(learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = learn("head", features=tmp_path.joinpath, views=("centre", "random:2"))
+    assert {path.name.partition("-")[0] for path in tmp_path.glob("*/*/*/*/*")} == {"centre", "random0", "random1"}
+    monkeypatch.setattr(FeatureCache, "_compute", lambda *_: pytest.fail("computed again"))
+    assert not moved(one, learn("head", features=tmp_path.joinpath, views=("centre", "random:2")))
+
+
+def test_kept_features_give_the_weights_that_temporary_ones_give(learn, tmp_path: Path) -> None:
+    assert not moved(learn("head"), learn("head", features=tmp_path.joinpath))
+
+
+def test_the_forward_pass_gives_the_logits_of_the_features(learn, stores, tmp_path: Path) -> None:
+    """To the rounding of stored features, one part in 2,000."""
+    network = restore_network(learn("head"))
+    trainer = HeadTrainer(config=TrainingConfig(crop=8, batch_size=8), runtime=CPU, seed=0, network=network,
+                          place=tmp_path.joinpath)
+    network.eval()
+    with torch.inference_mode():
+        logits = torch.cat([Head(network)(batch.images) for batch in trainer.evaluation_batches(stores["a"])])
+    whole = predict(network, stores["a"], batch_size=8, crop=8)
+    np.testing.assert_allclose((logits[:, 1] - logits[:, 0]).numpy(), whole, atol=5e-3 * np.abs(whole).max())
+
+
+def test_an_interrupted_head_goes_on_to_the_same_weights(learn, tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = learn("head", epochs=3)
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fakemedia.methods.method.GradientMethod.after_epoch", lambda *_, **__: stop())
+        with pytest.raises(KeyboardInterrupt):
+            learn("head", folder=tmp_path / "stage", epochs=3)
+    assert not moved(whole, learn("head", folder=tmp_path / "stage", epochs=3))
+
+
+def test_scores_of_a_sequence_on_features(stores) -> None:
+    plan = make_plan(["finetune", "joint"], stages=STAGES, network=NETWORK,
+                     training=TrainingConfig(epochs=4, batch_size=8, crop=8, lr=0.05)).resolved()
+    plan = replace(plan, methods=tuple(replace(each, tune="head") for each in plan.methods))
+    scores = learn_plan(plan, dict.fromkeys(("train", "val", "test"), stores), runtime=CPU)
+    right = (scores["logit"] > 0) == (scores["label"] == 1)
+    assert right[scores["method"] == "joint"].mean() > 0.8
