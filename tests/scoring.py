@@ -39,7 +39,7 @@ def calibration(weights_sha256: str, **changed: float) -> Calibration:
     """Return a calibration with a band from 0.4 to 0.6, but for what is `changed`."""
     values = {"temperature": 2.0, "threshold": 0.5, "unsure_low": 0.4, "unsure_high": 0.6, **changed}
     return Calibration(target=0.95, confidence=0.95, independent=100, images=10, sources=5, tasks=("one", "two"),
-                       weights_sha256=weights_sha256, made_from="", **values)
+                       weights_sha256=weights_sha256, **values)
 
 
 def write_calibration(folder: Path, found: Calibration) -> None:

@@ -261,7 +261,7 @@ def test_metrics_of_nothing_and_of_nothing_sure() -> None:
 
 def test_json_brings_back_the_same_calibration() -> None:
     labels, logits = overconfident(200)
-    found = calibrate(scores(labels, logits), config=CONFIG, weights_sha256="ab", made_from="cd")
+    found = calibrate(scores(labels, logits), config=CONFIG, weights_sha256="ab")
     assert Calibration.from_json(found.to_json(), where="calibration.json") == found
 
 
@@ -274,7 +274,7 @@ def changed(key: str, value: str) -> str:
 def test_a_file_of_the_first_version_is_read_and_guarantees_nothing() -> None:
     values = json.loads(changed("threshold", "0.5"))
     del values["confidence"], values["independent"]
-    old = {**values, "unsure_low": 0.4, "unsure_high": 0.6}
+    old = {**values, "made_from": "x", "unsure_low": 0.4, "unsure_high": 0.6}
     found = Calibration.from_json(json.dumps(old), where="calibration.json")
     assert "no guarantee: calibrated by an earlier version" in found.guarantee
     assert found.verdict(np.array([-9.0, 0.0, 9.0])).tolist() == ["real", "unsure", "fake"]

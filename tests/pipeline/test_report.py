@@ -75,7 +75,7 @@ def test_calibration_is_reported_as_each_checkpoint_has_it(results: Path) -> Non
     """Today's settings may differ from those that a checkpoint was calibrated with."""
     checkpoint(results, "02_latent", ["latent"], "c", None)
     own = Calibration(temperature=3.25, threshold=0.7, unsure_low=0.7, unsure_high=0.7, target=0.95, images=9,
-                      sources=4, tasks=("gan", "latent"), weights_sha256="c", made_from="x")
+                      sources=4, tasks=("gan", "latent"), weights_sha256="c")
     (results / "data/06_models/tiny/kd/seed0/02_latent/calibration.json").write_text(own.to_json())
     run(results, tags=["reporting"])
     table = pd.read_csv(results / "data/08_reporting/tiny/calibration.csv")

@@ -1,1 +1,1 @@
-"""Scores of a network, and every metric computed from them."""
+"""Scores of a network, the metrics computed from them, calibration and perturbations."""

@@ -58,10 +58,6 @@ class CalibrationConfig:
         if self.least_sources < 1:
             raise ValueError("least_sources of at least 1")
 
-    def identity(self, scores: str) -> str:
-        """Return the fingerprint of all that a calibration depends on; `scores` is that of the validation scores."""
-        return calibration_recipe(self, scores=scores).fingerprint
-
 
 def calibration_recipe(config: CalibrationConfig, *, scores: str) -> Recipe:
     """Return what a calibration is made from; `scores` is the content hash of the validation scores."""
@@ -95,8 +91,6 @@ class Calibration:
     """The tasks that they are of: those seen by the checkpoint."""
     weights_sha256: str
     """Hash of the checkpoint's weights."""
-    made_from: str
-    """Fingerprint of the validation scores and the settings."""
 
     def __post_init__(self) -> None:
         if not (self.temperature > 0 and math.isfinite(self.temperature)):
@@ -134,7 +128,7 @@ class Calibration:
         return self.probability(logits) > self.threshold
 
     def is_sure(self, logits: Floats) -> NDArray[np.bool_]:
-        """Return whether each image lies outside the unsure band, in the shape of `logits` (...)."""
+        """Return whether each image is outside the unsure band, in the shape of `logits` (...)."""
         probability = self.probability(logits)
         return (probability <= self.unsure_low) | (probability > self.unsure_high)
 
@@ -150,7 +144,8 @@ class Calibration:
     def from_json(cls, text: str, *, where: object) -> Calibration:
         """Read the JSON text back; UserError, with the place `where`, if it is not the text of a calibration.
 
-        Files of version 1, without `confidence` and `independent`, are read too. Numbers must be finite.
+        Files of version 1 are read too: they lack `confidence` and `independent`, and have `made_from`. Numbers must be
+        finite.
         """
         try:
             found = json.loads(text, parse_constant=_refuse_constant)
@@ -160,7 +155,7 @@ class Calibration:
             raise UserError("The calibration cannot be read", where=where,
                             expected="the JSON of a calibration, all numbers finite",
                             do="delete the file and run again with --only-missing-outputs")
-        return configure(cls, found, where=where)
+        return configure(cls, {key: value for key, value in found.items() if key != "made_from"}, where=where)
 
 
 def read_calibration(path: Path) -> Calibration | None:
@@ -222,7 +217,7 @@ def fit_temperature(labels: Labels, logits: Floats, weights: Floats) -> float:
 def fit_threshold(labels: Labels, odds: Floats, weights: Floats) -> float:
     """Return the log-odds above which calling an image fake gives the highest weighted accuracy.
 
-    It lies midway between two neighbouring images; of equally good ones the nearest to 0 is taken, and 0 itself where
+    It is midway between two neighbouring images; of equally good ones the nearest to 0 is taken, and 0 itself where
     nothing is better or a class is absent.
     """
     if not _both(labels):
@@ -237,8 +232,7 @@ def fit_threshold(labels: Labels, odds: Floats, weights: Floats) -> float:
     return float(best[np.argmin(np.abs(best))])
 
 
-def calibrate(scores: pd.DataFrame, *, config: CalibrationConfig, weights_sha256: str = "",
-              made_from: str = "") -> Calibration:
+def calibrate(scores: pd.DataFrame, *, config: CalibrationConfig, weights_sha256: str = "") -> Calibration:
     """Return the calibration of a checkpoint from its scores on the validation images of the tasks it has seen.
 
     `scores` has the columns of `predict.score_suite`: task, label, source and logit are read.
@@ -256,7 +250,7 @@ def calibrate(scores: pd.DataFrame, *, config: CalibrationConfig, weights_sha256
         temperature=temperature, threshold=float(expit(threshold)), unsure_low=float(expit(min(low, threshold))),
         unsure_high=float(expit(max(high, threshold))), target=config.target, confidence=config.confidence,
         independent=len(tested), images=len(labels), sources=sources, tasks=tuple(dict.fromkeys(tasks)),
-        weights_sha256=weights_sha256, made_from=made_from,
+        weights_sha256=weights_sha256,
     )
 
 

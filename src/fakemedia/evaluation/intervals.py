@@ -8,9 +8,10 @@ that the variance of the draws is unbiased however few photographs or seeds ther
 The interval reaches a quantile of Student's t times their standard deviation to either side of the point estimate; the
 degrees of freedom allow for the few units that the variance was estimated from (Satterthwaite, Biometrics Bulletin
 1946). The scale is that of log-odds between the ends of the quantity's range, by the delta method, so that the interval
-stays in the range and reaches further where there is more of it: for an AUC as in Pepe (The Statistical Evaluation of
-Medical Tests, 2003), for a correlation it is Fisher's z. A percentile of the draws would end at the most extreme unit
-there is, with few units far too soon. Where nothing varies (every image called rightly) the interval is a point.
+stays in the range and is wider on the side where there is more of it: for an AUC as in Pepe (The Statistical
+Evaluation of Medical Tests, 2003), for a correlation it is Fisher's z. Percentiles of the draws cannot go beyond the
+most extreme unit, which is too narrow with few units. Where nothing varies (every image is right) the interval is a
+point.
 """
 
 from __future__ import annotations

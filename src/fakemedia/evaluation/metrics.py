@@ -19,12 +19,12 @@ ECE_BINS = 15
 
 
 def correct(labels: NDArray[np.integer], logits: Floats) -> NDArray[np.bool_]:
-    """Return whether each image is called by its right name, in the shape of `logits` (..., N)."""
+    """Return whether each image is classified correctly, in the shape of `logits` (..., N)."""
     return (logits > 0) == (labels == 1)
 
 
 def accuracy(labels: NDArray[np.integer], logits: Floats) -> float:
-    """Return the percentage of images called by their right name."""
+    """Return the percentage of images classified correctly."""
     return 100 * float(np.mean(correct(labels, logits))) if len(labels) else np.nan
 
 
@@ -64,9 +64,9 @@ def equal_error_rate(labels: NDArray[np.integer], logits: Floats) -> float:
     """
     if len(np.unique(labels)) < 2:
         return np.nan
-    false_alarms, hits, _ = roc_curve(labels, logits, drop_intermediate=False)
-    misses = 1 - hits
-    return float(np.interp(0, false_alarms - misses, false_alarms))
+    false_positive_rate, true_positive_rate, _ = roc_curve(labels, logits, drop_intermediate=False)
+    false_negative_rate = 1 - true_positive_rate
+    return float(np.interp(0, false_positive_rate - false_negative_rate, false_positive_rate))
 
 
 def true_positive_rate(labels: NDArray[np.integer], logits: Floats, false_positive_rate: float) -> float:

@@ -67,7 +67,7 @@ def score_perturbed(network: Any, suite: Mapping[str, PixelStore], conditions: S
 
 
 def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield the items in lists of `size`, the last one maybe shorter."""
+    """Yield the items in lists of `size`, the last one may be shorter."""
     left = iter(items)
     while group := list(islice(left, size)):
         yield group

@@ -1,4 +1,4 @@
-"""Scores of a network: the only place where evaluation meets torch."""
+"""Scores of a network on pixel stores, batches and images."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def predict_batches(network: Any, batches: Iterable[Batch], *, autocast: Autocas
 
 @torch.inference_mode()
 def class_logits(network: Any, images: Tensor, *, autocast: Autocast = nullcontext) -> Tensor:
-    """Return the logits of uint8 images (N, 3, H, W), wherever these lie: float32 (N, 2), on the network's device."""
+    """Return the logits of uint8 images (N, 3, H, W), on any device: float32 (N, 2), on the network's device."""
     device = next(network.parameters()).device
     inputs = network.prepare(images.to(device))
     with autocast():

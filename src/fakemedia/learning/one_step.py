@@ -10,7 +10,7 @@ from fakemedia.artefacts.files import PARTIAL, write_file
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.fingerprint import fingerprint
-from fakemedia.core.plan import MethodPlan, Named, Plan, scores_fingerprint
+from fakemedia.core.plan import MethodPlan, Named, Plan
 from fakemedia.core.training import TRAINING_PRESETS, TrainingConfig
 from fakemedia.core.types import SPLITS, check_name, make_stages
 from fakemedia.evaluation.calibration import CALIBRATION_FILE, CalibrationConfig, calibrate
@@ -112,11 +112,8 @@ def _stores(folder: Path, cache: Path) -> dict[str, PixelStore]:
 def _calibrate(checkpoint: Checkpoint, validation: dict[str, PixelStore], folder: Path, runtime: Runtime,
                config: CalibrationConfig) -> None:
     """Calibrate the checkpoint in `folder` on validation images of all tasks that it has seen."""
-    weights = checkpoint.meta["weights_sha256"]
     scores = score_checkpoint(checkpoint, validation, runtime=runtime)
-    made_from = scores_fingerprint(weights_sha256=weights, crop=checkpoint.crop,
-                                   data={task: store.fingerprint for task, store in validation.items()})
-    found = calibrate(scores, config=config, weights_sha256=weights, made_from=config.identity(made_from))
+    found = calibrate(scores, config=config, weights_sha256=checkpoint.meta["weights_sha256"])
     write_file(folder / CALIBRATION_FILE, found.to_json().encode())
 
 

@@ -53,10 +53,8 @@ def scores_recipe(*, checkpoint: str, crop: int, data: Mapping[str, str]) -> Rec
 
 def robustness_recipe(*, checkpoint: str, crop: int, data: Mapping[str, str], config: RobustnessConfig) -> Recipe:
     """Return the recipe of the scores of a checkpoint on perturbed images; see `scores_recipe`."""
-    versions = {name: plugin.constant("evaluation.perturbations", name, "VERSION", 1)
-                for name in plugin.names("evaluation.perturbations")}
     return Recipe(producer="robustness", version=SCORING_VERSION,
-                  settings={"crop": crop, "tasks": list(data), "config": config, "versions": versions},
+                  settings={"crop": crop, "tasks": list(data), "config": config, "versions": config.versions},
                   inputs={"checkpoint": checkpoint, **data})
 
 

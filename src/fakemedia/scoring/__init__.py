@@ -1,1 +1,1 @@
-"""Pictures of the user's own: which, by which detector, how likely fake, and why."""
+"""Score picture files: find them, choose crops, compute P(fake) and verdicts, draw saliency, export detectors."""

@@ -1,4 +1,4 @@
-"""Score the user's own pictures: from paths to the table, the CSV file and the overlays."""
+"""Score picture files: from paths to the table, the CSV file and the overlays."""
 
 from __future__ import annotations
 

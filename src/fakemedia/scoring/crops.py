@@ -31,7 +31,7 @@ class View:
     """What a detector sees of one picture."""
 
     crops: Pixels
-    """uint8 (K, size, size, 3); none of an even picture."""
+    """uint8 (K, size, size, 3); K = 0 for an even picture."""
     places: NDArray[np.int64]
     """Top and left of each crop in the picture, pixels, (K, 2); negative where a small picture is padded."""
     share: float
@@ -70,7 +70,7 @@ def content_box(picture: Pixels) -> tuple[int, int, int, int]:
 
 
 def is_even(crop: Pixels) -> bool:
-    """Return whether a crop, uint8 (H, W, 3), is of one colour, but for slight noise."""
+    """Return whether a crop, uint8 (H, W, 3), is of one colour, apart from slight noise."""
     return bool(crop.reshape(-1, 3).std(axis=0).max() < EVEN)
 
 

@@ -31,7 +31,7 @@ class Facts:
 
 
 class Model(Protocol):
-    """Gives logits."""
+    """A detector that computes logits."""
 
     facts: Facts
 

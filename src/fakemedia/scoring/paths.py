@@ -1,4 +1,4 @@
-"""Which picture files the user means, and whether the results can be written where they shall go."""
+"""Which picture files are scored, and whether the results can be written."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from fakemedia.sources.layout import SUFFIXES
 
 @dataclass(kw_only=True)
 class Found:
-    """What lies at the given places."""
+    """What was found at the given paths."""
 
     files: list[Path] = field(default_factory=list)
     """Picture files, each once, in the order given; within a folder sorted by name."""
     others: Counter[str] = field(default_factory=Counter)
-    """How many files of the folders were passed over, by the end of their names, which is none of a picture."""
+    """Number of files in the folders that were not read, by the suffix of their names, which is not of a picture."""
     closed: dict[Path, str] = field(default_factory=dict)
     """Folders that could not be listed, with the reason."""
 
 
 def find_pictures(given: Iterable[str], *, without: Path | None = None) -> Found:
-    """Return what lies at the paths `given`, but not below the folder `without`.
+    """Return the picture files at the paths `given`, except those below the folder `without`.
 
-    A file is taken whatever its name; of a folder, and of those below it, all files that end like a picture, but for
-    hidden ones; anything else is a glob (`**` for any depth). UserError if one of them leads nowhere, or no picture
+    A file is taken whatever its name; of a folder, and of those below it, all files with the suffix of a picture,
+    except hidden ones; anything else is a glob (`**` for any depth). UserError if a path does not exist, or no picture
     is found.
     """
     found = Found()

@@ -23,7 +23,7 @@ FOLDERS = 20
 
 
 def describe(facts: Facts, place: Path, crops: int) -> str:
-    """Return which detector is used, on what, and how its scores are to be read."""
+    """Return which detector is used, on what, and how to read its scores."""
     weights = f", weights {facts.weights_sha256[:12]}" if facts.weights_sha256 else ""
     looked = (f"up to {crops} crops of {facts.crop} x {facts.crop} pixels a picture, evenly spread" if crops > 1
               else f"the centre {facts.crop} x {facts.crop} pixels of a picture")
@@ -109,7 +109,7 @@ def _skipped(scores: pd.DataFrame, found: Found) -> Iterator[str]:
         yield from (f"  {line}" for line in shortened(lines))
     if found.others:
         yield ""
-        yield (f"Not read, by the end of their names: "
+        yield (f"Not read, by suffix: "
                f"{', '.join(f'{count} {suffix}' for suffix, count in found.others.most_common())}")
 
 

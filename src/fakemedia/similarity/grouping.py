@@ -75,7 +75,7 @@ def group_tasks(distances: pd.DataFrame, config: GroupingConfig,
     """Return the tasks of a distance table (T, T) in ordered groups.
 
     A table that is not symmetric is replaced by its mean with its transpose. `difficulty` by task is what the order
-    `hardest_first` sorts by. But for the order `given`, the result does not depend on the order of the table.
+    `hardest_first` sorts by. Except for the order `given`, the result does not depend on the order of the table.
     Raises UserError for a table that is no distance matrix, more groups than tasks, `auto` with fewer than three
     tasks, and a difficulty that is missing or not finite.
     """

@@ -31,7 +31,7 @@ class Config:
     """How wide the linear model is."""
 
     components: int = 256
-    """Wider features are brought to this width by a random Gaussian projection (Johnson and Lindenstrauss 1984)."""
+    """Wider features are reduced to this width by a random Gaussian projection (Johnson and Lindenstrauss 1984)."""
     seed: int = 0
     """Seed of the projection."""
 

@@ -1,4 +1,4 @@
-"""What every similarity measure takes and gives: samples of tasks in, a matrix of distances out.
+"""The interface of similarity measures: samples of tasks in, a matrix of distances out.
 
 A measure is one file with a `Config` and `build(config) -> Measure`. It does the expensive part once a task
 (`summarise`) and the cheap part once a pair of tasks (`distance`), so its cost is linear in images. Its file may define
@@ -173,7 +173,7 @@ def check_samples(measure: Measure, samples: Sequence[TaskSample]) -> None:
 
 
 def check_names(measure: Measure, tasks: Iterable[str]) -> None:
-    """Raise UserError where `measure` goes by the names of tasks and does not know one of `tasks`."""
+    """Raise UserError where `measure` reads the names of tasks and does not know one of `tasks`."""
     if measure.reads == "name":
         for task in tasks:
             measure.summarise(TaskSample(task=task, images=np.empty((0, 0, 0, 3), np.uint8), labels=np.empty(0, int)))

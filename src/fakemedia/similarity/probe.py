@@ -15,7 +15,7 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Probe:
-    """logit(x) = x . weight + bias, with weight (D,) on the features as they come."""
+    """logit(x) = x . weight + bias, with weight (D,) on the features as given."""
 
     weight: Float
     bias: float

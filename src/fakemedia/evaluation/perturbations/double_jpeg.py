@@ -10,7 +10,7 @@ from fakemedia.evaluation.perturbations.perturbation import Perturb, Pixels, che
 
 UNIT = "quality"
 SHIFT = 4
-"""Pixels by which the second grid of 8 x 8 blocks lies beside the first."""
+"""Pixels by which the second grid of 8 x 8 blocks is shifted against the first."""
 
 
 @dataclass(frozen=True, kw_only=True)

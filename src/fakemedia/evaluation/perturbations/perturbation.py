@@ -17,7 +17,6 @@ from PIL import Image
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.core.fingerprint import fingerprint
 from fakemedia.core.rng import derive
 from fakemedia.store.policies import recompressed
 
@@ -42,11 +41,6 @@ class RobustnessConfig:
     def __post_init__(self) -> None:
         if self.per_task_max is not None and self.per_task_max < 2:
             raise ValueError("per_task_max of at least 2, or none")
-
-    def identity(self, scores: str) -> str:
-        """Return the fingerprint of all that scores of perturbed images depend on; `scores` is that of plain ones."""
-        return fingerprint({"scores": scores, "per_task_max": self.per_task_max,
-                            "perturbations": dict(self.perturbations), "versions": self.versions})
 
     @property
     def versions(self) -> dict[str, int]:
@@ -74,8 +68,8 @@ class Condition:
     def __call__(self, pixels: Pixels, id: str) -> Pixels:
         """Return the picture with the content id `id` as it is under this condition.
 
-        Whatever is random depends on the name and the content id alone, so that all methods, seeds and strengths meet
-        the same picture in the same way.
+        Whatever is random depends on the name and the content id alone, so that a picture is perturbed
+        in the same way for all methods, seeds and strengths.
         """
         return self.perturb(pixels, derive(0, "perturbation", self.name, id))
 
@@ -103,7 +97,7 @@ def make_conditions(perturbations: Mapping[str, Sequence[float]], *, where: str)
 
 
 def check_strength(strength: float, low: float, high: float, what: str, *, whole: bool = False) -> None:
-    """Raise ValueError unless `strength` lies in [low, high] and, with `whole`, is a whole number."""
+    """Raise ValueError unless `strength` is in [low, high] and, with `whole`, is a whole number."""
     if not low <= strength <= high or (whole and strength != int(strength)):
         raise ValueError(f"{what} from {low:g} to {high:g}" + (", a whole number" if whole else ""))
 
