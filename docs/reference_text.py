@@ -7,10 +7,11 @@ import dataclasses
 import importlib
 import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
@@ -69,7 +70,7 @@ def keys(config: type) -> list[dict[str, str]]:
     said, written = {}, {}
     for statement, following in zip(definition.body, [*definition.body[1:], None], strict=True):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            written[statement.target.id] = _type(statement.annotation)
+            written[statement.target.id] = _type(_Aliases(config).visit(statement.annotation))
             match following:
                 case ast.Expr(value=ast.Constant(value=str() as text)):
                     said[statement.target.id] = " ".join(text.split())
@@ -100,19 +101,34 @@ def _type(annotation: ast.expr) -> str:
     match annotation:
         case ast.BinOp(op=ast.BitOr(), left=left, right=right):
             return f"{_type(left)} or {_type(right)}"
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=ast.Constant(value=choice)):
+            return f"`{choice}`"
         case ast.Subscript(value=ast.Name(id="Literal"), slice=ast.Tuple(elts=choices)):
             return ", ".join(f"`{ast.literal_eval(choice)}`" for choice in choices)
         case ast.Subscript(value=ast.Name(id="tuple"), slice=ast.Tuple(elts=[first, *others])):
             if ast.unparse(others[-1]) == "...":
                 return f"list of {_type(first)}"
             return f"list of {1 + len(others)}: {', '.join(map(_type, [first, *others]))}"
-        case ast.Subscript(value=ast.Name(id="Mapping")):
+        case ast.Subscript(value=ast.Name(id="Mapping" | "dict")):
             return "mapping"
         case ast.Constant(value=None):
             return "`null`"
         case ast.Name(id=name):
             return {"str": "text", "int": "integer", "float": "number", "bool": "`true`, `false`"}.get(name, name)
     return f"`{ast.unparse(annotation)}`"
+
+
+class _Aliases(ast.NodeTransformer):
+    """Puts the choices in the place of a name that the module of `config` gives to a Literal."""
+
+    def __init__(self, config: type) -> None:
+        self.names = vars(sys.modules[config.__module__])
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        alias = self.names.get(node.id)
+        if get_origin(alias) is not Literal:
+            return node
+        return ast.parse(f"Literal[{', '.join(map(repr, get_args(alias)))}]", mode="eval").body
 
 
 def _default(field: dataclasses.Field) -> str:

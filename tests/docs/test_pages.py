@@ -36,6 +36,7 @@ def test_every_key_has_a_meaning(kind: str, argument: str) -> None:
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert rows or kind == "presets"
     assert all(row.split(" | ")[-1].strip(" |") for row in rows)
+    assert not [row for row in rows if kind != "presets" and re.search(r"[A-Z\[]", row.split(" | ")[1])]
 
 
 def test_the_reference_has_every_kind_of_settings() -> None:
