@@ -20,11 +20,12 @@ def touch(*paths: Path) -> None:
 
 def test_folders_are_searched_to_any_depth_and_files_taken_whatever_their_name(tmp_path: Path) -> None:
     wanted = [tmp_path / "a b.JPG", tmp_path / "deep/er/ü 雪.webp", tmp_path / "line\nbreak.png", tmp_path / "n.tiff"]
-    touch(*wanted, tmp_path / "note.txt", tmp_path / "x.heic", tmp_path / "y.heic", tmp_path / ".hidden.png",
-          tmp_path / ".cache/z.png")
+    touch(*wanted, tmp_path / "note.txt", tmp_path / "x.mov", tmp_path / "y.mov", tmp_path / ".hidden.png",
+          tmp_path / ".cache/z.png", tmp_path / "Thumbs.db")
+    (tmp_path / "picture").write_bytes(b"\x89PNG\r\n\x1a\n")
     found = find_pictures([str(tmp_path)])
-    assert found.files == [wanted[0], wanted[2], wanted[3], wanted[1]]
-    assert found.others == {".heic": 2, ".txt": 1}
+    assert found.files == [wanted[0], wanted[2], wanted[3], tmp_path / "picture", wanted[1]]
+    assert found.others == {".mov": 2, ".txt": 1}
     assert find_pictures([str(tmp_path / "note.txt")]).files == [tmp_path / "note.txt"]
 
 
@@ -51,12 +52,12 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    touch(tmp_path / "1.png", tmp_path / "other/x.heic")
+    touch(tmp_path / "1.png", tmp_path / "other/x.mov")
     with pytest.raises(UserError, match=r"no such file or folder(?s:.*)nowhere"):
         find_pictures([str(tmp_path / "1.png"), str(tmp_path / "nowhere")])
     with pytest.raises(UserError, match=r"no such file(?s:.*)\*\.jpg"):
         find_pictures([str(tmp_path / "*.jpg")])
-    with pytest.raises(UserError, match=r"no picture(?s:.*)found 1 \.heic"):
+    with pytest.raises(UserError, match=r"no picture(?s:.*)found 1 \.mov"):
         find_pictures([str(tmp_path / "other")])
 
 

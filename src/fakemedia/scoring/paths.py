@@ -7,11 +7,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from fakemedia.artefacts.files import check_writable
 from fakemedia.core.errors import UserError
-from fakemedia.sources.layout import SUFFIXES
+from fakemedia.sources.pictures import SUFFIXES, is_ignored, is_picture
+from fakemedia.sources.walking import head_of
 
 
 @dataclass(kw_only=True)
@@ -21,7 +23,7 @@ class Found:
     files: list[Path] = field(default_factory=list)
     """Picture files, each once, in the order given; within a folder sorted by name."""
     others: Counter[str] = field(default_factory=Counter)
-    """Number of files in the folders that were not read, by the suffix of their names, which is not of a picture."""
+    """Number of files in the folders that are not pictures, by the suffix of their names."""
     closed: dict[Path, str] = field(default_factory=dict)
     """Folders that could not be listed, with the reason."""
 
@@ -29,9 +31,9 @@ class Found:
 def find_pictures(given: Iterable[str], *, without: Path | None = None) -> Found:
     """Return the picture files at the paths `given`, except those below the folder `without`.
 
-    A file is taken whatever its name; of a folder, and of those below it, all files with the suffix of a picture,
-    except hidden ones; anything else is a glob (`**` for any depth). UserError if a path does not exist, or no picture
-    is found.
+    A file is taken whatever its name; of a folder, and of those below it, all files with the suffix or the first bytes
+    of a picture, except hidden ones; anything else is a glob (`**` for any depth). UserError if a path does not exist,
+    or no picture is found.
     """
     found = Found()
     for text in given:
@@ -76,8 +78,8 @@ def _add_below(folder: str, found: Found) -> None:
             continue
         entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(name for name in names if not name.startswith(".")):
-            if name.lower().endswith(SUFFIXES):
+        for name in sorted(name for name in names if not is_ignored(name)):
+            if is_picture(name, partial(head_of, Path(place, name))):
                 found.files.append(Path(place, name))
             else:
                 found.others[Path(name).suffix or name] += 1
