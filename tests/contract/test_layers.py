@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,13 @@ def test_imports_go_downward_only() -> None:
     program = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout
+
+
+def test_no_two_modules_have_one_name() -> None:
+    """Kedro's own names apart: each pipeline has its nodes.py and pipeline.py."""
+    names = Counter(path.name for path in (ROOT / "src/fakemedia").rglob("*.py"))
+    assert [name for name, count in names.items() if count > 1 and name not in (
+        "__init__.py", "nodes.py", "pipeline.py")] == []
 
 
 @pytest.mark.parametrize("command", [["--help"], ["registry", "list"], ["run", "--help"], ["step", "--help"]])

@@ -84,6 +84,21 @@ def test_data_that_are_not_there(project: Path, plan: Callable[..., str]) -> Non
     assert "lr above 0" in plan(code=1)
 
 
+@pytest.mark.parametrize(("parameters", "message"), [
+    ({"sequences": {"tiny": {"network": {"pretrained": "imagenet"}}}}, "'imagenet' of the network convnet"),
+    ({"sequences": {"tiny": {"network": {"pretrained": "weights/none.safetensors"}}}}, "weights/none.safetensors"),
+    ({"sequences": {"tiny": {"methods": {"kd": {"network": {"pretrained": "none.pt"}}}}}}, "methods.kd.network"),
+    ({"collections": {"tiny": {"audit": {"stric": True}}}}, "did you mean 'strict'"),
+    ({"calibration": {"target": 2}}, "calibration"),
+    ({"robustness": {"sequences": "tiny", "perturbations": {"jpg": [50]}}}, "did you mean 'jpeg'"),
+    ({"sequences": {"tiny": {"methods": {"kd": {"temprature": 2}}}}}, "did you mean 'temperature'"),
+])
+def test_what_a_run_refuses_is_refused_at_once(project: Path, plan: Callable[..., str], parameters: dict,
+                                               message: str) -> None:
+    change(project, parameters)
+    assert message in " ".join(plan(code=1).split())
+
+
 def test_passes_and_room() -> None:
     training = TrainingConfig(epochs=10, batch_size=8, validation_every=4, validation_share=None, validation_max=50)
     plan = make_plan(("finetune", "ewc"), stages=make_stages([("a",)]), training=training,

@@ -16,7 +16,7 @@ from kedro.pipeline import Pipeline, node
 
 from fakemedia.core.errors import UserError
 from fakemedia.pipelines.runner import ProjectRunner
-from fakemedia.runtime import device
+from fakemedia.runtime import device, launch
 from fakemedia.runtime.device import Runtime
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
@@ -86,3 +86,16 @@ def test_no_process_writes_before_all_have_looked(monkeypatch: pytest.MonkeyPatc
         ProjectRunner().run(made, FakeCatalog(events))
     assert told["0"] == ["wait", "store", "wait", "gather", "wait", "train", "draw", "wait"]
     assert told["1"] == ["wait", "wait", "store", "wait", "gather", "train", "wait"]
+
+
+@pytest.mark.parametrize(("package", "program"), [("fakemedia", "fakemedia"), ("kedro", "kedro"), (None, "kedro")])
+def test_several_processes_run_the_command_that_was_given(monkeypatch: pytest.MonkeyPatch, package: str | None,
+                                                          program: str) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, words: started.append(words))
+    monkeypatch.setattr(sys, "argv", ["main", "--params", "runtime.devices=2"])
+    spec = None if package is None else SimpleNamespace(parent=package)
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
+    launch.restart(2)
+    assert started[0][-4:] == ["-m", program, "--params", "runtime.devices=2"]
+    assert "--nproc_per_node=2" in started[0]

@@ -9,8 +9,8 @@ import pytest
 from fakemedia.reporting.figures.matrices import matrix_figure
 from fakemedia.reporting.figures.method_comparison import curve_figure, real_fake_figure, task_figure
 from fakemedia.reporting.figures.robustness_curves import robustness_figure
-from fakemedia.reporting.figures.scores import calibration_figure
-from fakemedia.reporting.figures.training import training_figure
+from fakemedia.reporting.figures.score_histograms import calibration_figure
+from fakemedia.reporting.figures.training_curves import training_figure
 from fakemedia.reporting.gallery import FIGURES, draw_section
 from fakemedia.reporting.profiles import FINAL, LEARNED, Profiles, make_profiles
 from fakemedia.reporting.rendering import LARGEST_SVG, render, stacked

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakemedia.scoring.crops import CROPS, content_box, is_even, view
+from fakemedia.scoring.crop_layout import CROPS, content_box, is_even, view
 from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.paths import Found
 from fakemedia.scoring.scores import EVEN_PICTURE, score_files

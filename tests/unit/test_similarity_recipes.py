@@ -11,8 +11,7 @@ from fakemedia.core import plugin
 from fakemedia.core.plan import Named
 from fakemedia.core.stages import GroupingConfig, SimilarityConfig
 from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
-from fakemedia.similarity import recipes
-from fakemedia.similarity.recipes import distances_recipe, groups_recipe, reads
+from fakemedia.similarity.distance_recipes import distances_recipe, groups_recipe, reads
 
 SIMILARITY = SimilarityConfig()
 DATA = {"gan": "hash of gan", "swap": "hash of swap"}
@@ -79,8 +78,8 @@ def test_a_changed_plugin_or_producer_changes_what_it_makes(tmp_path: Path, monk
     assert config.versions == {"mine": 2}
 
     named, grouped = distances("fingerprint"), groups()
-    monkeypatch.setattr(recipes, "SAMPLES_VERSION", 2)
-    monkeypatch.setattr(recipes, "GROUPS_VERSION", 2)
+    monkeypatch.setattr("fakemedia.similarity.distance_recipes.SAMPLES_VERSION", 2)
+    monkeypatch.setattr("fakemedia.similarity.distance_recipes.GROUPS_VERSION", 2)
     assert distances("fingerprint") != named
     assert groups() != grouped
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from fakemedia.artefacts.files import write_file
 from fakemedia.core.errors import UserError
-from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.hashing import fingerprint
 
 FOLDER_MANIFEST = "manifest.json"
 FILE_MANIFESTS = ".manifest"
@@ -34,7 +34,7 @@ class Recipe:
     version: int
     """Version of the code that makes it: raised in the producer's module when its results change."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """The settings that it depends on: JSON values, or what `core.fingerprint` takes."""
+    """The settings that it depends on: JSON values, or what `core.hashing` takes."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """The content hash of each artefact that it is made from, by name."""
 

@@ -163,7 +163,7 @@ class Lineage:
     def distances(self, *, sequence: str, measure: str) -> Artefact:
         """Return the distances between the tasks of a sequence by one measure."""
         from fakemedia.learning.recipes import identified
-        from fakemedia.similarity.recipes import distances_recipe
+        from fakemedia.similarity.distance_recipes import distances_recipe
 
         plan = self.context.plan(sequence)
         network = identified(self.context.feature_network(plan))
@@ -176,7 +176,7 @@ class Lineage:
     @_once
     def groups(self, *, sequence: str) -> Artefact:
         """Return the groups of tasks that a sequence learns in turn."""
-        from fakemedia.similarity.recipes import groups_recipe
+        from fakemedia.similarity.distance_recipes import groups_recipe
 
         plan = self.context.plan(sequence)
         grouping = plan.grouping

@@ -9,7 +9,7 @@ from typing import Any
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError, unknown_name
-from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.hashing import fingerprint
 from fakemedia.core.plugin import configure, names, resolve, with_preset
 from fakemedia.core.stages import Group, GroupingConfig, SimilarityConfig, read_stages
 from fakemedia.core.training import TRAINING_PRESETS, TrainingConfig

@@ -16,7 +16,7 @@ from fakemedia.artefacts.files import write_file
 from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.hashing import fingerprint
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
 from fakemedia.ingest.facts import UNMEASURED, measure
 from fakemedia.ingest.process_pool import picture_map

@@ -9,7 +9,7 @@ import pandas as pd
 from fakemedia.artefacts.files import PARTIAL, write_file
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.hashing import fingerprint
 from fakemedia.core.plan import MethodPlan, Named, Plan
 from fakemedia.core.training import TRAINING_PRESETS, TrainingConfig
 from fakemedia.core.types import SPLITS, check_name, make_stages

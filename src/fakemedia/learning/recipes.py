@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fakemedia.artefacts.manifest import Recipe, file_sha256
 from fakemedia.core import plugin
-from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.hashing import fingerprint
 from fakemedia.core.plan import MethodPlan, Named
 from fakemedia.core.types import Stage
 

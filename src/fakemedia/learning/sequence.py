@@ -16,7 +16,7 @@ import torch
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.hashing import fingerprint
 from fakemedia.core.plan import MethodPlan, Named, Plan, stage_fingerprint
 from fakemedia.core.rng import derive
 from fakemedia.core.tune import read_tune

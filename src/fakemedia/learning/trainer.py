@@ -25,7 +25,7 @@ from fakemedia.learning.validation import Validation
 from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.networks.detector import Detector
 from fakemedia.runtime.device import Runtime
-from fakemedia.runtime.interruption import deferred
+from fakemedia.runtime.signals import deferred
 from fakemedia.store.batches import Batch, EvalBatches, TrainBatches, on_device
 from fakemedia.store.pixels import PixelStore
 

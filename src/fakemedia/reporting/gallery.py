@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from fakemedia.reporting.figures.matrices import matrix_figure
 from fakemedia.reporting.figures.method_comparison import curve_figure, group_figure, real_fake_figure, task_figure
 from fakemedia.reporting.figures.robustness_curves import robustness_figure
-from fakemedia.reporting.figures.scores import calibration_figure, histogram_figure, roc_figure
-from fakemedia.reporting.figures.training import training_figure
+from fakemedia.reporting.figures.score_histograms import calibration_figure, histogram_figure, roc_figure
+from fakemedia.reporting.figures.training_curves import training_figure
 from fakemedia.reporting.rendering import Drawn, drawn
 from fakemedia.reporting.sections import MATRICES, ROBUSTNESS, SCORES, STAGES, TASKS, TRAINING, Section
 from fakemedia.reporting.tables import Tables

@@ -17,7 +17,7 @@ from scipy.special import expit
 from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
 from fakemedia.runtime.threads import cores, thread_map
-from fakemedia.scoring.crops import CROPS, View, view
+from fakemedia.scoring.crop_layout import CROPS, View, view
 from fakemedia.scoring.model import Model
 from fakemedia.store.decode import DecodeError, decode
 from fakemedia.store.policies import policy_function
@@ -48,9 +48,10 @@ def score_files(model: Model, files: Sequence[Path], *, batch_size: int = BATCH,
                 on_batch: OnBatch | None = None, progress: bool = True) -> pd.DataFrame:
     """Return the scores of picture `files`, a row each in their order.
 
-    The logit of a picture is the mean over its crops, `crops` at most (see `scoring.crops.view`). The calibration is
-    that of centre crops: the mean varies less, so that P(fake) is nearer to 0.5 than the frequency of fakes and errs on
-    the side of `unsure`. With `crops` = 1 the network sees what it would see of the file in a pixel store.
+    The logit of a picture is the mean over its crops, `crops` at most (see `scoring.crop_layout.view`). The
+    calibration is that of centre crops: the mean varies less, so that P(fake) is nearer to 0.5 than the frequency of
+    fakes and errs on the side of `unsure`. With `crops` = 1 the network sees what it would see of the file in a pixel
+    store.
 
     Columns: path (str), p_fake (float64, calibrated), verdict (one of VERDICTS), reason (str: why a picture is unsure
     without a score), logit (float64, z_fake - z_real), crops (int64), seen (float64, share of the picture that they

@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from fakemedia.artefacts.files import replacing
 from fakemedia.core.errors import UserError
-from fakemedia.core.fingerprint import fingerprint
+from fakemedia.core.hashing import fingerprint
 from fakemedia.core.types import CLASS_FOLDERS, FAKE, REAL
-from fakemedia.similarity.recipes import SAMPLES_VERSION
+from fakemedia.similarity.distance_recipes import SAMPLES_VERSION
 from fakemedia.similarity.spectra import TILE, spectral_statistics
 from fakemedia.store.batches import select_rows
 from fakemedia.store.pixels import PixelStore

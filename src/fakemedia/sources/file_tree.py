@@ -17,7 +17,7 @@ from typing import IO
 
 from fakemedia.artefacts.files import GIB, read_regular, replacing
 from fakemedia.core.errors import UserError
-from fakemedia.sources.names import shown
+from fakemedia.sources.split_names import shown
 from fakemedia.sources.walking import is_folder, walk
 
 ZIPS, TARS = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zip")

@@ -18,9 +18,9 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS
 from fakemedia.sources.groups import is_sources_table, with_sources
 from fakemedia.sources.layout import check_layout, class_folders, split_folders
-from fakemedia.sources.names import label_named, on_disk, shown
 from fakemedia.sources.pictures import SUFFIXES, is_picture, respelled, skipped, unplaced
 from fakemedia.sources.source import Item, Note
+from fakemedia.sources.split_names import label_named, on_disk, shown
 from fakemedia.sources.walking import head_of, is_folder, names_in, subfolders, walk
 
 

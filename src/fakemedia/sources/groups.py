@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from fakemedia.core.errors import UserError
-from fakemedia.sources.names import same
 from fakemedia.sources.source import Item
+from fakemedia.sources.split_names import same
 from fakemedia.sources.text_table import decoded, header_of
 
 SOURCES_TABLE = "sources.csv"

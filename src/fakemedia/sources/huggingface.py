@@ -14,8 +14,8 @@ from typing import Any
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import FAKE, REAL, check_name
-from fakemedia.sources.names import SPLIT_NAMES, split_named
 from fakemedia.sources.source import Item
+from fakemedia.sources.split_names import SPLIT_NAMES, split_named
 from fakemedia.sources.splits import complete
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
-from fakemedia.sources.names import label_named, split_named
 from fakemedia.sources.pictures import SUFFIXES, is_picture
+from fakemedia.sources.split_names import label_named, split_named
 from fakemedia.sources.walking import head_of, is_folder, subfolders, walk
 
 LAYOUT = f"<task>/{{{','.join(SPLITS)}}}/{{{','.join(CLASS_FOLDERS)}}}/ with image files ({', '.join(SUFFIXES)})"

@@ -16,8 +16,8 @@ import pandas as pd
 from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import SPLITS, check_name
-from fakemedia.sources.names import on_disk, split_named
 from fakemedia.sources.source import Item
+from fakemedia.sources.split_names import on_disk, split_named
 from fakemedia.sources.splits import complete
 from fakemedia.sources.text_table import header_of, read_text
 

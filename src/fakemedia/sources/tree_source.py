@@ -12,9 +12,9 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS
 from fakemedia.sources.file_tree import Tree
 from fakemedia.sources.groups import is_sources_table, with_sources
-from fakemedia.sources.names import label_named, split_named
 from fakemedia.sources.pictures import HEAD, SUFFIXES, is_ignored, is_picture, respelled, skipped, unplaced
 from fakemedia.sources.source import Item, Note
+from fakemedia.sources.split_names import label_named, split_named
 from fakemedia.sources.splits import complete
 
 

@@ -35,7 +35,7 @@ def sample_tasks(similarity: SimilarityConfig, train: dict[str, PixelStore], *, 
 def _feature_network(similarity: SimilarityConfig, context: Context, plan: Plan) -> tuple[Any, str]:
     """Return the network whose features the measures read, on the device, and its fingerprint; None if none does."""
     from fakemedia.core import plugin
-    from fakemedia.core.fingerprint import fingerprint
+    from fakemedia.core.hashing import fingerprint
     from fakemedia.core.rng import derive
     from fakemedia.learning.sequence import identified
 

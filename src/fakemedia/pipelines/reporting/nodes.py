@@ -91,7 +91,7 @@ def write_tables(tables: Tables) -> tuple[pd.DataFrame | Printed | str, ...]:
     name = tables.sequence
     return (
         tables.runs, grids.printed(tables.summary, [grids.summary_grid(tables)], name),
-        grids.printed(tables.differences, [grids.differences_grid(tables)], name),
+        grids.printed(tables.differences, [grids.differences_grid(tables)] if len(tables.methods) > 1 else [], name),
         grids.printed(tables.tasks, [grids.accuracy_grid(tables)], name),
         grids.printed(grids.detection_table(tables), grids.detection_grids(tables), name),
         grids.printed(tables.matrices, grids.matrix_grids(tables), name),
