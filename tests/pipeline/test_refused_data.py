@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from kedro.framework.startup import bootstrap_project
 
 from fakemedia.core.errors import UserError
 from fakemedia.ingest.index import build_index
@@ -47,3 +50,23 @@ def test_another_version_of_decoding_reads_again(own_data: Path, undrawn: None,
         monkeypatch.setattr(decode, "VERSION", version)
         run(own_data, tags=["ingestion"])
     assert known == [False, False, True, True, False, False]
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_folder_that_may_not_be_read_is_named(own_data: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """It ended in a traceback of a hundred lines."""
+    real = os.stat
+
+    def stat(path, **options):
+        if "03_primary" in str(path) or "06_models" in str(path):  # An administrator may read everything.
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.chdir(own_data)
+    bootstrap_project(own_data)
+    monkeypatch.setattr(os, "stat", stat)
+    from fakemedia.cli import cli
+
+    result = CliRunner().invoke(cli, [command])
+    assert result.exit_code == 1
+    assert "may not be read or written (Permission denied)" in result.output

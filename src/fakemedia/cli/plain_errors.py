@@ -34,6 +34,12 @@ def plain_errors(command: Callable) -> Callable:
 
 
 def _user_error(error: BaseException | None) -> UserError | None:
-    while error is not None and not isinstance(error, UserError):
+    """Return the error of the user's input that led to `error`; None if there is none."""
+    while error is not None:
+        if isinstance(error, UserError):
+            return error
+        if isinstance(error, PermissionError):
+            return UserError("A file or folder may not be read or written (Permission denied)", where=error.filename,
+                             expected="the right to use it", do="give yourself the right to read and write there")
         error = error.__cause__ or error.__context__
-    return error
+    return None
