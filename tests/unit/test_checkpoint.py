@@ -91,3 +91,9 @@ def test_validity(tmp_path, checkpoint):
 def test_meta_is_plain_json(checkpoint):
     assert checkpoint.meta["stage"] == {"tasks": ["x"]}
     assert json.loads(json.dumps(checkpoint.meta)) == checkpoint.meta
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused_by_that_name(tmp_path) -> None:
+    (tmp_path / "checkpoint.json").write_text('{"fingerprint": "f", "weights_sha256": "w", "strategy_sha256": "s"}')
+    with pytest.raises(UserError, match="earlier version"):
+        checkpoints.read_meta(tmp_path)

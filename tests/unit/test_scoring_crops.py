@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from fakemedia.scoring.crop_layout import CROPS, content_box, is_even, view
 from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.paths import Found
 from fakemedia.scoring.scores import EVEN_PICTURE, score_files
-from fakemedia.scoring.summary import summarise
+from fakemedia.scoring.summary import csv_table, summarise
 from fakemedia.store.crops import centre_crop
 from tests.scoring import calibration, cpu, write_calibration, write_checkpoint
 
@@ -107,6 +108,18 @@ def test_a_picture_has_the_mean_logit_of_its_crops(tmp_path: Path) -> None:
     scores = score_files(model, [tmp_path / "a.png"], batch_size=4, progress=False)
     crops = [picture[top:top + 24, left:left + 24] for top in (0, 24) for left in (0, 24, 48)]
     assert scores["logit"][0] == pytest.approx(model.logits(np.stack(crops)).mean(), rel=1e-5)
+
+
+def test_names_that_are_not_unicode(tmp_path: Path) -> None:
+    model = open_model(write_checkpoint(tmp_path / "model"), cpu)
+    path = tmp_path / os.fsdecode(b"caf\xe9") / os.fsdecode(b"p\xe9.png")
+    path.parent.mkdir()
+    Image.fromarray(noise(30, 30)).save(path)
+    scores = score_files(model, [path], progress=False)
+    assert Path(scores["path"][0]) == path
+    assert r"p\xe9.png" in summarise(scores, Found(files=[path]))
+    written = csv_table(scores, model.facts, tmp_path).to_csv(index=False).encode(errors="surrogateescape")
+    assert b"caf\xe9/p\xe9.png" in written
 
 
 def test_pictures_of_several_folders_are_counted_by_folder(tmp_path: Path) -> None:

@@ -88,8 +88,11 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise UserError("This is no checkpoint", where=path,
                         expected=f"a folder with {WEIGHTS}, {METHOD} and {META}") from None
     except (ValueError, AttributeError):
-        complete = False
-    if not complete:
+        meta, complete = None, False
+    if not complete and isinstance(meta, dict) and "strategy_sha256" in meta:
+        raise UserError("The checkpoint was written by an earlier version", where=path,
+                        expected=f"{METHOD} in its folder", do="train it again: kedro run --only-missing-outputs")
+    if meta is None or not complete:
         raise _damaged(path)
     return meta
 

@@ -132,7 +132,7 @@ def _score(model: Model, batch: Sequence[tuple[Path, Opened | str]], batch_size:
     table = scored.reindex(range(len(batch)))
     table = table.fillna({"verdict": "", "reason": "", "sha256": "", "crops": 0, "width": 0, "height": 0, "seen": 0.0})
     table = table.astype({"crops": np.int64, "width": np.int64, "height": np.int64})
-    table.insert(0, "path", [str(path) for path, _ in batch])
+    table.insert(0, "path", pd.Series([str(path) for path, _ in batch], dtype=object))  # not all names are Unicode
     table["error"] = [each if isinstance(each, str) else "" for _, each in batch]
     if on_batch is not None and found:
         on_batch(table.loc[read], found)

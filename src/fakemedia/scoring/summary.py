@@ -59,7 +59,7 @@ def summarise(scores: pd.DataFrame, found: Found) -> str:
     lines += [*_by_folder(scored), *_skipped(scores, found)]
     seen = scored.loc[scored["crops"] > 0, "seen"]
     share = f"{seen.median():.0%} of a picture was seen (median), " if len(seen) else ""
-    lines += ["", f"{len(scored)} scored: {_counts(scored)}",
+    lines += ["", f"{len(scored)} scored: {_counts(Counter(scored['verdict']))}",
               f"{share}{len(scores) / scores.attrs['seconds']:.0f} images a second"]
     return "\n".join(lines)
 
@@ -72,24 +72,25 @@ def csv_table(scores: pd.DataFrame, facts: Facts, folder: Path) -> pd.DataFrame:
     detector (SHA-256 of the weights), error.
     """
     table = scores.round({"p_fake": 4, "logit": 4, "seen": 4})
-    table["path"] = [os.path.relpath(path, folder) for path in scores["path"]]
+    table["path"] = pd.Series([os.path.relpath(path, folder) for path in scores["path"]], table.index, dtype=object)
     table.insert(5, "threshold", round(facts.calibration.threshold, 4) if facts.calibration else np.nan)
     table.insert(len(table.columns) - 1, "detector", facts.weights_sha256 or facts.fingerprint)
     return table
 
 
-def _counts(scored: pd.DataFrame) -> str:
-    counts = Counter(scored["verdict"])
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]) or "none"
+def _counts(verdicts: Counter[str]) -> str:
+    return ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS if verdicts[verdict]) or "none"
 
 
 def _by_folder(scored: pd.DataFrame) -> Iterator[str]:
     """Yield the counts of each folder, if there are several."""
-    folders = list(scored.groupby([os.path.dirname(path) or "." for path in scored["path"]], sort=True))
+    folders: dict[str, Counter[str]] = {}
+    for path, verdict in zip(scored["path"], scored["verdict"], strict=True):
+        folders.setdefault(os.path.dirname(path) or ".", Counter())[verdict] += 1
     if len(folders) > 1:
         yield ""
-        for folder, rows in folders[:FOLDERS]:
-            yield f"{shown(str(folder))}: {_counts(rows)}"
+        for folder in sorted(folders)[:FOLDERS]:
+            yield f"{shown(folder)}: {_counts(folders[folder])}"
         if len(folders) > FOLDERS:
             yield f"and {len(folders) - FOLDERS} more folders"
 
