@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core import plugin
 from fakemedia.core.plan import Named
 from fakemedia.core.types import make_stages
@@ -31,7 +32,7 @@ def write_checkpoint(folder: Path, *, network: str = "convnet", policy: str | No
     weights = plugin.create("networks", network, named.settings, 0).state_dict()
     meta = {"fingerprint": "f" * 32, "network": asdict(named), "seed": 0, "training": {"crop": crop},
             "stage": asdict(make_stages([("one",), ("two",)])[1]), **({"policy": policy} if policy else {})}
-    save(make_checkpoint(weights, {}, meta), folder)
+    save(make_checkpoint(weights, {}, meta), folder, Recipe(producer="stage", version=1))
     return folder
 
 

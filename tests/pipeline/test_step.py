@@ -67,7 +67,7 @@ def test_two_steps(step, datasets: Path, project: Path) -> None:
         assert [(row[0], row[1]) for row in rows] == [("a", "source"), ("b", "target")]
     meta = json.loads((project / "models/ewc/checkpoint.json").read_text())
     parent = json.loads((project / "models/a/checkpoint.json").read_text())
-    assert meta["parent_fingerprint"] == parent["fingerprint"]
+    assert meta["parent_weights_sha256"] == parent["weights_sha256"]
     assert meta["stage"]["seen"] == ["a", "b"]
     calibration = json.loads((project / "models/ewc/calibration.json").read_text())
     assert (calibration["tasks"], calibration["target"]) == (["a", "b"], 0.9)

@@ -2,13 +2,21 @@
 
 import json
 import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core.errors import UserError
 from fakemedia.networks import checkpoint as checkpoints
-from fakemedia.networks.checkpoint import Checkpoint, is_valid, load, make_checkpoint, save
+from fakemedia.networks.checkpoint import Checkpoint, is_made_by, load, make_checkpoint, recover, save
+
+ROOT = Path(__file__).parents[2]
+RECIPE = Recipe(producer="stage", version=1, inputs={"parent": "p"})
 
 
 @pytest.fixture
@@ -18,7 +26,7 @@ def checkpoint() -> Checkpoint:
 
 
 def test_round_trip(tmp_path, checkpoint):
-    save(checkpoint, tmp_path / "deep" / "01_x")
+    save(checkpoint, tmp_path / "deep" / "01_x", RECIPE)
     found = load(tmp_path / "deep" / "01_x")
     assert found.meta == checkpoint.meta
     assert found.method_state == {}
@@ -35,7 +43,7 @@ def test_tensors_are_copied_and_may_share_memory():
 
 def test_equal_tensors_give_equal_bytes(tmp_path, checkpoint):
     for name in ("one", "two"):
-        save(checkpoint, tmp_path / name)
+        save(checkpoint, tmp_path / name, RECIPE)
     for file in ("weights.safetensors", "method.safetensors", "checkpoint.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
@@ -43,7 +51,7 @@ def test_equal_tensors_give_equal_bytes(tmp_path, checkpoint):
 @pytest.mark.parametrize("damage", ["truncate", "remove"])
 @pytest.mark.parametrize("file", ["weights.safetensors", "method.safetensors", "checkpoint.json"])
 def test_damage_is_told_by_the_name_of_the_file(tmp_path, checkpoint, file, damage):
-    save(checkpoint, tmp_path / "x")
+    save(checkpoint, tmp_path / "x", RECIPE)
     path = tmp_path / "x" / file
     if damage == "remove":
         path.unlink()
@@ -60,7 +68,7 @@ def test_meta_of_another_kind_is_refused(tmp_path):
 
 
 def test_failing_while_replacing_keeps_the_old_one(tmp_path, checkpoint, monkeypatch):
-    save(checkpoint, tmp_path / "x")
+    save(checkpoint, tmp_path / "x", RECIPE)
     other = make_checkpoint({"a": torch.ones(2)}, {}, {"fingerprint": "g"})
 
     def full(path, data):
@@ -68,24 +76,81 @@ def test_failing_while_replacing_keeps_the_old_one(tmp_path, checkpoint, monkeyp
 
     monkeypatch.setattr(checkpoints, "_write", full)
     with pytest.raises(UserError, match="No space left"):
-        save(other, tmp_path / "x")
+        save(other, tmp_path / "x", RECIPE)
     monkeypatch.undo()
     assert load(tmp_path / "x").meta["fingerprint"] == "f"
-    save(other, tmp_path / "x")
+    save(other, tmp_path / "x", RECIPE)
     assert load(tmp_path / "x").meta["fingerprint"] == "g"
     assert os.listdir(tmp_path) == ["x"]
 
 
-def test_validity(tmp_path, checkpoint):
+def other_checkpoint() -> Checkpoint:
+    return make_checkpoint({"a": torch.ones(2)}, {}, {"fingerprint": "g"})
+
+
+@pytest.mark.parametrize("failing", [{1}, {2}, {2, 3}])
+def test_a_rename_that_fails_leaves_a_whole_checkpoint(tmp_path, checkpoint, monkeypatch, failing):
+    """The first sets the older one aside, the second puts the new one there, the third takes the first one back."""
     folder = tmp_path / "x"
-    assert not is_valid(folder, "f", "p")
-    save(checkpoint, folder)
-    assert is_valid(folder, "f", "p")
-    assert not is_valid(folder, "g", "p")
-    assert not is_valid(folder, "f", "q")
-    assert not is_valid(folder, "f")
+    save(checkpoint, folder, RECIPE)
+    real, calls = os.replace, []
+
+    def replace(one, two):
+        calls.append(1)
+        if len(calls) in failing:
+            raise OSError(5, "Input/output error")
+        real(one, two)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        with pytest.raises(UserError, match="Input/output error"):
+            save(other_checkpoint(), folder, RECIPE)
+    assert load(folder).meta["fingerprint"] == "f"
+    save(other_checkpoint(), folder, RECIPE)
+    assert load(folder).meta["fingerprint"] == "g"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize(("killed_before", "found"), [(1, "f"), (2, "f"), (3, "g")])
+def test_a_kill_in_a_replacement_leaves_a_whole_checkpoint(tmp_path, checkpoint, killed_before, found):
+    """A process is killed before the first rename, between the two, or before the older one is deleted."""
+    folder = tmp_path / "x"
+    save(checkpoint, folder, RECIPE)
+    program = (
+        "import os, shutil, sys; from pathlib import Path\n"
+        "from fakemedia.networks import checkpoint as c\n"
+        "from tests.unit.test_checkpoint import RECIPE, other_checkpoint\n"
+        f"real, calls, killed = os.replace, [], {killed_before}\n"
+        "def step(do, *given, **other):\n"
+        "    calls.append(1)\n"
+        "    os._exit(9) if len(calls) == killed else do(*given, **other)\n"
+        "os.replace = lambda *given: step(real, *given)\n"
+        "c.shutil.rmtree = lambda *given, real=shutil.rmtree, **other: step(real, *given, **other)\n"
+        f"c.save(other_checkpoint(), Path({str(folder)!r}), RECIPE)\n")
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 9
+    assert load(folder).meta["fingerprint"] == found
+    recover(folder)
+    assert load(folder).meta["fingerprint"] == found
+    assert is_made_by(folder, RECIPE)
+    save(other_checkpoint(), folder, RECIPE)
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_whether_it_was_made_by_a_recipe(tmp_path, checkpoint):
+    folder = tmp_path / "x"
+    assert not is_made_by(folder, RECIPE)
+    save(checkpoint, folder, RECIPE)
+    assert is_made_by(folder, RECIPE)
+    assert not is_made_by(folder, replace(RECIPE, version=2))
+    assert not is_made_by(folder, replace(RECIPE, inputs={"parent": "q"}))
     (folder / "weights.safetensors").unlink()
-    assert not is_valid(folder, "f", "p")
+    assert not is_made_by(folder, RECIPE)
+
+
+def test_its_content_is_that_of_weights_and_method(checkpoint):
+    again = make_checkpoint(checkpoint.weights, {}, {"fingerprint": "other"})
+    assert again.content == checkpoint.content
+    assert make_checkpoint(checkpoint.weights, {"s": torch.ones(1)}, {"fingerprint": "f"}).content != again.content
 
 
 def test_meta_is_plain_json(checkpoint):

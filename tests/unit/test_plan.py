@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import LABEL_KEYS, MethodPlan, Named, Plan, make_plan, scores_fingerprint, stage_fingerprint
+from fakemedia.core.plan import LABEL_KEYS, Named, Plan, make_plan
 from fakemedia.core.plugin import configure, load, names
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import check_name, make_stages
@@ -175,28 +175,6 @@ def test_weights_that_do_not_exist_are_refused_and_relative_paths_count_from_the
 def test_what_is_no_mapping_is_refused_wherever_settings_are_read(settings: Any) -> None:
     with pytest.raises(UserError, match="not a mapping"):
         configure(TrainingConfig, settings, where="training")
-
-
-def test_fingerprints_change_with_every_cause_but_not_with_the_label() -> None:
-    stage = make_stages([("a",)])[0]
-    method = MethodPlan(label="kd", method="kd", network=Named(name="convnet"), training=TrainingConfig())
-    causes: dict[str, Any] = {"method": method, "seed": 0, "stage": stage, "data": {"a": {"train": "x"}},
-                              "parent": None}
-    changes = [
-        {"method": replace(method, network=Named(name="convnet", settings={"width": 8}))},
-        {"method": replace(method, method="ewc")}, {"method": replace(method, settings={"weight": 2.0})},
-        {"method": replace(method, training=TrainingConfig(epochs=31))}, {"method": replace(method, tune="head")},
-        {"seed": 1}, {"stage": make_stages([("b",)])[0]}, {"data": {"a": {"train": "y"}}}, {"parent": "p"},
-    ]
-    found = {stage_fingerprint(**causes), *(stage_fingerprint(**{**causes, **change}) for change in changes)}
-    assert len(found) == len(changes) + 1
-    assert stage_fingerprint(**{**causes, "method": replace(method, label="other")}) == stage_fingerprint(**causes)
-
-    def scores(weights: str = "w", crop: int = 64, **data: str) -> str:
-        return scores_fingerprint(weights_sha256=weights, crop=crop, data=data)
-
-    assert scores(a="1", b="2") == scores(b="2", a="1")
-    assert len({scores(a="1"), scores(a="2"), scores("v", a="1"), scores(a="1", crop=8)}) == 4
 
 
 def test_a_plan_is_made_without_importing_a_network_or_method() -> None:

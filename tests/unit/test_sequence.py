@@ -5,14 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save as serialize
 
+from fakemedia.artefacts.manifest import read_manifest
+from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import Named, Plan
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import Stage, make_stages
 from fakemedia.learning import sequence
 from fakemedia.learning.resume import resume_path
-from fakemedia.learning.sequence import check_stages, expected_fingerprint, learn_stage, score_checkpoint
+from fakemedia.learning.sequence import check_stages, learn_stage, score_checkpoint
 from fakemedia.learning.trainer import history_path
 from fakemedia.networks.checkpoint import load, make_checkpoint
 from fakemedia.runtime.device import Runtime
@@ -22,7 +25,6 @@ CPU = Runtime(accelerator="cpu", precision="float32")
 METHODS = ("finetune", "joint", "kd", "ewc")
 STAGES = make_stages([("a",), ("b",), ("c",)])
 ONE, TWO, THREE = STAGES
-DATA = {task: {"train": f"train-{task}", "val": f"val-{task}"} for task in "abc"}
 
 
 def make_plan(**changes) -> Plan:
@@ -85,47 +87,45 @@ def test_tasks_that_a_stage_reads():
     assert make_plan(training=replace(PLAN.training, select_on="none")).validated_tasks("kd", TWO) == ()
 
 
-def changed_stages(method: str, plan: Plan = PLAN, data=DATA) -> list[int]:
-    return [stage.index for stage in PLAN.learned(method)
-            if expected_fingerprint(plan, method, 0, stage, data)
-            != expected_fingerprint(PLAN, method, 0, stage, DATA)]
-
-
-def test_fingerprints_change_with_their_causes_and_those_alone():
-    settings = {"kd": {"weight": 3.0}}
-    kd = make_plan(methods={name: settings.get(name, {}) for name in METHODS})
-    assert {method: changed_stages(method, kd) for method in METHODS} == {
-        "finetune": [], "joint": [], "kd": [1, 2, 3], "ewc": []}
-    train_b = {**DATA, "b": {**DATA["b"], "train": "new"}}
-    assert changed_stages("finetune", data=train_b) == [2, 3]
-    assert changed_stages("joint", data=train_b) == [3]
-    val_c = {**DATA, "c": {**DATA["c"], "val": "new"}}
-    assert changed_stages("ewc", data=val_c) == [3]
-    assert changed_stages("finetune", make_plan(training=replace(PLAN.training, lr=0.02))) == [1, 2, 3]
-    assert changed_stages("finetune", make_plan(sequence="other", seeds=(0, 1))) == []
-    shorter = make_plan(stages=STAGES[:2])
-    assert expected_fingerprint(shorter, "kd", 0, TWO, DATA) == expected_fingerprint(PLAN, "kd", 0, TWO, DATA)
-    assert expected_fingerprint(PLAN, "kd", 1, ONE, DATA) != expected_fingerprint(PLAN, "kd", 0, ONE, DATA)
-
-
-def test_fingerprint_depends_on_the_content_of_a_weights_file(tmp_path):
-    def of(name, content):
-        (tmp_path / name).write_bytes(content)
-        network = Named(name="convnet", settings={**PLAN.network.settings, "pretrained": str(tmp_path / name)})
-        return expected_fingerprint(make_plan(network=network), "finetune", 0, ONE, DATA)
-
-    assert of("x.pt", b"1") == of("y.pt", b"1") != of("z.pt", b"2")
-
-
-def test_the_checkpoint_has_the_expected_fingerprint(learn, first, stores):
-    data = {task: {"train": store.fingerprint, "val": store.fingerprint} for task, store in stores.items()}
-    second = learn(TWO, "kd", first["kd"])
-    assert first["kd"].meta["fingerprint"] == expected_fingerprint(PLAN, "kd", 0, ONE, data)
-    assert second.meta["fingerprint"] == expected_fingerprint(PLAN, "kd", 0, TWO, data)
-    assert second.meta["parent_fingerprint"] == first["kd"].meta["fingerprint"]
+def test_a_checkpoint_says_what_it_was_made_from(learn, first, stores, tmp_path):
+    second = learn(TWO, "kd", first["kd"], tmp_path / "02_b")
+    manifest = read_manifest(tmp_path / "02_b", folder=True)
+    assert manifest.inputs == {"a val": stores["a"].fingerprint, "b val": stores["b"].fingerprint,
+                               "b train": stores["b"].fingerprint, "parent": first["kd"].content}
+    assert (manifest.content, manifest.recipe) == (second.content, second.meta["fingerprint"])
+    assert {*manifest.files} == {"weights.safetensors", "method.safetensors", "checkpoint.json"}
     assert second.meta["parent_weights_sha256"] == first["kd"].meta["weights_sha256"]
     assert second.meta["stage"]["name"] == "b"
     assert len(second.meta["history"]) == 2
+    assert str(tmp_path) not in (tmp_path / "02_b/manifest.json").read_text()
+
+
+@pytest.mark.parametrize("where", ["fakemedia.learning.recipes.VERSION", "method", "network"])
+def test_a_changed_algorithm_trains_again(learn, first, tmp_path, monkeypatch, where):
+    folder = tmp_path / "02_b"
+    learn(TWO, "kd", first["kd"], folder)
+    constant = plugin.constant
+    if where.startswith("fakemedia"):
+        monkeypatch.setattr(where, 2)
+    else:
+        monkeypatch.setattr(plugin, "constant", lambda kind, name, key, default: 2 if (
+            kind == f"{where}s" and key == "VERSION") else constant(kind, name, key, default))
+    monkeypatch.setattr(sequence.StageTrainer, "train", forbid_training)
+    with pytest.raises(AssertionError, match="trained"):
+        learn(TWO, "kd", first["kd"], folder)
+
+
+def test_other_weights_behind_the_same_path_train_again(learn, first, tmp_path, monkeypatch):
+    start = tmp_path / "start.safetensors"
+    network = Named(name="convnet", settings={**PLAN.network.settings, "pretrained": str(start)})
+    plan = make_plan(network=network)
+    start.write_bytes(serialize(first["kd"].weights))
+    learn(plan=plan, folder=tmp_path / "01_a")
+    monkeypatch.setattr(sequence.StageTrainer, "train", forbid_training)
+    learn(plan=plan, folder=tmp_path / "01_a")
+    start.write_bytes(serialize(first["finetune"].weights | {"head.bias": torch.ones(2)}))
+    with pytest.raises(AssertionError, match="trained"):
+        learn(plan=plan, folder=tmp_path / "01_a")
 
 
 def test_every_method_begins_as_fine_tuning(first):

@@ -78,12 +78,6 @@ class CheckpointDataset(FolderDataset):
             raise UserError("Another checkpoint is in this place", where=self._path,
                             expected="the checkpoint that has just been trained")
 
-    def content(self, data: Checkpoint) -> str:
-        """Return the hash of the weights and of the method's state."""
-        from fakemedia.learning.recipes import checkpoint_content
-
-        return checkpoint_content(data.meta)
-
     @previews.if_there
     def preview(self) -> JSONPreview:
         """Return for the viewer what the checkpoint was made by."""

@@ -201,7 +201,6 @@ class Lineage:
     def checkpoint(self, *, sequence: str, label: str, stage: str, seed: str | int) -> Artefact:
         """Return the checkpoint of a stage."""
         from fakemedia.learning.recipes import stage_recipe
-        from fakemedia.networks.checkpoint import is_whole
 
         plan = self._resolved(sequence)
         wanted, parent = plan.stage(stage), plan.parent(label, plan.stage(stage))
@@ -221,7 +220,7 @@ class Lineage:
                                 parent=hashes.get("parent"))
 
         path = self.context.path(names.CHECKPOINT, sequence=sequence, label=label, seed=seed, stage=stage)
-        return Artefact(path=path, inputs=inputs, recipe=made_from, holds=lambda: is_whole(path))
+        return Artefact(path=path, inputs=inputs, recipe=made_from, folder=True)
 
     @_once
     def scores(self, *, sequence: str, label: str, stage: str, seed: str | int) -> Artefact:

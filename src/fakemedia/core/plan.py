@@ -340,24 +340,3 @@ def check_comparable(plan: Plan, other: Plan) -> None:
                             do="compare sequences that are tested on the same images")
     if not set(plan.seeds) & set(other.seeds):
         raise UserError("The sequences have no seed in common", where=where, expected="one at least")
-
-
-def stage_fingerprint(*, method: MethodPlan, seed: int, stage: Stage, data: Mapping[str, Mapping[str, str]],
-                      parent: str | None) -> str:
-    """Return the fingerprint of all that the checkpoint of `stage` depends on; the label is not part of it.
-
-    `method` is resolved (defaults filled in). `data` gives, for each task that the stage reads, the content
-    fingerprints of the splits that it reads; `parent` is the fingerprint of the checkpoint that it starts from.
-    """
-    return fingerprint({
-        "network": method.network, "tune": method.tune, "method": method.named, "training": method.training,
-        "seed": seed, "stage": stage, "data": {task: dict(splits) for task, splits in data.items()}, "parent": parent,
-    })
-
-
-def scores_fingerprint(*, weights_sha256: str, crop: int, data: Mapping[str, str]) -> str:
-    """Return the fingerprint of all that a scores table depends on; `data` gives each task's test fingerprint.
-
-    `crop` is the side of the square that the network sees, pixels.
-    """
-    return fingerprint({"weights": weights_sha256, "crop": crop, "data": dict(data)})

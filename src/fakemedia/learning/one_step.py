@@ -18,7 +18,7 @@ from fakemedia.evaluation.metrics import task_metrics
 from fakemedia.ingest.build_store import ensure_store
 from fakemedia.ingest.index import build_index, check_index
 from fakemedia.learning.sequence import learn_stage, score_checkpoint
-from fakemedia.networks.checkpoint import META, METHOD, WEIGHTS, Checkpoint, load
+from fakemedia.networks.checkpoint import FILES, Checkpoint, load
 from fakemedia.runtime.device import Runtime
 from fakemedia.runtime.threads import cores
 from fakemedia.store.pixels import PixelStore
@@ -78,7 +78,7 @@ def _check_place(output_dir: Path, input_model: Path | None) -> None:
     if input_model is not None and output_dir.resolve() == input_model.resolve():
         raise UserError("The output would replace the input model", where=output_dir, expected="a folder of its own")
     held = {path.name for path in output_dir.iterdir() if path.suffix != PARTIAL} if output_dir.is_dir() else set()
-    if output_dir.is_file() or held - {WEIGHTS, METHOD, META, CALIBRATION_FILE}:
+    if output_dir.is_file() or held - {*FILES, CALIBRATION_FILE}:
         raise UserError("The output folder holds something else than a checkpoint", where=output_dir,
                         expected="a new or empty folder, or a checkpoint to replace", do="name another --output-dir")
 

@@ -6,21 +6,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fakemedia.artefacts.manifest import Recipe, file_sha256
 from fakemedia.core import plugin
-from fakemedia.core.hashing import fingerprint
 from fakemedia.core.plan import MethodPlan, Named
 from fakemedia.core.types import Stage
 
 if TYPE_CHECKING:
     from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 
-LEARNING_VERSION = 1
+VERSION = 1
 """Of the training of a stage: raised when the same settings and data give other weights."""
-SCORING_VERSION = 1
-"""Of the scores of a checkpoint."""
+SCORES_VERSION = 1
+"""Of the scores of a checkpoint: raised when the same weights and pictures give others."""
 WEIGHTS_FILE = "weights.safetensors"
 
 
@@ -33,7 +32,7 @@ def stage_recipe(*, method: MethodPlan, seed: int, stage: Stage, data: Mapping[s
     """
     inputs = {f"{task} {split}": content for task, splits in data.items() for split, content in splits.items()}
     return Recipe(
-        producer="stage", version=LEARNING_VERSION,
+        producer="stage", version=VERSION,
         settings={"network": identified(method.network), "tune": method.tune, "method": method.named,
                   "training": method.training, "seed": seed, "stage": stage,
                   "versions": {"method": plugin.constant("methods", method.method, "VERSION", 1),
@@ -47,21 +46,16 @@ def scores_recipe(*, checkpoint: str, crop: int, data: Mapping[str, str]) -> Rec
 
     `checkpoint` and `data` (by task) are content hashes; `crop` is the side of the crop that the network sees, pixels.
     """
-    return Recipe(producer="scores", version=SCORING_VERSION, settings={"crop": crop, "tasks": list(data)},
+    return Recipe(producer="scores", version=SCORES_VERSION, settings={"crop": crop, "tasks": list(data)},
                   inputs={"checkpoint": checkpoint, **data})
 
 
 def robustness_recipe(*, checkpoint: str, crop: int, data: Mapping[str, str], config: RobustnessConfig) -> Recipe:
     """Return the recipe of the scores of a checkpoint on perturbed images; see `scores_recipe`."""
-    return Recipe(producer="robustness", version=SCORING_VERSION,
-                  settings={"crop": crop, "tasks": list(data), "config": config, "versions": config.versions},
+    return Recipe(producer="robustness", version=SCORES_VERSION,
+                  settings={"crop": crop, "tasks": list(data), "per_task_max": config.per_task_max,
+                            "perturbations": dict(config.perturbations), "versions": config.versions},
                   inputs={"checkpoint": checkpoint, **data})
-
-
-def checkpoint_content(meta: Mapping[str, Any]) -> str:
-    """Return the content hash of a checkpoint from its facts: that of its weights and of the method's state."""
-    return fingerprint({name: value for name, value in meta.items()
-                        if name.endswith("_sha256") and not name.startswith("parent")})
 
 
 def identified(network: Named) -> Named:

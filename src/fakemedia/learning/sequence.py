@@ -14,10 +14,11 @@ from typing import Any
 import pandas as pd
 import torch
 
+from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.hashing import fingerprint
-from fakemedia.core.plan import MethodPlan, Named, Plan, stage_fingerprint
+from fakemedia.core.plan import MethodPlan, Named, Plan
 from fakemedia.core.rng import derive
 from fakemedia.core.tune import read_tune
 from fakemedia.core.types import Stage
@@ -25,10 +26,11 @@ from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 from fakemedia.evaluation.perturbed import score_perturbed
 from fakemedia.evaluation.predict import score_suite
 from fakemedia.learning.head_trainer import fitting
+from fakemedia.learning.recipes import stage_recipe
 from fakemedia.learning.resume import remove_resume
 from fakemedia.learning.trainer import StageTrainer, to_device
 from fakemedia.methods.method import Method, StageData, facts
-from fakemedia.networks.checkpoint import Checkpoint, is_valid, load, make_checkpoint, save
+from fakemedia.networks.checkpoint import Checkpoint, is_made_by, load, make_checkpoint, recover, save
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.tuning import merge, tune
 from fakemedia.networks.views import read_views
@@ -37,20 +39,7 @@ from fakemedia.store.batches import TrainBatches
 from fakemedia.store.pixels import PixelStore
 
 Stores = Mapping[str, PixelStore]
-DataFingerprints = Mapping[str, Mapping[str, str]]
 VERSIONS = {name: version(name) for name in ("fakemedia", "torch", "timm")}
-
-
-def expected_fingerprint(plan: Plan, method: str, seed: int, stage: Stage, data: DataFingerprints) -> str:
-    """Return the fingerprint that the checkpoint of `stage` has if it is up to date, from its causes alone.
-
-    `plan` is resolved; `data` holds the fingerprints of the stores by task and split ("train", "val").
-    """
-    parent = plan.parent(method, stage)
-    causes = _by_task(train={task: data[task]["train"] for task in plan.trained_tasks(method, stage)},
-                      val={task: data[task]["val"] for task in plan.validated_tasks(method, stage)})
-    return _fingerprint(plan, method, seed, stage, causes,
-                        parent=expected_fingerprint(plan, method, seed, parent, data) if parent else None)
 
 
 def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Checkpoint | None, train: Stores,
@@ -79,12 +68,9 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     validated = _pick(validation, plan.validated_tasks(method, stage), stage, "validation")
     causes = _by_task(train={task: store.fingerprint for task, store in (reviewed_stores | learned).items()},
                       val={task: store.fingerprint for task, store in validated.items()})
-    parent_fingerprint = parent.meta["fingerprint"] if parent else None
-    parent_sha256 = parent.meta["weights_sha256"] if parent else None
-    identity = _fingerprint(plan, method, seed, stage, causes, parent=parent_fingerprint)
-    if folder is not None and is_valid(folder, identity, parent_sha256):
-        if runtime.rank == 0:
-            remove_resume(folder)
+    start = parent.content if parent is not None else None
+    recipe = stage_recipe(method=planned, seed=seed, stage=stage, data=causes, parent=start)
+    if folder is not None and _is_saved(folder, recipe, runtime):
         return load(folder)
 
     computed_with = runtime.facts()
@@ -93,7 +79,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     trainer = StageTrainer(
         config=planned.training, runtime=runtime, seed=derive(seed, "stage", stage.key), folder=folder,
         on_epoch=on_epoch, label=f"{method} seed {seed}, stage {stage.index} of {plan.stages[-1].index} {stage.name}",
-        identity={"parameters or data": identity, "parent checkpoint": parent_sha256 or "",
+        identity={"parameters or data": replace(recipe, inputs={**recipe.inputs, "parent": ""}).fingerprint,
+                  "parent checkpoint": start or "",
                   "versions": fingerprint(VERSIONS), "code": _code_hash(), "device": fingerprint(computed_with)})
     data = StageData(**vars(stage), train=learned, validation=validated, seed=derive(seed, "batches", stage.key))
     with runtime.reproducible(), fitting(trainer, network, tuned, features) as (trainer, detector):
@@ -106,8 +93,9 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         fitted.fit(data, detector, trainer)
         accuracies = _validated(planned, data, detector, trainer)
     checkpoint = make_checkpoint(merge(network).state_dict(), fitted.state_dict(), {
-        "fingerprint": identity, "parent_fingerprint": parent_fingerprint,
-        "parent_weights_sha256": parent_sha256, "network": asdict(planned.network), "tune": planned.tune,
+        "fingerprint": recipe.fingerprint, "parent": start,
+        "parent_weights_sha256": parent.meta["weights_sha256"] if parent is not None else None,
+        "network": asdict(planned.network), "tune": planned.tune,
         "method": asdict(planned.named), "training": asdict(planned.training), "seed": seed, "stage": asdict(stage),
         "data": causes, "policy": next(iter(learned.values())).policy,
         "best_epoch": trainer.trained.best_epoch if trainer.trained else 0,
@@ -116,11 +104,22 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     })
     if folder is not None:
         if runtime.rank == 0:
-            save(checkpoint, folder)
+            save(checkpoint, folder, recipe)
             remove_resume(folder)
         runtime.wait()
         checkpoint = load(folder) if runtime.rank else checkpoint
     return checkpoint
+
+
+def _is_saved(folder: Path, recipe: Recipe, runtime: Runtime) -> bool:
+    """Return whether `folder` already holds the checkpoint that `recipe` makes; what a killed run left is cleared."""
+    if runtime.rank == 0:
+        recover(folder)
+    runtime.wait()
+    saved = is_made_by(folder, recipe)
+    if saved and runtime.rank == 0:
+        remove_resume(folder)
+    return saved
 
 
 def _validated(planned: MethodPlan, stage: StageData, detector: Detector, trainer: StageTrainer) -> dict[str, float]:
@@ -258,26 +257,6 @@ def _by_task(**splits: Mapping[str, str]) -> dict[str, dict[str, str]]:
     tasks = {task for fingerprints in splits.values() for task in fingerprints}
     return {task: {split: fingerprints[task] for split, fingerprints in splits.items() if task in fingerprints}
             for task in sorted(tasks)}
-
-
-def _fingerprint(plan: Plan, method: str, seed: int, stage: Stage, data: DataFingerprints, parent: str | None) -> str:
-    named = plan.method(method)
-    return stage_fingerprint(method=replace(named, network=identified(named.network)), seed=seed, stage=stage,
-                             data=data, parent=parent)
-
-
-def identified(network: Named) -> Named:
-    """Return `network` with the path of a weights file replaced by the hash of what it holds."""
-    path = Path(str(network.settings.get("pretrained")))
-    path = path / "weights.safetensors" if path.is_dir() else path
-    if not path.is_file():
-        return network
-    return replace(network, settings={**network.settings, "pretrained": _file_hash(path, path.stat().st_mtime_ns)})
-
-
-@cache
-def _file_hash(path: Path, mtime_ns: int) -> str:
-    return sha256(path.read_bytes()).hexdigest()
 
 
 @cache

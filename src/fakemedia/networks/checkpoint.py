@@ -1,4 +1,4 @@
-"""Checkpoints of stages: written atomically, checked when read."""
+"""Checkpoints of stages: a folder that is replaced as a whole, with its manifest inside, and checked when read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from fakemedia.artefacts.files import PARTIAL, sync, writing
+from fakemedia.artefacts.files import scratch_folder, sync, writing
+from fakemedia.artefacts.manifest import FOLDER_MANIFEST, Recipe, is_current, make_manifest, manifest_bytes
 from fakemedia.core.errors import UserError
+from fakemedia.core.hashing import fingerprint
 
 WEIGHTS, METHOD, META = "weights.safetensors", "method.safetensors", "checkpoint.json"
+FILES = (WEIGHTS, METHOD, META, FOLDER_MANIFEST)
+"""What a checkpoint's folder is made of; its calibration is saved beside them later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +36,12 @@ class Checkpoint:
     method_state: dict[str, Tensor]
     """What the method carries to the next stage."""
     meta: dict[str, Any]
-    """JSON values: fingerprint, configuration, history, parent, and the SHA-256 of either file."""
+    """JSON values: fingerprint (of its recipe), configuration, history, parent, and the SHA-256 of either file."""
+
+    @property
+    def content(self) -> str:
+        """The hash of the weights and of the method's state: what the recipes of later artefacts name."""
+        return fingerprint({name: self.meta[name] for name in ("weights_sha256", "method_sha256")})
 
     @property
     def crop(self) -> int:
@@ -47,40 +57,71 @@ def make_checkpoint(weights: Mapping[str, Tensor], method_state: Mapping[str, Te
     return Checkpoint(weights=weights, method_state=method_state, meta=json.loads(_json({**meta, **hashes})))
 
 
-def save(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write `checkpoint` as `folder`, which appears complete or not at all.
+def save(checkpoint: Checkpoint, folder: Path, recipe: Recipe) -> None:
+    """Write `checkpoint`, made by `recipe`, as `folder`.
 
-    An older checkpoint there is set aside just before and removed just after. Raises UserError if the disk is full or
-    the place cannot be written.
+    At every moment `load` finds one whole checkpoint: the new one is complete before the older one is renamed, and that
+    is deleted when the new one has its name. Raises UserError if the disk is full or the place cannot be written; the
+    older one is then kept.
     """
+    files = {WEIGHTS: serialize(checkpoint.weights), METHOD: serialize(checkpoint.method_state),
+             META: _json(checkpoint.meta).encode()}
+    manifest = make_manifest(recipe, files, content=checkpoint.content)
     with writing(folder):
-        scratch = folder.with_name(f".{folder.name}{PARTIAL}")
-        new, old = scratch / "new", scratch / "old"
-        shutil.rmtree(scratch, ignore_errors=True)
-        try:
-            new.mkdir(parents=True)
-            _write(new / WEIGHTS, serialize(checkpoint.weights))
-            _write(new / METHOD, serialize(checkpoint.method_state))
-            _write(new / META, _json(checkpoint.meta).encode())
+        recover(folder)
+        with scratch_folder(folder) as new:
+            for name, data in {**files, FOLDER_MANIFEST: manifest_bytes(manifest)}.items():
+                _write(new / name, data)
             sync(new)
-            if folder.exists():
-                os.replace(folder, old)
-            os.replace(new, folder)
-            sync(folder.parent)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            _swap(new, folder)
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """Rename `new` to `folder`; what was there is kept as `_set_aside(folder)` until that is done."""
+    old = _set_aside(folder)
+    if folder.exists():
+        os.replace(folder, old)
+    try:
+        os.replace(new, folder)
+    except OSError:
+        if old.exists():
+            os.replace(old, folder)
+        raise
+    sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _set_aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def recover(folder: Path) -> None:
+    """Complete the replacement of `folder` if its writer was killed in it: one whole checkpoint has its name then."""
+    old = _set_aside(folder)
+    if old.exists() and not folder.exists():
+        with suppress(OSError):  # `load` reads it where it is.
+            os.replace(old, folder)
+    elif old.exists():
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def load(folder: Path) -> Checkpoint:
     """Read a checkpoint back; UserError naming the file that is missing, incomplete or changed."""
     meta = read_meta(folder)
-    return Checkpoint(meta=meta, weights=_read(folder / WEIGHTS, meta["weights_sha256"]),
-                      method_state=_read(folder / METHOD, meta["method_sha256"]))
+    place = _place(folder)
+    return Checkpoint(meta=meta, weights=_read(place / WEIGHTS, meta["weights_sha256"]),
+                      method_state=_read(place / METHOD, meta["method_sha256"]))
+
+
+def _place(folder: Path) -> Path:
+    """Return where the checkpoint `folder` is: under its name, but in the moment of, or after a kill in, a swap."""
+    old = _set_aside(folder)
+    return old if old.exists() and not folder.exists() else folder
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
     """Read the facts of a checkpoint without its tensors; UserError if they are not there or not whole."""
-    path = folder / META
+    path = _place(folder) / META
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
         complete = {"fingerprint", "weights_sha256", "method_sha256"} <= meta.keys()
@@ -97,26 +138,12 @@ def read_meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
-def is_valid(folder: Path, fingerprint: str, parent_sha256: str | None = None) -> bool:
-    """Say whether `folder` holds a checkpoint with this fingerprint, made from parent weights of this SHA-256.
+def is_made_by(folder: Path, recipe: Recipe) -> bool:
+    """Return whether `folder` holds a checkpoint that was made by `recipe`, all its files in their size.
 
-    The tensor files must be there; they are read and compared with their hashes by `load` only.
+    Their content is compared by `load`.
     """
-    try:
-        meta = read_meta(folder)
-    except UserError:
-        return False
-    return (meta["fingerprint"] == fingerprint and meta.get("parent_weights_sha256") == parent_sha256
-            and (folder / WEIGHTS).is_file() and (folder / METHOD).is_file())
-
-
-def is_whole(folder: Path) -> bool:
-    """Return whether `folder` holds a checkpoint with all its files; their content is compared by `load` only."""
-    try:
-        read_meta(folder)
-    except UserError:
-        return False
-    return (folder / WEIGHTS).is_file() and (folder / METHOD).is_file()
+    return is_current(folder, recipe, folder=True)
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -132,7 +159,7 @@ def _json(meta: Mapping[str, Any]) -> str:
     return json.dumps(meta, indent=1, sort_keys=True, allow_nan=False, default=str) + "\n"
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes | memoryview) -> None:
     path.write_bytes(data)
     sync(path)
 

@@ -37,7 +37,7 @@ def _feature_network(similarity: SimilarityConfig, context: Context, plan: Plan)
     from fakemedia.core import plugin
     from fakemedia.core.hashing import fingerprint
     from fakemedia.core.rng import derive
-    from fakemedia.learning.sequence import identified
+    from fakemedia.learning.recipes import identified
 
     if all(measure.reads != "features" for measure in context.measures(plan.sequence).values()):
         return None, ""

@@ -43,10 +43,10 @@ def continue_training(method: MethodPlan, train: dict[str, PixelStore], validati
 def score(method: MethodPlan, checkpoint: Checkpoint, suite: dict[str, PixelStore], *, context: Context,
           path: Path) -> pd.DataFrame:
     """Score the test splits of all tasks, learned or not; read the scores at `path` instead if they are current."""
-    from fakemedia.learning.recipes import checkpoint_content, scores_recipe
+    from fakemedia.learning.recipes import scores_recipe
     from fakemedia.learning.sequence import score_checkpoint
 
-    recipe = scores_recipe(checkpoint=checkpoint_content(checkpoint.meta), crop=method.training.crop,
+    recipe = scores_recipe(checkpoint=checkpoint.content, crop=method.training.crop,
                            data=_contents(suite))
     return _unless_current(path, recipe, lambda: score_checkpoint(checkpoint, suite, runtime=context.runtime))
 
@@ -71,11 +71,11 @@ def perturb(method: MethodPlan, settings: dict[str, Any], checkpoint: Checkpoint
     """Score perturbed test images of all tasks; read the scores at `path` instead if they are current."""
     from fakemedia.core.plugin import configure
     from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
-    from fakemedia.learning.recipes import checkpoint_content, robustness_recipe
+    from fakemedia.learning.recipes import robustness_recipe
     from fakemedia.learning.sequence import score_robustness
 
     config = configure(RobustnessConfig, settings, where="robustness")
-    recipe = robustness_recipe(checkpoint=checkpoint_content(checkpoint.meta), crop=method.training.crop,
+    recipe = robustness_recipe(checkpoint=checkpoint.content, crop=method.training.crop,
                                data=_contents(suite), config=config)
     return _unless_current(path, recipe, lambda: score_robustness(checkpoint, suite, config, runtime=context.runtime))
 

@@ -1,0 +1,83 @@
+"""What checkpoints and scores are made from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakemedia.core import plugin
+from fakemedia.core.plan import MethodPlan, Named
+from fakemedia.core.training import TrainingConfig
+from fakemedia.core.types import make_stages
+from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
+from fakemedia.learning import recipes
+from fakemedia.learning.recipes import robustness_recipe, scores_recipe, stage_recipe
+
+METHOD = MethodPlan(label="kd", method="kd", network=Named(name="convnet"), training=TrainingConfig())
+CAUSES: dict[str, Any] = {"method": METHOD, "seed": 0, "stage": make_stages([("a",)])[0],
+                          "data": {"a": {"train": "x", "val": "y"}}, "parent": None}
+
+
+def made(**changes: Any) -> str:
+    return stage_recipe(**{**CAUSES, **changes}).fingerprint
+
+
+def test_a_stage_depends_on_every_cause_but_not_on_the_label() -> None:
+    changes = [
+        {"method": replace(METHOD, network=Named(name="convnet", settings={"width": 8}))},
+        {"method": replace(METHOD, method="ewc")}, {"method": replace(METHOD, settings={"weight": 2.0})},
+        {"method": replace(METHOD, training=TrainingConfig(epochs=31))}, {"method": replace(METHOD, tune="head")},
+        {"seed": 1}, {"stage": make_stages([("b",)])[0]}, {"data": {"a": {"train": "z", "val": "y"}}},
+        {"data": {"a": {"train": "x", "val": "z"}}}, {"parent": "p"},
+    ]
+    assert len({made(), *(made(**change) for change in changes)}) == len(changes) + 1
+    assert made(method=replace(METHOD, label="other")) == made()
+
+
+@pytest.mark.parametrize(("kind", "name"), [("methods", "kd"), ("networks", "convnet")])
+def test_a_raised_version_of_a_plugin_is_another_recipe(monkeypatch: pytest.MonkeyPatch, kind: str, name: str) -> None:
+    before, constant = made(), plugin.constant
+    monkeypatch.setattr(plugin, "constant", lambda *given: 2 if given[:3] == (kind, name, "VERSION")
+                        else constant(*given))
+    assert made() != before
+
+
+def test_a_raised_version_of_the_training_is_another_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = made()
+    monkeypatch.setattr(recipes, "VERSION", recipes.VERSION + 1)
+    assert made() != before
+
+
+def test_a_weights_file_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:
+    def of(name: str, content: bytes) -> str:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        given = path.parent if name.endswith("weights.safetensors") else path
+        return made(method=replace(METHOD, network=Named(name="convnet", settings={"pretrained": str(given)})))
+
+    one = of("x.pt", b"1")
+    assert one == of("y.pt", b"1") == of("moved/weights.safetensors", b"1")
+    assert one != of("z.pt", b"2")
+    assert of("x.pt", b"2") == of("z.pt", b"2")
+
+
+def test_scores_depend_on_the_checkpoint_the_crop_and_the_pictures() -> None:
+    def scores(checkpoint: str = "w", crop: int = 64, **data: str) -> str:
+        return scores_recipe(checkpoint=checkpoint, crop=crop, data=data).fingerprint
+
+    assert len({scores(a="1"), scores(a="2"), scores("v", a="1"), scores(a="1", crop=8),
+                scores(a="1", b="2")}) == 5
+
+
+def test_robustness_depends_on_what_is_measured_and_not_on_for_whom() -> None:
+    def scores(**config: Any) -> str:
+        measured = RobustnessConfig(**config)
+        return robustness_recipe(checkpoint="w", crop=64, data={"a": "1"}, config=measured).fingerprint
+
+    jpeg = {"perturbations": {"jpeg": (50.0,)}}
+    assert scores(**jpeg) == scores(**jpeg, sequences=("x", "y"))
+    assert len({scores(**jpeg), scores(perturbations={"jpeg": (60.0,)}), scores(**jpeg, per_task_max=9)}) == 3
