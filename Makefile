@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 export DO_NOT_TRACK = 1
 export KEDRO_DISABLE_TELEMETRY = 1
-# Threads that wait give their core away: twice as fast where other programs run too.
+# Waiting threads release their core: twice as fast if other programs run too.
 export OMP_WAIT_POLICY = PASSIVE
 
 .PHONY: help setup run test test-slow lint docs lock viz viz-static clean
@@ -36,7 +36,7 @@ run: setup  ## Run the default sequence, from photographs to report
 test: setup  ## Run the tests, on two processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-slow: setup  ## Run the tests that take long: whole pipelines, killed runs, notebooks
+test-slow: setup  ## Run the slow tests: complete pipelines, killed runs, notebooks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 lint: setup  ## Check style, types and layers
@@ -48,18 +48,18 @@ docs: setup  ## Build the documentation into site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 viz: setup  ## Open the pipeline in the browser
-	@echo 'The boxes alone, without data sets: http://127.0.0.1:4141/?types=nodes'
+	@echo 'Boxes only, without data sets: http://127.0.0.1:4141/?types=nodes'
 	$(BIN)/kedro viz run
 
-viz-static: setup  ## Write the pipeline with its figures and tables into viz/, to be shared
-	@test ! -e build || { echo 'kedro viz writes to build/, which is there already: move it away'; exit 1; }
+viz-static: setup  ## Write the pipeline with its figures and tables into viz/, for sharing
+	@test ! -e build || { echo 'kedro viz writes to build/, which exists already: move it away'; exit 1; }
 	$(BIN)/kedro viz build --include-previews
 	rm -rf viz && mv build viz
-	@echo 'To look at it: $(PYTHON) -m http.server -d viz'
+	@echo 'To view it: $(PYTHON) -m http.server -d viz'
 
-lock:  ## Pin the dependencies anew (needs uv)
+lock:  ## Update requirements.lock (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	  --extra dev --extra docs --extra onnx pyproject.toml -o requirements.lock
 
-clean:  ## Remove what runs have made, but not the raw data
+clean:  ## Remove the results of runs, but not the raw data
 	find data -mindepth 2 -not -path 'data/01_raw/*' -not -name .gitkeep -delete
