@@ -38,7 +38,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(project: Path) -> None
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 130, output
     assert output.count("Stopped.") == 1
-    assert "go on with the same command: kedro run --tags kd" in output
+    assert "resume with the same command: kedro run --tags kd" in output
     assert "Traceback" not in output
     assert state.exists()
     assert not [name for name in made(project) if "checkpoint.json" in name]

@@ -57,7 +57,7 @@ def assert_close_on_average(found: list[dict], expected: list[dict]) -> None:
 
 def test_more_devices_than_there_are_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "cores", lambda: 2)
-    with pytest.raises(UserError, match=r"There are fewer devices than asked for: 2 \(cpu\)"):
+    with pytest.raises(UserError, match=r"There are fewer devices than requested: 2 \(cpu\)"):
         _ = Runtime(accelerator="cpu", devices=3).device
 
 

@@ -66,7 +66,7 @@ def test_groups_depend_on_whatever_changes_distances() -> None:
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"stages": "groupd"}, "'groupd' is no way to make stages"),
+    ({"stages": "groupd"}, "'groupd' is not a valid way to make stages"),
     ({"stages": {"measure": "fingerprnt"}}, "did you mean 'fingerprint'"),
     ({"stages": {"mesure": "fingerprint"}}, "did you mean 'measure'"),
     ({"stages": {"n_groups": 0}}, "n_groups"),
@@ -76,7 +76,7 @@ def test_groups_depend_on_whatever_changes_distances() -> None:
     ({"stages": "grouped", "tasks": ["gan", "swap"]}, "cannot choose the number of groups"),
     ({"stages": [["gan"], ["swap"]]}, "differ: latent"),
     ({"stages": [["gan", "swap"], ["swap", "latent"]]}, "differ: swap"),
-    ({"stages": ["gan", "swap", "latent"]}, "no list of tasks"),
+    ({"stages": ["gan", "swap", "latent"]}, "not a list of tasks"),
     ({"measures": "mmd"}, "not a list of names"),
     ({"measures": ["mdm"]}, "did you mean 'mmd'"),
     ({"measures": ["my__own"], "similarity": {"settings": {"my__own": {"measure": "mmd"}}}}, "'my__own' cannot be"),

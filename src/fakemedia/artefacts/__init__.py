@@ -1,1 +1,1 @@
-"""Files that the project makes: written whole or not at all, and marked with what they were made from."""
+"""Files that the project makes: written atomically, each with a manifest of what it was made from."""

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there."""
+"""Files and folders that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fakemedia.core.errors import UserError
 
 GIB = 2**30
 PARTIAL = ".partial"
-"""How the name of a file ends that is being written, or was when its writer was killed."""
+"""The suffix of a file that is being written, or whose writer was killed."""
 _LEFTOVER = re.compile(rf"\..+\.([0-9a-f]{{32}}({PARTIAL}|\.old)?|[0-9]+{PARTIAL})", re.DOTALL)
 """The names of scratch files and folders; those with a process id are of version 0.1."""
 
 
 def sync(path: Path) -> None:
-    """Wait until the file or folder `path` is on the disk."""
+    """Flush the file or folder `path` to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -34,8 +34,7 @@ def sync(path: Path) -> None:
 
 
 def read_regular(path: str | Path, size: int = -1) -> bytes:
-    """Return the content of a regular file, or its first `size` bytes; OSError for anything else, such as a pipe, which
-    would never end."""
+    """Return the content of a regular file, or its first `size` bytes; OSError for anything else, such as a pipe."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -44,24 +43,24 @@ def read_regular(path: str | Path, size: int = -1) -> bytes:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise UserError if nothing can be written to `folder`, which is made if it is not there yet."""
+    """Raise UserError if nothing can be written to `folder`, which is created if missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise UserError(f"Nothing can be written here ({error})", where=folder, expected="a writable folder",
-                        do="give yourself the right to write there, or name another place") from error
+                        do="change its permissions, or choose another folder") from error
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn the errors of a full disk or a read-only place into one UserError that names `path`."""
+    """Turn the errors of a full disk or a read-only folder into one UserError that names `path`."""
     try:
         yield
     except OSError as error:
         raise UserError(f"Writing failed ({error})", where=path, expected="a writable folder with free space",
-                        do="make room or choose another folder, then run again: what was saved before is untouched",
+                        do="free space or choose another folder, then run again: what was saved before is kept",
                         ) from error
 
 
@@ -69,8 +68,8 @@ def writing(path: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path` to write to; what was written becomes `path` at the end.
 
-    The folder is made, and what killed writers left in it is removed. Raises UserError if the disk is full or the place
-    cannot be written; an older `path` then stays.
+    The folder is created, and leftovers of killed writers in it are removed. Raises UserError if the disk is full or
+    the folder is read-only; an older `path` is then kept.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +94,7 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
 def scratch_folder(target: Path) -> Iterator[Path]:
     """Yield a new folder beside `target` to build it in; it is removed at the end, unless it was moved away.
 
-    What killed writers left beside it is removed first.
+    Leftovers of killed writers beside it are removed first.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent)
@@ -135,9 +134,9 @@ def _locked_scratch(target: Path, make: Callable[[Path], None], ending: str = ""
         make(scratch)
         try:
             descriptor = os.open(scratch, os.O_RDONLY)
-        except FileNotFoundError:  # Another process took it for a leftover before it was locked.
+        except FileNotFoundError:  # Another process removed it as a leftover before it was locked.
             continue
-        with suppress(OSError):  # Not every file system has locks; without one nobody else removes the scratch.
+        with suppress(OSError):  # Not every file system has locks; without one no other process removes the scratch.
             lock_descriptor(descriptor)
         if _is(scratch, descriptor):
             return scratch, descriptor
@@ -152,7 +151,7 @@ def _is(path: Path, descriptor: int) -> bool:
 
 
 def moved(new: Path, folder: Path) -> bool:
-    """Rename the folder `new` to `folder` unless one that is not empty stands there; say whether it was done."""
+    """Rename the folder `new` to `folder` unless one exists that is not empty; return whether it was renamed."""
     try:
         new.rename(folder)
     except OSError as error:
@@ -163,7 +162,7 @@ def moved(new: Path, folder: Path) -> bool:
 
 
 def move_away(folder: Path) -> None:
-    """Delete a folder, first renaming it, so that it is never seen half deleted."""
+    """Delete a folder atomically: it is renamed first."""
     old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old")
     with suppress(FileNotFoundError):  # Another process moved it away first.
         folder.rename(old)

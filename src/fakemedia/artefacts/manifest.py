@@ -1,9 +1,9 @@
-"""What an artefact was made from, written beside it: the one mechanism that tells whether it is current.
+"""The manifest of an artefact: what it was made from. The one mechanism that decides whether it is current.
 
 An artefact is a file or a folder that a run makes: a pixel store, a checkpoint, a table of scores, a figure. Its
 `Manifest` holds the `Recipe` it was made by (inputs by content hash, settings, the version of the code that made it)
-and the SHA-256 of every file of its own content. Paths in it are relative and no time of change is kept, so a copied
-or moved project stays current.
+and the SHA-256 of every file of its own content. Paths in it are relative and modification times are not used, so a
+copied or moved project stays current.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Recipe:
 
     @property
     def fingerprint(self) -> str:
-        """The hash of the whole recipe, 32 hex digits."""
+        """The hash of the recipe, 32 hex digits."""
         return fingerprint({"producer": self.producer, "version": self.version, "settings": self.settings,
                             "inputs": dict(self.inputs)})
 
@@ -100,9 +100,9 @@ def read_manifest(artefact: Path, *, folder: bool = False) -> Manifest | None:
 
 
 def is_current(artefact: Path, recipe: Recipe, *, folder: bool = False) -> bool:
-    """Return whether `artefact` was made by `recipe` and all its files are there in the size that they had.
+    """Return whether `artefact` was made by `recipe` and all its files exist with their recorded sizes.
 
-    Their content is compared by `verify`, or by whoever reads them.
+    Their content is compared by `verify`, or when they are read.
     """
     manifest = read_manifest(artefact, folder=folder)
     return manifest is not None and manifest.recipe == recipe.fingerprint and has_files(artefact, manifest,
@@ -110,7 +110,7 @@ def is_current(artefact: Path, recipe: Recipe, *, folder: bool = False) -> bool:
 
 
 def has_files(artefact: Path, manifest: Manifest, *, folder: bool = False) -> bool:
-    """Return whether all files of `manifest` are there in the size that they had."""
+    """Return whether all files of `manifest` exist with their recorded sizes."""
     place = artefact if folder else artefact.parent
     try:
         return all((place / name).stat().st_size == size for name, (size, _) in manifest.files.items())

@@ -1,1 +1,1 @@
-"""Words, names, randomness and fingerprints that every room shares: no I/O, no framework."""
+"""Types, plans, plugins, random numbers and fingerprints that every room shares."""

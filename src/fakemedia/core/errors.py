@@ -1,4 +1,4 @@
-"""The one exception that is meant for the user's eyes."""
+"""The one exception whose message is written for the user."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Bad input, told in one message: what was wrong, where, what was expected, what to do.
+    """Bad input, reported in one message: what was wrong, where, what was expected, what to do.
 
-    The command line prints the message alone and exits with a non-zero status; any other exception is a defect of
+    The command line prints only the message and exits with a non-zero status; any other exception is a defect of
     the program and keeps its traceback.
     """
 

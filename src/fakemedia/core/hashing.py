@@ -1,4 +1,4 @@
-"""One hash for everything that a result depends on."""
+"""The hash of everything that a result depends on."""
 
 from __future__ import annotations
 

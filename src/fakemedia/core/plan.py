@@ -1,4 +1,4 @@
-"""What is to be run, read from the parameters: sequences, methods, networks, seeds, stages and their fingerprints."""
+"""What a run does, read from the parameters: sequences, methods, networks, seeds, stages and their fingerprints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fakemedia.core.types import Stage, check_name, make_stages
 
 PARAMETERS = ("sequence", "seed", "n_seeds", "similarity", "collections", "robustness", "sequences", "runtime",
               "calibration", "features")
-"""The keys of the parameters, beside those that begin with an underscore, which hold what others share."""
+"""The top-level keys of the parameters; keys that begin with an underscore, for YAML anchors, are allowed too."""
 SEQUENCE_KEYS = ("collection", "tasks", "network", "tune", "training", "methods", "stages", "measures", "against",
                  "n_seeds")
 LABEL_KEYS = ("method", "network", "tune", "training")
@@ -36,8 +36,8 @@ class Named:
     def weights_file(self) -> str | None:
         """The path under `pretrained` of a network's settings; None if it names no file.
 
-        A network's plugin lists the names that are no files as `PRETRAINED`, by default imagenet and none; one that
-        ends in a colon is the beginning of names.
+        A network's plugin lists the values that are no files as `PRETRAINED`, by default imagenet and none; one that
+        ends in a colon is a prefix.
         """
         given = self.settings.get("pretrained")
         known = plugin.constant("networks", self.name, "PRETRAINED", ("imagenet", "none"))
@@ -53,7 +53,7 @@ class Named:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodPlan:
-    """One configured method of a sequence; what its label does not say is the sequence's."""
+    """One configured method of a sequence; the sequence gives what its label does not."""
 
     label: str
     """Its name in the sequence: in paths, tags, tables and figures."""
@@ -74,7 +74,8 @@ class MethodPlan:
     def joins(self) -> bool:
         """Whether the method reads the training images of all tasks seen and begins with the start network.
 
-        Its file says so by `SCOPE = "seen"`; the others read the stage's own tasks and continue from the stage before.
+        Its file declares this by `SCOPE = "seen"`; other methods read the stage's own tasks and continue from the stage
+        before.
         """
         return plugin.constant("methods", self.method, "SCOPE", "stage") == "seen"
 
@@ -87,7 +88,7 @@ class Plan:
     collection: str
     stages: tuple[Stage, ...]
     network: Named
-    """The network of the labels that name no other, as is `training`."""
+    """The network of labels without their own; `training` likewise."""
     methods: tuple[MethodPlan, ...]
     training: TrainingConfig
     seeds: tuple[int, ...]
@@ -97,7 +98,7 @@ class Plan:
     measures: Mapping[str, Named] = field(default_factory=dict)
     """The measures of similarity by the name that the configuration gives them."""
     grouping: GroupingConfig | None = None
-    """How the stages are found; None: they are given. Without `stages`, they are not yet known."""
+    """How the stages are found; None: they are given. While `stages` is empty, they are not known yet."""
     against: tuple[str, ...] = ()
     """Sequences of the same tasks that this one is compared with."""
 
@@ -133,7 +134,7 @@ class Plan:
                            where=f"sequence {self.sequence}")
 
     def learned(self, label: str) -> tuple[Stage, ...]:
-        """Return the stages at which `label` trains: all, or the last alone if its method joins tasks.
+        """Return the stages at which `label` trains: all, or only the last if its method joins tasks.
 
         A method that joins tasks trains at every stage if its setting `every_stage` is true.
         """
@@ -159,7 +160,7 @@ class Plan:
                        methods=tuple(replace(each, network=each.network.rooted(root)) for each in self.methods))
 
     def check(self, root: Path) -> None:
-        """Raise UserError for weights under `pretrained` that are no file, and no name that the network knows.
+        """Raise UserError for weights under `pretrained` that are neither a file nor a name that the network accepts.
 
         Relative paths count from `root`. Nothing is imported.
         """
@@ -202,7 +203,7 @@ def _names(value: Any, where: str) -> tuple[str, ...]:
 
 def _similarity(parameters: Mapping[str, Any], given: Mapping[str, Any], grouping: GroupingConfig | None,
                 where: str) -> tuple[SimilarityConfig, dict[str, Named]]:
-    """Return what a sequence measures of the similarity of its tasks; what it groups by is among the measures."""
+    """Return the similarity settings of a sequence and its measures, the one that it groups by included."""
     config = configure(SimilarityConfig, _mapping(parameters.get("similarity"), "similarity"), where="similarity")
     listed = _names(given.get("measures", list(config.measures)), f"{where}.measures")
     wanted = dict.fromkeys(listed, f"{where}.measures")
@@ -229,7 +230,7 @@ def _tune(given: Any, where: str) -> str:
 
 
 def _method(label: Any, given: Any, base: MethodPlan, where: str) -> MethodPlan:
-    """Return what the label `label` configures; what it does not say is that of `base`."""
+    """Return what the label `label` configures; `base` gives the rest."""
     settings = dict(_mapping(given, where))
     own = {key: settings.pop(key) for key in LABEL_KEYS if key in settings}
     method = own.get("method", label)
@@ -263,7 +264,7 @@ def _tasks(given: Any, where: str) -> tuple[str, ...]:
     tasks = tuple(check_name(task) for task in given)
     for task in tasks:
         if tasks.count(task) > 1:
-            raise UserError(f"The task {task!r} stands twice", where=where, expected="each task once")
+            raise UserError(f"The task {task!r} is listed twice", where=where, expected="each task once")
     return tasks
 
 
@@ -277,16 +278,16 @@ def _seeds(parameters: Mapping[str, Any], given: Mapping[str, Any], where: str) 
 
 
 def _given(parameters: Mapping[str, Any], sequence: str) -> Mapping[str, Any]:
-    """Return what the parameters say of `sequence`; UserError if there is none, or for a key that is not known."""
+    """Return the parameters of `sequence`; UserError if there is none, or for an unknown key."""
     for key in parameters:
         if key not in PARAMETERS and not key.startswith("_"):
-            raise unknown_name("key", key, PARAMETERS, where="the parameters, at the top")
+            raise unknown_name("key", key, PARAMETERS, where="the top level of the parameters")
     sequences = _mapping(parameters.get("sequences"), "sequences")
     if not isinstance(sequence, str) or sequence not in sequences:
         raise unknown_name("sequence", sequence, sequences, where="parameters_sequences.yml")
     if "-" in check_name(sequence, kind="sequence"):
         raise UserError(f"The sequence name {sequence!r} cannot be used", where="parameters_sequences.yml",
-                        expected="'_' instead of '-', which parts the sequence from the method in the catalog")
+                        expected="'_' instead of '-', which separates sequence and label in the catalog")
     given = _mapping(sequences[sequence], f"sequences.{sequence}")
     for key in given:
         if key not in SEQUENCE_KEYS:
@@ -298,7 +299,7 @@ def _given(parameters: Mapping[str, Any], sequence: str) -> Mapping[str, Any]:
 
 
 def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
-    """Return the plan of `sequence` out of the project's parameters.
+    """Return the plan of `sequence` from the project's parameters.
 
     Checks names and keys without importing any plugin. Raises UserError for an unknown sequence, method, network,
     collection, measure or key, a task or label name that cannot be used, a task named twice, an empty list of tasks or

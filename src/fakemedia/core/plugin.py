@@ -31,7 +31,7 @@ _roots = [PACKAGE_ROOT]
 def add_folder(folder: str | Path) -> None:
     """Find plugins in `folder` too, which is laid out as the package: `<folder>/methods/<name>.py`.
 
-    For this process alone; the package's own plugins go first. Call it again after a file there has changed.
+    For this process only; plugins of the package take precedence. Call it again after a file there has changed.
     UserError if there is no such folder.
     """
     root = Path(folder).resolve()
@@ -71,14 +71,14 @@ def _literal(path: Path, key: str, default: Any) -> Any:
 
 @cache
 def _aliases(kind: str) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return the plugin and the entry that each short name of `kind` stands for; no short name hides a file."""
+    """Return the plugin and the entry of each short name of `kind`; files take precedence over short names."""
     files = _files(kind)
     return {alias: (path.stem, entry) for path in reversed(files) for alias, entry in
             _literal(path, "ALIASES", {}).items() if alias not in {each.stem for each in files}}
 
 
 def alias(kind: str, name: str) -> tuple[str, dict[str, Any]] | None:
-    """Return the plugin and the settings that the short name `name` stands for; None if it is no short name.
+    """Return the plugin and the settings of the short name `name`; None if it is no short name.
 
     >>> alias("networks", "resnet18")
     ('timm', {'architecture': 'resnet18.tv_in1k'})
@@ -102,7 +102,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def _path(kind: str, name: str) -> Path:
-    """Return the file of the plugin `name`, or of the one that the short name stands for; the first of its name."""
+    """Return the file of the plugin `name` or of the plugin behind the short name; the first of several."""
     stem, _ = _aliases(kind).get(name, (name, {}))
     return next(path for path in _files(kind) if path.stem == stem)
 
@@ -117,7 +117,7 @@ def constant(kind: str, name: str, key: str, default: Any) -> Any:
 
 
 def load(kind: str, name: str, *, where: object = None) -> ModuleType:
-    """Import and return the plugin module `name`, or the one that the short name stands for.
+    """Import and return the plugin module `name` or the module behind the short name.
 
     An unknown name is a UserError that lists the names.
     """
@@ -131,7 +131,7 @@ def load(kind: str, name: str, *, where: object = None) -> ModuleType:
 
 def with_preset(settings: Mapping[str, Any], presets: Mapping[str, Mapping[str, Any]] | None, *,
                 where: object) -> dict[str, Any]:
-    """Return `settings` laid over the preset that their key `preset` names; UserError for an unknown one."""
+    """Return `settings` merged over the preset that their key `preset` names; UserError for an unknown one."""
     if not isinstance(settings, Mapping):
         raise UserError(f"{settings!r} is not a mapping", where=where, expected="keys and values")
     given = dict(settings)
@@ -147,9 +147,9 @@ def configure(config: type[T], settings: Mapping[str, Any], *, where: object,
               presets: Mapping[str, Mapping[str, Any]] | None = None) -> T:
     """Return the dataclass `config` filled from `settings`, checked by type.
 
-    A `preset` key in `settings` names a base out of `presets`, which the other keys override. Unknown keys, wrong
+    A `preset` key in `settings` names a base in `presets`, which the other keys override. Unknown keys, wrong
     types, true or false for a number, numbers that are not finite and values that `__post_init__` refuses are
-    UserErrors that name the key and `where` it stands.
+    UserErrors that name the key and `where` it is.
     """
     given = with_preset(settings, presets, where=where)
     fields = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
@@ -174,7 +174,7 @@ def configure(config: type[T], settings: Mapping[str, Any], *, where: object,
 
 
 def _mistaken(given: Any, read: Any) -> str | None:
-    """Return what was expected where `given` was read as `read` though it is of another kind; None if it is not."""
+    """Return the expected kind if `given` is of another kind than `read`, which it was converted to; else None."""
     if isinstance(read, float) and not math.isfinite(read):
         return "a finite number"
     if isinstance(given, bool) and not isinstance(read, bool):

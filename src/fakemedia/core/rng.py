@@ -1,7 +1,7 @@
-"""Counter-based randomness: a number depends on the seed and on what it is for, never on what was drawn before.
+"""Counter-based random numbers: each depends on the seed and its purpose, never on earlier draws.
 
-So the order of images and their crops do not change with the number of workers or devices, nor with the point at
-which a run was interrupted.
+So the order of images and their crops depend neither on the number of workers or devices, nor on the point at which a
+run was interrupted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def derive(seed: int, *purpose: str | int) -> int:
 
 
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:
-    """Return a NumPy generator (Philox) of its own for `purpose`."""
+    """Return a NumPy generator (Philox) for `purpose`, independent of all others."""
     return np.random.Generator(np.random.Philox(key=derive(seed, *purpose)))
 
 
@@ -45,7 +45,7 @@ def integers(key: int, counters: NDArray[np.integer], high: NDArray[np.integer] 
 
     >>> integers(derive(0, "crop", 1), np.arange(5), 10)
     array([4, 5, 8, 8, 1])
-    >>> integers(derive(0, "crop", 1), np.array([3]), 10)  # the third, whatever was drawn before
+    >>> integers(derive(0, "crop", 1), np.array([3]), 10)  # number 3, independently of earlier draws
     array([8])
     """
     top = bits(key, counters) >> np.uint64(32)

@@ -1,4 +1,4 @@
-"""How the tasks of a sequence become stages, and what is measured of their similarity: settings and their checks."""
+"""How the tasks of a sequence become stages, and how their similarity is measured: settings and their checks."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class GroupingConfig:
     measure: str = "fingerprint"
     """The similarity that groups are made by: a measure, or a variant of one under `similarity.settings`."""
     n_groups: int | Literal["auto"] = "auto"
-    """Number of groups; `auto`: the number with the highest silhouette, the smallest one of equals."""
+    """Number of groups; `auto`: the number with the highest silhouette, the smallest if several are equal."""
     order: Order = "given"
     """Order of the groups, and of the tasks inside each: as given; `similar_first`: the closest pair, then always the
-    one closest to the last; `dissimilar_first`: the farthest pair, then always the farthest; `hardest_first`: by
-    falling difficulty; `random`: by seed. Equals come by name."""
+    one closest to the previous; `dissimilar_first`: the farthest pair, then always the farthest; `hardest_first`: by
+    decreasing difficulty; `random`: by seed. Ties are ordered by name."""
     seed: int = 0
     """Seed of the order `random`."""
 
@@ -36,18 +36,18 @@ class GroupingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SimilarityConfig:
-    """What is measured of the similarity of tasks, and on what."""
+    """How the similarity of tasks is measured, and on which images."""
 
     measures: tuple[str, ...] = ("fingerprint", "transfer")
-    """Measured in every run; a sequence may list its own, and what it groups by is always measured."""
+    """Computed in every run; a sequence may list its own. The measure that it groups by is always computed."""
     images: int = 1000
-    """Training images a task, at most."""
+    """Training images per task, at most."""
     network: str = "start"
-    """Whose features are read: `start`, the network that the sequence starts from, or a file of its weights."""
+    """Network whose features are read: `start`, the network that the sequence starts from, or a file of its weights."""
     seed: int = 0
     """Draws the images, and the weights of a network that starts without any."""
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Settings of measures, by name; under another name a variant of the measure that its key `measure` names."""
+    """Settings of measures, by name; another name defines a variant of the measure given by its key `measure`."""
 
     def __post_init__(self) -> None:
         if self.images < 2:
@@ -69,16 +69,16 @@ def _check_measure(name: Any, known: Sequence[str] | set[str], where: str) -> No
 
 
 def read_stages(given: Any, tasks: Sequence[str], *, where: str) -> GroupingConfig | tuple[Group, ...]:
-    """Return what a sequence says under `stages`: the groups of tasks to learn, or how they are to be found.
+    """Return the meaning of a sequence's `stages`: the groups of tasks to learn, or how they are found.
 
-    UserError for what cannot be read, groups by hand that do not hold each task once, and more groups than tasks.
+    UserError for an invalid value, listed groups that do not contain each task once, and more groups than tasks.
     """
     if given is None or given == "given":
         return tuple((task,) for task in tasks)
     if isinstance(given, list):
         return _by_hand(given, tasks, where)
     if given != "grouped" and not isinstance(given, Mapping):
-        raise UserError(f"{given!r} is no way to make stages", where=where, expected=STAGES)
+        raise UserError(f"{given!r} is not a valid way to make stages", where=where, expected=STAGES)
     config = configure(GroupingConfig, {} if given == "grouped" else given, where=where)
     if len(tasks) < 2:
         raise UserError(f"There is nothing to group: the only task is {tasks[0]}", where=where,
@@ -94,7 +94,7 @@ def read_stages(given: Any, tasks: Sequence[str], *, where: str) -> GroupingConf
 
 def _by_hand(given: list, tasks: Sequence[str], where: str) -> tuple[Group, ...]:
     if not all(isinstance(group, list) and group for group in given):
-        raise UserError("A group is no list of tasks", where=where, expected=STAGES)
+        raise UserError("A group is not a list of tasks", where=where, expected=STAGES)
     grouped = [task for group in given for task in group]
     if sorted(map(str, grouped)) != sorted(tasks):
         odd = sorted({*map(str, grouped)} ^ {*tasks}) or sorted({task for task in grouped if grouped.count(task) > 1})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 LEAST_CROP = 8
-"""Pixels: smaller images vanish in the strides of a network."""
+"""Pixels: the strides of a network reduce smaller images to nothing."""
 
 TRAINING_PRESETS: dict[str, dict[str, Any]] = {
     # Tassone, Maiano and Amerini 2024: the settings of the reference runs.
@@ -26,7 +26,7 @@ class TrainingConfig:
     patience: int | None = None
     """Stop after so many epochs without a better validation accuracy; None: never."""
     batch_size: int = 64
-    """Images a step."""
+    """Images per step."""
     optimizer: Literal["sgd", "adamw"] = "adamw"
     """SGD with momentum, or AdamW (Loshchilov and Hutter 2019)."""
     lr: float = 3e-4
@@ -36,7 +36,7 @@ class TrainingConfig:
     weight_decay: float = 0.01
     """Decay of all weights: added to the gradient by `sgd`, decoupled from it by `adamw`."""
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
-    """`one_cycle` warms up and anneals over the stage, by step; `cosine` goes down and up again, by epoch."""
+    """`one_cycle` warms up and anneals over the stage, by step; `cosine` falls and rises again, by epoch."""
     period: int = 10
     """Half period of `cosine`, epochs (T_max)."""
     lr_min: float = 1e-5
@@ -46,17 +46,17 @@ class TrainingConfig:
     flip: bool = True
     """Mirror half of the training crops."""
     views: tuple[str, ...] = ("centre",)
-    """Crops of each training picture whose features are computed where the head alone is trained (`tune: head`), one at
+    """Crops of each training picture whose features are computed if only the head is trained (`tune: head`), one at
     random in each epoch: `centre`, `corners`, one corner such as `top_left`, these with `_flip`, and `random:<n>`."""
     select_on: Literal["seen", "current", "none"] = "seen"
     """Keep the epoch with the best mean validation accuracy over all tasks seen, over this stage's tasks only, or
-    keep the last epoch without looking at validation."""
+    keep the last epoch without validation."""
     validation_max: int | None = 1000
-    """Validation images a task at most, drawn once by seed; None: all."""
+    """Validation images per task, at most, drawn once by seed; None: all."""
     validation_share: float | None = 0.1
-    """Most that validation may cost, as a share of training: an image costs one pass in validation and three in
+    """Upper limit of the cost of validation, as a share of training: an image costs one pass in validation and three in
     training. The images are divided equally among the tasks validated, so that the cost of a stage does not grow with
-    the tasks seen; each task keeps 16 at least. None: no limit."""
+    the tasks seen; each task keeps at least 16. None: no limit."""
     validation_every: int = 1
     """Epochs between validations; the last epoch is always validated."""
 

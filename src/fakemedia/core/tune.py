@@ -1,4 +1,4 @@
-"""Which weights of a network are trained, as the configuration says it."""
+"""Which weights of a network are trained: the setting `tune`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Tune:
     """Which weights are trained."""
 
     kind: Kind = "all"
-    """`all`; `norm`: the affine parameters of normalisation layers, and the head; `head`: the head alone; `lora`: a
+    """`all`; `norm`: the affine parameters of normalisation layers, and the head; `head`: only the head; `lora`: a
     low-rank update of attention and 1x1 convolutions, and the head."""
     rank: int = 8
     """Rank r of the update of `lora`."""
@@ -25,7 +25,7 @@ class Tune:
 
 
 def read_tune(text: object, *, where: object = None) -> Tune:
-    """Return what `text` says: one of WAYS, alpha 2 r unless given; UserError otherwise.
+    """Return the meaning of `text`, one of WAYS, alpha 2 r unless given; UserError otherwise.
 
     >>> read_tune("lora:4")
     Tune(kind='lora', rank=4, alpha=8.0)
@@ -40,6 +40,6 @@ def read_tune(text: object, *, where: object = None) -> Tune:
     except ValueError:
         fits = False
     if not fits:
-        raise UserError(f"{text!r} is no way to tune", where=where,
+        raise UserError(f"{text!r} is not a valid way to tune", where=where,
                         expected="lora:<r>:<alpha> with an integer r of at least 1 and alpha above 0")
     return Tune(kind=cast("Kind", kind), rank=rank, alpha=alpha)

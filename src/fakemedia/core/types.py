@@ -1,4 +1,4 @@
-"""The shared words: splits, labels, tasks and stages."""
+"""Splits, labels, tasks and stages."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The devices and the arithmetic: the only file that knows Lightning Fabric.
+"""Devices and precision: the only module that imports Lightning Fabric.
 
-Several processes (`torchrun ... kedro run`, or the setting `devices`) each take their share of every batch; whatever is
-measured or saved is the same in all of them, and the first one alone writes.
+Several processes (`torchrun ... kedro run`, or the setting `devices`) each train on a share of every batch. Measured
+and saved values are the same on all ranks; only rank 0 writes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fakemedia.runtime.threads import cores
 
 Network = TypeVar("Network", bound=nn.Module)
 PATIENCE = timedelta(days=7)
-"""How long processes wait for the first one, which alone ingests the data."""
+"""How long other ranks wait for rank 0, which ingests the data."""
 EVALUATED = 512
 """Images that a GPU evaluates at once."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -36,7 +36,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Where and how precisely to compute; no part of a checkpoint's fingerprint, but named in it."""
+    """Where and how precisely to compute; not part of what makes a checkpoint current, but recorded in it."""
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto`: the GPU if there is one."""
@@ -44,15 +44,15 @@ class Runtime:
     """Devices of this machine that train together, each with its share of every batch; several machines: start the
     same command under torchrun on each."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the forward pass (weights stay float32); `auto`: bfloat16 where the device computes with it, else
+    """Arithmetic of the forward pass (weights stay float32); `auto`: bfloat16 where the device supports it, else
     float32."""
     compile: bool = False
     """Compile the network (torch.compile): a minute at every stage, for a faster step on some GPUs; none on the CPU."""
     resident_share: float = 0.5
-    """Share of the free device memory up to which a stage's pixels are kept there; beyond it batches are copied."""
+    """Share of the free device memory up to which a stage's pixels are kept there; above it batches are copied."""
     save_minutes: float = 5.0
-    """Minutes of training inside an epoch after which its state is saved, to go on from there after a kill; at the end
-    of an epoch it is saved in any case."""
+    """Minutes of training within an epoch after which the state is saved, so that a killed run can resume there; it is
+    always saved at the end of an epoch."""
 
     def __post_init__(self) -> None:
         if self.devices < 1 or not 0 <= self.resident_share < 1 or not self.save_minutes >= 0:
@@ -60,21 +60,21 @@ class Runtime:
 
     @property
     def device(self) -> torch.device:
-        """The device of network and batches; UserError if what was asked for is not there."""
+        """The device of network and batches; UserError if the requested device does not exist."""
         return self._fabric.device
 
     def check(self) -> None:
-        """Raise UserError if there is no such device, or fewer than asked for."""
+        """Raise UserError if there is no such device, or fewer than requested."""
         _ = self._kind
 
     @property
     def rank(self) -> int:
-        """The number of this process among those that train together, from 0."""
+        """The rank of this process, from 0."""
         return self._fabric.global_rank
 
     @property
     def world(self) -> int:
-        """How many processes train together."""
+        """The number of processes that train together."""
         return self._fabric.world_size
 
     @cached_property
@@ -86,7 +86,7 @@ class Runtime:
         return "bfloat16" if wanted else "float32"
 
     def facts(self) -> dict[str, Any]:
-        """Return what of this runtime the rounding of results depends on."""
+        """Return the properties of this runtime that the rounding of results depends on."""
         return {"device": self.device.type, "precision": self.resolved_precision, "processes": self.world,
                 "compiled": self.compile}
 
@@ -95,11 +95,11 @@ class Runtime:
         return network.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def setup(self, network: nn.Module, optimizer: Optimizer) -> tuple[Callable[[Tensor], Tensor], Optimizer]:
-        """Return the network's forward pass and the optimiser as training is to call them.
+        """Return the network's forward pass and the optimiser for the training loop.
 
-        `network` already lies on the device and stays the plain module, whose weights the optimiser changes. On several
-        GPUs its batch normalisation takes the statistics of the whole batch; on several CPU processes each those of
-        its share.
+        `network` is on the device already and stays the plain module, whose weights the optimiser changes. On several
+        GPUs its batch normalisation uses the statistics of the full batch; on several CPU processes each rank uses
+        those of its share.
         """
         module = with_common_statistics(network) if self.world > 1 and self.device.type == "cuda" else network
         if self.compile:
@@ -126,7 +126,7 @@ class Runtime:
         return values if self.world == 1 else self._fabric.all_reduce(values, reduce_op="sum")
 
     def any_of(self, *flags: bool) -> list[bool]:
-        """Return for each of `flags` whether a process raises it."""
+        """Return for each of `flags` whether it is true in any process."""
         if self.world == 1:
             return list(flags)
         return self.total(torch.tensor(flags, dtype=torch.int32, device=self.device)).bool().tolist()
@@ -142,7 +142,7 @@ class Runtime:
             torch.cuda.set_rng_state(states[1], self.device)
 
     def align(self, network: nn.Module) -> None:
-        """Give every process the same state: the first one's weights, and the mean of their running statistics.
+        """Give every process the same state: the weights of rank 0, and the mean of the running statistics.
 
         Without a common batch normalisation, the statistics of each process are those of its share.
         """
@@ -154,32 +154,32 @@ class Runtime:
                     buffer.copy_(self.mean(buffer))
 
     def evaluation_batch(self, batch_size: int) -> int:
-        """Return how many images are evaluated at once, where `batch_size` are trained on."""
+        """Return the batch size of evaluation, given that of training."""
         return max(batch_size, EVALUATED) if self.device.type == "cuda" else batch_size
 
     def wait(self) -> None:
-        """Wait until every process is here."""
+        """Wait for all processes."""
         if self.world > 1:
             self._fabric.barrier()
 
     def room(self) -> int:
-        """Return how many bytes of pixels may be kept on the device; 0 where they lie in the host's memory anyway."""
+        """Return how many bytes of pixels may be kept on the device; 0 without separate device memory."""
         if self.device.type != "cuda":
             return 0
-        # What torch holds for itself is free too: the pixels of the stage before, for one.
+        # Memory cached by torch, such as the pixels of the stage before, is free too.
         held = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
         return int(self.resident_share * (torch.cuda.mem_get_info(self.device)[0] + held))
 
     def reset_memory(self) -> None:
-        """Let the most that `memory_mib` tells count from now on."""
+        """Start a new peak for `memory_mib`."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def memory_mib(self) -> float:
-        """Return the memory of this process, MiB: the most allocated on a GPU since `reset_memory`, or else what the
-        host holds now.
+        """Return the memory of this process, MiB: the peak on a GPU since `reset_memory`, or else what it uses of the
+        host now.
 
-        Loaded pages of memory-mapped files do not count where the system tells them apart.
+        Loaded pages of memory-mapped files are not counted where the system reports them separately.
         """
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 2**20
@@ -193,14 +193,14 @@ class Runtime:
 
     @contextmanager
     def reproducible(self, seed: int = 0) -> Iterator[None]:
-        """Use deterministic kernels where there are any, and torch's generators from `seed`; all is put back after."""
+        """Use deterministic kernels where available, and torch's generators from `seed`; restore both afterwards."""
         before = torch.are_deterministic_algorithms_enabled()
         warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
         memory: Any = torch.utils.deterministic
         fill = memory.fill_uninitialized_memory
         devices = [self.device] if self.device.type == "cuda" else []
         torch.use_deterministic_algorithms(True, warn_only=True)
-        memory.fill_uninitialized_memory = False  # a check against reading it unwritten, for 3 % of a step
+        memory.fill_uninitialized_memory = False  # a debugging aid that costs 3 % of a step
         try:
             with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(seed)
@@ -211,7 +211,7 @@ class Runtime:
 
     @cached_property
     def _kind(self) -> str:
-        """The kind of device; UserError if there is none, or fewer than asked for."""
+        """The kind of device; UserError if there is none, or fewer than requested."""
         available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         if not available.get(self.accelerator, True):
             raise UserError(f"There is no {self.accelerator} device on this machine", where="runtime.accelerator",
@@ -220,7 +220,7 @@ class Runtime:
         kind = automatic if self.accelerator == "auto" else self.accelerator
         most = {"cpu": cores(), "cuda": torch.cuda.device_count()}.get(kind, 1)
         if max(self.devices, int(os.environ.get("LOCAL_WORLD_SIZE", 1))) > most:
-            raise UserError(f"There are fewer devices than asked for: {most} ({kind})", where="runtime.devices",
+            raise UserError(f"There are fewer devices than requested: {most} ({kind})", where="runtime.devices",
                             expected=f"1 to {most}", do=f"run with --params runtime.devices={most}")
         return kind
 
@@ -244,7 +244,7 @@ class Runtime:
 def with_common_statistics(network: nn.Module) -> nn.Module:
     """Return `network` with its batch normalisations replaced by those over all processes, the weights shared.
 
-    By timm's function: torch's own loses the activations that some of timm's layers hold.
+    By timm's function: torch's drops the activations inside some of timm's layers.
     """
     from timm.layers.norm_act import convert_sync_batchnorm
 
@@ -252,7 +252,7 @@ def with_common_statistics(network: nn.Module) -> nn.Module:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next step: giving it back and taking it anew costs 8 % of a step."""
+    """Let glibc keep freed memory for the next step: releasing and requesting it again costs 8 % of a step."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 2**30)
@@ -260,6 +260,6 @@ def keep_freed_memory() -> None:
 
 
 def _cpu_computes_bfloat16() -> bool:
-    """Say whether the CPU multiplies in bfloat16 (AVX512-BF16 or AMX); others emulate it, slower than float32."""
+    """Return whether the CPU multiplies in bfloat16 (AVX512-BF16 or AMX); others emulate it slower than float32."""
     found = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(supported() for supported in found if supported is not None)

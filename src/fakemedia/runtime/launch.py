@@ -1,4 +1,4 @@
-"""Several processes that run the same pipeline, one a device: started by torchrun, or by `kedro run` itself."""
+"""Several processes that run the same pipeline, one per device: started by torchrun, or by `kedro run` itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fakemedia.runtime.threads import cores
 
 
 class Wanted(UserError):
-    """The run asks for more devices than there are processes; `kedro run` starts itself anew with `devices`."""
+    """The run needs more devices than there are processes; `kedro run` restarts itself with `devices` processes."""
 
     def __init__(self, devices: int) -> None:
         super().__init__(f"The run needs {devices} processes", where="runtime.devices",
@@ -21,12 +21,12 @@ class Wanted(UserError):
 
 
 def count() -> int:
-    """Return how many processes run this pipeline together."""
+    """Return the number of processes that run this pipeline together."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def number() -> int:
-    """Return the number of this process among them, from 0."""
+    """Return the rank of this process, from 0."""
     return int(os.environ.get("RANK", 0))
 
 
@@ -45,7 +45,7 @@ def _program() -> str:
 
 
 def hush() -> None:
-    """Keep all processes but the first from telling what it tells."""
+    """Silence the output of all ranks but 0."""
     if number() > 0:
         import logging
 
@@ -54,7 +54,7 @@ def hush() -> None:
 
 
 def _launch() -> None:
-    """Do what torchrun does, but leave it to the processes to say why they ended."""
+    """Do what torchrun does, but let the processes report why they ended."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main

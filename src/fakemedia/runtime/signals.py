@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a command ends soon, with one message, and can be given again."""
+"""Ctrl-C and SIGTERM: a command ends soon, with one message, and can be repeated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 STATUS = 130
 """Exit status of a command that was stopped."""
 GRACE = {signal.SIGINT: 1.5, signal.SIGTERM: 20.0}
-"""Seconds to save what is under way; a cluster that takes the machine back waits longer than a user does."""
+"""Seconds to save the current state; a cluster waits longer than a user."""
 
 
 _watching = False
@@ -27,9 +27,9 @@ _watching = False
 def watched() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM raise KeyboardInterrupt in the block, and end the process if that takes too long.
 
-    After GRACE, or at a second Ctrl-C, the process ends at once, whatever it computes: every file is written to a
-    temporary name and renamed, so nothing is lost but what was not saved yet. A signal that is ignored, as Ctrl-C is in
-    the background, stays so. Outside the main thread nothing is changed.
+    After GRACE, or at a second Ctrl-C, the process ends immediately. Every file is written under a temporary name and
+    renamed, so only what was not saved yet is lost. Ignored signals, such as Ctrl-C in the background, stay ignored.
+    Outside the main thread nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -78,13 +78,13 @@ def deferred() -> Iterator[Callable[[], bool]]:
 
 
 def message() -> str:
-    """Return what to tell the user of a stopped command."""
-    return ("Stopped. What was finished is kept, and of a stage in training the state that was saved last.\n"
-            f"  What to do: go on with the same command: kedro {shlex.join(sys.argv[1:])}")
+    """Return the message for a stopped command."""
+    return ("Stopped. Finished results are kept, and the last saved state of a stage in training.\n"
+            f"  What to do: resume with the same command: kedro {shlex.join(sys.argv[1:])}")
 
 
 def _watch(reader: socket.socket) -> None:
-    """Read the numbers of the signals that come; end the process when one has waited too long."""
+    """Read the numbers of arriving signals; end the process when one was pending for too long."""
     deadline, interrupts = None, 0
     while True:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -110,7 +110,7 @@ def _end() -> None:
 
 
 def _leave_alone() -> None:
-    """Undo it in a forked process: a signal to a worker is none to this command."""
+    """Restore the handlers in a forked process: a signal to a worker is not one to this command."""
     if _watching:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""The same work on many images at once."""
+"""One function on many items, by several threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -23,9 +23,9 @@ def thread_map(function: Callable[[T], R], items: Iterable[T], *, workers: int, 
                progress: bool, ahead: int = 0) -> Iterator[R]:
     """Yield `function` of each item, in order, computed by `workers` threads under a progress bar.
 
-    Threads serve because decoding, hashing and file access release the interpreter lock. At most four results a worker,
-    or `ahead` if that is more, wait for their turn, so memory stays bounded. The first exception is raised and cancels
-    what has not begun.
+    Threads serve because decoding, hashing and file access release the interpreter lock. At most four results per
+    worker, or `ahead` if that is more, are buffered, so memory stays bounded. The first exception is raised and cancels
+    what has not started.
     """
     waiting: deque[Future[R]] = deque()
     most = max(4 * workers, ahead)
