@@ -1,4 +1,4 @@
-"""Lets the packaged project run as `python -m fakemedia`, and its other commands anywhere."""
+"""`python -m fakemedia`: runs the packaged project, and its other commands anywhere."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from kedro.framework.project import configure_project
 
 
 def main() -> None:
-    """Run the project's command that the command line names first (`score`, ...), or else `run`."""
+    """Run the command named first on the command line (`score`, ...), or else `run`."""
     package = Path(__file__).parent.name
     configure_project(package)
     from fakemedia.cli import cli

@@ -21,17 +21,17 @@ from fakemedia.runtime import launch
 
 
 class ProjectHooks:
-    """Bad input ends here, before any node runs."""
+    """Checks the input before any node runs, and prints the results at the end."""
 
     @hook_impl
     def after_context_created(self, context: ProjectContext) -> None:
-        """Remember the context of this session."""
+        """Keep the context of this session."""
         self._context = context.project
         self._checked: set[str | None] = set()
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
-        """Check the settings of every plugin, that the data are there, and that the report can be written."""
+        """Check the settings of every plugin, that the data exist, and that the report can be written."""
         context, tags = self._context, _tags(pipeline)
         for plan in _plans(context, run_params):
             if "ingestion" in tags:
@@ -52,7 +52,7 @@ class ProjectHooks:
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
-        """Check all stages of a method before its first one, once the data are there."""
+        """Check all stages of a method before its first one, when the data exist."""
         if is_shared(node) and node.namespace not in self._checked:
             sequence, label = str(node.namespace).split("-")
             _check_stages(self._context, sequence, label)
@@ -78,7 +78,7 @@ class ProjectHooks:
 
 
 def _tags(pipeline: Pipeline) -> set[str]:
-    """Return the tags of what a pipeline does; gathering splits is tagged with all that reads them, and is none."""
+    """Return the tags of what a pipeline does; gathering splits carries the tags of all readers and is ignored."""
     return {tag for node in pipeline.nodes for tag in node.tags
             if tag == "ingestion" or not str(node.namespace).endswith("-data")}
 

@@ -9,7 +9,7 @@ from fakemedia.pipelines import comparison, grouping, ingestion, reporting, trai
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Return the pipelines by sequence; `__default__` is the one that the parameter `sequence` names.
+    """Return the pipelines by sequence; `__default__` is the one named by the parameter `sequence`.
 
     The context is that of the running session, or, without a session, that of KEDRO_ENV.
     """
@@ -21,7 +21,7 @@ def register_pipelines() -> dict[str, Pipeline]:
 def _whole(context: Context, sequence: str) -> Pipeline:
     """Return all nodes of a sequence and of those that it is compared with.
 
-    As long as the groups of one of them are not known, these are the nodes that find them.
+    While the groups of one of them are unknown, these are the nodes that find them.
     """
     plans = context.compared(sequence)
     own, *others = plans

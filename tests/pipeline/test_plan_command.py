@@ -49,7 +49,7 @@ def test_before_and_after_the_data_and_a_run(project: Path, plan: Callable[..., 
     assert rows(output)["kd", "02_latent"][:4] == ["to_train", "48", "12", "?"]
     assert rows(output)["joint", "02_latent"][:3] == ["to_train", "96", "24"]
     assert "7 of 7 stages to train" in output
-    assert "Not ingested yet, or changed since: gan, latent; counted as they will be forged" in output
+    assert "Not ingested yet, or changed since: gan, latent; counted from the settings of the forge" in output
     assert "--pipelines tiny --tags ingestion" in output
 
     run(project, tags=["ingestion", "kd"])

@@ -1,9 +1,9 @@
 """Kedro datasets of the project.
 
-What is large is made in place, under the path that the catalog names: its dataset checks what a node hands over and
-opens it again. `project_catalog.py` writes a manifest after each save, and a dataset exists only if it is what the
-current parameters and data would make, so that `kedro run --only-missing-outputs` makes what is missing or stale, and
-nothing else.
+Large results are written in place, under the path in the catalog: on save, the dataset checks the node's output; on
+load, it opens the folder. `project_catalog.py` writes a manifest after each save. A dataset exists only if its stored
+result matches the current parameters and data, so `kedro run --only-missing-outputs` makes only what is missing or
+stale.
 """
 
 from fakemedia.catalog.file_datasets import (

@@ -1,4 +1,4 @@
-"""An artefact of the running project: where it is stored, and what it is made from today."""
+"""An artefact of the project: where it is stored, and what the current parameters and data make it from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Hashes = Mapping[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Artefact:
-    """What a file or folder should be made from, by the current parameters and data."""
+    """What the current parameters and data make a file or folder from."""
 
     path: Path
     recipe: Callable[[Hashes], Recipe]
@@ -22,13 +22,13 @@ class Artefact:
     folder: bool = False
     """Whether it is a folder whose maker writes the manifest inside."""
     holds: Callable[[], bool] = lambda: True
-    """Whether what the manifest cannot tell holds too, such as that the source's files are still those indexed."""
+    """A check of what no manifest records, such as that the source's files are still those indexed."""
 
 
 class Currency:
-    """Answers whether artefacts are current: made by today's recipe from inputs that are current themselves.
+    """Checks whether stored results match the current parameters and data: same recipe, and all inputs current.
 
-    What was found current stays so while the command runs, unless it is `saved` again.
+    A positive answer is kept while the command runs, until the artefact is `saved` again.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Currency:
         return manifest.content
 
     def recipe(self, artefact: Artefact) -> Recipe | None:
-        """Return today's recipe of `artefact`; None while one of its inputs is missing or stale."""
+        """Return the current recipe of `artefact`; None if one of its inputs is missing or stale."""
         hashes: dict[str, str] = {}
         for name, each in artefact.inputs.items():
             content = self.content(each)
@@ -56,7 +56,7 @@ class Currency:
         return artefact.recipe(hashes)
 
     def saved(self, artefact: Artefact) -> None:
-        """Forget what was known of `artefact`: it has just been written."""
+        """Discard the answer for `artefact`, which has just been written."""
         self._content.pop(artefact.path, None)
 
     def _is_current(self, artefact: Artefact, manifest: Manifest) -> bool:

@@ -1,4 +1,4 @@
-"""Files of the project as datasets: written whole, compared with their manifest when they are read."""
+"""Files of the project as datasets: written atomically, compared with their manifest when read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FileDataset(AbstractDataset):
         self._path = Path(filepath)
         self.metadata = metadata
         self.written: dict[str, bytes] = {}
-        """What the last save wrote, by name beside the path."""
+        """The files written by the last save, by name, beside the path."""
 
     def content(self, data: Any) -> str | None:
         """Return the content hash of `data`; None: that of the files."""
@@ -43,7 +43,7 @@ class FileDataset(AbstractDataset):
         self.written = files
 
     def _read(self, name: str | None = None) -> bytes:
-        """Return the bytes of a file; UserError if it is missing, or not as its manifest says."""
+        """Return the bytes of a file; UserError if it is missing or differs from its manifest."""
         path = self._path.with_name(name or self._path.name)
         manifest = read_manifest(self._path)
         try:
@@ -88,23 +88,23 @@ class TableDataset(FileDataset):
 
 
 class IndexDataset(TableDataset):
-    """The index of a task; its content is what it says of the images, not when their files were changed."""
+    """The index of a task; its content hash covers the images, not the modification times of their files."""
 
     def save(self, data: pd.DataFrame) -> None:
-        """Write the index atomically, with what the source noted."""
+        """Write the index atomically, with the source's notes."""
         from fakemedia.ingest.index import index_bytes
 
         self._write({self._path.name: index_bytes(data)})
 
     def content(self, data: pd.DataFrame) -> str:
-        """Return the hash of all that the index says but sizes and times of files."""
+        """Return the hash of the index without sizes and times of files."""
         from fakemedia.ingest.index import index_content
 
         return index_content(data)
 
 
 class ScoresDataset(TableDataset):
-    """The scores of a checkpoint, as Parquet; none if they were never made, which a report says."""
+    """The scores of a checkpoint, as Parquet; empty if they do not exist, which the report states."""
 
     def load(self) -> pd.DataFrame:
         """Return the scores; UserError if the file is damaged."""
@@ -112,7 +112,7 @@ class ScoresDataset(TableDataset):
 
 
 class PerturbedScoresDataset(TableDataset):
-    """The scores of a checkpoint on perturbed images, as Parquet; none if they were never made."""
+    """The scores of a checkpoint on perturbed images, as Parquet; empty if they do not exist."""
 
     def load(self) -> pd.DataFrame:
         """Return the scores; UserError if the file is damaged."""
@@ -142,7 +142,7 @@ class JSONDataset(FileDataset):
 
 
 class CalibrationDataset(FileDataset):
-    """The calibration of a checkpoint, as JSON inside its folder; None if it was never calibrated."""
+    """The calibration of a checkpoint, as JSON inside its folder; None if it is not calibrated."""
 
     def load(self) -> Calibration | None:
         """Return the calibration; UserError if the file is damaged."""
@@ -163,7 +163,7 @@ class CalibrationDataset(FileDataset):
 
 
 def _empty_scores(*, perturbed: bool = False) -> pd.DataFrame:
-    """Return a table of scores without rows, as of perturbed images if asked for."""
+    """Return a table of scores without rows, optionally of perturbed images."""
     import pandas as pd
 
     columns = {"id": str, "task": str, "label": "int8", "source": str, "logit": "float64"}

@@ -51,9 +51,9 @@ class PixelStoreDataset(FolderDataset):
         return PixelStore.open(self._path)
 
     def save(self, data: PixelStore) -> None:
-        """Check that the store was built in this place; UserError otherwise."""
+        """Check that the store was built in this folder; UserError otherwise."""
         if Path(data.folder).resolve() != self._path.resolve():
-            raise UserError("The pixel store is in another place", where=data.folder, expected=self._path)
+            raise UserError("The pixel store is in another folder", where=data.folder, expected=self._path)
 
     @previews.if_there
     def preview(self) -> ImagePreview:
@@ -71,16 +71,16 @@ class CheckpointDataset(FolderDataset):
         return checkpoint.load(self._path)
 
     def save(self, data: Checkpoint) -> None:
-        """Check that the checkpoint was saved in this place; UserError otherwise."""
+        """Check that the checkpoint was saved in this folder; UserError otherwise."""
         from fakemedia.networks import checkpoint
 
         if checkpoint.read_meta(self._path) != data.meta:
-            raise UserError("Another checkpoint is in this place", where=self._path,
+            raise UserError("This folder holds another checkpoint", where=self._path,
                             expected="the checkpoint that has just been trained")
 
     @previews.if_there
     def preview(self) -> JSONPreview:
-        """Return for the viewer what the checkpoint was made by."""
+        """Return the configuration of the checkpoint for the viewer."""
         meta = json.loads((self._path / "checkpoint.json").read_text(encoding="utf-8"))
         return previews.facts({key: meta[key] for key in ("method", "network", "training", "stage", "seed",
                                                          "best_epoch", "computed_with", "versions", "weights_sha256")})

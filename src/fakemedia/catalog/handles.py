@@ -1,4 +1,4 @@
-"""Short names of the checkpoints that a project has made: sequence/method[/seed][/stage]."""
+"""Short names of the checkpoints of a project: sequence/label[/seed][/stage]."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ HANDLE = re.compile(r"(?P<sequence>\w+)/(?P<label>\w+)(/(seed)?(?P<seed>\d+))?(/
 def find_checkpoint(given: str, context: Context | None) -> Path:
     """Return the path `given`, if it exists, or that of the checkpoint whose handle it is.
 
-    A handle is `sequence/method`, which means the last stage of the first seed, with a seed (`1` or `seed1`) and a
-    stage (`02_biggan`) if others are meant. UserError, with the names of what is there, if no checkpoint is meant.
+    A handle is `sequence/label`, the last stage of the first seed, or has a seed (`1` or `seed1`) and a stage
+    (`02_biggan`) too. UserError, with the existing names, if there is no such checkpoint.
     """
     path, handle = Path(given), HANDLE.fullmatch(given)
     if path.exists():
@@ -46,6 +46,6 @@ def _made(context: Context) -> dict[tuple[str, ...], Path]:
 
 
 def _last(context: Context, sequence: str, stages: list[str]) -> str:
-    """Return the last of `stages` that the sequence has today, if it is configured, or else the last by name."""
+    """Return the last of `stages` that the configured sequence has, or else the last by name."""
     planned = [stage.key for stage in context.plan(sequence).stages] if sequence in context.sequences else []
     return ([stage for stage in planned if stage in stages] or stages)[-1]

@@ -1,4 +1,4 @@
-"""What every artefact of the project is made from: one function a kind, read by the catalog and by `kedro plan`."""
+"""What every artefact of the project is made from: one function for each kind, for the catalog and `kedro plan`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 Method = TypeVar("Method", bound=Callable)
 REPORTING_VERSION = 1
-"""Of what is drawn and written of results: raised when the same results give another report."""
+"""Version of tables, figures and pages: raised when the same results give another report."""
 
 
 def _once(method: Method) -> Method:
-    """Return a method of `Lineage` that keeps what it has returned for the same arguments."""
+    """Return a method of `Lineage` whose results are cached by its arguments."""
 
     @wraps(method)
     def call(self: Lineage, *args: Any, **kwargs: Any) -> Any:
@@ -40,7 +40,7 @@ def _once(method: Method) -> Method:
 
 
 class Lineage:
-    """The artefacts of one context, by the names and words of the catalog."""
+    """The artefacts of one context, by their names in the catalog."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -58,7 +58,7 @@ class Lineage:
         }
 
     def artefact(self, dataset: str) -> Artefact | None:
-        """Return the artefact behind the name of a dataset; None if there is none, such as for one in memory."""
+        """Return the artefact of a dataset; None if it has none, such as one in memory."""
         for pattern in sorted(self._kinds, key=_literal_length, reverse=True):
             found = _parser(pattern).parse(dataset)
             if found is not None:
@@ -66,7 +66,7 @@ class Lineage:
         return None
 
     def content(self, artefact: Artefact) -> str | None:
-        """Return the content hash of `artefact` if the current parameters and data would make the same, else None."""
+        """Return the content hash of `artefact` if it matches the current parameters and data, else None."""
         return self.currency.content(artefact)
 
     @_once
@@ -79,7 +79,7 @@ class Lineage:
                         recipe=lambda _: index_recipe(task, source), holds=lambda: self._is_indexed(collection, task))
 
     def _is_indexed(self, collection: str, task: str) -> bool:
-        """Return whether the source has the files that were indexed; times of change that differ are noted."""
+        """Return whether the source has the files that were indexed; changed modification times are recorded."""
         from fakemedia.ingest.index import index_content, read_index, refreshed, write_index
 
         if not self._is_forged(collection, task):
@@ -90,7 +90,7 @@ class Lineage:
             found = refreshed(index, self.context.open_source(collection), task)
         except UserError:
             return False
-        if found is not None and found is not index:  # Touched files need not be read again next time.
+        if found is not None and found is not index:  # So that touched files are not read again next time.
             write_index(found, artefact.path)
             write_manifest(make_manifest(artefact.recipe({}), {artefact.path.name: artefact.path},
                                          content=index_content(found)), artefact.path)
@@ -129,7 +129,7 @@ class Lineage:
 
     @_once
     def _kept(self, index: Path, findings: Path) -> pd.DataFrame:
-        """Return the rows of the index at `index` that the audit at `findings` leaves."""
+        """Return the rows of the index at `index` without those left out by the audit at `findings`."""
         import pandas as pd
 
         from fakemedia.ingest.audit import kept_rows
@@ -138,7 +138,7 @@ class Lineage:
         return kept_rows(read_index(index), pd.read_parquet(findings))
 
     def files(self, *, collection: str, task: str) -> Files:
-        """Return where the image files of a task are today, for its stores that stream."""
+        """Return the current paths of the image files of a task, for its streaming stores."""
         from fakemedia.ingest.build_store import image_files
         from fakemedia.ingest.index import read_index
 
@@ -146,7 +146,7 @@ class Lineage:
         return image_files(index, self.context.open_source(collection))
 
     def _audit_part(self, entry: str) -> Callable[..., Artefact]:
-        """Return the function that gives a part of the audit of all tasks of a sequence."""
+        """Return the function for a part of the audit of all tasks of a sequence."""
 
         def part(*, collection: str, sequence: str) -> Artefact:
             found = {task: self.findings(collection=collection, task=task)
@@ -289,7 +289,7 @@ class Lineage:
                                       {"plans": [_reported(plan) for plan in plans]}))
 
     def _report_path(self, pattern: str, sequence: str, part: str) -> Path:
-        """Return the path of a part of a report, by the entry of the catalog that its name fits."""
+        """Return the path of a part of a report, by the entry of the catalog that matches its name."""
         name = pattern.format(sequence=sequence, part=part)
         entries = [entry for entry in self.context.catalog if _parser(entry).parse(name) is not None]
         entry = max(entries, key=_literal_length)
@@ -316,7 +316,7 @@ class Lineage:
 
 
 def _reported(plan: Plan) -> dict[str, Any]:
-    """Return what a report tells of a plan beside its results."""
+    """Return what a report shows of a plan beside its results."""
     return {"sequence": plan.sequence, "labels": [method.label for method in plan.methods], "seeds": plan.seeds,
             "stages": plan.stages}
 

@@ -1,4 +1,4 @@
-"""Names of datasets that the catalog and the pipelines agree on."""
+"""Names of datasets, shared by the catalog and the pipelines."""
 
 SOURCE = "{collection}-data.source"
 INDEX = "{collection}-data.{task}__index"

@@ -1,4 +1,4 @@
-"""What the viewer shows of a dataset: rows of a table, a text, some pictures; nothing as long as there is no file."""
+"""What the viewer shows of a dataset: rows of a table, a text, some pictures; nothing while there is no file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Preview = TypeVar("Preview", bound=Callable)
 
 
 def if_there(preview: Preview) -> Preview:
-    """Return the method `preview` giving None as long as the dataset's file is not there."""
+    """Return the method `preview`, which then returns None while the dataset's file is missing."""
 
     @wraps(preview)
     def wrapped(self: Any) -> Any:
@@ -40,7 +40,7 @@ def table(frame: pd.DataFrame) -> TablePreview:
 
 
 def text(content: str) -> HTMLPreview:
-    """Return `content` as it is written."""
+    """Return `content` unchanged."""
     return HTMLPreview(f"<pre>{html.escape(content)}</pre>")
 
 

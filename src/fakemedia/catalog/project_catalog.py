@@ -1,4 +1,4 @@
-"""Kedro's context and catalog of the project: parameters as nodes need them, artefacts with their manifests."""
+"""Kedro's context and catalog of the project: typed parameters for nodes, artefacts with manifests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fakemedia.context.context import Context
 from fakemedia.context.loading import make_context
 
 HANDED_OVER: ContextVar[Context | None] = ContextVar("context", default=None)
-"""From Kedro's context to `register_pipelines`, which Kedro calls without arguments; read there alone."""
+"""From Kedro's context to `register_pipelines`, which Kedro calls without arguments; read only there."""
 
 
 class ProjectCatalog(DataCatalog):
@@ -28,19 +28,19 @@ class ProjectCatalog(DataCatalog):
     lineage: Lineage | None = None
 
     def exists(self, ds_name: str) -> bool:
-        """Return whether the dataset exists and is what the current parameters and data would make."""
+        """Return whether the dataset exists and matches the current parameters and data."""
         artefact = self._artefact(ds_name)
         return super().exists(ds_name) if artefact is None else self._lineage.content(artefact) is not None
 
     def save(self, ds_name: str, data: Any) -> None:
-        """Save the dataset and, for an artefact, what it was made from."""
+        """Save the dataset and, for an artefact, its manifest."""
         super().save(ds_name, data)
         artefact = self._artefact(ds_name)
         if artefact is not None:
             self._record(artefact, ds_name, data)
 
     def load(self, ds_name: str, version: str | None = None) -> Any:
-        """Load the dataset; a pixel store that streams is told where its files are today."""
+        """Load the dataset; a streaming pixel store gets the current paths of its files."""
         data = super().load(ds_name, version)
         if isinstance(self.get(ds_name), PixelStoreDataset) and data.streams and self.lineage is not None:
             collection, task, _ = ds_name.split("__")
@@ -58,7 +58,7 @@ class ProjectCatalog(DataCatalog):
         return self.lineage.artefact(ds_name)
 
     def _record(self, artefact: Artefact, ds_name: str, data: Any) -> None:
-        """Write the manifest of what was saved; one that was made from stale results is current for nobody."""
+        """Write the manifest of what was saved; a result made from stale inputs is never current."""
         dataset, currency = self[ds_name], self._lineage.currency
         if isinstance(dataset, FileDataset | FolderDataset) and not artefact.folder:
             recipe = currency.recipe(artefact) or Recipe(producer="stale inputs", version=0)
@@ -68,7 +68,7 @@ class ProjectCatalog(DataCatalog):
 
 
 class ProjectContext(KedroContext):
-    """Kedro's context, which makes the project's `Context` once and hands it to the pipelines and the catalog."""
+    """Kedro's context; it makes the project's `Context` once and passes it to the pipelines and the catalog."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -90,12 +90,12 @@ class ProjectContext(KedroContext):
         return catalog
 
     def _get_parameters(self) -> dict[str, Any]:
-        """Return the parameters by name, those that the nodes read as the checked settings that they stand for."""
+        """Return the parameters by name; those that nodes read are checked settings."""
         return super()._get_parameters() | typed_parameters(self.project)
 
 
 def typed_parameters(context: Context) -> dict[str, Any]:
-    """Return the checked settings that nodes read, by the name under which they read them."""
+    """Return the checked settings that nodes read, by parameter name."""
     plans = [context.plan(sequence) for sequence in context.sequences]
     methods = {METHOD_PARAMETERS.format(sequence=plan.sequence, label=method.label): method
                for plan in plans for method in plan.rooted(context.root).methods}

@@ -38,7 +38,7 @@ class FiguresDataset(FileDataset):
 
     @previews.if_there
     def preview(self) -> ImagePreview | None:
-        """Return the figures, one below the other, for the viewer."""
+        """Return the figures in one column for the viewer."""
         from fakemedia.reporting.rendering import stacked
 
         pictures = [each.files["png"] for each in self.load()]
@@ -80,7 +80,7 @@ class TextDataset(FileDataset):
     """A text file: HTML, JSON or plain."""
 
     def load(self) -> str:
-        """Return the text; nothing if it was never written."""
+        """Return the text; empty if the file does not exist."""
         return self._read().decode() if self._path.exists() else ""
 
     def save(self, data: str) -> None:

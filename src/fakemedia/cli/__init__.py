@@ -1,4 +1,4 @@
-"""Commands of the project: `run` with errors told in one message, `step`, `score`, `export` and `plan`."""
+"""Commands of the project: `run` with errors in one message, `step`, `score`, `export` and `plan`."""
 
 import click
 

@@ -17,7 +17,7 @@ from fakemedia.context.loading import load_context, project_folder
 def export(checkpoint: str, out: Path) -> None:
     """Write a checkpoint as one ONNX file: uint8 pictures in, logits out, normalisation inside.
 
-    CHECKPOINT is a folder, or sequence/method[/seed][/stage] inside the project. `kedro score --checkpoint` takes the
+    CHECKPOINT is a folder, or sequence/label[/seed][/stage] inside the project. `kedro score --checkpoint` reads the
     file.
     """
     from fakemedia.catalog.handles import find_checkpoint

@@ -1,7 +1,7 @@
-"""Sequences that learn groups of tasks: the groups are measured first, then the stages made of them are registered.
+"""Sequences that learn groups of tasks: the groups are found first, then their stages are registered.
 
-Kedro's pipelines are made before a run starts, and groups are known only once the data are ingested. So `kedro run`
-becomes two runs where the groups are missing or stale: ingestion and grouping, then the command as it was given.
+Kedro's pipelines are made before a run starts, but groups are known only after ingestion. So if groups are missing or
+stale, `kedro run` becomes two runs: ingestion and grouping, then the command as given.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ SELECTIONS = ("node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs
 
 
 def measure_first(options: dict[str, Any], run: Callable[..., Any]) -> None:
-    """Measure the groups that `kedro run` with `options` needs and that are missing or stale; `run` is that command.
+    """Find the missing or stale groups that `kedro run` with `options` needs; `run` is that command.
 
-    Only a command that would itself group does so: `--tags training` trains by the groups that were found last.
+    Only for commands that include grouping: `--tags training` uses the groups found last.
     """
     if options["tags"] and "grouping" not in options["tags"]:
         return
@@ -38,7 +38,7 @@ def measure_first(options: dict[str, Any], run: Callable[..., Any]) -> None:
 
 
 def asked(context: Context, options: dict[str, Any]) -> list[str]:
-    """Return the names of the sequences that `kedro run` with `options` names, or of the default one."""
+    """Return the sequences that `kedro run` with `options` runs."""
     names = {*(options["pipelines"] or ()), options["pipeline"]} - {None} or {"__default__"}
     return sorted(context.default_sequence if name == "__default__" else name for name in names)
 
@@ -54,9 +54,9 @@ def _are_current(lineage: Lineage, plan: Plan) -> bool:
 
 
 def check_known(lineage: Lineage, plan: Plan, *, renewed: bool) -> None:
-    """Raise UserError unless the stages of `plan` are known and, where the run renews the data, will stay so."""
+    """Raise UserError unless the stages of `plan` are known, and stay known if the run ingests the data again."""
     if plan.grouping is None or (plan.stages and (not renewed or _are_current(lineage, plan))):
         return
-    raise UserError("The groups of tasks that the sequence learns are not known, or not those of the current data",
+    raise UserError("The groups of tasks that the sequence learns are unknown, or not those of the current data",
                     where=f"sequences.{plan.sequence}.stages", expected="groups made by the grouping pipeline",
                     do=f"kedro run --pipelines {plan.sequence} --tags {','.join(FIRST)}, then your command again")

@@ -1,4 +1,4 @@
-"""How a command ends: with the message alone where the user's input was at fault, or where it was stopped."""
+"""How a command ends: bad input and stopping give one message without a traceback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fakemedia.runtime import launch, signals
 
 
 def plain_errors(command: Callable) -> Callable:
-    """Return `command` ending with one message, without a traceback, for bad input, Ctrl-C and SIGTERM."""
+    """Return `command`, which then ends with one message for bad input, Ctrl-C and SIGTERM."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:

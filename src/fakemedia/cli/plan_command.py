@@ -1,4 +1,4 @@
-"""`kedro plan`: what a run would train and what it would skip, with images, steps, time and disk."""
+"""`kedro plan`: what a run would train and skip, with images, steps, time and disk space."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ class Planned:
     seed: int
     stage: Stage
     status: str
-    """FRESH: it is skipped; BEGUN: a run was interrupted, and this one goes on from its state; NEW."""
+    """FRESH: it is skipped; BEGUN: a run was interrupted, and is resumed from its state; NEW."""
     epochs: int
     images: int | None
-    """Training images an epoch; None where they are not known."""
+    """Training images per epoch; None if unknown."""
     steps: int | None
-    """Steps an epoch."""
+    """Steps per epoch."""
     seconds: float | None
-    """What its training and validation take at most; None where it is not known."""
+    """Upper limit for training and validation; None if unknown."""
     room: Room
 
 
 def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]:
-    """Return the stages of `sequence` in the order of a run, and what is to be said of where the numbers come from.
+    """Return the stages of `sequence` in the order of a run, and notes on where the numbers come from.
 
-    Raises UserError for a configuration that a run would refuse. Nothing is written.
+    Raises UserError for a configuration that a run would refuse.
     """
     from fakemedia.learning.cost import passes, room
     from fakemedia.learning.resume import resume_path
@@ -94,7 +94,7 @@ def described(context: Context, sequence: str) -> str:
     import pandas as pd
 
     if not context.plan(sequence).stages:
-        return (f"Sequence {sequence}: its stages are groups of similar tasks, which are not known yet. To find them: "
+        return (f"Sequence {sequence}: its stages are groups of similar tasks, which are unknown until they are found: "
                 f"kedro run --pipelines {sequence} --tags ingestion,grouping")
     rows, notes = forecast(context, sequence)
     table = pd.DataFrame([{
@@ -110,19 +110,19 @@ def described(context: Context, sequence: str) -> str:
                   f"at most {_time(None if unknown else sum(row.seconds or 0 for row in left))}; "
                   f"{_size(sum(row.room.checkpoint for row in left))} of checkpoints, and "
                   f"{_size(max(row.room.resume for row in left))} while a stage trains")
-    lines = [f"Sequence {sequence}: images an epoch, steps of all epochs", table.to_string(index=False), total + ".",
+    lines = [f"Sequence {sequence}: images per epoch, steps of all epochs", table.to_string(index=False), total + ".",
              *notes]
     return "\n".join(lines)
 
 
 class _Rates:
-    """Images a second of a method at its first stage and at later ones: noted by earlier stages, or timed now."""
+    """Images per second of a method at its first stage and at later ones: from earlier stages, or timed now."""
 
     def __init__(self, context: Context, plan: Plan, store: PixelStore | None) -> None:
         self.context, self.plan, self.store, self._known = context, plan, store, {}
 
     def of(self, method: str, stage: Stage) -> float | None:
-        """Return the rate; None where no stage of that kind was trained and there is no store to time it on."""
+        """Return the rate; None if no such stage was trained and there is no store for timing."""
         key = (method, stage.index == 1)
         if key not in self._known:
             self._known[key] = self._noted(*key) or self._timed(*key)
@@ -130,14 +130,14 @@ class _Rates:
         return None if found is None else found[0]
 
     def notes(self) -> Iterator[str]:
-        """Say where the rates come from."""
+        """Yield notes on where the rates come from."""
         for origin in (EARLIER, TIMED):
             rates = [f"{method}{' at its first stage' if first else ''} {known[0]:.0f}"
                      for (method, first), known in self._known.items() if known and known[1] == origin]
             if rates:
                 facts = self.context.runtime.facts()
-                yield (f"Images a second from {origin} ({facts['device']}, {facts['precision']}): {', '.join(rates)}. "
-                       "Scoring and what a method measures after a stage come on top.")
+                yield (f"Images per second from {origin} ({facts['device']}, {facts['precision']}): "
+                       f"{', '.join(rates)}. Scoring and what a method computes after a stage are not included.")
 
     def _noted(self, method: str, first: bool) -> tuple[float, str] | None:
         from fakemedia.learning.cost import noted_rate
@@ -178,7 +178,7 @@ def _store(lineage: Lineage, plan: Plan, task: str, split: str) -> PixelStore | 
 
 
 def _sizes(lineage: Lineage, plan: Plan) -> tuple[dict[str, dict[str, int] | None], list[str]]:
-    """Return the images of each task by split, None where they are not known, and what is to be said of it."""
+    """Return the images of each task by split, None if unknown, and notes."""
     forge = lineage.context.forge_config(plan.collection)
     sizes: dict[str, dict[str, int] | None] = {}
     missing = []
@@ -191,7 +191,7 @@ def _sizes(lineage: Lineage, plan: Plan) -> tuple[dict[str, dict[str, int] | Non
             sizes[task] = None if forge is None else {split: 2 * count for split, count in forge.per_class.items()}
     if not missing:
         return sizes, []
-    counted = "counted as they will be forged" if forge else "so images and times are not known"
+    counted = "counted from the settings of the forge" if forge else "so images and times are not known"
     return sizes, [f"Not ingested yet, or changed since: {', '.join(missing)}; {counted}. To ingest them: "
                    f"kedro run --pipelines {plan.sequence} --tags ingestion"]
 
@@ -212,9 +212,9 @@ def _size(value: int) -> str:
 @click.command()
 @plain_errors
 def plan(pipelines: list[str], params: dict[str, Any], **options: Any) -> None:
-    """Print what a run would train and skip, with images, steps, time and disk, before anything runs.
+    """Print what a run would train and skip, with images, steps, time and disk space, without running it.
 
-    The data need not be there yet.
+    The data need not exist yet.
     """
     context = load_context(params=params, **options)
     names = [context.default_sequence if name == "__default__" else name for name in pipelines or ["__default__"]]

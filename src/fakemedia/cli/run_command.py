@@ -1,4 +1,4 @@
-"""`kedro run`: Kedro's command, with errors told in one message and groups measured first."""
+"""`kedro run`: Kedro's command, with errors in one message and groups found first."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _check_tags(tags: Iterable[str]) -> None:
 
 
 def _tags_option(option: click.Option) -> click.Option:
-    """Return Kedro's option `--tags` such that one that is given twice adds tags instead of replacing them."""
+    """Return Kedro's option `--tags`, whose repetitions add tags instead of replacing them."""
     merged = copy.copy(option)
     merged.multiple, merged.default = True, ()
     merged.callback = lambda _, __, given: [tag.strip() for each in given for tag in each.split(",") if tag.strip()]

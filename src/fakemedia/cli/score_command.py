@@ -15,19 +15,19 @@ from fakemedia.core.errors import UserError
 @click.command()
 @click.argument("paths", nargs=-1, metavar="PATH...")
 @click.option("--checkpoint", required=True, metavar="CHECKPOINT", help="Checkpoint folder, .onnx file, or, inside the "
-              "project, sequence/method[/seed][/stage] such as demo/kd: the last stage of the first seed.")
+              "project, sequence/label[/seed][/stage] such as demo/kd: the last stage of the first seed.")
 @click.option("--saliency", type=click.Path(path_type=Path), is_flag=False, flag_value="saliency", metavar="[DIR]",
               help="Draw what speaks for fake over every picture, as PNG files in DIR (default: saliency).")
 @click.option("--out", type=click.Path(path_type=Path), help="CSV file for the scores.")
 @click.option("--crops", default=16, show_default=True, type=click.IntRange(min=1), help="Crops of a picture at most, "
-              "spread evenly over it; their mean logit counts. 1: the centre alone, as in training and evaluation.")
+              "spread evenly over it; their mean logit counts. 1: the centre only, as in evaluation.")
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(min=1), help="Crops at once.")
 @plain_errors
 def score(paths: tuple[str, ...], checkpoint: str, **options: Any) -> None:
-    """Say of pictures whether they are fake: files, folders (with all below them) and globs.
+    """Score pictures: files, folders (with all below them) and globs.
 
     Each gets P(fake) and a verdict (fake, not flagged, unsure; unknown without a calibration). Files that cannot be
-    read are named and skipped.
+    read are listed and skipped.
     """
     from fakemedia.catalog.handles import find_checkpoint
     from fakemedia.runtime.device import Runtime

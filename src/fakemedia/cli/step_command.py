@@ -15,8 +15,8 @@ from fakemedia.core import plugin
 @click.command()
 @click.option("--network", required=True, type=click.Choice(plugin.names("networks")), help="Network of the detector.")
 @click.option("--input-model", type=click.Path(path_type=Path),
-              help="Checkpoint folder that the step starts from; without it the target is learned as a first task.")
-@click.option("--output-dir", required=True, type=click.Path(path_type=Path), help="Where the new checkpoint goes.")
+              help="Checkpoint folder that the step starts from; without it the target is learned as the first task.")
+@click.option("--output-dir", required=True, type=click.Path(path_type=Path), help="Folder of the new checkpoint.")
 @click.option("--source-datasets", multiple=True, type=click.Path(path_type=Path),
               help="Folder of a task that the input model has learned; repeat it for several.")
 @click.option("--target-dataset", required=True, type=click.Path(path_type=Path), help="Folder of the task to learn.")
@@ -26,7 +26,7 @@ from fakemedia.core import plugin
               "none, or a file.")
 @click.option("--preset", type=click.Choice(["paper"]), help="Settings of training and method as published.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the target's training images, at most.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images a training step.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images per training step.")
 @click.option("--crop", type=click.IntRange(min=8), help="Side of the crop that the network sees, pixels.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Fixes all that is random.")
 @plain_errors
@@ -34,7 +34,7 @@ def step(**options: Any) -> None:
     """Learn one more task by hand, on plain folders, without a sequence in the configuration.
 
     A task's folder is {train,val,test}/{0_real,1_fake}/ with image files; its name is the task's name. The result is
-    a checkpoint folder, and a table of what was learned and what was kept.
+    a checkpoint folder, and a table of accuracies before and after.
     """
     from fakemedia.learning.one_step import learn_step
 

@@ -7,7 +7,7 @@ from fakemedia.core.plan import Plan
 
 
 def check_trainable(context: Context, plan: Plan) -> None:
-    """Raise UserError for settings of `plan`, or of what its training reads, that a run would refuse."""
+    """Raise UserError for settings that a run of `plan` would refuse."""
     plan.check(context.root)
     plan.rooted(context.root).resolved()
     context.calibration  # noqa: B018

@@ -1,4 +1,4 @@
-"""The project as the running command sees it: one immutable object, handed to pipelines, nodes and datasets."""
+"""The context of the running command: one immutable object that pipelines, nodes and datasets receive."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEATURES = "{collection}__{task}__features"
 
 @dataclass(frozen=True)
 class Context:
-    """Parameters, paths and plans of one command; made once, when the configuration has been read."""
+    """Parameters, paths and plans of one command; made once, after the configuration was read."""
 
     root: Path
     """The project's folder, which relative paths in the parameters count from."""
@@ -57,8 +57,8 @@ class Context:
     def plan(self, sequence: str) -> Plan:
         """Return the plan of `sequence`; plugins are named but not imported.
 
-        If its stages are groups of tasks, they are those that were found last under the current settings; until groups
-        were found, the plan has no stages.
+        If its stages are groups of tasks, they are those found last with the current settings; before groups are found,
+        the plan has no stages.
         """
         made = make_plan(self.parameters, sequence)
         if made.grouping is None:
@@ -88,7 +88,7 @@ class Context:
 
     @cached_property
     def runtime(self) -> Runtime:
-        """The device and the arithmetic that the parameters ask for (imports torch)."""
+        """Device and precision, from the parameters (imports torch)."""
         from fakemedia.runtime.device import Runtime
 
         return plugin.configure(Runtime, self.parameters.get("runtime") or {}, where="runtime")
@@ -102,7 +102,7 @@ class Context:
 
     @cached_property
     def features(self) -> FeatureConfig:
-        """Which features of a network are kept whose head alone is trained."""
+        """Which features are stored of a network of which only the head is trained."""
         from fakemedia.networks.views import FeatureConfig
 
         return plugin.configure(FeatureConfig, self.parameters.get("features") or {}, where="features")
@@ -120,7 +120,7 @@ class Context:
     def measures(self, sequence: str) -> dict[str, Measure]:
         """Return the measures of similarity of `sequence` by name, their settings checked (imports torch).
 
-        UserError, too, for a task that a measure which goes by names does not know, and for a missing weights file.
+        UserError also for a task without a family, if a measure needs it, and for a missing weights file.
         """
         from fakemedia.similarity.measure import check_names
 
@@ -132,7 +132,7 @@ class Context:
         source = plan.similarity.network
         reads_features = any(measure.reads == "features" for measure in made.values())
         if reads_features and source != "start" and not (self.root / source).exists():
-            raise UserError("There are no weights of the network whose features are compared",
+            raise UserError("The weights of the network whose features are compared do not exist",
                             where=self.root / source, do="correct similarity.network",
                             expected="`start`, a weights file or a checkpoint folder")
         return made

@@ -1,4 +1,4 @@
-"""Reading the configuration as Kedro does, with errors told in one message."""
+"""Reads the configuration as Kedro does, with errors in one message."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
     """Kedro's configuration loader; files that cannot be read are UserErrors."""
 
     def __getitem__(self, key: str) -> dict[str, Any]:
-        """Return what the files say of `key`."""
+        """Return the content of the files of `key`."""
         try:
             return super().__getitem__(key)
         except (YAMLError, OmegaConfBaseException, ValueError) as error:  # ValueError: a key in two files of a folder

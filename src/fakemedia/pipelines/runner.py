@@ -1,4 +1,4 @@
-"""How the project runs its nodes: one after another, in one process or in several that train together."""
+"""The project's runner: nodes run one after another, in one process or in several that train together."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 def is_shared(node: Node) -> bool:
-    """Return whether all processes work on `node` together; every other node is the work of the first one."""
+    """Return whether `node` runs in all processes (a training node); other nodes run on rank 0 only."""
     return node.name.rpartition(".")[2].startswith("train_")
 
 
 class ProjectRunner(SequentialRunner):
     """Kedro's sequential runner, which can run any selection of nodes, and in several processes.
 
-    Data sets in memory that the selected nodes need are made first, by the nodes that make them. Of several processes
-    each runs the training nodes; the first alone runs the others, and the rest wait for it.
+    Data sets in memory that the selected nodes need are made first. With several processes, training nodes run in all
+    of them. Non-training nodes run on rank 0; other ranks wait and reuse its output.
     """
 
     def run(self, pipeline: Pipeline, catalog: ProjectCatalog, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class ProjectRunner(SequentialRunner):
         runtime, rank = catalog.lineage.context.runtime, launch.number()
         needed = with_memory_inputs(pipeline.filter(node_names=shared), catalog).nodes if (
             shared := [node.name for node in pipeline.nodes if is_shared(node)]) else []
-        runtime.wait()  # Each process has seen what is missing before the first one writes.
+        runtime.wait()  # All processes check what is missing before rank 0 writes.
         for node in pipeline.nodes:
             if rank > 0 and not is_shared(node):
                 runtime.wait()
@@ -53,11 +53,11 @@ class ProjectRunner(SequentialRunner):
                 runtime.wait()
 
     def _suggest_resume_scenario(self, *args: Any, **kwargs: Any) -> None:
-        """Suggest nothing: after a failure the same command continues where it stopped."""
+        """Suggest nothing: after a failure the same command resumes."""
 
 
 def with_memory_inputs(pipeline: Pipeline, catalog: ProjectCatalog) -> Pipeline:
-    """Return `pipeline` with the nodes that make its inputs in memory, and theirs, as far as any pipeline has them."""
+    """Return `pipeline` with the nodes that make its inputs in memory, and the inputs of these in turn."""
     makers = {output: node for each in pipelines.values() for node in each.nodes for output in node.outputs}
     nodes = {node.name: node for node in pipeline.nodes}
     left = [name for name in pipeline.inputs() if name in makers and _is_in_memory(name, catalog)]

@@ -1,4 +1,4 @@
-"""What the pipelines share in building their nodes."""
+"""Helpers for building nodes."""
 
 import inspect
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def bound(function: Callable, **settings: Any) -> Callable:
-    """Return `function` with the keywords `settings` filled in; the viewer shows the code of `function` itself."""
+    """Return `function` with the keywords `settings` bound; the viewer shows the code of `function` itself."""
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

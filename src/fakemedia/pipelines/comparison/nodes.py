@@ -36,14 +36,14 @@ def write_comparison(comparison: Comparison) -> tuple[pd.DataFrame, pd.DataFrame
 
 
 def draw_comparison(comparison: Comparison) -> list[Drawn]:
-    """Return the figure of the arrangements and that of the rank correlations, in every kind of file."""
+    """Return the figure of the arrangements and that of the rank correlations, in all file formats."""
     from fakemedia.reporting.figures.arrangements import draw_comparison
 
     return draw_comparison(comparison)
 
 
 def write_comparison_page(comparison: Comparison, figures: list[Drawn]) -> str:
-    """Return the comparison as one HTML page with everything inside."""
+    """Return the comparison as one self-contained HTML page."""
     from fakemedia.reporting.comparison_page import comparison_page
 
     return comparison_page(comparison, figures)

@@ -11,7 +11,7 @@ from fakemedia.pipelines.wiring import bound
 
 
 def create_pipeline(plans: Sequence[Plan]) -> Pipeline:
-    """Return the nodes that compare the first of `plans` with the others; none if it stands alone."""
+    """Return the nodes that compare the first of `plans` with the others; none for a single plan."""
     plan = plans[0]
     if len(plans) < 2:
         return Pipeline([])

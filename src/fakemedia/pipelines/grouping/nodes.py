@@ -22,7 +22,7 @@ def sample_tasks(similarity: SimilarityConfig, train: dict[str, PixelStore], *, 
                  plan: Plan) -> list[TaskSample]:
     """Return centre crops, of the size that the network sees, of training images of each task.
 
-    Their spectra and features are stored on the disk, so that a second run computes none.
+    Their spectra and features are stored on the disk, so that a second run does not compute them again.
     """
     from fakemedia.similarity.measure import sample_task
 
@@ -47,7 +47,7 @@ def _feature_network(similarity: SimilarityConfig, context: Context, plan: Plan)
 
 
 def measure_distances(samples: list[TaskSample], *, context: Context, sequence: str, measure: str) -> pd.DataFrame:
-    """Return the distances between the tasks by `measure`: a row a task, first column `task`."""
+    """Return the distances between the tasks by `measure`: one row per task, first column `task`."""
     from fakemedia.similarity.measure import distance_matrix
 
     distances = distance_matrix(context.measures(sequence)[measure], samples)
@@ -68,13 +68,13 @@ def find_groups(distances: pd.DataFrame, samples: list[TaskSample], train: dict[
 
 
 def announce_training(groups: dict[str, Any]) -> None:
-    """Say that training by these groups takes another run: its nodes can be made only once the groups are known."""
-    logger.info("The groups of %s are known now: the next run trains by them (`kedro run` does both in one go).",
+    """Log that training by these groups needs another run: its nodes can be made only when the groups are known."""
+    logger.info("The groups of %s are known now: the next run trains by them (a plain `kedro run` does both).",
                 groups["sequence"])
 
 
 def draw_similarity(samples: list[TaskSample], *distances: pd.DataFrame, measures: tuple[str, ...]) -> list[Drawn]:
-    """Return the figures of how similar the tasks are, in every kind of file; `distances` are those by `measures`."""
+    """Return the figures of how similar the tasks are, in all file formats; `distances` are those by `measures`."""
     from fakemedia.reporting.similarity_figures import draw_similarity
     from fakemedia.similarity.fingerprint import find_trace
 

@@ -18,8 +18,8 @@ from fakemedia.pipelines.wiring import bound
 def create_pipeline(context: Context, plan: Plan) -> Pipeline:
     """Return the nodes that measure and draw how similar the tasks of `plan` are; none for a single task.
 
-    Where the stages are to be groups of tasks, they are found here; as long as they are not known, the last node says
-    that training will follow.
+    If the stages are groups of tasks, they are found here. While they are unknown, the last node logs that training
+    follows.
     """
     if len(plan.tasks) < 2 or not plan.measures:
         return Pipeline([])

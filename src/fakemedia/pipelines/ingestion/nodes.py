@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_source(settings: CollectionConfig, *, context: Context, collection: str, tasks: tuple[str, ...]) -> Source:
-    """Return the source of a collection; what the forge makes is made first, unless it is there unchanged.
+    """Return the source of a collection; forged tasks are made first, unless they are current.
 
     UserError if the source lacks one of `tasks`.
     """
@@ -48,7 +48,7 @@ def open_source(settings: CollectionConfig, *, context: Context, collection: str
 
 
 def index_images(settings: CollectionConfig, source: Source, *, task: str, path: Path, pool: Path) -> pd.DataFrame:
-    """Return the index of a task: one row an image.
+    """Return the index of a task: one row per image.
 
     Files that the index at `path` knows are not decoded again, if it was made by the same code and settings; what is
     decoded is kept in `pool` for the stores.
@@ -68,7 +68,7 @@ def index_images(settings: CollectionConfig, source: Source, *, task: str, path:
 
 
 def _room(settings: CollectionConfig, task: Path) -> Room:
-    """Return the room that the collection's other tasks leave to the task in the folder `task`."""
+    """Return the disk space that the collection's other tasks leave to the task in the folder `task`."""
     from fakemedia.artefacts.files import GIB
     from fakemedia.store.pool import Room
 
@@ -78,7 +78,7 @@ def _room(settings: CollectionConfig, task: Path) -> Room:
 
 
 def audit_images(settings: CollectionConfig, index: pd.DataFrame) -> pd.DataFrame:
-    """Return what is wrong with a task, a row a finding."""
+    """Return what is wrong with a task, one row per finding."""
     from fakemedia.ingest.audit import audit_task, verdict
 
     findings = audit_task(index, settings.audit_config)
@@ -112,7 +112,7 @@ def summarise_audit(*tables: pd.DataFrame, sequence: str) -> tuple[pd.DataFrame,
 
 def store_pixels(settings: CollectionConfig, index: pd.DataFrame, source: Source, findings: pd.DataFrame, verdict: str,
                  *, folders: dict[str, Path], pool: Path, audit: Path) -> tuple[PixelStore, ...]:
-    """Return the pixel stores of a task, one a split, in `folders`, unless they are there unchanged.
+    """Return the pixel stores of a task, one per split, in `folders`; current ones are reused.
 
     The `verdict` on all tasks is not read: with it, the page `audit` has been written before data are refused.
     UserError, which names the page, if the audit refuses the data; the quarantine's images are left out.

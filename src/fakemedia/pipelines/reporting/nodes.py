@@ -1,4 +1,4 @@
-"""Nodes of the reporting pipeline: everything is drawn from result files, nothing is trained."""
+"""Nodes of the reporting pipeline: everything is computed from result files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def gather_histories(*results: MethodResults) -> pd.DataFrame:
 
 
 def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return `tables` as one; those without rows do not blur the types of the others' columns."""
+    """Return `tables` as one; tables without rows are ignored, so that column types stay."""
     import pandas as pd
 
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
@@ -76,7 +76,7 @@ def tabulate_robustness(*results: MethodResults, plan: Plan) -> pd.DataFrame:
 
 
 def profile(scores: Results, calibration: pd.DataFrame) -> Profiles:
-    """Return ROC curves, histograms of the scores and how far probabilities can be trusted."""
+    """Return ROC curves, histograms of the scores and reliability of the probabilities."""
     from fakemedia.reporting.profiles import make_profiles
 
     last = calibration.loc[calibration["stage"] == len(scores.stages)].drop_duplicates(["method", "seed"])
@@ -100,7 +100,7 @@ def write_tables(tables: Tables) -> tuple[pd.DataFrame | Printed | str, ...]:
 
 
 def write_costs(histories: pd.DataFrame, tables: Tables) -> Printed:
-    """Return what a run of each method cost: time, images a second, memory and stored bytes."""
+    """Return what a run of each method cost: time, images per second, memory and stored bytes."""
     from fakemedia.reporting.grids import cost_grid, printed
     from fakemedia.reporting.history import cost_table
 
@@ -118,7 +118,7 @@ def write_robustness(robustness: pd.DataFrame, tables: Tables) -> Printed:
 
 
 def draw_figures(tables: Tables, *others: Any, section: Section) -> list[Drawn]:
-    """Return the figures of a section of the report, in every kind of file."""
+    """Return the figures of a section of the report, in all file formats."""
     from fakemedia.reporting.gallery import draw_section
 
     return draw_section(section, tables, *others)
@@ -126,7 +126,7 @@ def draw_figures(tables: Tables, *others: Any, section: Section) -> list[Drawn]:
 
 def write_page(tables: Tables, calibration: pd.DataFrame, histories: pd.DataFrame, audit: str, *others: Any,
                plan: Plan, sections: tuple[Section, ...]) -> str:
-    """Return the report as one HTML page with everything inside.
+    """Return the report as one self-contained HTML page.
 
     `audit` is the verdict on the data, JSON or empty; `others` are the figures of each of `sections` and, if it was
     measured, the robustness.
@@ -144,7 +144,7 @@ def write_page(tables: Tables, calibration: pd.DataFrame, histories: pd.DataFram
 
 
 def _sources(plan: Plan) -> list[tuple[str, str, str]]:
-    """Return where the numbers of the report come from: what, file, shell line."""
+    """Return where the numbers of the report come from: what, file, command."""
     run = f"kedro run --pipelines {plan.sequence}"
     seeded = f"{run} --params seed={plan.seeds[0]},n_seeds={len(plan.seeds)}"
     report = f"data/08_reporting/{plan.sequence}"
@@ -159,5 +159,5 @@ def _sources(plan: Plan) -> list[tuple[str, str, str]]:
          f"{seeded} --tags reporting"),
         ("Every figure, from the scores and histories", f"{report}/figures/*.pdf, .png",
          f"{seeded} --tags reporting"),
-        ("What is missing or stale, and nothing else", "", f"{seeded} --only-missing-outputs"),
+        ("Only what is missing or stale", "", f"{seeded} --only-missing-outputs"),
     ]

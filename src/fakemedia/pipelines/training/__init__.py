@@ -1,4 +1,4 @@
-"""Sequential continual training: a node a stage, and the scores of what it learned."""
+"""Sequential continual training: one node for each stage, then its scores."""
 
 from fakemedia.pipelines.training.pipeline import create_pipeline
 

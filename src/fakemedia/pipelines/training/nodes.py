@@ -85,7 +85,7 @@ def _contents(suite: dict[str, PixelStore]) -> dict[str, str]:
 
 
 def _unless_current(path: Path, recipe: Recipe, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """Return the table at `path` if it was made by `recipe`, or else make it."""
+    """Return the table at `path` if it was made by `recipe`, otherwise make it."""
     import pandas as pd
 
     from fakemedia.artefacts.manifest import is_current, read_manifest, verify
@@ -103,7 +103,7 @@ def _unless_current(path: Path, recipe: Recipe, make: Callable[[], pd.DataFrame]
 
 def collect(*parts: Any, runs: tuple[tuple[int, int, Path], ...], perturbed: tuple[tuple[int, int], ...],
             label: str) -> MethodResults:
-    """Return all that the runs of one configured method leave for a report.
+    """Return the results of all runs of one configured method for the report.
 
     `parts` are the scores and then the calibration of each of `runs`, (seed, stage index, checkpoint folder), and then
     the scores on perturbed images of each of `perturbed`, (seed, stage index).
@@ -125,7 +125,7 @@ def collect(*parts: Any, runs: tuple[tuple[int, int, Path], ...], perturbed: tup
 
 
 def _joined(tables: Sequence[pd.DataFrame], keys: Sequence[tuple[int, int]], label: str) -> pd.DataFrame:
-    """Return the scores of several checkpoints in one table; what was never scored has no rows."""
+    """Return the scores of several checkpoints in one table; checkpoints without scores have no rows."""
     marked = [table.assign(method=label, seed=seed, stage=stage)
               for table, (seed, stage) in zip(tables, keys, strict=True)]
     return _concatenated([table for table in marked if len(table)] or marked[:1])

@@ -35,13 +35,14 @@ from fakemedia.pipelines.wiring import bound
 def create_pipeline(context: Context, plan: Plan) -> Pipeline:
     """Return the nodes that train every method of `plan` by stages, and score and calibrate every checkpoint.
 
-    Whatever a method needs is tagged with its label too: `--tags training` or `--tags kd` starts from the pixel stores.
+    All nodes that a method needs also carry its label as a tag: `--tags training` or `--tags kd` starts from the pixel
+    stores.
     """
     return sum((_Method(context, plan, method.label).pipeline() for method in plan.methods), Pipeline([]))
 
 
 class _Method:
-    """The nodes of one configured method, in a namespace of their own: one box in the viewer."""
+    """The nodes of one configured method, in their own namespace: one box in the viewer."""
 
     def __init__(self, context: Context, plan: Plan, label: str) -> None:
         self.context, self.plan, self.label = context, plan, label
@@ -125,5 +126,5 @@ class _Method:
 
 
 def _local(pattern: str, seed: int, stage: Stage) -> str:
-    """Return the name inside the method's namespace of what a stage makes."""
+    """Return the name of a stage's output inside the method's namespace."""
     return pattern.partition(".")[2].format(seed=seed, stage=stage.key)
