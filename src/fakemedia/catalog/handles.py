@@ -25,7 +25,7 @@ def find_checkpoint(given: str, context: Context | None) -> Path:
         return path
     if handle is None or context is None:
         raise UserError("There is no checkpoint", where=given, expected="a checkpoint folder, an .onnx file, or, in a "
-                        "project, sequence/method[/seed][/stage] such as demo/kd")
+                        "project, sequence/label[/seed][/stage] such as demo/kd")
     made = _made(context)
     keys = list(made)
     for place, word in enumerate(WORDS):
