@@ -10,7 +10,7 @@ from fakemedia.core.types import Stage
 from fakemedia.evaluation.calibration import Calibration, calibrated_metrics
 
 RUN = ["method", "seed", "stage"]
-OF_CHECKPOINT = ("temperature", "threshold", "unsure_low", "unsure_high", "sources")
+OF_CHECKPOINT = ("temperature", "threshold", "unsure_low", "unsure_high", "sources", "independent")
 COLUMNS = (*RUN, "task", "seen", "images", *OF_CHECKPOINT, "accuracy", "accuracy_calibrated", "coverage",
            "accuracy_sure", "ece", "ece_calibrated")
 
