@@ -301,7 +301,8 @@ def test_a_store_that_is_not_whole_does_not_open(tmp_path: Path, damage: str) ->
 @pytest.mark.parametrize("sides", [[(5, 5), (5, 5)], [(5, 5), (6, 4)]])
 def test_a_damaged_picture_is_found_when_it_is_read(tmp_path: Path, sides: list[tuple[int, int]]) -> None:
     """Inverted bytes of pixels.u8 were scored without a word."""
-    store = store_of(tmp_path / "s", *images(*sides))
+    pictures = images(*sides)
+    store = store_of(tmp_path / "s", *pictures)
     with (store.folder / "pixels.u8").open("r+b") as file:
         file.seek(80)
         file.write(bytes([255 - store[1].ravel()[5]]))
@@ -310,6 +311,10 @@ def test_a_damaged_picture_is_found_when_it_is_read(tmp_path: Path, sides: list[
     for read in (lambda: again[1], lambda: again.centre_crops(np.array([0, 1]), 2), again.verify):
         with pytest.raises(UserError, match=r"Image 1 .* is damaged"):
             read()
+    with pytest.raises(UserError, match="No pixel store"):  # It counts as missing from now on.
+        PixelStore.open(store.folder)
+    source = Pictures(*pictures)
+    build_store(index_of(source), source, "train", store.folder, workers=1, progress=False).verify()
 
 
 def test_a_changed_table_of_images_is_found(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | P
         if stream:
             images, size = _streamed(rows, policy), 0
         else:
-            donors = [found for place in (folder, pool) if place and (found := open_decoded(place, policy))]
+            donors = [found for place in (folder, pool)
+                      if place and (found := open_decoded(place, policy, fresh=place == pool))]
             places, size = _fill(building / PIXELS, rows, source, donors, policy=policy, room=room or Room(),
                                  workers=workers, progress=progress)
             images = _placed(rows, places)
@@ -106,7 +107,7 @@ def _fill(path: Path, rows: pd.DataFrame, source: Source, donors: list[DecodedPi
         wanted = {id: donor.places[id] for id in paths if id in donor.places}
         needed = sum(3 * height * width for _, height, width, _ in wanted.values())
         size = donor.path.stat().st_size
-        if len(wanted) == len(paths) and 2 * needed >= size:
+        if len(wanted) == len(paths) and 2 * needed >= size and donor.holds(paths):
             share_file(donor.path, path)
             return wanted, size
     name = f"{rows['task'].iloc[0]} {rows['split'].iloc[0]}"
@@ -144,7 +145,7 @@ def _holds_something_else(folder: Path) -> bool:
         return False
     except NotADirectoryError:
         return True
-    return bool(names) and FOLDER_MANIFEST not in names
+    return bool(names) and not {FOLDER_MANIFEST, IMAGES} & set(names)
 
 
 def _is_store(folder: Path, recipe: Recipe) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from fakemedia.artefacts.files import write_file
-from fakemedia.artefacts.manifest import Recipe
+from fakemedia.artefacts.manifest import Recipe, checked, read_manifest
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.hashing import fingerprint
@@ -198,9 +198,12 @@ def write_index(index: pd.DataFrame, path: Path) -> None:
 
 
 def read_index(path: Path) -> pd.DataFrame:
-    """Read an index back; UserError if it is missing or damaged."""
+    """Read an index back; UserError if it is missing, damaged, or not as its manifest says, if it has one."""
     try:
-        stored = pd.read_parquet(path)
+        data, manifest = path.read_bytes(), read_manifest(path)
+        if manifest is not None:
+            checked(data, manifest, path.name, path)
+        stored = pd.read_parquet(io.BytesIO(data))
         index = stored.loc[:, list(COLUMNS)].astype(COLUMNS)
         index.attrs["notes"] = stored.attrs["notes"]
         return index

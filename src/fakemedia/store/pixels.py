@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from fakemedia.artefacts.manifest import checked, read_manifest
+from fakemedia.artefacts.manifest import FOLDER_MANIFEST, checked, read_manifest
 from fakemedia.core.errors import UserError
 from fakemedia.sources.source import Source
 from fakemedia.store.crops import centre, cropped
@@ -156,12 +156,17 @@ class PixelStore:
         return np.ones(len(self), bool)
 
     def _check(self, rows: NDArray[np.integer]) -> None:
-        """Compare pictures that were not read before with their checksums; UserError if one is damaged."""
+        """Compare pictures that were not read before with their checksums.
+
+        UserError if one is damaged; the store then loses its manifest, so that it counts as missing from then on.
+        """
         new = rows[self._unchecked[rows]]
         for i in set(new.tolist()):
             if checksum(self._picture(i).data) != self._images["checksum"].iloc[i]:
+                with suppress(OSError):
+                    (self.folder / FOLDER_MANIFEST).unlink()
                 raise UserError(f"Image {i} (id {self.ids[i]}) of the pixel store is damaged", where=self.folder,
-                                do=REBUILD)
+                                do=AGAIN)
             self._unchecked[i] = False
 
     def limits(self, rows: NDArray[np.integer], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

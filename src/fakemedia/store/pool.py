@@ -7,6 +7,7 @@ import fcntl
 import mmap
 import os
 import shutil
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -130,8 +131,12 @@ def _use_cache(file: int) -> bool:
 class DecodedPictures:
     """A folder with a pixel file and a table of what lies where: a pixel store, or what an index left for one."""
 
-    def __init__(self, folder: Path, policy: str) -> None:
-        """Open the folder; OSError, ValueError, KeyError or TypeError unless it holds pictures under `policy`."""
+    def __init__(self, folder: Path, policy: str, *, fresh: bool = False) -> None:
+        """Open the folder, whose pictures are trusted without reading them if they are `fresh`.
+
+        Raises OSError, ValueError, KeyError or TypeError unless it holds pictures under `policy`.
+        """
+        self._fresh = fresh
         facts = read_facts(folder)
         if facts.policy != policy or facts.streams:
             raise ValueError("other pictures")
@@ -139,6 +144,10 @@ class DecodedPictures:
         table = pd.read_parquet(folder / IMAGES, columns=list(PLACES))
         self.places = {row[0]: row[1:] for row in table.itertuples(index=False, name=None)}
         self._file = self.path.open("rb", buffering=0)
+
+    def holds(self, ids: Iterable[str]) -> bool:
+        """Return whether all pictures of `ids` are there as they were written."""
+        return all(id in self.places if self._fresh else self.read(id) is not None for id in ids)
 
     def read(self, id: str) -> NDArray[np.uint8] | None:
         """Return a picture, uint8 (H, W, 3), or None if it is not there as it was written."""
@@ -149,10 +158,10 @@ class DecodedPictures:
         return np.frombuffer(data, np.uint8).reshape(height, width, 3) if checksum(data) == expected else None
 
 
-def open_decoded(folder: Path, policy: str) -> DecodedPictures | None:
-    """Return the pictures in `folder`, if it holds some under `policy`."""
+def open_decoded(folder: Path, policy: str, *, fresh: bool = False) -> DecodedPictures | None:
+    """Return the pictures in `folder`, if it holds some under `policy`; see `DecodedPictures`."""
     try:
-        return DecodedPictures(folder, policy)
+        return DecodedPictures(folder, policy, fresh=fresh)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
