@@ -7,6 +7,8 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -17,6 +19,8 @@ from fakemedia.core.types import make_stages
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
 from fakemedia.learning.trainer import StageTrainer
+from fakemedia.memory.draws import MemoryBatches
+from fakemedia.memory.pictures import HeldPictures, Memory
 from fakemedia.methods.method import GradientMethod, Method, StageData, facts
 from fakemedia.networks import convnet
 from fakemedia.networks.detector import Detector
@@ -58,6 +62,19 @@ def _gradient(name: str, preset: str | None) -> GradientMethod:
     return method
 
 
+def _memory(crop: int) -> MemoryBatches:
+    """Return pictures of a task that was learned earlier."""
+    pictures = np.random.default_rng(0).integers(0, 256, (8, 12, 12, 3), dtype=np.uint8)
+    images = pd.DataFrame({"id": [f"{number}" for number in range(8)], "label": np.arange(8) % 2, "source": "s",
+                           "height": 12, "width": 12, "rank": np.arange(8) // 2})
+    return MemoryBatches(Memory({"a": HeldPictures("a", "native", images, pictures.reshape(-1))}), crop=crop, flip=True,
+                         seed=1)
+
+
+def _second() -> StageData:
+    return replace(SECOND, memory=_memory(12))
+
+
 def _terms(method: GradientMethod, detector: Detector, batch: Batch) -> dict[str, torch.Tensor]:
     batch = method.mix(batch, 0)
     inputs = detector.prepare(batch.images)
@@ -70,7 +87,8 @@ def _at_second_stage(method: GradientMethod) -> Detector:
     method.before_stage(FIRST, parent)
     parent.eval()
     method.after_stage(FIRST, parent, [_batch(parent, 1), _batch(parent, 2)])
-    method.before_stage(SECOND, parent)
+    method.remember(_memory(12).memory, parent, StageTrainer(config=replace(CONFIG, crop=12), runtime=CPU, seed=1))
+    method.before_stage(_second(), parent)
     return _detector(seed=2)
 
 
@@ -84,7 +102,8 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PixelStore]:
     return made
 
 
-def _fitted(name: str, stores: dict[str, PixelStore], *, stages: int) -> tuple[Method, Detector, list[StageTrainer]]:
+def _fitted(name: str, stores: dict[str, PixelStore], *, stages: int,
+            memory: bool = True) -> tuple[Method, Detector, list[StageTrainer]]:
     """Return a method with the detector that it fitted to so many stages, each by a new method with the state."""
     detector, method, trainers = _detector(seed=3), _method(name), []
     for stage in (FIRST, SECOND)[:stages]:
@@ -94,10 +113,12 @@ def _fitted(name: str, stores: dict[str, PixelStore], *, stages: int) -> tuple[M
             method.load_state_dict(state)
         tasks = stage.seen if facts(name).scope == "seen" else stage.tasks
         data = replace(stage, train={task: stores[task] for task in tasks}, seed=stage.index,
-                       validation={task: stores[task] for task in stage.seen})
+                       validation={task: stores[task] for task in stage.seen},
+                       memory=_memory(CONFIG.crop) if memory and stage.index > 1 else None)
         trainers.append(StageTrainer(config=CONFIG, runtime=CPU, seed=stage.index))
         with CPU.reproducible():
             method.fit(data, detector, trainers[-1])
+            method.remember(_memory(CONFIG.crop).memory, detector, trainers[-1])
     return method, detector, trainers
 
 
@@ -151,9 +172,9 @@ class TestEveryMethod:
     def test_it_needs_memory_or_not_as_declared(self, name: str, stores: dict[str, PixelStore]) -> None:
         if facts(name).needs_memory:
             with pytest.raises(UserError):
-                _fitted(name, stores, stages=2)
+                _fitted(name, stores, stages=2, memory=False)
         else:
-            _fitted(name, stores, stages=2)
+            _fitted(name, stores, stages=2, memory=False)
 
     def test_modes_and_gradient_flags_of_the_detector_are_kept(self, name: str, stores: dict[str, PixelStore]) -> None:
         _, detector, _ = _fitted(name, stores, stages=2)
@@ -204,7 +225,7 @@ class TestEveryGradientMethod:
             whole.after_epoch(validated=True, improved=improved)
         resumed = _gradient(name, preset)
         resumed.load_state_dict(deepcopy(whole.state_dict()))
-        resumed.before_stage(SECOND, _detector(seed=1))
+        resumed.before_stage(_second(), _detector(seed=1))
         resumed.load_state_dict(deepcopy(whole.state_dict()))
         batch = _batch(detector, 3)
         assert torch.equal(_terms(whole, detector, batch)["total"], _terms(resumed, detector, batch)["total"])
@@ -222,7 +243,7 @@ class TestEveryGradientMethod:
         hooks = (partial(fresh.before_stage, FIRST), lambda each: fresh.loss(each, batch, logits)["total"].backward(),
                  fresh.after_backward, fresh.after_step,
                  lambda _: fresh.after_epoch(validated=True, improved=True),
-                 lambda each: fresh.after_stage(FIRST, each, [batch]), partial(fresh.before_stage, SECOND))
+                 lambda each: fresh.after_stage(FIRST, each, [batch]), partial(fresh.before_stage, _second()))
         for hook in hooks:
             hook(detector)
         assert [module.training for module in detector.modules()] == modes

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -39,8 +40,10 @@ EPOCHS = STEPS // 2 // (IMAGES // BATCH)
 
 
 def cases() -> Iterator[tuple[str, dict]]:
-    """Yield every method, with its defaults and with each of its presets: a name and settings."""
+    """Yield every method that takes steps, with its defaults and with each of its presets: a name and settings."""
     for name in plugin.names("methods"):
+        if not isinstance(plugin.create("methods", name, {}, 0), GradientMethod):
+            continue
         yield name, {}
         for preset in getattr(plugin.load("methods", name), "PRESETS", {}):
             yield f"{name} {preset}", {"preset": preset}
@@ -75,7 +78,7 @@ def losses(method: str, settings: dict, stores: dict[str, PixelStore]) -> list[f
         return fitted
 
     make, learned = sequence.make_method, None
-    sequence.make_method = lambda *args, **kwargs: noting(make(*args, **kwargs))
+    sequence.make_method = lambda *args, **kwargs: noting(cast("GradientMethod", make(*args, **kwargs)))
     try:
         for stage in plan.learned(method):
             learned = sequence.learn_stage(plan=plan, method=method, seed=0, stage=stage, parent=learned, train=stores,

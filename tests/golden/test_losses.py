@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fakemedia.core import plugin
+from fakemedia.methods.method import GradientMethod
 from tests.golden.losses import FIXED
 
 RECORDED = json.loads(Path(__file__).with_name("losses.json").read_text())
@@ -33,7 +34,9 @@ def found() -> dict:
 
 
 def test_every_method_is_recorded(found: dict) -> None:
-    assert {name.split()[0] for name in RECORDED["losses"]} == set(plugin.names("methods"))
+    stepping = {name for name in plugin.names("methods")
+                if isinstance(plugin.create("methods", name, {}, 0), GradientMethod)}
+    assert {name.split()[0] for name in RECORDED["losses"]} == stepping
     assert found["losses"].keys() == RECORDED["losses"].keys()
 
 

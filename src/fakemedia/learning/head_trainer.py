@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from fakemedia.core.rng import derive, integers
 from fakemedia.core.tune import Tune
 from fakemedia.learning.trainer import StageTrainer
+from fakemedia.memory.draws import MemoryBatches
+from fakemedia.memory.pictures import HeldPictures, Memory
 from fakemedia.methods.method import StageData
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.features import FeatureCache, Features
@@ -83,6 +86,22 @@ class FeatureBatches(TrainBatches):
                      tasks=torch.from_numpy(draws.tasks), rows=torch.from_numpy(draws.rows))
 
 
+class FeatureMemory(MemoryBatches):
+    """Batches as `MemoryBatches` draws them, with the features of a random view of each picture as images."""
+
+    def __init__(self, memory: Memory, features: Sequence[Features], **settings: Any) -> None:
+        """Take `features` of the pictures of each task, all in the same views, the centre first."""
+        super().__init__(memory, **settings)
+        self._features = features
+
+    def _pictures(self, task: int, rows: NDArray[np.int64], positions: NDArray[np.int64], at_centre: bool,
+                  draw: str) -> NDArray[Any]:
+        values = self._features[task].values
+        if at_centre:
+            return values[0, rows]
+        return values[integers(derive(self.seed, draw, "view"), positions, len(values)), rows]
+
+
 @dataclass(kw_only=True)
 class HeadTrainer(StageTrainer):
     """A trainer whose batches hold features of `network`, for a `Head` of it."""
@@ -110,11 +129,23 @@ class HeadTrainer(StageTrainer):
                       tasks=torch.zeros(len(part), dtype=torch.int64), rows=torch.from_numpy(part),
                       ).to(self.runtime.device) for part in np.split(rows, range(size, len(rows), size))]
 
+    def memory_batches(self, memory: Memory, seed: int) -> MemoryBatches | None:
+        """Return the features of the pictures of `memory` as batches, this process's share; None if it is empty."""
+        if not memory.stores:
+            return None
+        views = [CENTRE, *(view for view in self.config.views if view != CENTRE)]
+        return FeatureMemory(memory, [self.features(store, views) for store in memory.stores.values()], flip=False,
+                             crop=self.config.crop, seed=seed, share=(self.runtime.rank, self.runtime.world),
+                             device=self.runtime.device)
+
     def features(self, store: PixelStore, views: Sequence[str] = (CENTRE,)) -> Features:
         """Return the features of all pictures of `store` in `views`."""
         key = (store.fingerprint, tuple(views))
         if key not in self._held:
-            self._held[key] = self._cache(store.task).read(store, views)
+            cache = self._cache(store.task)
+            # The few pictures of a memory change at every stage: what is computed of them is not stored.
+            compute = cache.compute if isinstance(store, HeldPictures) else cache.read
+            self._held[key] = compute(store, views)
         return self._held[key]
 
     @cached_property

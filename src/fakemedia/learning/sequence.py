@@ -26,9 +26,11 @@ from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 from fakemedia.evaluation.perturbed import score_perturbed
 from fakemedia.evaluation.predict import score_suite
 from fakemedia.learning.head_trainer import fitting
+from fakemedia.learning.keeping import check_memory, kept, write_memory
 from fakemedia.learning.recipes import stage_recipe
 from fakemedia.learning.resume import remove_resume
 from fakemedia.learning.trainer import StageTrainer, to_device
+from fakemedia.memory.pictures import Memory, without_memory
 from fakemedia.methods.method import Method, StageData, facts
 from fakemedia.networks.checkpoint import Checkpoint, is_made_by, load, make_checkpoint, recover, save
 from fakemedia.networks.detector import Detector
@@ -83,16 +85,24 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
                   "parent checkpoint": start or "",
                   "versions": fingerprint(VERSIONS), "code": _code_hash(), "device": fingerprint(computed_with)})
     data = StageData(**vars(stage), train=learned, validation=validated, seed=derive(seed, "batches", stage.key))
+    held = Memory.read(parent.method_state) if parent is not None and fitted.memory is not None else Memory()
     with runtime.reproducible(), fitting(trainer, network, tuned, features) as (trainer, detector):
         if reviewed:
             fitted.review(StageData(index=stage.index - 1, name=stage.name, tasks=earlier, seen=earlier,
                                     train=reviewed_stores, seed=derive(seed, "batches", "review", stage.key)),
                           detector, trainer)
         elif parent is not None:
-            fitted.load_state_dict(to_device(parent.method_state, runtime.device))
+            fitted.load_state_dict(to_device(without_memory(parent.method_state), runtime.device))
+        if fitted.memory is not None:
+            held = kept(held, reviewed_stores, fitted.memory, derive(seed, "memory"), detector, trainer)
+            check_memory(fitted.memory, held, learned, where=f"stage {stage.key}, {method}")
+            data = replace(data, memory=trainer.memory_batches(held, derive(seed, "replay", stage.key)))
         fitted.fit(data, detector, trainer)
         accuracies = _validated(planned, data, detector, trainer)
-    checkpoint = make_checkpoint(merge(network).state_dict(), fitted.state_dict(), {
+        if fitted.memory is not None:
+            held = kept(held, learned, fitted.memory, derive(seed, "memory"), detector, trainer)
+            fitted.remember(held, detector, trainer)
+    checkpoint = make_checkpoint(merge(network).state_dict(), {**fitted.state_dict(), **held.tensors()}, {
         "fingerprint": recipe.fingerprint, "parent": start,
         "parent_weights_sha256": parent.meta["weights_sha256"] if parent is not None else None,
         "network": asdict(planned.network), "tune": planned.tune,
@@ -104,6 +114,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     })
     if folder is not None:
         if runtime.rank == 0:
+            write_memory(held, fitted.memory, folder)
             save(checkpoint, folder, recipe)
             remove_resume(folder)
         runtime.wait()
@@ -151,6 +162,10 @@ def check_stages(plan: Plan, method: str, stores: Stores) -> None:
         if all(task in stores for task in tasks):
             TrainBatches([stores[task] for task in tasks], batch_size=config.batch_size, crop=config.crop,
                          flip=config.flip, seed=0)
+    memory = make_method(plan.method(method), 0, plan.stages[0]).memory
+    if memory is not None:
+        known = {task: stores[task] for task in plan.tasks if task in stores}
+        check_memory(memory, Memory(), known, where=f"sequences.{plan.sequence}.methods.{method}")
 
 
 def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, runtime: Runtime) -> pd.DataFrame:
@@ -263,6 +278,6 @@ def _by_task(**splits: Mapping[str, str]) -> dict[str, dict[str, str]]:
 def _code_hash() -> str:
     """Return the hash of the source that training runs: a state saved by other code may not fit it."""
     package = Path(__file__).parents[1]
-    rooms = ("core", "sources", "ingest", "store", "evaluation", "networks", "methods", "runtime", "learning")
+    rooms = ("core", "sources", "ingest", "store", "evaluation", "networks", "memory", "methods", "runtime", "learning")
     return sha256(b"".join(path.read_bytes() for room in rooms for path in sorted((package / room).rglob("*.py"))
                            )).hexdigest()

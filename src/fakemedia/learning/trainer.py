@@ -22,6 +22,8 @@ from fakemedia.learning.optimizers import learning_rate, make_optimizer
 from fakemedia.learning.progress import Progress
 from fakemedia.learning.resume import ResumeFiles
 from fakemedia.learning.validation import Validation
+from fakemedia.memory.draws import MemoryBatches
+from fakemedia.memory.pictures import Memory
 from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.networks.detector import Detector
 from fakemedia.runtime.device import Runtime
@@ -113,6 +115,13 @@ class StageTrainer:
         """Return the centre crops of images `rows` of `store`, in order; see `EvalBatches.held` for `room`."""
         size = self.runtime.evaluation_batch(self.config.batch_size)
         return EvalBatches(store, batch_size=size, crop=self.config.crop, rows=rows).held(self.runtime.device, room)
+
+    def memory_batches(self, memory: Memory, seed: int) -> MemoryBatches | None:
+        """Return the pictures of `memory` as batches, drawn by `seed`: this process's share; None if it is empty."""
+        if not memory.stores:
+            return None
+        return MemoryBatches(memory, crop=self.config.crop, flip=self.config.flip, seed=seed,
+                             share=(self.runtime.rank, self.runtime.world), device=self.runtime.device)
 
     def training_batches(self, stage: StageData, *, shared: bool) -> TrainBatches:
         """Return the training batches on the device: this process's share of each, or the whole."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,6 +25,9 @@ from fakemedia.evaluation.predict import evaluating
 from fakemedia.networks.detector import Detector
 
 if TYPE_CHECKING:
+    from fakemedia.memory.budget import MemoryConfig
+    from fakemedia.memory.draws import MemoryBatches
+    from fakemedia.memory.pictures import Memory
     from fakemedia.store.batches import Batch
     from fakemedia.store.pixels import PixelStore
 
@@ -62,8 +65,8 @@ class StageData(Stage):
     """Training images by task: those of the stage's tasks, or of all tasks seen (see `Facts.scope`)."""
     validation: Mapping[str, PixelStore] = field(default_factory=dict)
     """Validation images by task, of the tasks that choose the epoch; none if the last epoch is kept."""
-    memory: Any = None
-    """Pictures of earlier tasks; None: the method keeps none."""
+    memory: MemoryBatches | None = None
+    """Pictures of earlier tasks, to be drawn beside the batches of this one; None: there are none."""
     seed: int = 0
     """Of the random crops of its training images."""
 
@@ -93,12 +96,19 @@ class Trainer(Protocol):
 class Method:
     """A continual-learning method; `build` of its file returns one for each stage."""
 
+    memory: MemoryConfig | None = None
+    """What is kept of the pictures of its stages; None: nothing. They are chosen after `fit`, travel beside the state
+    and are given to the later stages as `StageData.memory`."""
+
     def fit(self, stage: StageData, detector: Detector, trainer: Trainer) -> None:
         """Fit `detector` to `stage`; it is on its device and holds the weights that the last stage ended with."""
         raise NotImplementedError
 
     def review(self, earlier: StageData, detector: Detector, trainer: Trainer) -> None:
         """Take up what an earlier stage would have left, where another method learned it; `detector` ended it."""
+
+    def remember(self, memory: Memory, detector: Detector, trainer: Trainer) -> None:
+        """Take note of the pictures that are kept after a stage; `detector` ended it."""
 
     def shape(self, detector: Detector, weights: Mapping[str, Tensor]) -> None:
         """Give a new `detector` the modules that `weights`, a state dict that this method left, belong to."""

@@ -57,7 +57,7 @@ class Detector(nn.Module):
                 raise UserError(f"The network {type(body).__name__} has no blocks", where="network.taps",
                                 expected="taps: head")
             width = self._width(side)
-        self.head = nn.Linear(width, 2) if head.head == "linear" else nn.Sequential(
+        self.head: nn.Module = nn.Linear(width, 2) if head.head == "linear" else nn.Sequential(
             nn.Linear(width, head.hidden), nn.ReLU(), nn.Linear(head.hidden, 2))
         self.width = width
         """D, the numbers of `features`."""

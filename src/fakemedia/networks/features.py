@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -142,6 +142,13 @@ class FeatureCache:
         return Features(values=values.astype(np.float32), labels=store.labels, task=store.task,
                         views=tuple(part.view for part in parts))
 
+    def compute(self, store: PixelStore, views: Sequence[str] = (CENTRE,)) -> Features:
+        """Return what `read` returns without storing it, for a few pictures; every process computes all of them."""
+        names, rows = read_views(views), np.arange(len(store))
+        with self._computing(store, len(names) * len(rows)) as (autocast, bar):
+            values = np.stack([self._values(store, rows, view, autocast, bar) for view in names])
+        return Features(values=values.astype(np.float32), labels=store.labels, task=store.task, views=names)
+
     def _part(self, store: PixelStore, view: str) -> _Part:
         recipe = features_recipe(store, view, weights=self._weights, taps=self._taps, crop=self.crop, seed=self.seed)
         return _Part(self.folder / self._network / store.task / store.split, recipe, store, view)
@@ -178,25 +185,31 @@ class FeatureCache:
     def _compute(self, missing: list[tuple[_Part, int]]) -> None:
         """Compute and write this process's share of `missing`: parts and numbers of their files."""
         mine = missing[self.runtime.rank::self.runtime.world]
-        store = missing[0][0].store
-        with evaluating(self.detector), self.runtime.reproducible(), tqdm(
-                total=sum(part.pictures(number) for part, number in mine), unit="img",
-                desc=f"features {store.task} {store.split}", disable=None if self.progress else True) as bar:
-            autocast = self.autocast(store)
+        with self._computing(missing[0][0].store, sum(part.pictures(number) for part, number in mine)) as (autocast,
+                                                                                                          bar):
             for part, number in mine:
-                part.write(number, self._chunk(part, number, autocast, bar))
+                part.write(number, self._values(part.store, part.rows(number), part.view, autocast, bar))
         self.runtime.wait()
 
-    def _chunk(self, part: _Part, number: int, autocast: Autocast, bar: tqdm) -> NDArray[np.float16]:
-        found, rows = [], part.rows(number)
+    @contextmanager
+    def _computing(self, store: PixelStore, pictures: int) -> Iterator[tuple[Autocast, tqdm]]:
+        with evaluating(self.detector), self.runtime.reproducible(), tqdm(
+                total=pictures, unit="img", desc=f"features {store.task} {store.split}",
+                disable=None if self.progress else True) as bar:
+            yield self.autocast(store), bar
+
+    def _values(self, store: PixelStore, rows: NDArray[np.int64], view: str, autocast: Autocast,
+                bar: tqdm) -> NDArray[np.float16]:
+        """Return the features of the images `rows` of `store` in one view, (N, D)."""
+        found = []
         for start in range(0, len(rows), self.batch_size):
-            images = view_crops(part.store, rows[start:start + self.batch_size], part.view, self.crop, self.seed)
+            images = view_crops(store, rows[start:start + self.batch_size], view, self.crop, self.seed)
             with autocast():
                 found.append(features(self.detector, torch.from_numpy(images).permute(0, 3, 1, 2), self._taps).cpu())
             bar.update(len(images))
         chunk = torch.cat(found)
         if not chunk.isfinite().all():
-            raise UserError("The network's features are not finite numbers", where=f"{part.store.task}, {part.view}",
+            raise UserError("The network's features are not finite numbers", where=f"{store.task}, {view}",
                             expected="finite numbers", do="use other weights, or runtime.precision: float32")
         return chunk.clamp_(-LARGEST, LARGEST).half().numpy()
 

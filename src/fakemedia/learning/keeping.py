@@ -1,0 +1,53 @@
+"""The memory of a stage: which of its pictures are kept for later ones, and where that is written down."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fakemedia.artefacts.files import write_file
+from fakemedia.learning.trainer import StageTrainer
+from fakemedia.memory.budget import MemoryConfig, check_budget
+from fakemedia.memory.pictures import Memory, smallest, updated
+from fakemedia.networks.detector import Detector
+from fakemedia.runtime.modes import evaluating
+from fakemedia.store.pixels import PixelStore
+
+
+def memory_path(folder: Path) -> Path:
+    """Return where the stage that is saved as `folder` says what is kept and why, a row a picture."""
+    return folder.with_name(f"{folder.name}.memory.parquet")
+
+
+def check_memory(config: MemoryConfig, memory: Memory, learned: Mapping[str, PixelStore], *, where: object) -> None:
+    """Raise UserError if a class of a task, kept or now learned, would keep no picture."""
+    check_budget(config, smallest({**memory.stores, **learned}), where=where)
+
+
+def kept(memory: Memory, learned: Mapping[str, PixelStore], config: MemoryConfig, seed: int, detector: Detector,
+         trainer: StageTrainer) -> Memory:
+    """Return the memory after the tasks of `learned`; herding takes the features of `detector`."""
+    if not learned:
+        return memory
+
+    @torch.no_grad()
+    def features(store: PixelStore) -> NDArray[np.float32]:
+        with evaluating(detector):
+            found = [detector.features(batch.inputs) for batch in trainer.examples({store.task: store}, detector)
+                     if batch.inputs is not None]
+        return torch.cat(found).float().cpu().numpy()
+
+    return updated(memory, learned, config, seed=seed, features=features)
+
+
+def write_memory(memory: Memory, config: MemoryConfig | None, folder: Path) -> None:
+    """Write what is kept, and why, beside the checkpoint `folder`, if a method keeps anything."""
+    if config is not None:
+        buffer = io.BytesIO()
+        memory.table(config).to_parquet(buffer, index=False)
+        write_file(memory_path(folder), buffer.getvalue())

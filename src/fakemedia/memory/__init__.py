@@ -1,0 +1,1 @@
+"""Pictures of earlier tasks that a method keeps: which ones, within what budget, and how they are drawn."""

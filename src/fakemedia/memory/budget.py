@@ -1,0 +1,55 @@
+"""How much is kept: settings, and what each class of each task may have."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from fakemedia.core.errors import UserError
+
+Selection = Literal["reservoir", "herding", "random"]
+MIB = 2**20
+Cell = TypeVar("Cell", bound=Hashable)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """What is kept of the pictures of earlier tasks."""
+
+    pictures: int = 500
+    """Pictures of all tasks together."""
+    mib: float | None = None
+    """Most that their pixels may need, MiB; None: no limit."""
+    selection: Selection = "reservoir"
+    """`reservoir`: at random, whole source groups where they fit; `random`: at random, picture by picture; `herding`:
+    those whose mean is closest to that of their class in the network's features (Rebuffi et al. 2017, algorithm 4)."""
+
+    def __post_init__(self) -> None:
+        if self.pictures < 1 or (self.mib is not None and not self.mib > 0):
+            raise ValueError("pictures of at least 1, and mib above 0 or none")
+
+
+def quotas(sizes: Mapping[Cell, int], budget: int) -> dict[Cell, int]:
+    """Return how many of `sizes` pictures each cell keeps: equal numbers, but where a cell has fewer.
+
+    >>> quotas({"a": 2, "b": 9, "c": 9}, 12)
+    {'a': 2, 'b': 5, 'c': 5}
+    """
+    found, left = {}, budget
+    for number, cell in enumerate(sorted(sizes, key=lambda each: sizes[each])):
+        found[cell] = min(sizes[cell], left // (len(sizes) - number))
+        left -= found[cell]
+    return {cell: found[cell] for cell in sizes}
+
+
+def check_budget(config: MemoryConfig, smallest: Mapping[Cell, int], *, where: object) -> None:
+    """Raise UserError if a cell, a class of a task, would keep no picture; `smallest` gives its smallest one, bytes."""
+    cells = len(smallest)
+    if config.pictures < cells:
+        raise UserError(f"A memory of {config.pictures} pictures is smaller than one a task and class", where=where,
+                        expected=f"{cells} pictures at least", do="raise the method's `pictures`")
+    largest = max(smallest.values(), default=0)
+    if config.mib is not None and largest * cells > config.mib * MIB:
+        raise UserError(f"A memory of {config.mib:g} MiB is smaller than one picture a task and class", where=where,
+                        expected=f"{largest * cells / MIB:.2f} MiB at least", do="raise the method's `mib`")

@@ -1,0 +1,75 @@
+"""Batches of pictures of earlier tasks, beside those of a stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fakemedia.core.rng import bits, derive, integers
+from fakemedia.memory.pictures import Memory, cells
+from fakemedia.store.batches import Batch
+from fakemedia.store.crops import centre
+
+
+class MemoryBatches:
+    """Random crops of a memory's pictures, each class of each task as often as any other.
+
+    The pictures of a class are read in random order, from end to end before they start over in a new order. What a
+    batch holds depends on the seed and the step alone; several processes each take their share of it.
+    """
+
+    def __init__(self, memory: Memory, *, crop: int, flip: bool, seed: int, share: tuple[int, int] = (0, 1),
+                 device: torch.device | None = None) -> None:
+        """Take crops of `crop` x `crop` pixels of `memory`; `share`: number of this process, and of all."""
+        self.memory, self.crop, self.flip, self.seed = memory, crop, flip, seed
+        self.device = device or torch.device("cpu")
+        self._rank, self._world = share
+        self._stores, self._cells = list(memory.stores.values()), list(cells(memory.stores))
+
+    def batch(self, step: int, size: int, *, at_centre: bool = False, draw: str = "memory") -> Batch:
+        """Return the batch of a step, of `size` pictures in this process, on the device.
+
+        `tasks` are positions in the memory. `at_centre`: centre crops, never mirrored. `draw` names one of several
+        batches a step.
+        """
+        positions = (step * self._world + self._rank) * size + np.arange(size)
+        tasks, rows, labels = np.empty((3, size), np.int64)
+        for number, (task, label, members) in enumerate(self._cells):
+            mine = np.flatnonzero(positions % len(self._cells) == number)
+            rows[mine] = members[self._order(number, positions[mine] // len(self._cells), len(members), draw)]
+            tasks[mine], labels[mine] = task, label
+        images: Any = None
+        for task in np.unique(tasks).tolist():
+            mine = np.flatnonzero(tasks == task)
+            found = self._pictures(task, rows[mine], positions[mine], at_centre, draw)
+            images = np.empty((size, *found.shape[1:]), found.dtype) if images is None else images
+            images[mine] = found
+        images = torch.from_numpy(images)
+        return Batch(images=images.permute(0, 3, 1, 2) if images.ndim == 4 else images, labels=torch.from_numpy(labels),
+                     tasks=torch.from_numpy(tasks), rows=torch.from_numpy(rows)).to(self.device)
+
+    def _order(self, cell: int, numbers: NDArray[np.int64], size: int, draw: str) -> NDArray[np.int64]:
+        """Return the places in a class of the pictures that are drawn at the `numbers`, which count from 0."""
+        passes, places = np.divmod(numbers, size)
+        found = np.empty(len(numbers), np.int64)
+        for each in np.unique(passes).tolist():
+            order = np.argsort(bits(derive(self.seed, draw, "order", cell, each), np.arange(size)), kind="stable")
+            found[passes == each] = order[places[passes == each]]
+        return found
+
+    def _pictures(self, task: int, rows: NDArray[np.int64], positions: NDArray[np.int64], at_centre: bool,
+                  draw: str) -> NDArray[Any]:
+        """Return the crops of the pictures `rows` of a task, uint8 (N, crop, crop, 3)."""
+        store = self._stores[task]
+        if at_centre:
+            return store.crops(rows, *centre(store.heights[rows], store.widths[rows], self.crop), self.crop)
+        tops, lefts = (integers(derive(self.seed, draw, side), positions, bound + 1)
+                       for side, bound in zip(("top", "left"), store.limits(rows, self.crop), strict=True))
+        images = store.crops(rows, tops, lefts, self.crop)
+        if self.flip:
+            mirrored = integers(derive(self.seed, draw, "flip"), positions, 2).astype(bool)
+            images[mirrored] = images[mirrored, :, ::-1]
+        return images

@@ -1,0 +1,117 @@
+"""An expert a task: a ridge head of its own, and a router that picks the task whose pictures are closest.
+
+The router compares the features, scaled to length 1, with K centres of each task (k-means); the nearest centre's task
+decides (S-Prompts, Wang et al. 2022). Nothing of an earlier expert changes. Features tell contents apart rather than
+traces, so tasks with alike pictures are confused: look at how often the router is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fakemedia.core.errors import UserError
+from fakemedia.methods.method import Method, StageData, Trainer
+from fakemedia.methods.moments import by_task, moments
+from fakemedia.methods.ridge import best_head, targets
+from fakemedia.networks.detector import Detector
+
+TRAINS_BODY = False
+FIRST_STAGE_IS_FINETUNE = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Size of the router, and how strongly the weights of an expert are held."""
+
+    centres: int = 5
+    """K, centres a task."""
+    strength: float | None = None
+    """lambda of the ridge heads; None: chosen on the task's validation pictures (0.1 where there are none)."""
+
+    def __post_init__(self) -> None:
+        if self.centres < 1 or (self.strength is not None and not self.strength > 0):
+            raise ValueError("centres of at least 1, and strength above 0 or none")
+
+
+class ExpertsHead(nn.Module):
+    """Linear heads of T tasks and the centres that choose among them."""
+
+    centres: Tensor
+    """(T, K, D)."""
+
+    def __init__(self, tasks: int, centres: int, width: int) -> None:
+        """Make room for `tasks` experts; all zero."""
+        super().__init__()
+        self.register_buffer("centres", torch.zeros(tasks, centres, width))
+        self.weight = nn.Parameter(torch.zeros(tasks, width))
+        self.bias = nn.Parameter(torch.zeros(tasks))
+
+    def route(self, features: Tensor) -> Tensor:
+        """Return the number of the expert for each of the features (N, D), int64 (N,)."""
+        centres = self.centres.flatten(0, 1)
+        # |x - c|^2 without what all centres share.
+        distances = centres.square().sum(1) - 2 * F.normalize(features) @ centres.T
+        return distances.argmin(1).div(self.centres.shape[1], rounding_mode="floor")
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits (N, 2) of features (N, D)."""
+        chosen = self.route(features)
+        margins = (features * self.weight[chosen]).sum(1) + self.bias[chosen]
+        return torch.stack([-margins, margins], 1) / 2
+
+
+def task_centres(features: Tensor, count: int, seed: int) -> Tensor:
+    """Return `count` centres (K, D) of the features (N, D) scaled to length 1; repeated if there are fewer pictures."""
+    from sklearn.cluster import KMeans  # takes seconds to import
+
+    values = F.normalize(features).cpu().double().numpy()
+    clusters = KMeans(min(count, len(values)), n_init=4, random_state=seed % 2**32)  # pyright: ignore
+    found = clusters.fit(values).cluster_centers_
+    return torch.from_numpy(found)[torch.arange(count) % len(found)].to(features)
+
+
+class Experts(Method):
+    """An expert a task, and a router."""
+
+    def __init__(self, config: Config, seed: int) -> None:
+        self.config, self.seed = config, seed
+
+    def fit(self, stage: StageData, detector: Detector, trainer: Trainer) -> None:
+        """Add an expert for each task of the stage."""
+        self.review(stage, detector, trainer)
+
+    @torch.no_grad()
+    def review(self, earlier: StageData, detector: Detector, trainer: Trainer) -> None:
+        """Add an expert for each task of a stage."""
+        validation = by_task(earlier.validation, detector, trainer) if self.config.strength is None else {}
+        for task, (features, labels) in by_task(earlier.train, detector, trainer).items():
+            sums = moments(features, labels)
+            if not (sums.cells > 0).all():
+                raise UserError("The task has training pictures of one class alone", where=f"{task}, method experts",
+                                expected="real and fake training pictures", do="use ridge or replay")
+            own = targets([validation[task]]) if task in validation else []
+            weight, bias = best_head(sums, self.config.strength, own)
+            self._add(detector, task_centres(features, self.config.centres, self.seed), weight, bias)
+
+    def _add(self, detector: Detector, centres: Tensor, weight: Tensor, bias: Tensor) -> None:
+        parts = [centres[None], weight[None].float(), bias[None].float()]
+        if isinstance(before := detector.head, ExpertsHead):
+            parts = [torch.cat(pair) for pair in zip((before.centres, before.weight, before.bias), parts, strict=True)]
+        detector.head = head = ExpertsHead(*parts[0].shape).to(centres.device)
+        for own, values in zip((head.centres, head.weight, head.bias), parts, strict=True):
+            own.copy_(values)
+
+    def shape(self, detector: Detector, weights: Mapping[str, Tensor]) -> None:
+        """Give `detector` the head that `weights` belong to, if it is one of experts."""
+        if "head.centres" in weights:
+            detector.head = ExpertsHead(*weights["head.centres"].shape)
+
+
+def build(config: Config, seed: int) -> Experts:
+    """Return experts with a router."""
+    return Experts(config, seed)

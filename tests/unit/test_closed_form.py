@@ -1,0 +1,183 @@
+"""Heads in closed form: sums over tasks, ridge, discriminant and experts against direct solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.plan import Named
+from fakemedia.core.training import TrainingConfig
+from fakemedia.core.types import make_stages
+from fakemedia.evaluation.predict import predict
+from fakemedia.learning.sequence import learn_stage, restore_network
+from fakemedia.methods.experts import Config as ExpertsConfig
+from fakemedia.methods.experts import Experts, ExpertsHead, task_centres
+from fakemedia.methods.moments import Moments, moments
+from fakemedia.methods.ridge import best_head, solver, targets
+from fakemedia.methods.slda import discriminant
+from fakemedia.networks.checkpoint import Checkpoint
+from fakemedia.runtime.device import Runtime
+from tests.plans import make_plan
+from tests.unit.conftest import noise
+
+CPU = Runtime(accelerator="cpu", precision="float32")
+STAGES = make_stages([("a",), ("b",), ("c",)])
+WIDTH = 6
+
+
+def task(seed: int, count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
+    source = torch.Generator().manual_seed(seed)
+    labels = (torch.arange(count) % 3 == 0).long()
+    features = torch.randn(count, WIDTH, generator=source) * torch.arange(1, WIDTH + 1) + 3.0 * seed
+    return features + labels[:, None] * torch.randn(WIDTH, generator=source), labels
+
+
+TASKS = [task(seed, 30 + 10 * seed) for seed in range(3)]
+
+
+def summed(*numbers: int, centred: bool = False) -> Moments:
+    found = [moments(*TASKS[number], centred=centred) for number in numbers]
+    total = found[0]
+    for each in found[1:]:
+        total = total.plus(each)
+    return total
+
+
+def test_ridge_is_that_of_weighed_least_squares() -> None:
+    """Against numpy on standardised features with a column of ones, each picture weighed by 1 / (cells n)."""
+    features, labels = (np.concatenate([part[side].double().numpy() for part in TASKS]) for side in (0, 1))
+    cells = np.concatenate([2 * number + part[1].numpy() for number, part in enumerate(TASKS)])
+    weights = 1 / (6 * np.bincount(cells)[cells])
+    mean = weights @ features
+    deviation = np.sqrt(weights @ (features - mean) ** 2)
+    standard = np.hstack([(features - mean) / deviation, np.ones((len(features), 1))])
+    penalty = 0.3 * np.diag([1.0] * WIDTH + [0.0])
+    solved = np.linalg.solve(standard.T @ (weights[:, None] * standard) + penalty,
+                             standard.T @ (weights * (2.0 * labels - 1)))
+    weight, bias = solver(summed(0, 1, 2)).head(0.3)
+    np.testing.assert_allclose(weight.numpy(), solved[:-1] / deviation, rtol=1e-9)
+    np.testing.assert_allclose(float(bias), solved[-1] - solved[:-1] @ (mean / deviation), rtol=1e-9)
+
+
+def test_any_order_gives_the_same_head_and_a_task_can_be_taken_out() -> None:
+    one, other = solver(summed(0, 1, 2)).head(0.01), solver(summed(2, 0, 1)).head(0.01)
+    torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    without = solver(summed(0, 1, 2).plus(moments(*TASKS[1]), sign=-1.0)).head(0.01)
+    torch.testing.assert_close(without, solver(summed(0, 2)).head(0.01), rtol=1e-8, atol=1e-8)
+
+
+def test_sums_survive_a_checkpoint() -> None:
+    sums = summed(0, 1)
+    again = Moments.load(sums.state_dict())
+    for name, value in vars(sums).items():
+        torch.testing.assert_close(getattr(again, name), value, rtol=1e-14, atol=0)
+    assert sums.state_dict()["scatter"].numel() == WIDTH * (WIDTH + 1) // 2
+
+
+def test_validation_chooses_the_strength_with_the_least_error_of_classes() -> None:
+    sums, seen = summed(0), targets([TASKS[0]])
+    weight, bias = best_head(sums, None, seen)
+
+    def error(head: tuple[torch.Tensor, torch.Tensor]) -> float:
+        return sum(float((values @ head[0] + head[1] - wanted).square().mean()) for values, wanted, _ in seen)
+
+    assert error((weight, bias)) <= min(error(solver(sums).head(strength)) for strength in (0.001, 0.1, 1.0, 10.0))
+
+
+def test_the_discriminant_is_that_of_class_means_and_the_common_covariance() -> None:
+    weight, bias = discriminant(summed(0, 1, centred=True), 1e-9)
+    cells = [[features[labels == label].double() for features, labels in TASKS[:2]] for label in (0, 1)]
+    means = [torch.stack([cell.mean(0) for cell in of_class]).mean(0) for of_class in cells]
+    covariance = torch.stack([torch.cov(cell.T, correction=0) for of_class in cells for cell in of_class]).mean(0)
+    expected = torch.linalg.solve(covariance, means[1] - means[0])
+    torch.testing.assert_close(weight, expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(bias, -expected @ (means[0] + means[1]) / 2, rtol=1e-6, atol=1e-9)
+
+
+def test_the_nearest_centre_chooses_the_expert() -> None:
+    head = ExpertsHead(2, 3, WIDTH)
+    for number, (features, _) in enumerate(TASKS[::2]):
+        head.centres[number] = task_centres(features, 3, seed=0)
+        head.weight.data[number], head.bias.data[number] = number + 1.0, 0.5
+    features = torch.cat([TASKS[0][0][:5], TASKS[2][0][:5]])
+    unit = nn.functional.normalize(features)
+    nearest = torch.cdist(unit, head.centres.flatten(0, 1)).argmin(1) // 3
+    assert torch.equal(head.route(features), nearest)
+    logits = head(features)
+    expected = (features * (nearest + 1.0)[:, None]).sum(1) + 0.5
+    torch.testing.assert_close(logits[:, 1] - logits[:, 0], expected)
+
+
+def test_fewer_pictures_than_centres() -> None:
+    assert task_centres(TASKS[0][0][:2], 5, seed=0).shape == (5, WIDTH)
+
+
+@pytest.fixture(scope="module")
+def stores(make_store):
+    return {name: make_store(name, noise(24, 12, 30.0 + 10 * seed, seed)) for seed, name in enumerate("abc")}
+
+
+@pytest.fixture(scope="module")
+def learn(stores):
+    def run(method: str, order: str = "abc", tune: str = "head", **settings: Any) -> Iterator[Checkpoint]:
+        stages = make_stages([(name,) for name in order])
+        plan = make_plan({method: settings}, stages=stages, training=TrainingConfig(batch_size=8, crop=8),
+                         network=Named(name="convnet", settings={"width": 8, "depth": 2, "taps": "both"})).resolved()
+        plan = replace(plan, methods=tuple(replace(each, tune=tune) for each in plan.methods))
+        parent = None
+        for stage in stages:
+            parent = learn_stage(plan=plan, method=method, seed=0, stage=stage, parent=parent, train=stores,
+                                 validation=stores, folder=None, runtime=CPU)
+            yield parent
+
+    return run
+
+
+def margins(checkpoint: Checkpoint, stores: Mapping[str, Any]) -> np.ndarray:
+    network = restore_network(checkpoint)
+    return np.concatenate([predict(network, store, batch_size=8, crop=8) for store in stores.values()])
+
+
+@pytest.mark.parametrize("method", ["ridge", "slda"])
+def test_the_order_of_a_sequence_does_not_matter(learn, stores, method: str) -> None:
+    one, other = (margins([*learn(method, order)][-1], stores) for order in ("abc", "cab"))
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)  # float32 heads
+    assert ((one > 0) == np.concatenate([store.labels for store in stores.values()])).mean() > 0.8
+
+
+@pytest.mark.parametrize("tune", ["head", "all"])
+@pytest.mark.parametrize("method", ["ridge", "slda", "experts"])
+def test_the_body_is_left_alone_whatever_is_tuned(learn, method: str, tune: str) -> None:
+    first, second, third = learn(method, tune=tune)
+    assert all(torch.equal(tensor, third.weights[name]) for name, tensor in first.weights.items()
+               if name.startswith("body."))
+    assert {name for name in second.weights if name.startswith("head.")} >= {"head.weight", "head.bias"}
+
+
+def test_an_expert_is_not_changed_by_later_ones(learn, stores) -> None:
+    first, _, third = learn("experts", centres=2)
+    for name in ("centres", "weight", "bias"):
+        assert torch.equal(first.weights[f"head.{name}"], third.weights[f"head.{name}"][:1])
+    right = (margins(third, stores) > 0) == np.concatenate([store.labels for store in stores.values()])
+    assert right.mean() > 0.8
+
+
+def test_an_expert_needs_both_classes() -> None:
+    class OneClass:
+        def examples(self, stores: Mapping[str, Any], detector: Any) -> Iterator[Any]:
+            detector.eval()
+            yield type("Batch", (), {"inputs": torch.zeros(2, 3, 8, 8), "labels": torch.zeros(2, dtype=torch.int64)})
+
+    from fakemedia.methods.method import StageData
+    from fakemedia.networks import convnet
+
+    stage = StageData(**vars(STAGES[0]), train={"a": None})  # type: ignore[dict-item]
+    with pytest.raises(UserError, match="one class alone"):
+        Experts(ExpertsConfig(), 0).fit(stage, convnet.build(convnet.Config(), 0), OneClass())  # type: ignore[arg-type]

@@ -1,0 +1,224 @@
+"""What is kept of earlier tasks: selection, budget, batches, and the stages that learn with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.plan import Named
+from fakemedia.core.training import TrainingConfig
+from fakemedia.core.types import make_stages
+from fakemedia.learning.keeping import memory_path
+from fakemedia.learning.sequence import check_stages, learn_stage
+from fakemedia.memory.budget import MIB, MemoryConfig, quotas
+from fakemedia.memory.draws import MemoryBatches
+from fakemedia.memory.pictures import PREFIX, Memory, updated
+from fakemedia.memory.selection import herding_order, random_order, within
+from fakemedia.methods import replay
+from fakemedia.networks.checkpoint import Checkpoint
+from fakemedia.runtime.device import Runtime
+from tests.plans import make_plan
+from tests.unit.conftest import noise
+
+CPU = Runtime(accelerator="cpu", precision="float32")
+STAGES = make_stages([("a",), ("b",), ("c",)])
+
+
+@pytest.fixture(scope="module")
+def stores(make_store):
+    return {task: make_store(task, noise(24, 12, 30.0 + 10 * seed, seed)) for seed, task in enumerate("abc")}
+
+
+def no_features(store: Any) -> np.ndarray:
+    raise AssertionError("not read")
+
+
+def test_a_small_class_leaves_its_share_to_the_others() -> None:
+    assert quotas({"a": 3, "b": 10, "c": 40, "d": 40}, 60) == {"a": 3, "b": 10, "c": 23, "d": 24}
+
+
+def test_herding_is_that_of_a_search_through_all_pictures() -> None:
+    features = np.random.default_rng(0).normal(size=(12, 5))
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    chosen: list[int] = []
+    for k in range(1, 7):
+        left = [each for each in range(12) if each not in chosen]
+        distances = {each: np.linalg.norm(unit.mean(0) - unit[[*chosen, each]].sum(0) / k) for each in left}
+        chosen.append(min(distances, key=lambda each: distances[each]))
+    assert herding_order(features, 6) == chosen
+
+
+def test_source_groups_are_kept_whole_where_they_fit() -> None:
+    groups = [f"g{number // 3}" for number in range(12)]
+    order = random_order([f"{number}" for number in range(12)], groups, seed=3)
+    kept = within(order, groups, [1] * 12, pictures=7, room=float("inf"))
+    counts = Counter(groups[each] for each in kept)
+    assert sorted(counts.values()) == [1, 3, 3]
+    assert within(order, groups, [4] * 12, pictures=7, room=12) == kept[:3]
+
+
+def test_the_same_groups_come_first_in_both_classes() -> None:
+    groups = [f"g{number}" for number in range(9)]
+    real, fake = (random_order([f"{kind}{number}" for number in range(9)], groups, seed=1) for kind in "rf")
+    assert real == fake
+    assert real != random_order([f"r{number}" for number in range(9)], groups, seed=2)
+
+
+@pytest.mark.parametrize("selection", ["reservoir", "random"])
+def test_what_is_kept_shrinks_to_equal_shares_and_stays_whole(stores, selection: str) -> None:
+    config, memory = MemoryConfig(pictures=12, selection=selection), Memory()  # type: ignore[arg-type]
+    before: dict[str, set[str]] = {}
+    for number, (task, store) in enumerate(stores.items(), start=1):
+        memory = updated(memory, {task: store}, config, seed=5, features=no_features)
+        assert {name: Counter(held.labels.tolist()) for name, held in memory.stores.items()} == {
+            name: {0: 12 // (2 * number), 1: 12 // (2 * number)} for name in memory.stores}
+        for name, held in memory.stores.items():
+            assert set(held.ids) <= before.get(name, set(held.ids))
+            rows = [stores[name].ids.index(id) for id in held.ids]
+            assert all(np.array_equal(held[place], stores[name][row]) for place, row in enumerate(rows))
+            before[name] = set(held.ids)
+    again = Memory.read({name: tensor.clone() for name, tensor in memory.tensors().items()})
+    assert {task: store.fingerprint for task, store in again.stores.items()} == {
+        task: store.fingerprint for task, store in memory.stores.items()}
+    crops = again.stores["a"].centre_crops(np.arange(4), 8)
+    assert np.array_equal(crops, memory.stores["a"].centre_crops(np.arange(4), 8))
+
+
+def test_a_budget_in_bytes(stores) -> None:
+    picture = 3 * 12 * 12
+    config = MemoryConfig(pictures=500, mib=8 * picture / MIB)
+    memory = updated(Memory(), {"a": stores["a"], "b": stores["b"]}, config, seed=0, features=no_features)
+    assert [len(store) for store in memory.stores.values()] == [4, 4]
+
+
+def batches(stores, pictures: int = 12, **settings: Any) -> MemoryBatches:
+    memory = updated(Memory(), {task: stores[task] for task in "ab"}, MemoryConfig(pictures=pictures), seed=0,
+                     features=no_features)
+    return MemoryBatches(memory, **{"crop": 8, "flip": True, "seed": 3, **settings})
+
+
+def test_each_class_of_each_task_is_drawn_as_often(stores) -> None:
+    drawn = [batches(stores).batch(step, 8) for step in range(9)]
+    cells = Counter((task, label, row) for batch in drawn for task, label, row in zip(
+        batch.tasks.tolist(), batch.labels.tolist(), batch.rows.tolist(), strict=True))
+    assert set(cells.values()) == {6}  # 72 draws of 12 pictures, each class read from end to end
+    assert Counter((task, label) for task, label, _ in cells.elements()) == dict.fromkeys(
+        [(task, label) for task in range(2) for label in range(2)], 18)
+
+
+def test_a_batch_depends_on_its_step_alone_and_crops_are_fresh(stores) -> None:
+    one, two = batches(stores), batches(stores)
+    one.batch(0, 8)
+    first, again, later = one.batch(4, 8), two.batch(4, 8), two.batch(7, 8)
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images, later.images)
+    assert torch.equal(one.batch(4, 8, at_centre=True).images[0],
+                       torch.from_numpy(one.memory.stores["a" if first.tasks[0] == 0 else "b"].centre_crops(
+                           first.rows[:1].numpy(), 8)[0]).permute(2, 0, 1))
+
+
+def test_several_processes_divide_a_batch(stores) -> None:
+    whole = batches(stores).batch(2, 8)
+    parts = [batches(stores, share=(rank, 2)).batch(2, 4) for rank in range(2)]
+    assert torch.equal(whole.images, torch.cat([part.images for part in parts]))
+    assert torch.equal(whole.rows, torch.cat([part.rows for part in parts]))
+
+
+def test_classes_of_tasks_weigh_the_same_in_the_loss() -> None:
+    logits = torch.randn(7, 2, generator=torch.Generator().manual_seed(0))
+    labels, tasks = torch.tensor([0, 0, 0, 1, 1, 0, 1]), torch.tensor([0, 0, 0, 0, 0, 1, 1])
+    found = replay.balanced_cross_entropy(logits, labels, tasks)
+    means = [F.cross_entropy(logits[part], labels[part]) for part in ([0, 1, 2], [3, 4], [5], [6])]
+    assert torch.allclose(found, torch.stack(means).mean())
+
+
+@pytest.fixture
+def learn(stores):
+    def run(index: int = 1, method: str = "replay", parent: Checkpoint | None = None, folder: Path | None = None,
+            settings: dict | None = None, **training: Any) -> Checkpoint:
+        config = TrainingConfig(**{"epochs": 2, "batch_size": 8, "crop": 8, "lr": 0.01, **training})
+        plan = make_plan({method: {"pictures": 12} if settings is None else settings}, stages=STAGES, training=config,
+                         network=Named(name="convnet", settings={"width": 8, "depth": 2})).resolved()
+        return learn_stage(plan=plan, method=method, seed=0, stage=STAGES[index - 1], parent=parent, train=stores,
+                           validation=stores, folder=folder, runtime=CPU)
+
+    return run
+
+
+def test_the_memory_travels_with_the_checkpoint_and_says_what_it_holds(learn, tmp_path: Path) -> None:
+    first = learn(folder=tmp_path / "01_a")
+    second = learn(2, parent=first, folder=tmp_path / "02_b")
+    assert {name.split(".")[1] for name in second.method_state if name.startswith(PREFIX)} == {"a", "b"}
+    table = pd.read_parquet(memory_path(tmp_path / "02_b"))
+    assert table.groupby(["task", "label"]).size().tolist() == [3, 3, 3, 3]
+    assert table["bytes"].sum() == sum(len(second.method_state[f"{PREFIX}{task}.pixels"]) for task in "ab")
+    assert set(table["selection"]) == {"reservoir"}
+
+
+def test_the_images_that_are_kept_are_not_part_of_the_states_that_are_saved_in_training(learn, monkeypatch) -> None:
+    saved: list[Any] = []
+    monkeypatch.setattr("fakemedia.learning.resume.ResumeFiles.save", lambda _, state, best: saved.append(state))
+    with_memory = learn(2, parent=learn())
+    assert any(name.startswith(PREFIX) for name in with_memory.method_state)
+    assert not any(name.startswith(PREFIX) for state in saved for name in state["method"])
+
+
+def test_a_memory_larger_than_the_new_task_does_not_lengthen_the_epoch(learn, monkeypatch) -> None:
+    steps: list[int] = []
+    before = replay.Replay.mix
+    monkeypatch.setattr(replay.Replay, "mix", lambda self, batch, step: steps.append(step) or before(self, batch, step))
+    learn(3, parent=learn(2, parent=learn(settings={"pictures": 500}), settings={"pictures": 500}),
+          settings={"pictures": 500})
+    assert steps == [0, 1, 2, 3, 4, 5] * 3
+
+
+def test_an_interrupted_replay_goes_on_to_the_same_weights(learn, tmp_path: Path, monkeypatch) -> None:
+    first = learn()
+    whole = learn(2, parent=first, epochs=3)
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replay.Replay, "after_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            learn(2, parent=first, folder=tmp_path / "stage", epochs=3)
+    resumed = learn(2, parent=first, folder=tmp_path / "stage", epochs=3)
+    assert all(torch.equal(tensor, resumed.weights[name]) for name, tensor in whole.weights.items())
+
+
+def test_herding_reads_the_features_of_the_network(learn) -> None:
+    kept = Memory.read(learn(settings={"pictures": 6, "selection": "herding"}).method_state).stores["a"]
+    assert Counter(kept.labels.tolist()) == {0: 3, 1: 3}
+    assert sorted(kept.images["rank"]) == [0, 0, 1, 1, 2, 2]
+
+
+def test_what_another_method_learned_is_reviewed(learn) -> None:
+    second = learn(2, parent=learn(method="finetune", settings={}))
+    assert set(Memory.read(second.method_state).stores) == {"a", "b"}
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"pictures": 3}, "3 pictures is smaller than one a task and class[\\s\\S]*6 pictures"),
+    ({"mib": 0.001}, "0.001 MiB is smaller than one picture a task and class"),
+])
+def test_a_memory_without_room_is_refused_before_training(stores, learn, settings: dict, message: str) -> None:
+    plan = make_plan({"replay": settings}, stages=STAGES, network=Named(name="convnet"),
+                     training=TrainingConfig(batch_size=8, crop=8)).resolved()
+    with pytest.raises(UserError, match=message):
+        check_stages(plan, "replay", stores)
+
+
+def test_a_parent_that_keeps_no_pictures_is_refused(learn, stores) -> None:
+    first = learn()
+    bare = Checkpoint(**{**vars(first), "method_state": {}})
+    with pytest.raises(UserError, match="no pictures of earlier tasks"):
+        learn(2, parent=bare)
