@@ -33,6 +33,7 @@ from fakemedia.reporting.grids import (
 )
 from fakemedia.reporting.history import cost_table
 from fakemedia.reporting.profiles import make_profiles
+from fakemedia.reporting.provenance import provenance
 from fakemedia.reporting.report_page import report_page
 from fakemedia.reporting.results import Results, gather
 from fakemedia.reporting.robustness_table import robustness_table
@@ -49,6 +50,11 @@ AUDIT = {"verdict": "warn", "images": 480, "left_out": 2, "tasks": {task: {
     "verdict": "warn", "images": 120, "left_out": 2 if task == "gan-a" else 0, "findings": {"near_duplicate": 2},
     "splits": {split: {name: {"images": 20, "left_out": 1} for name in ("real", "fake")}
                for split in ("train", "val", "test")}} for task in STAGES[-1].seen}}
+
+CALIBRATION = pd.DataFrame([{
+    "method": "kd", "seed": 0, "stage": 3, "task": task, "temperature": 2.0, "threshold": 0.6, "accuracy": 80.0,
+    "accuracy_calibrated": calibrated, "coverage": 90.0, "accuracy_sure": 85.0, "ece": 0.1, "ece_calibrated": 0.05}
+    for task, calibrated in (("gan-a", 82.0), ("warp_b", 77.0))])
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +88,11 @@ def page(results: Results, tables: Tables, robustness: pd.DataFrame) -> str:
         stub_figures(monkeypatch)
         drawn = {section.key: draw_section(section, *(material[name] for name in section.needs))
                  for section in SECTIONS}
+    drawn["similarity"] = [replace(drawn["stages"][0], name="fingerprint")]
     last = drawn[SECTIONS[-1].key]
     last[-1] = replace(last[-1], files={kind: data for kind, data in last[-1].files.items() if kind != "svg"})
     return report_page(tables, drawn, costs=cost_table(HISTORIES), robustness=robustness, audit=AUDIT,
+                       calibration=CALIBRATION, provenance=provenance(HISTORIES, (0, 1, 2)),
                        weights={("kd", 0): "0123456789abcdef"}, notices=["kd, seed 1: no <history>"],
                        sources=[("everything", "data/08_reporting/demo", "kedro run")],
                        configuration={"note": "<b>&"}, versions={"fakemedia": "0"})
@@ -99,6 +107,18 @@ def test_paths_and_commands_can_be_copied_as_they_are_typed(page: str) -> None:
 
 def test_every_method_that_was_scored_has_its_matrix(page: str) -> None:
     assert re.findall(r"<figcaption>Accuracy matrix of (\w+)", page) == list(METHODS)
+
+
+def test_captions_and_texts_have_their_values(page: str) -> None:
+    assert "{method}" not in page
+    assert "None" not in re.sub("<[^>]+>", "", page)
+
+
+def test_the_page_says_what_calibration_made_worse_and_where_results_come_from(page: str) -> None:
+    assert "worse than 0.5 here:</b> kd on warp_b (-3.0 points)." in page
+    assert "Training time" in page
+    assert '<a href="audit/audit.html">' in page
+    assert "sr_c + sr_d" in page[page.index("Stages of several tasks"):]
 
 
 def rows_of(latex: str) -> list[str]:
@@ -272,7 +292,9 @@ def test_the_page_is_whole_and_fetches_nothing(page: str) -> None:
     inner = [link[1:] for link in parsed.links if link.startswith("#")]
     assert set(inner) <= set(parsed.names)
     assert len(inner) == page.count("<section")
-    pictures = {link.partition(";")[0] for link in parsed.links if not link.startswith("#")}
+    outer = [link for link in parsed.links if not link.startswith(("#", "data:"))]
+    assert set(outer) == {"audit/audit.html", "tables/", "figures/", "similarity/", "calibration.csv"}
+    pictures = {link.partition(";")[0] for link in parsed.links if link.startswith("data:")}
     assert pictures == {"data:image/svg+xml", "data:image/png"}  # the latter of the figure without an SVG file
 
 

@@ -276,7 +276,10 @@ class Lineage:
         """Return a figure set, table or text of the report of a sequence."""
         plan = self.context.plan(sequence)
         settings = {"families": self.context.families(plan.collection), **_reported(plan)}
-        return Artefact(path=self._report_path(names.REPORT_PART, sequence, part), inputs=self._results(plan),
+        inputs = self._results(plan)
+        if part == "report" and plan.measures and len(plan.tasks) > 1:
+            inputs["similarity"] = self.similarity_figures(sequence=sequence)
+        return Artefact(path=self._report_path(names.REPORT_PART, sequence, part), inputs=inputs,
                         recipe=_plain(f"report {part}", REPORTING_VERSION, settings))
 
     def comparison_part(self, *, sequence: str, part: str) -> Artefact:

@@ -22,9 +22,11 @@ class FiguresDataset(FileDataset):
     """Figures: each as PDF, PNG and SVG beside the path given, which lists them with their captions as JSON."""
 
     def load(self) -> list[Drawn]:
-        """Return the figures as they were drawn; UserError if a file is missing or damaged."""
+        """Return the figures as they were drawn, none if they never were; UserError if a file is missing or damaged."""
         from fakemedia.reporting.rendering import Drawn
 
+        if not self._path.exists():
+            return []
         return [Drawn(name=each["name"], caption=each["caption"], wide=each["wide"],
                       files={kind: self._read(f"{each['name']}.{kind}") for kind in each["files"]})
                 for each in json.loads(self._read())]

@@ -49,11 +49,11 @@ def answer(tables: Tables) -> Answer:
             "Nothing was learned: every method is at chance (50 %) on every task, even just after learning it.",
             "No detector is fit for use. Train for more epochs, with another learning rate, or from pretrained "
             "weights.", *_missing(tables)), run)
-    usable = _failures(tables, best) == ()
+    usable = next((each for each in (best, tables.upper) if each in known and not _failures(tables, each)), None)
     command = (f"{run} --only-missing-outputs" if tables.notices
                else f"{run} --params n_seeds={LEAST_SEEDS}" if len(tables.seeds) < LEAST_SEEDS
-               else f"kedro score my_pictures --checkpoint {tables.sequence}/{best}" if usable
-               else f"kedro plan --pipelines {tables.sequence}")
+               else f"kedro score my_pictures --checkpoint {tables.sequence}/{usable}" if usable
+               else f"{run} --only-missing-outputs")
     return Answer((_against_baseline(tables, ranked, best), *_gap(tables, ranked, known), *_forgotten(tables, best),
                    _advice(tables, best), *_missing(tables)), command)
 
@@ -124,13 +124,14 @@ def _advice(tables: Tables, best: str) -> str:
         return (f"No continual method is fit for use: {which} calls fewer than {USABLE:.0f} % rightly of "
                 f"{_shortened(failures)}. {tables.upper}, which needs the data of all tasks, is fit for use.")
     return (f"No detector is fit for use: the best, {which}, calls fewer than {USABLE:.0f} % rightly of "
-            f"{_shortened(failures)}.")
+            f"{_shortened(failures)}. Add a method, or change settings, in parameters_sequences.yml.")
 
 
 def _failures(tables: Tables, method: str) -> tuple[str, ...]:
-    """Return what the detector fails on, such as `real images of gan`; undefined accuracies do not count."""
-    return tuple(f"{kind} images of {task}" for kind in ("real", "fake")
-                 for task, value in _tasks(tables, method, f"{kind}_accuracy").items() if value < USABLE)
+    """Return what the detector fails on, such as `the real images of gan`; undefined accuracies do not count."""
+    real, fake = (_tasks(tables, method, f"{kind}_accuracy") for kind in ("real", "fake"))
+    kinds = {task: [kind for kind, of in (("real", real), ("fake", fake)) if of[task] < USABLE] for task in real}
+    return tuple(f"the {_list(found)} images of {task}" for task, found in kinds.items() if found)
 
 
 def _equals(tables: Tables, best: str) -> list[str]:

@@ -35,9 +35,9 @@ def read_history(path: Path) -> pd.DataFrame:
 def stage_history(folder: Path, history: Path) -> pd.DataFrame:
     """Return `read_history(history)` with the facts and the size of the checkpoint `folder` in every row.
 
-    Columns weights_sha256, parent_sha256, network and tasks (a tuple) out of its checkpoint.json, weights_bytes and
-    state_bytes; all missing where there is no checkpoint. One row without an epoch where there is no history. Raises
-    UserError for a damaged file.
+    Columns weights_sha256, parent_sha256, network, tasks (a tuple), computed_with and data (JSON of the hashes of its
+    stores) out of its checkpoint.json, weights_bytes and state_bytes; all missing where there is no checkpoint. One row
+    without an epoch where there is no history. Raises UserError for a damaged file.
     """
     epochs = read_history(history)
     if epochs.empty:
@@ -50,11 +50,13 @@ def _facts(folder: Path) -> dict[str, Any]:
     path = folder / "checkpoint.json"
     if not path.is_file():
         return {"weights_sha256": None, "parent_sha256": None, "network": None, "tasks": None,
-                "weights_bytes": np.nan, "state_bytes": np.nan}
+                "computed_with": None, "data": None, "weights_bytes": np.nan, "state_bytes": np.nan}
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
         return {"weights_sha256": meta["weights_sha256"], "parent_sha256": meta["parent_weights_sha256"],
                 "network": meta["network"]["name"], "tasks": tuple(meta["stage"]["tasks"]),
+                "computed_with": ", ".join(f"{name} {value}" for name, value in meta.get("computed_with", {}).items()),
+                "data": json.dumps(meta.get("data", {})),
                 **{f"{part}_bytes": float((folder / f"{file}.safetensors").stat().st_size)
                    for part, file in (("weights", "weights"), ("state", "method"))}}
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -30,6 +30,8 @@ from fakemedia.reporting.rendering import Drawn
 from fakemedia.reporting.sections import SECTIONS
 from fakemedia.reporting.tables import RUN_METRICS, Tables
 
+WORSE = 0.5
+"""Points of accuracy from which on calibration counts as having made a task worse."""
 VERDICTS = {"pass": "No problems found.", "warn": "There are warnings.", "fail": "The data have faults."}
 CALIBRATION = (
     ("temperature", "Temperature", 2), ("threshold", "Threshold, P(fake)", 3), ("accuracy", "Accuracy at 0.5, %", 1),
@@ -43,15 +45,17 @@ def report_page(tables: Tables, figures: Mapping[str, Sequence[Drawn]], *, costs
                 calibration: pd.DataFrame | None = None, robustness: pd.DataFrame | None = None,
                 audit: Mapping[str, Any] | None = None, weights: Mapping[tuple[str, int], str] | None = None,
                 notices: Sequence[str] = (), sources: Sequence[tuple[str, str, str]] = (),
-                configuration: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+                configuration: Mapping[str, Any], versions: Mapping[str, str],
+                provenance: Mapping[str, str] | None = None) -> str:
     """Return the page as HTML.
 
-    `figures` are those of each section, by its key (`gallery.draw_section`); `costs`, `calibration` and `robustness`
-    are the tables of `history.cost_table`, `calibration_table.calibration_table` and
+    `figures` are those of each section, by its key (`gallery.draw_section`), and `similarity`; `costs`, `calibration`
+    and `robustness` are the tables of `history.cost_table`, `calibration_table.calibration_table` and
     `robustness_table.robustness_table`; `audit` is the verdict on the data as `audit_page.audit_summary` writes it;
-    `weights` give the SHA-256 of the last checkpoint of (method, seed); `notices` are told beside those of the tables;
+    `weights` give the SHA-256 of the last checkpoint of (method, seed); `notices` are shown beside those of the tables;
     `sources` say where each number comes from: what, file, shell line; `configuration` is whatever JSON can hold
-    (other values are shown as text); `versions` give the version of each package.
+    (other values are shown as text); `versions` give the version of each package; `provenance` says when, where and
+    from what the results were made.
     """
     plain = json.loads(json.dumps(configuration, default=str))
     later = len(tables.stages) > 1
@@ -59,9 +63,9 @@ def report_page(tables: Tables, figures: Mapping[str, Sequence[Drawn]], *, costs
     robust = () if robustness is None or robustness.empty else [robustness_grid(robustness, tables, measure)
                                                                 for measure in ("accuracy", "auc")]
     return render_page(
-        "report.html", title=f"{tables.sequence}: what {tables.network} keeps and forgets", stages=tables.stages,
+        "report.html", title=f"{tables.sequence}: what {_detector(tables)} keeps and forgets", stages=tables.stages,
         notices=[*tables.notices, *notices], to_table=to_table,
-        pictures={section.key: figures.get(section.key, ()) for section in SECTIONS},
+        pictures={key: figures.get(key, ()) for key in (*(section.key for section in SECTIONS), "similarity")},
         answer=answer(tables), summary=summary, difference_note=difference_note(tables), accuracy=accuracy_grid(tables),
         differences=differences_grid(tables) if len(tables.methods) > 1 else None,
         detection=detection_grids(tables), splits=_splits(tables),
@@ -70,7 +74,8 @@ def report_page(tables: Tables, figures: Mapping[str, Sequence[Drawn]], *, costs
         robustness_tables=robust,
         cost=None if costs.empty else cost_grid(costs, tables),
         audit=_audit(audit) if audit else None, runs=_runs(tables, weights or {}),
-        sources=sources, seeds=tables.seeds,
+        sources=sources,
+        named=_named, grouped=_grouped(tables), worse=_made_worse(calibration, tables), provenance=provenance or {},
         versions=Table(header=["Package", "Version"], text_columns=2,
                        rows=[[Cell(text=part) for part in row] for row in versions.items()]),
         configuration=yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True),
@@ -91,6 +96,32 @@ def _calibration(calibration: pd.DataFrame | None, tables: Tables) -> Table | No
     return Table(header=["Method", *(head for _, head, _ in CALIBRATION)],
                  rows=[[Cell(text=str(method)), *_numbers(row, [(name, decimals) for name, _, decimals in CALIBRATION])]
                        for method, row in means.iterrows()])
+
+
+def _detector(tables: Tables) -> str:
+    networks = {network for network, _ in tables.trained.values()} or {tables.network}
+    return networks.pop() if len(networks) == 1 else "a detector"
+
+
+def _named(drawn: Sequence[Drawn], start: str) -> list[Drawn]:
+    """Return the figures whose names start so."""
+    return [each for each in drawn if each.name.startswith(start)]
+
+
+def _grouped(tables: Tables) -> str:
+    """Return the stages that learn several tasks at once."""
+    return "; ".join(" + ".join(stage.tasks) for stage in tables.stages if len(stage.tasks) > 1)
+
+
+def _made_worse(calibration: pd.DataFrame | None, tables: Tables) -> str:
+    """Return the tasks on which the calibrated threshold is worse than 0.5 after the last stage, by method."""
+    if calibration is None or calibration.empty:
+        return ""
+    last = calibration.loc[calibration["stage"] == len(tables.stages)]
+    means = last.groupby(["method", "task"], sort=False)[["accuracy", "accuracy_calibrated"]].mean().reset_index()
+    gain = means["accuracy_calibrated"] - means["accuracy"]
+    return ", ".join(f"{row['method']} on {row['task']} ({number(points, 1)} points)"
+                     for row, points in zip(means.to_dict("records"), gain, strict=True) if points <= -WORSE)
 
 
 def _splits(tables: Tables) -> Table:

@@ -17,7 +17,7 @@ ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
 """Widths in inches."""
 POINTS = 72
 """In an inch."""
-LEGEND_MARK, LETTER = 32, 3.9
+LEGEND_MARK, LETTER = 32, 3.6
 """What the mark of a legend's entry with its spaces, and a letter, take of its width, points."""
 
 RC: Any = {

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from fakemedia.reporting.results import Results
     from fakemedia.reporting.sections import Section
     from fakemedia.reporting.tables import Tables
-
-PACKAGES = ("fakemedia", "kedro", "torch", "torchvision", "timm", "lightning-fabric", "scikit-learn", "numpy", "pandas")
 
 
 def gather_scores(*results: MethodResults, plan: Plan) -> Results:
@@ -125,21 +121,22 @@ def draw_figures(tables: Tables, *others: Any, section: Section) -> list[Drawn]:
 
 
 def write_page(tables: Tables, calibration: pd.DataFrame, histories: pd.DataFrame, audit: str, *others: Any,
-               plan: Plan, sections: tuple[Section, ...]) -> str:
+               plan: Plan, sections: tuple[str, ...], robust: bool) -> str:
     """Return the report as one self-contained HTML page.
 
     `audit` is the verdict on the data, JSON or empty; `others` are the figures of each of `sections` and, if it was
     measured, the robustness.
     """
     from fakemedia.reporting.history import checkpoint_notices, cost_table, last_weights
+    from fakemedia.reporting.provenance import package_versions, provenance
     from fakemedia.reporting.report_page import report_page
 
     return report_page(
-        tables, dict(zip((section.key for section in sections), others, strict=False)), costs=cost_table(histories),
-        calibration=calibration, robustness=others[len(sections)] if len(others) > len(sections) else None,
-        audit=json.loads(audit) if audit else None, weights=last_weights(histories),
-        notices=checkpoint_notices(histories, plan), sources=_sources(plan), configuration=asdict(plan.resolved()),
-        versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
+        tables, dict(zip(sections, others, strict=False)), costs=cost_table(histories), calibration=calibration,
+        robustness=others[-1] if robust else None, audit=json.loads(audit) if audit else None,
+        weights=last_weights(histories), notices=checkpoint_notices(histories, plan), sources=_sources(plan),
+        configuration=asdict(plan.resolved()), versions=package_versions(),
+        provenance=provenance(histories, plan.seeds),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from kedro.pipeline import Pipeline, node
 
-from fakemedia.catalog.names import AUDIT, RESULTS
+from fakemedia.catalog.names import AUDIT, RESULTS, SIMILARITY_FIGURES
 from fakemedia.core.plan import Plan
 from fakemedia.pipelines.reporting.nodes import (
     draw_figures,
@@ -32,6 +32,7 @@ def create_pipeline(plan: Plan, *, families: Mapping[str, str], robust: bool) ->
     audit = AUDIT.format(collection=plan.collection, sequence=plan.sequence)
     sections = tuple(section for section in SECTIONS if robust or section != ROBUSTNESS)
     figures = [f"figures_{section.key}" for section in sections]
+    similarity = [SIMILARITY_FIGURES.format(sequence=plan.sequence)] if plan.measures and len(plan.tasks) > 1 else []
     nodes = [
         node(bound(gather_scores, plan=plan), results, "scores", name="gather_scores"),
         node(gather_histories, results, "histories", name="gather_histories"),
@@ -43,9 +44,10 @@ def create_pipeline(plan: Plan, *, families: Mapping[str, str], robust: bool) ->
         node(write_costs, ["histories", "tables"], "costs", name="write_costs"),
         *(node(bound(draw_figures, section=section), list(section.needs), name, name=f"draw_{section.key}")
           for section, name in zip(sections, figures, strict=True)),
-        node(bound(write_page, plan=plan, sections=sections),
-             ["tables", "calibration", "histories", audit, *figures, *(["robustness"] if robust else [])], "report",
-             name="write_report"),
+        node(bound(write_page, plan=plan, robust=robust,
+                   sections=(*(section.key for section in sections), *(["similarity"] if similarity else []))),
+             ["tables", "calibration", "histories", audit, *figures, *similarity, *(["robustness"] if robust else [])],
+             "report", name="write_report"),
     ]
     if robust:
         nodes += [
@@ -53,4 +55,4 @@ def create_pipeline(plan: Plan, *, families: Mapping[str, str], robust: bool) ->
             node(write_robustness, ["robustness", "tables"], "robustness_means", name="write_robustness"),
         ]
     return Pipeline(nodes, namespace=f"{plan.sequence}-report", tags="reporting",
-                    inputs={*results, audit})
+                    inputs={*results, audit, *similarity})

@@ -1,0 +1,62 @@
+"""When, where and from what the results were made."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+
+PACKAGES = ("fakemedia", "kedro", "torch", "torchvision", "timm", "lightning-fabric", "scikit-learn", "numpy", "pandas")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
+    return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
+
+
+def provenance(histories: pd.DataFrame, seeds: Sequence[int]) -> dict[str, str]:
+    """Return what the page says under Reproduce: date, commit, machine, arithmetic, duration, seeds and data hashes.
+
+    `histories` is that of `history.cost_table`, with computed_with and data (JSON of hashes by task and split).
+    """
+    known = histories.reindex(columns=["computed_with", "seconds", "data"])
+    facts = {
+        "Report drawn": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"), "Commit": _commit(),
+        "Machine of the report": f"{platform.platform()}, {os.cpu_count()} processor cores",
+        "Trained with": "; ".join(sorted(set(known["computed_with"].dropna()))),
+        "Training time": _duration(float(np.nansum(known["seconds"].to_numpy(dtype=float)))),
+        "Seeds": ", ".join(map(str, seeds)), "Data hashes": ", ".join(_hashes(known["data"].dropna().unique())),
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _hashes(texts: Iterable[str]) -> list[str]:
+    """Return the first digits of the hash of each store that was trained on, by task and split."""
+    found: dict[str, str] = {}
+    for text in texts:
+        for task, splits in json.loads(text).items():
+            found |= {f"{task} {split}": str(sha)[:12] for split, sha in splits.items()}
+    return [f"{name} {sha}" for name, sha in sorted(found.items())]
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min in all" if minutes >= 60 else f"{seconds / 60:.1f} min in all"
+
+
+def _commit() -> str:
+    """Return the commit of the working folder and whether files differ from it; nothing outside a repository."""
+    try:
+        commit, changes = (
+            subprocess.run(["git", *command], capture_output=True, text=True, check=True, timeout=10).stdout
+            for command in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno"]))
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit.strip() + (", with changes" if changes.strip() else "")
