@@ -224,7 +224,7 @@ ZIP_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "climbs with backslashes": (lambda path: zipped(path, "..\\evil.png"), "leaves the archive"),
     "absolute": (lambda path: zipped(path, "/tmp/evil.png"), "leaves the archive"),
     "drive": (lambda path: zipped(path, "C:/evil.png"), "leaves the archive"),
-    "twice": (lambda path: zipped(path, TWICE), "stands twice"),
+    "twice": (lambda path: zipped(path, TWICE), "is listed twice"),
     "link": (lambda path: zipped(path, "gan/train/0_real/link.png", mode=0o120777), "holds a link"),
     "nested": (lambda path: zipped(path, "gan/more.zip"), "another archive"),
     "nested tar": (lambda path: zipped(path, "gan/more.tar.gz"), "another archive"),
@@ -287,7 +287,7 @@ TAR_FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "hard link": (lambda path: tarred(path, member("gan/l.png", tarfile.LNKTYPE, "/etc/passwd")), "holds a link"),
     "device": (lambda path: tarred(path, member("gan/d.png", tarfile.CHRTYPE)), "holds a link or device"),
     "pipe": (lambda path: tarred(path, member("gan/p.png", tarfile.FIFOTYPE)), "holds a link or device"),
-    "twice": (lambda path: tarred(path, member(TWICE)), "stands twice"),
+    "twice": (lambda path: tarred(path, member(TWICE)), "is listed twice"),
     "nested": (lambda path: tarred(path, member("gan/more.tar")), "another archive"),
     "text": (lambda path: path.write_text("no tar"), "damaged"),
 }

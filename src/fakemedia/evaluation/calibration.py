@@ -1,9 +1,9 @@
-"""What the scores of a checkpoint mean: temperature, threshold and the band called "unsure", from validation alone.
+"""Calibration of a checkpoint: temperature, threshold and the "unsure" band, from validation images only.
 
 The calibrated probability is P(fake) = sigmoid(logit / T) with the temperature T (Guo et al., ICML 2017); its log-odds
-are logit / T, kept within +-LIMIT. An image is called fake where P(fake) is above the threshold, and called unsure
-where P(fake) is in the band around it (see `evaluation.unsure_band`). `labels` are integers (N,), 0 real and 1 fake;
-`logits` float64 (N,), z_fake - z_real; `weights` float64 (N,), what each image counts, as `equal_weights` gives them.
+are logit / T, kept within +-LIMIT. An image is classified as fake if P(fake) is above the threshold, and as unsure
+if P(fake) is in the band around it (see `evaluation.unsure_band`). `labels` are integers (N,), 0 real and 1 fake;
+`logits` float64 (N,), z_fake - z_real; `weights` float64 (N,), the weight of each image, as `equal_weights` gives them.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from fakemedia.evaluation.unsure_band import ROUNDING, fit_band, independent_pic
 Floats = NDArray[np.float64]
 Labels = NDArray[np.integer]
 VERSION = 2
-"""Of what `calibrate` computes: raised when its results change."""
+"""Version of `calibrate`: raised when its results change."""
 CALIBRATION_FILE = "calibration.json"
 """The calibration's file in a checkpoint's folder."""
 TEMPERATURES = (0.1, 1000.0)
-"""Smallest and largest temperature: separable images ask for 0, logits without any information for infinity."""
+"""Smallest and largest temperature: separable images would need 0, logits without any information infinity."""
 LIMIT = 30.0
-"""Largest log-odds: P(fake) stays 1e-13 away from 0 and 1, where float64 still tells probabilities apart."""
+"""Largest log-odds: P(fake) stays 1e-13 away from 0 and 1, where float64 still distinguishes probabilities."""
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationConfig:
@@ -47,7 +47,7 @@ class CalibrationConfig:
     confidence: float = 0.95
     """Share of calibrations that must reach the target (Angelopoulos et al. 2025: 1 - delta)."""
     least_sources: int = 10
-    """Source photographs that the threshold must be found on; with fewer it stays at 0.5, since what is best on them
+    """Source photographs needed to fit a threshold; with fewer it stays at 0.5, since a threshold fitted to few
     need not be good on others."""
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ def calibration_recipe(config: CalibrationConfig, *, scores: str) -> Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How the logits of one checkpoint are read; made by `calibrate`."""
+    """How to interpret the logits of one checkpoint; made by `calibrate`."""
 
     temperature: float
     """T in P(fake) = sigmoid(logit / T)."""
@@ -77,18 +77,18 @@ class Calibration:
     unsure_high: float
     """1, and `unsure_low` 0, where no band is shown to reach the target: every image is unsure."""
     target: float
-    """Accuracy outside the band that was asked for, a fraction."""
+    """Requested accuracy outside the band, a fraction."""
     confidence: float | None = None
     """Confidence with which the target holds outside the band; None: the file is of version 1, whose band was fitted
     and judged on the same images, so that nothing is guaranteed."""
     independent: int = 0
     """Validation images of different sources, equally many of each class of each task, that the band was tested on."""
     images: int
-    """Validation images that all this rests on."""
+    """Number of validation images used."""
     sources: int
-    """Source photographs that they are of."""
+    """Number of their source photographs."""
     tasks: tuple[str, ...]
-    """The tasks that they are of: those seen by the checkpoint."""
+    """Their tasks: those seen by the checkpoint."""
     weights_sha256: str
     """Hash of the checkpoint's weights."""
 
@@ -107,7 +107,7 @@ class Calibration:
 
     @property
     def guarantee(self) -> str:
-        """What is guaranteed of the images outside the band, or why nothing is, as a phrase."""
+        """What is guaranteed outside the band, or why nothing is, as a phrase."""
         if self.confidence is None:
             return "no guarantee: calibrated by an earlier version"
         if not self.always_unsure:
@@ -179,10 +179,10 @@ def log_odds(logits: Floats, temperature: float) -> Floats:
 
 
 def equal_weights(labels: Labels, tasks: Sequence[str]) -> Floats:
-    """Return what each image counts, (N,), so that every class of every task counts the same; they add up to 1.
+    """Return the weight of each image, (N,), equal in sum for every class of every task; they add up to 1.
 
-    Accuracy weighted so is the balanced accuracy (the mean of those on real and fake images), averaged over the tasks
-    as the average accuracy is.
+    Accuracy with these weights is the balanced accuracy (the mean of those on real and fake images), averaged over the
+    tasks as the average accuracy is.
     """
     _, cell, counts = np.unique(_cells(labels, tasks), return_inverse=True, return_counts=True)
     return 1 / (counts[cell] * len(counts))
@@ -217,8 +217,8 @@ def fit_temperature(labels: Labels, logits: Floats, weights: Floats) -> float:
 def fit_threshold(labels: Labels, odds: Floats, weights: Floats) -> float:
     """Return the log-odds above which calling an image fake gives the highest weighted accuracy.
 
-    It is midway between two neighbouring images; of equally good ones the nearest to 0 is taken, and 0 itself where
-    nothing is better or a class is absent.
+    It is midway between two neighbouring images. Of several equally good ones it is the nearest to 0, and 0 itself if
+    none is better or a class is absent.
     """
     if not _both(labels):
         return 0.0

@@ -1,9 +1,9 @@
-"""What a sequence of stages taught and what it cost, from the accuracy and AUC matrices alone.
+"""Continual-learning metrics of a sequence of stages, from the accuracy and AUC matrices only.
 
 A matrix R is float64 (..., S, T): R[i, j] is the score on task j after stage i, for S stages and T tasks; leading axes
 (runs, bootstrap draws) are carried through. `learned` is int64 (T,): the row of the stage that learned each task,
 tasks of one group sharing it. Accuracies are in percent, AUC in fractions. What the matrix does not define, and
-whatever rests on a missing (NaN) entry, is NaN: a method trained at the last stage only has an average accuracy but
+what depends on a missing (NaN) entry, is NaN: a method trained at the last stage only has an average accuracy but
 no forgetting.
 """
 
@@ -36,12 +36,12 @@ def learned_at(stages: Sequence[Stage]) -> Rows:
 
 
 def _mean(values: Floats) -> Floats:
-    """Return the mean over the last axis; NaN, quietly, where it is empty."""
+    """Return the mean over the last axis; NaN, without a warning, where it is empty."""
     return values.mean(axis=-1) if values.shape[-1] else np.full(values.shape[:-1], np.nan)
 
 
 def _at(matrix: Floats, rows: Rows) -> Floats:
-    """Return R[rows[j], j] for each task j, (..., T); `rows` is (T,) or has leading axes of its own."""
+    """Return R[rows[j], j] for each task j, (..., T); `rows` is (T,) or has more leading axes."""
     index = np.broadcast_to(rows, (*matrix.shape[:-2], matrix.shape[-1]))
     return np.take_along_axis(matrix, index[..., None, :], axis=-2)[..., 0, :]
 
@@ -83,8 +83,7 @@ def forgetting_per_task(matrix: Floats, learned: Rows, peak: Rows | None = None)
     """Return for each task max over stages i, stage(j) <= i < S, of R[i, j], minus R[S, j]: (..., T).
 
     Chaudhry et al. (ECCV 2018); NaN for tasks learned at the last stage. With `peak`, as `peak_stage` gives it, the
-    stage of the maximum is taken as known: what resampled matrices need, since the maximum of noisier values is
-    larger.
+    stage of the maximum is given. Resampled matrices need this, since the maximum of noisier values is larger.
     """
     if peak is None:
         peak = peak_stage(matrix, learned)

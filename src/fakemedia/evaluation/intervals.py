@@ -3,12 +3,12 @@
 Images made from one photograph are alike, so photographs (source groups) are drawn, not images, over all tasks at
 once; seeds, where there are several, are drawn too, independently of the groups. Every method and stage gets the same
 draws: differences between methods are paired. Of n units n - 1 are drawn with replacement (Rao and Wu, JASA 1988), so
-that the variance of the draws is unbiased however few photographs or seeds there are.
+that the variance of the draws is unbiased even for few photographs or seeds.
 
 The interval reaches a quantile of Student's t times their standard deviation to either side of the point estimate; the
 degrees of freedom allow for the few units that the variance was estimated from (Satterthwaite, Biometrics Bulletin
 1946). The scale is that of log-odds between the ends of the quantity's range, by the delta method, so that the interval
-stays in the range and is wider on the side where there is more of it: for an AUC as in Pepe (The Statistical
+stays in the range and is wider on the longer side: for an AUC as in Pepe (The Statistical
 Evaluation of Medical Tests, 2003), for a correlation it is Fisher's z. Percentiles of the draws cannot go beyond the
 most extreme unit, which is too narrow with few units. Where nothing varies (every image is right) the interval is a
 point.
@@ -33,7 +33,7 @@ DRAWS = 1000
 def draw_weights(units: int, draws: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return how often each unit is drawn, float32 (draws, units): n - 1 of n, with replacement.
 
-    A single unit says nothing about its spread: its weights are NaN.
+    A single unit has no spread: its weights are NaN.
     """
     if units == 1:
         return np.full((draws, 1), np.nan, dtype=np.float32)
@@ -44,8 +44,8 @@ def draw_weights(units: int, draws: int, rng: np.random.Generator) -> NDArray[np
 def resampled_means(values: Floats, groups: NDArray[np.integer], weights: NDArray[np.float32]) -> Floats:
     """Return the mean of `values` in each draw of the groups, float64 (B, C); NaN where a draw holds no image.
 
-    `values` are (N, C), a row an image and a column a quantity; `groups` (N,) gives the image's group, a column of
-    `weights` (B, G).
+    `values` are (N, C), one row per image and one column per quantity; `groups` (N,) gives the image's group, a column
+    of `weights` (B, G).
     """
     present, rows = np.unique(groups, return_inverse=True)
     members = csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=(len(present), len(rows)))

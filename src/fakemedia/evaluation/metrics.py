@@ -1,9 +1,9 @@
-"""How well one set of float64 logits tells fake images from real ones.
+"""How well a set of float64 logits separates fake from real images.
 
-`labels` are integers (N,), 0 real and 1 fake; `logits` are float64, z_fake - z_real, so that an image is called fake
-where its logit is above 0 and P(fake) = sigmoid(logit). Ranks are taken from the logits themselves, never from
-probabilities, which saturate. Accuracies are in percent, everything else is a fraction. What a split does not define
-(AUC of a single class, accuracy of an absent class, anything of no image) is NaN.
+`labels` are integers (N,), 0 real and 1 fake; `logits` are float64, z_fake - z_real, so that an image is classified as
+fake if its logit is above 0 and P(fake) = sigmoid(logit). Ranks are taken from the logits themselves, never from
+probabilities, which saturate. Accuracies are in percent, everything else is a fraction. Undefined values (AUC of a
+single class, accuracy of an absent class, anything without images) are NaN.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def perturbed_crops(picture: NDArray[np.uint8], id: str, conditions: Sequence[Co
                     crop: int) -> NDArray[np.uint8]:
     """Return a picture under each of C conditions, uint8 (C, crop, crop, 3).
 
-    `picture`, uint8 (H, W, 3), is perturbed as a whole and cropped at the centre then, as other test images are.
+    `picture`, uint8 (H, W, 3), is perturbed first and then cropped at the centre, as other test images are.
     """
     return np.stack([centre_crop(condition(picture, id), crop) for condition in conditions])
 
@@ -35,7 +35,7 @@ def perturbed_crops(picture: NDArray[np.uint8], id: str, conditions: Sequence[Co
 def score_perturbed(network: Any, suite: Mapping[str, PixelStore], conditions: Sequence[Condition], *,
                     per_task_max: int | None, batch_size: int, crop: int, autocast: Autocast = nullcontext,
                     label: str = "robustness", progress: bool = True) -> pd.DataFrame:
-    """Return the scores of the suite's test images under every condition, at most `per_task_max` images a task.
+    """Return the scores of the suite's test images under every condition, at most `per_task_max` images per task.
 
     Columns as `predict.score_suite` gives them, then perturbation (str) and strength (float64). A picture is read once
     and perturbed by all cores while the network computes. The images of a task are the same for every network.

@@ -1,12 +1,12 @@
-"""The band of scores that is called "unsure", so that the accuracy outside it holds on new pictures.
+"""The "unsure" band of scores, chosen so that the accuracy outside it holds on new pictures.
 
-Accuracy counts every class of every task the same. The bands form one sequence: band `share` leaves the lower half of
-`share` of the validation pictures as sure to be real and the upper half as sure to be fake. Which band each is follows
-from the scores, not from whether they are right. The sequence is tested from the narrowest share to all pictures, and
-the last band before the first failure is taken: learn-then-test with fixed-sequence testing (Angelopoulos, Bates,
-Candes, Jordan and Lei, "Learn then test", Annals of Applied Statistics 2025, Section 4), so that no correction for
-the number of bands is needed. A band passes if the lower confidence bound of its accuracy (Clopper and Pearson,
-Biometrika 1934) is `target` or more.
+Every class of every task has the same weight in the accuracy. The bands form one sequence: band `share` leaves the
+lower half of `share` of the validation pictures as sure to be real and the upper half as sure to be fake. The bands
+depend on the scores, not on whether they are right. The sequence is tested from the narrowest share to all pictures,
+and the last band before the first failure is taken: learn-then-test with fixed-sequence testing (Angelopoulos, Bates,
+Candes, Jordan and Lei, "Learn then test", Annals of Applied Statistics 2025, Section 4), so that no correction for the
+number of bands is needed. A band passes if the lower confidence bound of its accuracy (Clopper and Pearson, Biometrika
+1934) is `target` or more.
 
 The bound needs independent pictures. Pictures made from one source photograph are alike, so one picture of each source
 is tested, equally many of each class of each task.

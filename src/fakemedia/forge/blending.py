@@ -17,14 +17,14 @@ from fakemedia.forge.filters import BICUBIC, Float, resize, sharpen, shrink, to_
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One way of pasting."""
+    """Settings of the pasted region."""
 
     factor: float = 2.0
-    """How much smaller the pasted region was made than it is shown."""
+    """The pasted region is enlarged by this factor."""
     amount: float = 1.5
-    """Sharpening of the region after it was enlarged, in parts of its detail (unsharp mask)."""
+    """Sharpening of the region after enlarging, as a share of its detail (unsharp mask)."""
     softness: float = 0.1
-    """Width of the mask's edge, in parts of its radius."""
+    """Width of the mask's edge, as a share of its radius."""
     shift: int = 3
     """Largest displacement of the pasted region, pixels."""
     gain: float = 0.1
@@ -36,7 +36,7 @@ class Config:
 
 
 def elliptic_mask(size: tuple[int, int], softness: float, rng: np.random.Generator) -> Float:
-    """Return a mask (H, W, 1) in 0..1: a random ellipse about the middle, with a linear edge of `softness` radii."""
+    """Return a mask (H, W, 1) in 0..1: a random ellipse around the centre, with a linear edge of `softness` radii."""
     height, width = size
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     centre_y, centre_x = rng.uniform(0.47, 0.53, 2) * (height, width)
@@ -46,7 +46,7 @@ def elliptic_mask(size: tuple[int, int], softness: float, rng: np.random.Generat
 
 
 def build(config: Config) -> Callable[..., tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Return the maker: crop -> (the crop, the crop with a region of itself blended in)."""
+    """Return the forging function: crop -> (the crop, the crop with a region of itself blended in)."""
 
     def make(crop: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         image = crop.astype(np.float32)

@@ -27,12 +27,12 @@ def shrink(image: Float, factor: float) -> Float:
 
 
 def blur(image: Float, sigma: float) -> Float:
-    """Return the image under a Gaussian of `sigma` pixels, mirrored at the border."""
+    """Return the image blurred by a Gaussian of `sigma` pixels, mirrored at the border."""
     return gaussian_filter(image, (sigma, sigma, 0), mode="reflect")
 
 
 def sharpen(image: Float, amount: float, sigma: float = 1.0) -> Float:
-    """Return the image with `amount` times what a Gaussian of `sigma` pixels takes away added (unsharp mask)."""
+    """Return the image plus `amount` times the detail that a Gaussian of `sigma` pixels removes (unsharp mask)."""
     return image + amount * (image - blur(image, sigma))
 
 

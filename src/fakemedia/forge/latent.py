@@ -1,4 +1,4 @@
-"""Re-generation through a latent: the picture is coded on a smaller grid, disturbed there and decoded.
+"""Re-generation through a latent: the picture is encoded on a smaller grid, noise is added there, and it is decoded.
 
 Latent diffusion (Rombach et al. 2022) ends with noise that the sampler has not removed, on a grid smaller than the
 picture; decoding correlates it over the cells of the grid. Corvi et al. 2023 show the resulting periodic
@@ -18,14 +18,14 @@ from fakemedia.forge.filters import NEAREST, blur, resize, to_uint8
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One latent model."""
+    """Settings of the latent model."""
 
     factor: int = 2
     """Side of a latent cell, pixels."""
     noise: float = 8.0
     """Standard deviation of the noise left in the latent, grey levels (0 to 255)."""
     smoothing: float = 0.6
-    """Sigma of the Gaussian that stands for the coder's loss, pixels."""
+    """Sigma of the Gaussian that models the encoder's loss, pixels."""
 
     def __post_init__(self) -> None:
         if self.factor < 1 or self.noise < 0 or self.smoothing < 0:
@@ -33,7 +33,7 @@ class Config:
 
 
 def build(config: Config) -> Callable[..., tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Return the maker: crop -> (the crop, the crop coded, disturbed and decoded)."""
+    """Return the forging function: crop -> (the crop, the crop encoded, disturbed and decoded)."""
 
     def make(crop: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         height, width = crop.shape[:2]

@@ -1,4 +1,4 @@
-"""Square crops out of a photograph."""
+"""Square crops of a photograph."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 LEAST_CONTRAST = 12.0
-"""Smallest standard deviation of a crop's grey values (0 to 255); flatter or darker regions carry no trace."""
+"""Smallest standard deviation of a crop's grey values (0 to 255); flatter or darker regions show no trace."""
 TRIES = 20
 
 
@@ -17,7 +17,7 @@ def random_crop(photograph: Image.Image, size: int, scale: tuple[float, float],
 
     The window is redrawn while its contrast is below `LEAST_CONTRAST`; after `TRIES` draws the one of the highest
     contrast is taken. Shrinking (Lanczos, the factor raised where the photograph is too small for it) hides the
-    camera's and the JPEG grid's own traces, which would differ from photograph to photograph.
+    traces of the camera and of the JPEG grid, which would differ between photographs.
     """
     best, best_contrast = None, -1.0
     for _ in range(TRIES):

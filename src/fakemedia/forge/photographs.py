@@ -1,4 +1,4 @@
-"""Where real photographs come from, and which split each of them serves."""
+"""Where real photographs come from, and the split of each."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def _divide(photographs: list[Photograph], seed: int) -> dict[str, list[Photogra
 
 
 def find_photographs(where: str, seed: int) -> dict[str, list[Photograph]]:
-    """Return the photographs of each split; no photograph serves two splits.
+    """Return the photographs of each split; no photograph is in two splits.
 
-    `where` is "packaged" (13 photographs that scikit-image, scikit-learn and matplotlib bring along, with a fixed
+    `where` is "packaged" (13 photographs packaged with scikit-image, scikit-learn and matplotlib, with a fixed
     split) or a folder: with subfolders train, val and test, which are the split, or with images directly in it, which
     are divided 60/20/20 by `seed`. Raises UserError for a missing folder and for a split without photographs.
     """

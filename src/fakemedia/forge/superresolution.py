@@ -1,8 +1,8 @@
 """Super-resolution by cascaded refinement: a small picture is enlarged step by step and sharpened after each step.
 
-Such generators (Chen and Koltun 2017, cascaded refinement networks; Ledig et al. 2017, SRGAN) cannot bring back the
-band above the small picture's limit and put overshoot at edges in its place: the spectrum falls too fast, then too
-little noise is left at the top (Dzanic, Shah and Witherden 2020; Durall, Keuper and Keuper 2020).
+Such generators (Chen and Koltun 2017, cascaded refinement networks; Ledig et al. 2017, SRGAN) cannot restore the
+band above the small picture's limit and add overshoot at edges instead: the spectrum falls too fast, then too
+little noise is left at the highest frequencies (Dzanic, Shah and Witherden 2020; Durall, Keuper and Keuper 2020).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from fakemedia.forge.filters import BICUBIC, resize, sharpen, shrink, to_uint8
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One enlarging generator."""
+    """Settings of the generator."""
 
     factor: float = 2.0
-    """How much smaller the picture is that the generator starts from."""
+    """The generator enlarges by this factor."""
     steps: int = 1
     """Enlargements in cascade, each by factor ** (1 / steps)."""
     amount: float = 1.2
-    """Detail added after each enlargement, in parts of the detail there (unsharp mask)."""
+    """Detail added after each enlargement, as a share of the existing detail (unsharp mask)."""
 
     def __post_init__(self) -> None:
         if self.factor <= 1 or self.steps < 1:
@@ -33,7 +33,7 @@ class Config:
 
 
 def build(config: Config) -> Callable[..., tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Return the maker: crop -> (the crop, the crop shrunk and super-resolved)."""
+    """Return the forging function: crop -> (the crop, the crop shrunk and super-resolved)."""
 
     def make(crop: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         height, width = crop.shape[:2]

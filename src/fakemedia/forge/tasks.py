@@ -30,14 +30,14 @@ from fakemedia.forge.photographs import PACKAGED, Photograph, find_photographs
 from fakemedia.runtime.threads import cores
 
 VERSION = 1
-"""Of what all families share: crops and files; raised when its results change. A family may have a `VERSION`, too."""
+"""Version of what all families share, crops and files: raised when it changes. A family may have a `VERSION` too."""
 FAMILIES = "forge"
 RECORD = "forge.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForgeConfig:
-    """What is forged, and out of which photographs."""
+    """What is forged, and from which photographs."""
 
     tasks: Mapping[str, Mapping[str, Any]]
     """The tasks by name: `family`, and settings of that family."""
@@ -46,18 +46,18 @@ class ForgeConfig:
     size: int = 80
     """Side of the pictures, pixels."""
     scale: tuple[float, float] = (0.5, 0.6)
-    """Photographs are shrunk by a factor between these two before cropping: at half size even a soft one is sharp to
-    the pixel, so that blur marks a fake and not the photograph."""
+    """Photographs are shrunk by a factor between these two before cropping: at half size even a soft one is sharp at
+    the pixel level, so that blur indicates a fake and not the photograph."""
     per_class: Mapping[str, int] = field(default_factory=lambda: {"train": 500, "val": 100, "test": 200})
     """Pictures per split and class."""
     seed: int = 0
-    """Fixes the crops and whatever a family draws."""
+    """Seed of the crops and of the random numbers of families."""
 
     def __post_init__(self) -> None:
         if self.size < 16:
             raise ValueError("size of at least 16 pixels")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError("scale: two rising numbers above 0 and up to 1")
+            raise ValueError("scale: two increasing numbers above 0 and up to 1")
         if set(self.per_class) != set(SPLITS) or min(self.per_class.values()) < 1:
             raise ValueError(f"per_class: a number of at least 1 for each of {', '.join(SPLITS)}")
         if not self.tasks:
@@ -65,7 +65,7 @@ class ForgeConfig:
 
 
 def families(config: ForgeConfig) -> dict[str, str]:
-    """Return the family of each task; UserError for a task of a bad name, without a family or with an unknown one."""
+    """Return the family of each task; UserError for an invalid name, or a missing or unknown family."""
     found = {}
     for task, settings in config.tasks.items():
         family = settings.get("family")
@@ -80,9 +80,9 @@ def forge(config: ForgeConfig, root: Path, *, tasks: Iterable[str] | None = None
     """Write `tasks` of `config` (default: all) to `root` as `<task>/{train,val,test}/{0_real,1_fake}/*.png`.
 
     `<task>/sources.csv` names the photograph behind every picture, `<task>/forge.json` records how the task was made.
-    A task that is there with the same record is left alone; one made otherwise is replaced. Pictures depend on the
-    configuration alone, not on `workers` (processes; by default one a core). Raises UserError for bad settings or
-    photographs, and for a folder in the way that the forge has not made; nothing half-written stays.
+    An existing task with the same record is kept; one with another record is replaced. Pictures depend only on the
+    configuration, not on `workers` (processes; by default one per core). Raises UserError for invalid settings or
+    photographs, and for an existing folder that the forge has not made. Nothing incomplete is left behind.
     """
     photographs = find_photographs(config.photographs, config.seed)
     jobs = _jobs(config, photographs)
@@ -110,7 +110,7 @@ def forge(config: ForgeConfig, root: Path, *, tasks: Iterable[str] | None = None
 
 
 def is_forged(config: ForgeConfig, root: Path, task: str) -> bool:
-    """Say whether `task` lies in `root` as `config` would make it."""
+    """Return whether `task` exists in `root` as `config` would make it."""
     photographs = find_photographs(config.photographs, config.seed)
     return _is_made(root / task, _recipe(_task(task, config), photographs))
 
@@ -142,7 +142,7 @@ def _task(name: str, config: ForgeConfig) -> _Task:
 
 
 def _jobs(config: ForgeConfig, photographs: Mapping[str, list[Photograph]]) -> list[_Job]:
-    """Deal the pictures of each split out to its photographs in turn."""
+    """Assign the pictures of each split to its photographs in turn."""
     return [_Job(split=split, photograph=photograph, indices=range(first, count, len(photographs[split])))
             for split, count in config.per_class.items()
             for first, photograph in enumerate(photographs[split][:count])]
@@ -155,7 +155,7 @@ def _make(task: _Task, job: _Job, folder: Path) -> None:
         rng = generator(task.config.seed, task.name, job.split, index)
         crop = random_crop(photograph, task.config.size, task.config.scale, rng)
         for label, picture in zip(CLASS_FOLDERS, maker(crop, rng), strict=True):
-            # Stored without compression, so that a smooth picture does not give itself away by its file size.
+            # Stored without compression, so that the file size does not reveal smooth pictures.
             Image.fromarray(picture).save(folder / _path(job.split, label, index), compress_level=0)
 
 
@@ -164,7 +164,7 @@ def _path(split: str, label: str, index: int) -> str:
 
 
 def _recipe(task: _Task, photographs: Mapping[str, list[Photograph]]) -> Recipe:
-    """Return all that the pictures of a task depend on."""
+    """Return everything that the pictures of a task depend on."""
     config = task.config
     return Recipe(producer="forge", version=VERSION, settings={
         "task": task.name, "family": task.family, "family_version": constant(FAMILIES, task.family, "VERSION", 1),
@@ -180,7 +180,7 @@ def _is_made(folder: Path, recipe: Recipe) -> bool:
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError("A folder that the forge has not made is in the way", where=folder,
+        raise UserError("A folder of this name exists that the forge has not made", where=folder,
                         expected=f"no folder, or one with a {RECORD}", do="rename the task or move it away") from None
     return found == recipe.fingerprint
 
@@ -201,7 +201,7 @@ def _describe(folder: Path, jobs: list[_Job], recipe: Recipe) -> None:
 
 @contextmanager
 def _mapper(workers: int) -> Iterator[Callable[..., Iterable[None]]]:
-    """Give a `map` that runs on `workers` fresh processes, or in this one if there is just one."""
+    """Yield a `map` that runs on `workers` new processes, or in this one if `workers` is 1."""
     if workers == 1:
         yield map
         return

@@ -1,7 +1,7 @@
 """Transposed-convolution upsampling: the checkerboard of convolutional GAN decoders.
 
 A decoder's last transposed convolution spreads every pixel of a small grid through its kernel. Where the kernel's taps
-do not add up to the same gain on every phase of the grid - kernel size no multiple of the stride, or simply learned
+do not add up to the same gain on every phase of the grid - kernel size no multiple of the stride, or learned
 weights - a pattern of the stride's period remains (Odena, Dumoulin and Olah 2016), and the copies of the spectrum
 around multiples of 1/stride survive (Zhang, Karaman and Chang 2019; Durall, Keuper and Keuper 2020).
 """
@@ -21,18 +21,18 @@ from fakemedia.forge.filters import Float, blur, shrink, to_uint8
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One decoder: its kernel is the same in all its pictures."""
+    """Settings of the decoder; its kernel is the same in all pictures."""
 
     stride: int = 2
     """Upsampling factor of the last layer, pixels: the period of the pattern."""
     kernel: int = 3
     """Side of the kernel, pixels."""
     spread: float = 0.04
-    """Standard deviation of the learned taps about bilinear interpolation, in parts of a tap."""
+    """Standard deviation of the learned taps around bilinear interpolation, as a share of a tap."""
     detail: float = 0.5
     """Share of the photograph's fine detail that layers after the upsampling restore, 0 to 1."""
     weights: int = 0
-    """Seed of the learned taps: another number is another generator of the same architecture."""
+    """Seed of the learned taps: another seed is another generator of the same architecture."""
 
     def __post_init__(self) -> None:
         if self.stride < 2 or self.kernel < self.stride:
@@ -57,7 +57,7 @@ def transposed_convolution(grid: Float, kernel: NDArray[np.float64], stride: int
 
 
 def build(config: Config) -> Callable[..., tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Return the maker: crop -> (the crop, the crop as the decoder renders it)."""
+    """Return the forging function: crop -> (the crop, the crop as the decoder renders it)."""
     kernel = taps(config)
 
     def make(crop: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -1,4 +1,4 @@
-"""How far two tables of distances, or a table and what was observed of the tasks, agree in their ranks."""
+"""Rank agreement of two tables of distances, or of a table and observations of the tasks."""
 
 from __future__ import annotations
 

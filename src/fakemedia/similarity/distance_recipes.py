@@ -1,4 +1,4 @@
-"""What distances between tasks and groups of tasks are made from: recipes out of settings and content hashes alone."""
+"""What distances between tasks and groups of tasks are made from: recipes from settings and content hashes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from fakemedia.core.plan import Named
 from fakemedia.core.stages import GroupingConfig, SimilarityConfig
 
 SAMPLES_VERSION = 1
-"""Of the samples of the tasks, their spectra and features: raised when these change."""
+"""Version of the samples of the tasks, their spectra and features: raised when these change."""
 GROUPS_VERSION = 1
-"""Of `grouping.group_tasks`: raised when its groups change."""
+"""Version of `grouping.group_tasks`: raised when its groups change."""
 
 
 def distances_recipe(measure: Named, *, similarity: SimilarityConfig, crop: int, data: Mapping[str, str],
@@ -58,5 +58,5 @@ def sample_settings(similarity: SimilarityConfig, crop: int) -> dict[str, Any]:
 
 
 def reads(measure: str) -> str:
-    """Return what a measure looks at, without importing it: its file's `READS`, or `features` where it may do so."""
+    """Return what a measure reads, without importing it: its file's `READS`, or `features` if settings decide."""
     return plugin.constant("similarity", measure, "READS", "features")

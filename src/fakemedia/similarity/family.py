@@ -19,7 +19,7 @@ READS = "name"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The families, as declared."""
+    """The declared families."""
 
     families: Mapping[str, str] = field(default_factory=dict)
     """Family of each task, by task name."""

@@ -10,7 +10,7 @@ trace counts, not its strength, in which members of a family differ most.
 Source: noise residuals as fingerprints: Marra et al., "Do GANs leave artificial fingerprints?" (MIPR 2019); radial and
 angular spectra: Corvi et al., "Intriguing properties of synthetic images" (CVPR workshops 2023).
 Range: [0, 2]: 0 the same shape, 1 unrelated traces, or a task whose fakes carry none.
-Cost: FFTs of each image's tiles; a pair costs nothing.
+Cost: FFTs of each image's tiles; pairs are free.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOWEST_FREQUENCY = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Nothing can be set."""
+    """No settings."""
 
 
 @dataclass(frozen=True)

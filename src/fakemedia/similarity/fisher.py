@@ -7,7 +7,7 @@ d(a, b) = 1 - cos(F_a / (F_a + F_b), F_b / (F_a + F_b)).
 Source: Achille et al., "Task2Vec: task embedding for meta-learning" (ICCV 2019), whose symmetric distance this is; they
 average the Fisher information of a filter's weights, we take that of its gain, which needs one backward pass a batch
 instead of one an image (as Theis et al. 2018 do for pruning).
-Range: [0, 1]. Cost: a forward and a backward pass for at most `images` images a task; a pair costs nothing.
+Range: [0, 1]. Cost: a forward and a backward pass for at most `images` images a task; pairs are free.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ PENALTY = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How much is averaged."""
+    """Number of images."""
 
     images: int = 128
-    """Images a task at most: those at even steps along the probe's logit."""
+    """Images per task, at most: those at even steps along the probe's logit."""
 
     def __post_init__(self) -> None:
         if self.images < 2:
@@ -93,7 +93,7 @@ def task2vec_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def build(config: Config) -> Measure:
-    """Return the measure; it reads the images that `Config.images` allows, whatever their order."""
+    """Return the measure; it reads the images that `Config.images` allows, independently of their order."""
 
     def summarise(sample: TaskSample) -> NDArray[np.float64]:
         probe = fit_probe(sample.features, sample.labels, PENALTY)

@@ -25,11 +25,11 @@ class Grouping:
 
     groups: tuple[Group, ...]
     silhouette: float | None
-    """Mean silhouette of the tasks, -1 to 1 (Rousseeuw 1987); None for one group or a group a task."""
+    """Mean silhouette of the tasks, -1 to 1 (Rousseeuw 1987); None for a single group or one group per task."""
 
 
 def record(grouping: Grouping, plan: Plan, data: Mapping[str, str]) -> dict[str, Any]:
-    """Return what is kept of a grouping, as JSON values: groups, silhouette, settings, and what it was made from.
+    """Return the record of a grouping, as JSON values: groups, silhouette, settings, and what it was made from.
 
     `data` gives the fingerprint of each task's training images. The settings' fingerprint is
     `plan.similarity_identity`.

@@ -3,7 +3,7 @@
 Formula: L(a) = the largest log evidence ln p(y | X, alpha, beta) over the prior precision alpha and the noise
 precision beta of Bayesian linear regression, with the features X of task a centred and labels y = -1 (real), +1
 (fake); d(a, b) = (L(a) + L(b) - L(a and b together)) / (N_a + N_b), in nats an image; below 0 (one model explains both
-better than two, as for two samples of one task) is given as 0: the log Bayes factor of "two rules" over "one rule".
+better than two, as for two samples of one task) is reported as 0: the log Bayes factor of "two rules" over "one rule".
 Source: the evidence and its fixed-point iteration are LogME's: You et al., "LogME: practical assessment of pre-trained
 models for transfer learning" (ICML 2021), after MacKay (1992); LogME itself is L(a) / N_a. The distance is ours.
 Range: [0, inf). Cost: N D^2 a task, an eigendecomposition of D^2 a pair, D = at most `components`.
@@ -28,7 +28,7 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How wide the linear model is."""
+    """Width of the linear model."""
 
     components: int = 256
     """Wider features are reduced to this width by a random Gaussian projection (Johnson and Lindenstrauss 1984)."""

@@ -1,8 +1,8 @@
 """The interface of similarity measures: samples of tasks in, a matrix of distances out.
 
-A measure is one file with a `Config` and `build(config) -> Measure`. It does the expensive part once a task
-(`summarise`) and the cheap part once a pair of tasks (`distance`), so its cost is linear in images. Its file may define
-`VERSION`, raised when its distances change, and `READS`, what it looks at whatever its settings.
+A measure is one file with a `Config` and `build(config) -> Measure`. The expensive part is computed once per task
+(`summarise`), the cheap part once per pair of tasks (`distance`), so its cost is linear in images. Its file may define
+`VERSION`, raised when its distances change, and `READS`, what it reads under any settings.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BATCH_SIZE = 64
 class TaskSample:
     """Images of one task, their local spectra and the features that a frozen network gives them.
 
-    One sample is handed to all measures, so spectra and features are computed once.
+    All measures receive the same sample, so spectra and features are computed once.
     """
 
     task: str
@@ -44,10 +44,10 @@ class TaskSample:
     labels: NDArray[np.integer]
     """0 real, 1 fake, (N,)."""
     network: Any = None
-    """A torch module with `prepare(images uint8 (N, 3, H, W)) -> inputs` and `features(inputs) -> (N, D)`, as every
-    detector of `networks` is; None where no measure reads features."""
+    """A torch module with `prepare(images uint8 (N, 3, H, W)) -> inputs` and `features(inputs) -> (N, D)`, such as any
+    detector of `networks`; None if no measure reads features."""
     kept: Kept | None = None
-    """Where spectra and features stay between runs; None: nowhere."""
+    """Where spectra and features are stored between runs; None: nowhere."""
 
     def of(self, label: int) -> NDArray[np.bool_]:
         """Return the mask (N,) of the images with this label."""
@@ -60,7 +60,7 @@ class TaskSample:
         features = self._kept("features", lambda: extract_features(network, self.images))
         broken = int((~np.isfinite(features)).any(axis=1).sum())
         if broken:
-            raise UserError(f"The network gives features that are not finite for {broken} images",
+            raise UserError(f"The features of {broken} images by the network are not finite",
                             where=f"task {self.task}", expected="finite features",
                             do="check the weights of the network that the measures start from")
         return features
@@ -87,7 +87,7 @@ class Kept:
     """Fingerprint of all that an array depends on, by its name."""
 
     def array(self, name: str, compute: Callable[[], NDArray]) -> NDArray:
-        """Return the array `name`, computed and written (atomically) unless it is there and whole."""
+        """Return the array `name`, computed and written (atomically) unless a valid file exists."""
         path = self.folder / f"{name}-{self.keys[name]}.npy"
         try:
             return np.load(path)
@@ -102,7 +102,8 @@ def sample_task(store: PixelStore, *, maximum: int | None, crop: int, seed: int,
                 network_key: str = "", folder: Path | None = None) -> TaskSample:
     """Return centre crops of `crop` pixels a side of at most `maximum` images of the store, drawn by `seed`.
 
-    With `folder`, spectra and features are kept there; `network_key` tells one network's features from another's.
+    With `folder`, spectra and features are stored there; `network_key` distinguishes the features of different
+    networks.
     """
     rows = select_rows(store, maximum, seed)
     drawn = {"store": store.fingerprint, "maximum": maximum, "crop": crop, "seed": seed}
@@ -118,15 +119,15 @@ class Measure:
     """A distance between tasks, split into a part for each task and a part for each pair of tasks."""
 
     summarise: Callable[[TaskSample], Any]
-    """What the distance needs to know of one task; called once a task."""
+    """Returns what the distance needs of one task; called once per task."""
     distance: Callable[[Any, Any], float]
     """The distance, at least 0, from the summary of one task to that of another."""
     reads: Literal["name", "images", "features"]
-    """What of a sample it looks at; `features` needs a network."""
+    """What of a sample it reads; `features` needs a network."""
     symmetric: bool = True
     """Whether distance(a, b) = distance(b, a)."""
     min_images: int = 2
-    """Images that it needs of either class of each task."""
+    """Images of each class of each task that it needs."""
 
 
 def distance_matrix(measure: Measure, samples: Sequence[TaskSample], *, progress: bool = True) -> pd.DataFrame:
@@ -173,7 +174,7 @@ def check_samples(measure: Measure, samples: Sequence[TaskSample]) -> None:
 
 
 def check_names(measure: Measure, tasks: Iterable[str]) -> None:
-    """Raise UserError where `measure` reads the names of tasks and does not know one of `tasks`."""
+    """Raise UserError if `measure` reads the names of tasks and does not know one of `tasks`."""
     if measure.reads == "name":
         for task in tasks:
             measure.summarise(TaskSample(task=task, images=np.empty((0, 0, 0, 3), np.uint8), labels=np.empty(0, int)))
@@ -192,7 +193,7 @@ def _check_images(sample: TaskSample, minimum: int) -> None:
                             expected=f"at least {minimum}", do="sample more images, or leave the task out")
         if all(image.min() == image.max() for image in chosen):
             raise UserError(f"Every image of class {name} is constant", where=where,
-                            expected="pictures with some texture", do="check how the images were made")
+                            expected="pictures with texture", do="check how the images were made")
 
 
 def _size(sample: TaskSample) -> str:

@@ -1,7 +1,7 @@
 """`mmd`: maximum mean discrepancy between the features of two tasks, with the cubic kernel.
 
 Formula: with k(x, y) = (x.y / D + 1)^3, the unbiased estimate of MMD^2 is
-mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j); values below 0 are given as 0.
+mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j); values below 0 are reported as 0.
 Source: Gretton et al., "A kernel two-sample test" (JMLR 2012), lemma 6; Binkowski et al., "Demystifying MMD GANs"
 (ICLR 2018), whose KID is this value.
 Range: [0, inf). Cost: N^2 D a task and a pair.

@@ -1,6 +1,6 @@
-"""Local spectra of noise residuals: what `fingerprint` and `transfer` look at.
+"""Local spectra of noise residuals, which `fingerprint` and `transfer` read.
 
-Small tiles tell a trace in a part of the picture from one all over it, which the spectrum of the whole does not.
+Small tiles distinguish a trace in a part of the picture from one everywhere; the spectrum of the full picture does not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TILE = 16
 FLOOR = 0.3
 """Standard deviation of white noise, grey levels, under which spectra do not differ: that of rounding to integers."""
 DENOISE_SIGMA = 3.0
-"""Pixels; the residual is the image minus itself under a Gaussian of this width."""
+"""Pixels; the residual is the image minus itself blurred by a Gaussian of this width."""
 BATCH = 32
 Float32 = NDArray[np.float32]
 

@@ -2,7 +2,7 @@
 
 Formula: d(a, b) = 1 - s(a, b) / s(b, b), at least 0, with s(a, b) the sensitivity index of a logistic regression
 trained on task a over the images of task b: (mean logit of fake - mean logit of real) / root mean variance of the two.
-It is the cross-task AUC = Phi(s / sqrt 2) of normal logits on a scale that does not end: on easy tasks every AUC is
+It is the cross-task AUC = Phi(s / sqrt 2) of normal logits on a scale without upper end: on easy tasks every AUC is
 near 1. The probe's features are those of the frozen network, or (default) level and spread over an image's 16-pixel
 tiles of the noise residual's log power at each frequency (`spectra.spectral_statistics`): a network that has not
 learned forgeries sees content rather than traces.
@@ -31,7 +31,7 @@ from fakemedia.similarity.probe import Probe, fit_probe
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What the probe sees."""
+    """Input of the probe."""
 
     features: Literal["spectra", "network"] = "spectra"
     """Local spectra of the noise residual, or the features of the frozen network."""

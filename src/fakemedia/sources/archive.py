@@ -1,7 +1,7 @@
 """Archives (zip, tar, tar.gz, tar.zip) with the reference layout inside, read without unpacking.
 
-`<task>/{train,val,test}/{0_real,1_fake}/`, in any folder of one archive or of several. Splits that are not there are
-cut by rule; without any, the task is the folder above `0_real` and `1_fake`.
+`<task>/{train,val,test}/{0_real,1_fake}/`, in any folder of one archive or of several. Missing splits are
+made by rule; without any, the task is the folder above `0_real` and `1_fake`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fakemedia.sources.tree_source import TreeSource, by_task, task_above_split
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Where the archives are."""
+    """Location of the archives."""
 
     root: str
     """An archive, or a folder with archives."""

@@ -15,19 +15,19 @@ from fakemedia.sources.tree_source import Place, TreeSource, by_task
 TASKS = ("biggan", "crn", "cyclegan", "faceforensics", "gaugan", "glow", "imle", "san", "stargan", "stylegan",
          "whichfaceisreal", "wild")
 THEIRS = {"deepfake": "faceforensics", "stargan_gf": "stargan"}
-"""Names in the archives of tasks that are called otherwise here."""
+"""Tasks that have another name in the archives."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Where the data set is."""
+    """Location of the data set."""
 
     root: str
     """An archive of it, or a folder with its archives or its unpacked folders."""
 
 
 def _task(folders: tuple[str, ...]) -> int | None:
-    """Return the place of the innermost folder that is a task: an archive may have the name of a task, too."""
+    """Return the place of the innermost folder that is a task: an archive may have the name of a task too."""
     return next((at for at in reversed(range(len(folders))) if folders[at] in (*TASKS, *THEIRS)), None)
 
 

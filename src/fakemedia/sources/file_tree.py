@@ -46,13 +46,13 @@ class Entry:
 
 
 def is_archive(path: Path) -> bool:
-    """Say whether the name of `path` is that of an archive that can be read."""
+    """Return whether the name of `path` is that of an archive that can be read."""
     return path.name.lower().endswith(ARCHIVES)
 
 
 @dataclass(frozen=True)
 class Tree:
-    """All files under `root`: a folder, in which archives are looked into, or one archive.
+    """All files under `root`, which is one archive, or a folder; archives in it are read too.
 
     The path of a file inside an archive begins with the archive's name without its ending.
     """
@@ -128,10 +128,10 @@ def _checked(name: str, path: Path, known: dict[str, Entry]) -> str:
     """Return the name of a file in the archive `path`; UserError unless it is safe and new."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     what = ("leaves the archive's folder" if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] else
-            "stands twice" if name in known else "")
+            "is listed twice" if name in known else "")
     if what:
         raise UserError(f"The name {name!r} in the archive {what}", where=path, expected="plain relative names, each "
-                        "once", do="get the archive from a source that you trust, or pack it anew")
+                        "once", do="get the archive from a trusted source, or create it again")
     return name
 
 
@@ -154,14 +154,14 @@ def _zip_members(path: Path) -> dict[str, Entry]:
         if info.flag_bits & 1:
             raise UserError(f"The archive is encrypted ({name!r})", where=path, do="unpack it, and point root there")
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise UserError(f"The archive holds a link, {name!r}", where=path, expected="files and folders alone")
+            raise UserError(f"The archive holds a link, {name!r}", where=path, expected="files and folders only")
         members[name] = Entry(info.file_size, mtime_ns, partial(_from_zip, path, mtime_ns, info))
     return members
 
 
 @lru_cache(maxsize=32)
 def _opened(path: Path, mtime_ns: int) -> zipfile.ZipFile:
-    """Return a zip, which stays open in this process until many others have been; another `mtime_ns` is another zip."""
+    """Return a zip, kept open in this process among the last ones used; another `mtime_ns` is another zip."""
     return zipfile.ZipFile(path)
 
 
@@ -174,7 +174,7 @@ def _from_zip(path: Path, mtime_ns: int, info: zipfile.ZipInfo, size: int = MAX_
 
 
 def _tar_members(path: Path, of: Path | None = None) -> dict[str, Entry]:
-    """Return the files of a tar by where their bytes lie; a compressed one is first unpacked to a hidden plain one."""
+    """Return the files of a tar with the offsets of their bytes; a compressed tar is first unpacked to a hidden one."""
     original = of or path
     plain = path
     if not tarfile.is_tarfile(path):
@@ -235,7 +235,7 @@ def _unpacked(path: Path, opener: Callable[[], IO[bytes]]) -> Path:
 
 
 def _blocks(packed: IO[bytes], path: Path) -> Iterator[bytes]:
-    """Yield what `packed`, out of the archive `path`, unpacks to; UserError if it is damaged or grows too much."""
+    """Yield the unpacked bytes of `packed`, from the archive `path`; UserError if it is damaged or grows too much."""
     left = GIB + MAX_GROWTH * path.stat().st_size
     while block := _block(packed, path):
         left -= len(block)

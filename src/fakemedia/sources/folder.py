@@ -26,10 +26,10 @@ from fakemedia.sources.walking import head_of, is_folder, names_in, subfolders, 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Where the folders are."""
+    """Location of the folders."""
 
     root: str
-    """The folder that holds one folder a task."""
+    """The folder that holds one folder for each task."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class FolderSource:
         return +found
 
     def _with_sources(self, task: str, items: list[Item]) -> list[Item]:
-        """Return the items with the sources that the task's table gives them, if there is one."""
+        """Return the items with their sources from the task's table, if there is one."""
         name = next(filter(is_sources_table, names_in(self.root / task)), None)
         if name is None:
             return items
@@ -108,8 +108,8 @@ class FolderSource:
 
 
 def _status(path: str) -> tuple[int, int]:
-    """Return the bytes and the mtime of a file; zeros for what cannot be reached, such as a dead link, so that reading
-    it later gives the reason."""
+    """Return the bytes and the mtime of a file; zeros for a file that cannot be reached, such as a dead link, whose
+    reading later fails with the reason."""
     try:
         status = os.stat(path)
     except OSError:

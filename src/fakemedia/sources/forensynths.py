@@ -1,7 +1,7 @@
 """The test sets of CNNDetection (Wang et al., CVPR 2020), ForenSynths: one folder or archive for each generator.
 
 `<task>/0_real`, or `<task>/<class>/0_real` where there are several content classes. The data set has no splits for
-learning; they are cut by rule.
+learning; they are made by rule.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TASKS = ("biggan", "crn", "cyclegan", "deepfake", "gaugan", "imle", "progan", "s
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Where the test sets are."""
+    """Location of the test sets."""
 
     root: str
     """An archive of them, or a folder with their archives or unpacked folders."""
@@ -29,7 +29,7 @@ def _task(folders: tuple[str, ...]) -> int | None:
 
 
 def _place(path: str) -> Place | None:
-    """Return the place; the set is all test data, whatever folder it lies in."""
+    """Return the place; all of the set is test data, in any folder."""
     place = by_task(path, _task)
     return place and replace(place, split="")
 

@@ -21,7 +21,7 @@ from fakemedia.sources.splits import complete
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Which data set, and which of its columns."""
+    """The data set, and its columns."""
 
     task: str
     """Name of the one task that the data set gives."""
@@ -46,7 +46,7 @@ class HuggingFaceSource:
         return [check_name(self.config.task)]
 
     def items(self, task: str) -> list[Item]:
-        """Return an item for each row and column, the missing splits cut. UserError if a column is not there."""
+        """Return an item for each row and column, missing splits made by rule. UserError if a column is missing."""
         items = []
         for part, rows in self._parts.items():
             for columns, label in ((self.config.real, REAL), (self.config.fake, FAKE)):
@@ -86,7 +86,7 @@ class HuggingFaceSource:
                     part = next((name for name in SPLIT_NAMES if file.name.lower().startswith(name)), "all")
                     named.setdefault(part, []).append(str(file))
                 loaded = datasets.load_dataset("parquet", data_files=named)
-        except Exception as error:  # The library raises nearly anything, also for what is not found.
+        except Exception as error:  # The library raises many kinds of errors, also for a data set that does not exist.
             raise UserError(f"The data set cannot be loaded ({error})", where=self._where,
                             do="check its name, or point root to a folder with Parquet files") from None
         columns = {*self.config.real, *self.config.fake}

@@ -1,4 +1,4 @@
-"""The reference layout of image folders, and the check for it that a run makes before it starts."""
+"""The reference layout of image folders, and its check before a run starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fakemedia.sources.split_names import label_named, split_named
 from fakemedia.sources.walking import head_of, is_folder, subfolders, walk
 
 LAYOUT = f"<task>/{{{','.join(SPLITS)}}}/{{{','.join(CLASS_FOLDERS)}}}/ with image files ({', '.join(SUFFIXES)})"
-ADVICE = "bring the data into this layout; see docs/how-to/own-data.md"
+ADVICE = "arrange the data in this layout; see docs/how-to/own-data.md"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +27,12 @@ class ClassFolder:
 
 
 def split_folders(root: str | Path, task: str) -> dict[str, str]:
-    """Return the split of each folder in the folder of `task` that is for one, by name, as it is spelled there."""
+    """Return the split of each folder in the folder of `task` that is for one, by name, as spelled on the disk."""
     return {name: split for name in subfolders(Path(root, task)) if (split := split_named(name))}
 
 
 def class_folders(root: str | Path, task: str) -> list[ClassFolder]:
-    """Return the class folders of `task` that are there, in the order of splits and labels."""
+    """Return the existing class folders of `task`, in the order of splits and labels."""
     found = [ClassFolder(split=split, label=label, path=f"{task}/{name}/{inner}")
              for name, split in split_folders(root, task).items()
              for inner in subfolders(Path(root, task, name)) if (label := label_named(inner)) is not None]

@@ -11,11 +11,11 @@ from fakemedia.sources.source import Note
 
 SUFFIXES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl", ".pbm",
             ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
-"""Files with these endings are taken for pictures without opening them."""
+"""Files with these endings are accepted as pictures without opening them."""
 HEAD = 32
-"""Bytes that tell a picture."""
+"""First bytes of picture files."""
 IGNORED = ("thumbs.db", "desktop.ini")
-"""Files that systems add by themselves."""
+"""Files that operating systems add."""
 _STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"\xff\x0a",
            b"\0\0\0\x0cJXL \r\n", b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51")
 _BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
@@ -43,7 +43,7 @@ def starts_like_picture(head: bytes) -> bool:
 
 
 def is_ignored(name: str) -> bool:
-    """Return whether a file is hidden, or one that systems add by themselves."""
+    """Return whether a file is hidden, or one that operating systems add."""
     return name.startswith(".") or name.lower() in IGNORED
 
 
@@ -68,7 +68,7 @@ def unplaced(counts: Mapping[str, int]) -> list[Note]:
 
 
 def respelled(names: Mapping[str, str]) -> list[Note]:
-    """Return a note about each folder that has another name than it is read as."""
+    """Return a note about each folder that is read under another name."""
     return [Note(kind="spelling", path=folder, warns=False, detail=f"read as {meaning}")
             for folder, meaning in sorted(names.items()) if PurePosixPath(folder).name != meaning]
 

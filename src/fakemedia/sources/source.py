@@ -1,4 +1,4 @@
-"""What a source of pictures offers."""
+"""The interface of a source of pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Item:
     mtime_ns: int
     """Time of its last change, nanoseconds since the epoch."""
     cut: str = ""
-    """`rule` if the split was not given but cut by rule; see `fakemedia.sources.splits`."""
+    """`rule` if the split was not given but made by rule; see `fakemedia.sources.splits`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,11 +54,11 @@ class Source(Protocol):
         ...
 
     def items(self, task: str) -> list[Item]:
-        """Return the images of `task`, in any order; UserError if the task is not there or not whole."""
+        """Return the images of `task`, in any order; UserError if the task is missing or incomplete."""
         ...
 
     def reader(self, path: str) -> Callable[[], bytes]:
-        """Return a function that reads the image file `path`: small when pickled, for it is called in other processes.
+        """Return a function that reads the image file `path`; small when pickled, as other processes call it.
 
         OSError, now or then, if the file cannot be read.
         """

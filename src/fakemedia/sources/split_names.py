@@ -16,7 +16,7 @@ _ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
 
 
 def split_named(folder: str) -> str | None:
-    """Return the split that a folder is for, in any usual spelling and case; None if it is for none.
+    """Return the split that a folder is for, in any usual spelling and case; None if it is for no split.
 
     >>> split_named("Validation")
     'val'

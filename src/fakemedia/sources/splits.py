@@ -1,14 +1,14 @@
-"""Deals images into the splits that a data set does not come with.
+"""Assigns images to splits that a data set does not define.
 
 The rule, for each class of a task:
 
-- An image whose split is given keeps it. Images without a split are dealt into the splits that no image of the class is
-  given for, or into all three if each is given; in proportion to 60 % train, 20 % val, 20 % test.
+- An image whose split is given keeps it. Images without a split are assigned to the splits without given images of the
+  class, or to all three if each has some; in proportion to 60 % train, 20 % val, 20 % test.
 - Where val or test is missing and no image is without a split, it is cut from train: a quarter of train for one of
   them, 20 % each for both. Images given for val or test never move.
 - An image without a split follows the given images of its source photograph.
 
-A class that is given for val or test alone, and has nothing to deal, cannot be trained on; it is refused.
+A class with images for val or test only, and none to assign, cannot be trained on; it is refused.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ OF_TRAIN = 0.25
 def complete(items: Sequence[Item], *, exact: bool = False, where: object = None) -> list[Item]:
     """Return `items` of one task, in their order, each with a split; `split` is empty where none was given.
 
-    What is dealt or cut is marked `rule` in `cut`. By default an image's split follows from a hash of its group alone,
+    Images assigned by rule have `rule` in `cut`. By default an image's split follows from a hash of its group only,
     so it does not change when images are added and the given splits stay the same, and shares hold on average. With
-    `exact` the shares hold to the image in each class as far as groups stay whole, as in the paper: gaugan
-    3000/1000/1000, biggan 1200/400/400, cyclegan 784/262/273; use it for data sets that nobody adds to. See `group`.
+    `exact` the shares hold to the image in each class as far as groups allow, as in the paper: gaugan
+    3000/1000/1000, biggan 1200/400/400, cyclegan 784/262/273; use it for data sets that do not grow. See `group`.
 
     Raises UserError, about the data set `where`, if a class has no image to train on.
     """
@@ -53,7 +53,7 @@ def complete(items: Sequence[Item], *, exact: bool = False, where: object = None
 
 
 def group(item: Item) -> str:
-    """Return what must not be torn apart: the source photograph, or the file name, so that a fake stays with the real
+    """Return what must stay together: the source photograph, or the file name, so that a fake stays with the real
     photograph of its name."""
     return item.source or PurePosixPath(item.path).name
 
@@ -92,7 +92,7 @@ def _dealt(pools: Mapping[tuple[tuple[str, float], ...], list[Item]],
 
 
 def _shares(items: Sequence[Item], where: object) -> tuple[dict[str, float], list[Item]]:
-    """Return into which splits images of one class are dealt, with the shares, and which images those are."""
+    """Return the splits that images of one class are assigned to, with the shares, and these images."""
     given = {item.split for item in items} - {""}
     missing = [split for split in SPLITS if split not in given]
     blank = [item for item in items if not item.split]
@@ -105,7 +105,7 @@ def _shares(items: Sequence[Item], where: object) -> tuple[dict[str, float], lis
     if "train" in missing:
         raise UserError(f"The class {CLASS_FOLDERS[items[0].label]} has images for {' and '.join(sorted(given))} only, "
                         f"{len(items)} in all, and none to train on", where=where,
-                        expected="images for train, or images without a split, which are dealt by rule",
+                        expected="images for train, or images without a split, which are assigned by rule",
                         do="add images for train, or leave the split of some images empty")
     train = [item for item in items if item.split == "train"]
     if len(missing) == 1:

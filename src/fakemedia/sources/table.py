@@ -1,4 +1,4 @@
-"""Images that a table lists: CSV or Parquet with `path` and `label`, and if they are known `task`, `split`, `source`
+"""Images that a table lists: CSV or Parquet with `path` and `label`, and optionally `task`, `split`, `source`
 and `generator`.
 """
 
@@ -22,13 +22,13 @@ from fakemedia.sources.splits import complete
 from fakemedia.sources.text_table import header_of, read_text
 
 LABELS = {"0": 0, "0.0": 0, "real": 0, "0_real": 0, "false": 0, "1": 1, "1.0": 1, "fake": 1, "1_fake": 1, "true": 1}
-"""What a label may be called: true is fake."""
+"""Spellings of the labels: true is fake."""
 NEEDED, KNOWN = ("path", "label"), ("path", "label", "task", "split", "source", "generator")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Where the table and the images are."""
+    """Location of the table and the images."""
 
     root: str
     """The folder that the paths in the table count from."""
@@ -51,7 +51,7 @@ class TableSource:
         return sorted(set(self._rows["task"]))
 
     def items(self, task: str) -> list[Item]:
-        """Return the images of `task`; splits that are not there are cut. UserError for a table that cannot be used."""
+        """Return the images of `task`; missing splits are made by rule. UserError for a table that cannot be used."""
         rows = self._rows.loc[self._rows["task"] == task]
         if rows.empty:
             raise UserError(f"The table has no images of the task {task}", where=self.table,

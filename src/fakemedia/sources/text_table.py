@@ -1,4 +1,4 @@
-"""Text tables as people have them: comma, semicolon or tab, UTF-8 or UTF-16, headers in any case."""
+"""Text tables in common formats: comma, semicolon or tab, UTF-8 or UTF-16, headers in any case."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def header_of(text: str, needed: tuple[str, ...], where: object) -> tuple[str, l
     names = max(found.values(), key=len)
     missing = [name for name in needed if name not in names]
     raise UserError(f"The table lacks the column {missing[0]}; its columns are {', '.join(names) or 'none'}",
-                    where=where, expected=f"the columns {' and '.join(needed)} in the first line, divided by a comma, "
+                    where=where, expected=f"the columns {' and '.join(needed)} in the first line, separated by comma, "
                                           "semicolon or tab", do="see docs/how-to/own-data.md")

@@ -1,4 +1,4 @@
-"""What the sources that read a tree of files share."""
+"""The common part of sources that read a tree of files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fakemedia.sources.splits import complete
 
 @dataclass(frozen=True)
 class Place:
-    """Where a file belongs, as the folders above it say; `split` may be empty."""
+    """Where a file belongs, by the folders above it; `split` may be empty."""
 
     task: str
     split: str
@@ -92,7 +92,7 @@ class TreeSource:
     tree: Tree
     place: Callable[[str], Place | None]
     exact: bool = False
-    """Whether missing splits are cut to the image; see `fakemedia.sources.splits.complete`."""
+    """Whether missing splits are made by exact counts; see `fakemedia.sources.splits.complete`."""
 
     @cached_property
     def _placed(self) -> dict[str, Placed]:
@@ -147,7 +147,7 @@ class TreeSource:
         return sorted(self._placed)
 
     def items(self, task: str) -> list[Item]:
-        """Return the images of `task`; splits that are not there are cut. UserError if there are none."""
+        """Return the images of `task`; missing splits are made by rule. UserError if there are none."""
         if task not in self._placed:
             raise UserError(f"There are no images of the task {task}", where=self.tree.root,
                             expected=f"one of {', '.join(self.tasks()) or 'no task'}",

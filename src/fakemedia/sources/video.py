@@ -1,7 +1,7 @@
 """Frames of video files in the reference layout, `<task>/{train,val,test}/{0_real,1_fake}/*.mp4`; needs the extra
 `video`.
 
-The frames of one video are one source group. Splits that are not there are cut by rule, video by video. Faces are found
+The frames of one video are one source group. Missing splits are made by rule, video by video. Faces are found
 by the local binary pattern cascade that comes with scikit-image (Liao et al., ICB 2007): frontal ones, upright.
 """
 
@@ -32,12 +32,12 @@ SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".webm")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Where the videos are, and how many frames each gives."""
+    """Location of the videos, and frames taken of each."""
 
     root: str
-    """The folder that holds one folder a task."""
+    """The folder that holds one folder for each task."""
     frames: int = 8
-    """Frames a video, evenly spaced."""
+    """Frames per video, evenly spaced."""
     faces: bool = False
     """Crop each frame to its largest face, a square of MARGIN times its side; without a face it is unreadable."""
 

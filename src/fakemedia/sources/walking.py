@@ -1,4 +1,4 @@
-"""Folders as they are on the disk."""
+"""Listing folders on the disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fakemedia.sources.pictures import HEAD, is_ignored
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether `path` is a folder; UserError if that cannot be found out for lack of permission."""
+    """Return whether `path` is a folder; UserError if permissions do not allow to find out."""
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except PermissionError as error:
@@ -33,7 +33,7 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def walk(folder: str | Path) -> Iterator[str]:
-    """Yield the path of each file below `folder`, in order, but for hidden ones and those that systems add.
+    """Yield the path of each file below `folder`, in order, but for hidden ones and those that operating systems add.
 
     Linked folders are followed, each folder once. UserError if one cannot be listed.
     """
@@ -41,7 +41,7 @@ def walk(folder: str | Path) -> Iterator[str]:
 
 
 def head_of(path: str | Path) -> bytes:
-    """Return the first bytes of a regular file, as many as tell a picture; OSError if it cannot be read."""
+    """Return the first bytes of a regular file, enough to recognise a picture; OSError if it cannot be read."""
     return read_regular(path, HEAD)
 
 
@@ -78,4 +78,4 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
 def _closed(folder: str | Path, error: OSError) -> UserError:
     return UserError(f"The folder cannot be read ({error.strerror})", where=folder,
                      expected="a folder that you may list",
-                     do="give yourself the right to read it, or take it out of the data")
+                     do="change its permissions, or remove it from the data")

@@ -1,1 +1,1 @@
-"""What happens to pictures on their way to a detector: one file a perturbation."""
+"""Perturbations of pictures before they reach a detector: one file each."""

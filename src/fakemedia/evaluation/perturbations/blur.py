@@ -14,7 +14,7 @@ UNIT = "standard deviation, px"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How strongly."""
+    """Strength."""
 
     strength: float
     """Standard deviation, pixels; 0 changes nothing."""
@@ -24,7 +24,7 @@ class Config:
 
 
 def build(config: Config) -> Perturb:
-    """Return SciPy's filter, cut off at four standard deviations, on a picture continued by its reflection."""
+    """Return SciPy's filter, truncated at four standard deviations, with the picture reflected at its borders."""
 
     def blur(pixels: Pixels, seed: int) -> Pixels:
         sigmas = (config.strength, config.strength, 0)

@@ -13,7 +13,7 @@ UNIT = "factor"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How strongly."""
+    """Strength."""
 
     strength: float
     """Factor of the grey levels; 1 changes nothing (Tassone et al. 2024: 0.5 to 2)."""

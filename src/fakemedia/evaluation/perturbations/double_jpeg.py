@@ -1,4 +1,4 @@
-"""Two JPEG compressions, as of a picture that is saved, cropped and saved again."""
+"""Two JPEG compressions, as if a picture is saved, cropped and saved again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHIFT = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How strongly."""
+    """Strength."""
 
     strength: float
     """libjpeg's quality, with halved chroma, of both compressions."""
@@ -25,7 +25,7 @@ class Config:
 
 
 def build(config: Config) -> Perturb:
-    """Return two compressions whose block grids do not fall together."""
+    """Return two compressions whose block grids are not aligned."""
     compress = compression("JPEG", config.strength)
 
     def double_jpeg(pixels: Pixels, seed: int) -> Pixels:

@@ -11,7 +11,7 @@ UNIT = "quality"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How strongly."""
+    """Strength."""
 
     strength: float
     """libjpeg's quality, with halved chroma (Tassone et al. 2024: 10 to 90)."""

@@ -14,7 +14,7 @@ UNIT = "standard deviation, grey levels"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How strongly."""
+    """Strength."""
 
     strength: float
     """Standard deviation, grey levels of 255; 0 changes nothing."""
@@ -24,7 +24,7 @@ class Config:
 
 
 def build(config: Config) -> Perturb:
-    """Return noise that is independent in every pixel and channel; a picture's own pattern grows with the strength."""
+    """Return independent noise in every pixel and channel; the pattern of a picture scales with the strength."""
 
     def noise(pixels: Pixels, seed: int) -> Pixels:
         pattern = generator(seed, "noise").standard_normal(pixels.shape, dtype=np.float32)

@@ -1,7 +1,7 @@
-"""What a perturbation is, and which ones a robustness test makes.
+"""The interface of perturbations, and the conditions of a robustness test.
 
 A perturbation file defines a frozen, keyword-only `Config` with the field `strength` (a float in the perturbation's own
-unit) and `build(config)`, which returns a `Perturb`: a pure function of the whole stored picture. `UNIT` is the unit
+unit) and `build(config)`, which returns a `Perturb`: a pure function of the stored picture. `UNIT` is the unit
 for figures; `VERSION` (default 1) is raised when the perturbed pictures change.
 """
 
@@ -22,19 +22,19 @@ from fakemedia.store.policies import recompressed
 
 Pixels = NDArray[np.uint8]
 Perturb = Callable[[Pixels, int], Pixels]
-"""A picture, uint8 (H, W, 3), not changed in place, and a seed of its own, to one of the same shape and type."""
+"""A function of a picture, uint8 (H, W, 3), not changed in place, and its seed; it returns the same shape and type."""
 UNPERTURBED = "none"
-"""The perturbation, of strength 0, that leaves the pictures as they are: what the others are compared with."""
+"""The condition of strength 0 with unchanged pictures, which the others are compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RobustnessConfig:
-    """How robust the last checkpoint of every method and seed is."""
+    """How the robustness of the last checkpoint of every method and seed is measured."""
 
     sequences: str | tuple[str, ...] = ()
     """The sequence, or the sequences, for which it is measured; empty: none."""
     per_task_max: int | None = 250
-    """Test images of a task at most, drawn once, with the task's share of either class; None: all."""
+    """Test images per task, at most, drawn once, with the task's share of either class; None: all."""
     perturbations: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Strengths of each perturbation, by its name (a file in `evaluation/perturbations/`)."""
 
@@ -68,7 +68,7 @@ class Condition:
     def __call__(self, pixels: Pixels, id: str) -> Pixels:
         """Return the picture with the content id `id` as it is under this condition.
 
-        Whatever is random depends on the name and the content id alone, so that a picture is perturbed
+        Random numbers depend only on the name and the content id, so that a picture is perturbed
         in the same way for all methods, seeds and strengths.
         """
         return self.perturb(pixels, derive(0, "perturbation", self.name, id))
@@ -77,7 +77,7 @@ class Condition:
 def make_conditions(perturbations: Mapping[str, Sequence[float]], *, where: str) -> tuple[Condition, ...]:
     """Return the unperturbed condition and then every perturbation at each of its strengths, in the order given.
 
-    UserError for no perturbation or no strength at all, an unknown name, and a strength out of range or given twice.
+    UserError without a perturbation or a strength, for an unknown name, and a strength out of range or given twice.
     """
     if not perturbations:
         raise UserError("There are no perturbations", where=where,

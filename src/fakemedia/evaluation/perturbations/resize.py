@@ -1,4 +1,4 @@
-"""Resizing: down, and up again to the size before."""
+"""Resizing: down, and up again to the original size."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ UNIT = "share of the sides"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How strongly."""
+    """Strength."""
 
     strength: float
-    """Sides of the smaller picture, as a share of those before; 1 changes nothing."""
+    """Sides of the smaller picture, as a share of the original ones; 1 changes nothing."""
 
     def __post_init__(self) -> None:
         check_strength(self.strength, 0.01, 1, "a share")

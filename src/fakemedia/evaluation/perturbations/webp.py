@@ -11,7 +11,7 @@ UNIT = "quality"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How strongly."""
+    """Strength."""
 
     strength: float
     """libwebp's quality, lossy."""
