@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from kedro.framework.startup import bootstrap_project
 from safetensors.torch import load
 
 from fakemedia.learning import trainer
-from tests.pipeline.conftest import change, run
+from tests.pipeline.conftest import bootstrap, change, run
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def command(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
     monkeypatch.chdir(prepared)
 
     def give(*options: str) -> Result:
-        bootstrap_project(prepared)
+        bootstrap()
         from fakemedia.cli import cli
 
         return CliRunner().invoke(cli, ["run", "--tags", "training", *options])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
+from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
@@ -115,8 +117,20 @@ def _merged(old: dict, new: dict) -> dict:
                       else value for key, value in new.items()}}
 
 
+def bootstrap() -> None:
+    """Let Kedro know the package, and no pipelines that it made for another project."""
+    _configure()
+    pipelines.configure("fakemedia.pipeline_registry")
+
+
+@cache
+def _configure() -> None:
+    """Do the part of it that is the same for all projects, and takes longer the more modules are loaded."""
+    bootstrap_project(ROOT)
+
+
 def run(project: Path, **options) -> None:
     """Run the project's default pipeline in this process."""
-    bootstrap_project(project)
+    bootstrap()
     with KedroSession.create(project_path=project) as session:
         session.run(**options)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from kedro.framework.startup import bootstrap_project
 
 from fakemedia.core.errors import UserError
-from tests.pipeline.conftest import change, run
+from tests.pipeline.conftest import bootstrap, change, run
 
 TINY = "sequences", "tiny"
 
@@ -93,7 +92,7 @@ def test_a_fault_in_the_data(ingested: Path, damage, message: str) -> None:
 
 def test_the_command_line_prints_one_message(full_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(full_project)
-    bootstrap_project(full_project)
+    bootstrap()
     from fakemedia.cli import cli
 
     def output(*options: str) -> str:
@@ -118,7 +117,7 @@ def test_the_command_line_prints_one_message(full_project: Path, monkeypatch: py
 ], ids=lambda command: command[0])
 def test_configuration_that_cannot_be_read(project: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     monkeypatch.chdir(project)
-    bootstrap_project(project)
+    bootstrap()
     from fakemedia.cli import cli
 
     local = project / "conf/local"

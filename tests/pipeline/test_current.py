@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from kedro.framework.startup import bootstrap_project
 
 from fakemedia.catalog import names
 from fakemedia.catalog.lineage import Lineage
 from fakemedia.cli import cli
 from fakemedia.context.loading import load_context
 from fakemedia.core import plugin
-from tests.pipeline.conftest import change, make_project, run
+from tests.pipeline.conftest import bootstrap, change, make_project, run
 
 STAGES = ("01_gan", "02_latent")
 
@@ -49,7 +48,7 @@ def trained(trained_once: Path, tmp_path: Path) -> Path:
 
 def current(project: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Return which of the project's checkpoints and distances are current."""
-    bootstrap_project(project)
+    bootstrap()
     monkeypatch.setattr(Path, "cwd", lambda: project)
     lineage = Lineage(load_context(conf_source=str(project / "conf")))
     datasets = [names.CHECKPOINT.format(sequence="tiny", label="finetune", stage=stage, seed=0) for stage in STAGES]
@@ -127,7 +126,7 @@ def test_a_damaged_result_counts_as_missing(trained: Path, monkeypatch: pytest.M
 
 @pytest.fixture
 def kedro_run(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    bootstrap_project(trained)
+    bootstrap()
     monkeypatch.chdir(trained)
     return lambda *options: CliRunner().invoke(cli, ["run", *options])
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
-from kedro.framework.startup import bootstrap_project
 
 from fakemedia.core.errors import UserError
-from tests.pipeline.conftest import change, run
+from tests.pipeline.conftest import bootstrap, change, run
 
 FAMILIES = {"gan_3": {"family": "upsampling", "kernel": 3}, "latent_2": {"family": "latent", "factor": 2},
             "gan_5": {"family": "upsampling", "kernel": 5}, "latent_4": {"family": "latent", "factor": 4}}
@@ -35,7 +34,7 @@ def grouped(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         }},
     })
     monkeypatch.chdir(project)
-    bootstrap_project(project)
+    bootstrap()
     return project
 
 

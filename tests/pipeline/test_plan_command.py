@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from kedro.framework.startup import bootstrap_project
 
 from fakemedia.core.plan import Named
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.cost import passes, room
-from tests.pipeline.conftest import add_sequences, change, run
+from tests.pipeline.conftest import add_sequences, bootstrap, change, run
 from tests.plans import changed, make_plan
 
 
@@ -23,7 +22,7 @@ def plan(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     monkeypatch.chdir(project)
 
     def give(*options: str, code: int = 0) -> str:
-        bootstrap_project(project)
+        bootstrap()
         from fakemedia.cli import cli
 
         before = {path: path.stat().st_mtime_ns for path in project.rglob("*")}

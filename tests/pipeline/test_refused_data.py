@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from kedro.framework.startup import bootstrap_project
 
 from fakemedia.core.errors import UserError
 from fakemedia.ingest.index import build_index
 from fakemedia.store import decode
-from tests.pipeline.conftest import change, run
+from tests.pipeline.conftest import bootstrap, change, run
 from tests.unit.test_silent_inputs import write_tree
 
 
@@ -63,7 +62,7 @@ def test_a_folder_that_may_not_be_read_is_named(own_data: Path, monkeypatch: pyt
         return real(path, **options)
 
     monkeypatch.chdir(own_data)
-    bootstrap_project(own_data)
+    bootstrap()
     monkeypatch.setattr(os, "stat", stat)
     from fakemedia.cli import cli
 

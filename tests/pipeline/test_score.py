@@ -9,11 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
-from kedro.framework.startup import bootstrap_project
 
 from fakemedia import __main__
 from fakemedia.store.decode import content_id
-from tests.pipeline.conftest import run
+from tests.pipeline.conftest import bootstrap, run
 from tests.scoring import write_checkpoint, write_pictures
 
 FOLDER = "data/06_models/tiny/finetune/seed0"
@@ -23,7 +22,7 @@ FOLDER = "data/06_models/tiny/finetune/seed0"
 def invoke(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Return a function that calls our commands in the project."""
     monkeypatch.chdir(project)
-    bootstrap_project(project)
+    bootstrap()
     from fakemedia.cli import cli
 
     return lambda *arguments: CliRunner().invoke(cli, arguments)

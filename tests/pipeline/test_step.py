@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from kedro.framework.startup import bootstrap_project
 from PIL import Image
 
-from tests.pipeline.conftest import change
+from tests.pipeline.conftest import bootstrap, change
 
 PER_CLASS = {"train": 32, "val": 2, "test": 4}
 
@@ -35,7 +34,7 @@ def datasets(tmp_path: Path) -> Path:
 def step(project: Path, datasets: Path, monkeypatch: pytest.MonkeyPatch):
     """Return a function that runs `kedro step` with the given options beside the usual ones."""
     monkeypatch.chdir(project)
-    bootstrap_project(project)
+    bootstrap()
     from fakemedia.cli import cli
 
     def run(target: str, output: str, *options: str, network: str = "convnet") -> Result:
