@@ -15,7 +15,7 @@ from fakemedia.catalog.file_datasets import (
     TableDataset,
 )
 from fakemedia.catalog.folder_datasets import CheckpointDataset, FolderDataset, PixelStoreDataset
-from fakemedia.catalog.report_datasets import CSVDataset, FiguresDataset, PrintedTableDataset, TextDataset
+from fakemedia.catalog.report_datasets import CSVDataset, FiguresDataset, PrintedTablesDataset, TextDataset
 
 __all__ = [
     "CSVDataset",
@@ -27,7 +27,7 @@ __all__ = [
     "JSONDataset",
     "PerturbedScoresDataset",
     "PixelStoreDataset",
-    "PrintedTableDataset",
+    "PrintedTablesDataset",
     "ScoresDataset",
     "TableDataset",
     "TextDataset",

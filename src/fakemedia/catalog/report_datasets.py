@@ -66,16 +66,28 @@ class CSVDataset(FileDataset):
         return previews.table(self.load())
 
 
-class PrintedTableDataset(CSVDataset):
-    """A table as CSV (the path given) and, beside it, as LaTeX and Markdown."""
+class PrintedTablesDataset(FileDataset):
+    """Tables as CSV, LaTeX and Markdown beside the path given, which lists their names as JSON."""
 
-    def save(self, data: Printed) -> None:  # type: ignore[override]
-        """Write the three files atomically, each."""
-        self._write({
-            self._path.name: data.frame.to_csv(index=False).encode(),
-            f"{self._path.stem}.tex": data.latex.encode(),
-            f"{self._path.stem}.md": data.markdown.encode(),
-        })
+    def load(self) -> dict[str, pd.DataFrame]:
+        """Return the tables by name; UserError if a file is missing or damaged."""
+        import pandas as pd
+
+        return {name: pd.read_csv(io.BytesIO(self._read(f"{name}.csv"))) for name in json.loads(self._read())}
+
+    def save(self, data: dict[str, Printed]) -> None:
+        """Write all files atomically, each."""
+        files = {self._path.name: (json.dumps(list(data)) + "\n").encode()}
+        for name, printed in data.items():
+            files |= {f"{name}.csv": printed.frame.to_csv(index=False).encode(), f"{name}.tex": printed.latex.encode(),
+                      f"{name}.md": printed.markdown.encode()}
+        self._write(files)
+
+    @previews.if_there
+    def preview(self) -> TablePreview | None:
+        """Return the first rows of the first table for the viewer."""
+        tables = self.load()
+        return previews.table(next(iter(tables.values()))) if tables else None
 
 
 class TextDataset(FileDataset):

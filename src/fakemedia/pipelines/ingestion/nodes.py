@@ -89,32 +89,31 @@ def audit_images(settings: CollectionConfig, index: pd.DataFrame) -> pd.DataFram
     return findings
 
 
-def summarise_audit(*tables: pd.DataFrame, sequence: str) -> tuple[pd.DataFrame, str, list[Drawn], str]:
-    """Return the findings about all tasks, the verdict and counts as JSON, a figure, and the audit page.
+def summarise_audit(*tables: pd.DataFrame) -> tuple[pd.DataFrame, str, list[Drawn]]:
+    """Return the findings about all tasks, the verdict and counts as JSON, and the figure of the audit.
 
     `tables` are the indexes and then the findings of the tasks.
     """
-    from fakemedia.reporting.audit_page import (
-        CAPTION,
-        audit_figure,
-        audit_page,
-        audit_summary,
-        gather_findings,
-    )
+    from fakemedia.reporting.audit_page import CAPTION, audit_figure, audit_summary, gather_findings
     from fakemedia.reporting.rendering import drawn
 
     half = len(tables) // 2
     indexes, findings = list(tables[:half]), gather_findings(tables[:half], tables[half:])
-    summary = audit_summary(indexes, findings)
-    figure = drawn("containers", audit_figure(indexes), CAPTION)
-    return findings, summary, [figure], audit_page(sequence, indexes, findings, figure)
+    return findings, audit_summary(indexes, findings), [drawn("containers", audit_figure(indexes), CAPTION)]
 
 
-def store_pixels(settings: CollectionConfig, index: pd.DataFrame, source: Source, findings: pd.DataFrame, verdict: str,
+def write_audit_page(findings: pd.DataFrame, figures: list[Drawn], *indexes: pd.DataFrame, sequence: str) -> str:
+    """Return the audit of all tasks as one HTML page."""
+    from fakemedia.reporting.audit_page import audit_page
+
+    return audit_page(sequence, list(indexes), findings, figures[0])
+
+
+def store_pixels(settings: CollectionConfig, index: pd.DataFrame, source: Source, findings: pd.DataFrame, page: str,
                  *, folders: dict[str, Path], pool: Path, audit: Path) -> tuple[PixelStore, ...]:
     """Return the pixel stores of a task, one per split, in `folders`; current ones are reused.
 
-    The `verdict` on all tasks is not read: with it, the page `audit` has been written before data are refused.
+    The `page` of the audit is not read, but it is written, as `audit`, before data are refused.
     UserError, which names the page, if the audit refuses the data; the quarantine's images are left out.
     """
     from fakemedia.artefacts.files import move_away

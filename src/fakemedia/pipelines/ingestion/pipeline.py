@@ -13,22 +13,24 @@ from fakemedia.pipelines.ingestion.nodes import (
     open_source,
     store_pixels,
     summarise_audit,
+    write_audit_page,
 )
 from fakemedia.pipelines.wiring import bound
-
-AUDIT = ("findings", "verdict", "figure", "page")
 
 
 def create_pipeline(context: Context, plan: Plan) -> Pipeline:
     """Return the nodes that ingest the tasks of `plan` into pixel stores."""
     collection, sequence = plan.collection, plan.sequence
-    settings = COLLECTION_PARAMETERS.format(collection=collection)
+    settings, page = COLLECTION_PARAMETERS.format(collection=collection), f"{sequence}__audit_page"
     nodes = [
         node(bound(open_source, context=context, collection=collection, tasks=plan.tasks), settings, "source",
              name=f"open_{collection}"),
-        node(bound(summarise_audit, sequence=sequence),
-             [f"{task}__{part}" for part in ("index", "findings") for task in plan.tasks],
-             [f"{sequence}__audit_{part}" for part in AUDIT], name=f"summarise_audit_{sequence}"),
+        node(summarise_audit, [f"{task}__{part}" for part in ("index", "findings") for task in plan.tasks],
+             [f"{sequence}__audit_{part}" for part in ("findings", "verdict", "figure")],
+             name=f"summarise_audit_{sequence}"),
+        node(bound(write_audit_page, sequence=sequence),
+             [f"{sequence}__audit_findings", f"{sequence}__audit_figure", *(f"{task}__index" for task in plan.tasks)],
+             page, name=f"write_audit_page_{sequence}"),
     ]
     stores = []
     audit = context.path(AUDIT_PAGE, sequence=sequence, collection=collection)
@@ -43,7 +45,7 @@ def create_pipeline(context: Context, plan: Plan) -> Pipeline:
                  [settings, "source"], index, name=f"index_{task}"),
             node(audit_images, [settings, index], found, name=f"audit_{task}"),
             node(bound(store_pixels, folders=folders, pool=pool, audit=audit),
-                 [settings, index, "source", found, f"{sequence}__audit_verdict"], list(splits.values()),
+                 [settings, index, "source", found, page], list(splits.values()),
                  name=f"store_{task}"),
         ]
     return Pipeline(nodes, namespace=f"{collection}-data", outputs=set(stores), parameters={settings},

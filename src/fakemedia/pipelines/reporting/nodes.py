@@ -80,37 +80,30 @@ def profile(scores: Results, calibration: pd.DataFrame) -> Profiles:
                                   for row in last.to_dict("records")})
 
 
-def write_tables(tables: Tables) -> tuple[pd.DataFrame | Printed | str, ...]:
-    """Return the runs, the tables named as the outputs of the node, and the headline for the terminal."""
+def write_tables(tables: Tables, histories: pd.DataFrame,
+                 *robustness: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Printed], str]:
+    """Return the metrics of every run, the tables of the report by name, and the headline for the terminal.
+
+    `robustness` is the table of accuracies on perturbed images, where they were measured.
+    """
     from fakemedia.reporting import grids
-
-    name = tables.sequence
-    return (
-        tables.runs, grids.printed(tables.summary, [grids.summary_grid(tables)], name),
-        grids.printed(tables.differences, [grids.differences_grid(tables)] if len(tables.methods) > 1 else [], name),
-        grids.printed(tables.tasks, [grids.accuracy_grid(tables)], name),
-        grids.printed(grids.detection_table(tables), grids.detection_grids(tables), name),
-        grids.printed(tables.matrices, grids.matrix_grids(tables), name),
-        grids.printed(tables.zero_shot, grids.zero_shot_grids(tables), name), grids.headline_text(tables),
-    )
-
-
-def write_costs(histories: pd.DataFrame, tables: Tables) -> Printed:
-    """Return what a run of each method cost: time, images per second, memory and stored bytes."""
-    from fakemedia.reporting.grids import cost_grid, printed
     from fakemedia.reporting.history import cost_table
 
-    costs = cost_table(histories)
-    return printed(costs, [cost_grid(costs, tables)], tables.sequence)
-
-
-def write_robustness(robustness: pd.DataFrame, tables: Tables) -> Printed:
-    """Return accuracy and AUC on perturbed images, and their means over the strengths for a paper."""
-    from fakemedia.reporting.grids import printed, robustness_grid
-
-    measures = () if robustness.empty else ("accuracy", "auc")
-    grids = [robustness_grid(robustness, tables, measure) for measure in measures]
-    return printed(robustness, grids, tables.sequence)
+    costs, alone = cost_table(histories), len(tables.methods) == 1
+    frames = {
+        "summary": (tables.summary, [grids.summary_grid(tables)]),
+        "differences": (tables.differences, [] if alone else [grids.differences_grid(tables)]),
+        "accuracy": (tables.tasks, [grids.accuracy_grid(tables)]),
+        "detection": (grids.detection_table(tables), grids.detection_grids(tables)),
+        "matrices": (tables.matrices, grids.matrix_grids(tables)),
+        "zero_shot": (tables.zero_shot, grids.zero_shot_grids(tables)),
+        "costs": (costs, [grids.cost_grid(costs, tables)]),
+    }
+    for table in robustness:
+        measures = () if table.empty else ("accuracy", "auc")
+        frames["robustness"] = (table, [grids.robustness_grid(table, tables, measure) for measure in measures])
+    printed = {name: grids.printed(frame, drawn, tables.sequence) for name, (frame, drawn) in frames.items()}
+    return tables.runs, printed, grids.headline_text(tables)
 
 
 def draw_figures(tables: Tables, *others: Any, section: Section) -> list[Drawn]:

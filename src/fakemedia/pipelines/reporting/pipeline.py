@@ -14,9 +14,7 @@ from fakemedia.pipelines.reporting.nodes import (
     tabulate,
     tabulate_calibration,
     tabulate_robustness,
-    write_costs,
     write_page,
-    write_robustness,
     write_tables,
 )
 from fakemedia.pipelines.wiring import bound
@@ -39,9 +37,8 @@ def create_pipeline(plan: Plan, *, families: Mapping[str, str], robust: bool) ->
         node(bound(tabulate, plan=plan, families=families), "scores", "tables", name="tabulate"),
         node(bound(tabulate_calibration, plan=plan), results, "calibration", name="tabulate_calibration"),
         node(profile, ["scores", "calibration"], "profiles", name="profile"),
-        node(write_tables, "tables", ["metrics", "summary", "differences", "accuracy", "detection", "matrices",
-                                      "zero_shot", "headline"], name="write_tables"),
-        node(write_costs, ["histories", "tables"], "costs", name="write_costs"),
+        node(write_tables, ["tables", "histories", *(["robustness"] if robust else [])],
+             ["metrics", "printed_tables", "headline"], name="write_tables"),
         *(node(bound(draw_figures, section=section), list(section.needs), name, name=f"draw_{section.key}")
           for section, name in zip(sections, figures, strict=True)),
         node(bound(write_page, plan=plan, robust=robust,
@@ -50,9 +47,6 @@ def create_pipeline(plan: Plan, *, families: Mapping[str, str], robust: bool) ->
              "report", name="write_report"),
     ]
     if robust:
-        nodes += [
-            node(bound(tabulate_robustness, plan=plan), results, "robustness", name="tabulate_robustness"),
-            node(write_robustness, ["robustness", "tables"], "robustness_means", name="write_robustness"),
-        ]
+        nodes.append(node(bound(tabulate_robustness, plan=plan), results, "robustness", name="tabulate_robustness"))
     return Pipeline(nodes, namespace=f"{plan.sequence}-report", tags="reporting",
                     inputs={*results, audit, *similarity})
