@@ -73,7 +73,7 @@ def test_a_copied_project_stays_current_and_so_do_touched_files(trained: Path, m
     assert "0 of 2 stages to train" in result.output
 
 
-@pytest.mark.parametrize("version", ["fakemedia.learning.recipes.LEARNING_VERSION", ("methods", "finetune"),
+@pytest.mark.parametrize("version", ["fakemedia.learning.recipes.VERSION", ("methods", "finetune"),
                                      ("networks", "convnet")])
 def test_another_version_of_the_code_makes_checkpoints_stale(trained: Path, monkeypatch: pytest.MonkeyPatch,
                                                              version: str | tuple[str, str]) -> None:
@@ -93,7 +93,7 @@ def test_another_version_of_the_code_retrains(trained: Path, monkeypatch: pytest
     before = made()
     run(trained, tags=["training"])
     assert made() == before
-    monkeypatch.setattr("fakemedia.learning.recipes.LEARNING_VERSION", 99)
+    monkeypatch.setattr("fakemedia.learning.recipes.VERSION", 99)
     run(trained, tags=["training"])
     assert all(new > old for new, old in zip(made(), before, strict=True))
 
