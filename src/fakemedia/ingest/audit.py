@@ -31,8 +31,8 @@ ALIKE = 6.0
 def audit_task(index: pd.DataFrame, config: AuditConfig) -> pd.DataFrame:
     """Return the findings about one task, COLUMNS, a row each; none is an empty table.
 
-    `severity` is `fault` (must be mended or left out), `warning` or `note`; `path` and `id` name the image, if there is
-    one, and `other` the image that it repeats; `left_out` says that the quarantine takes the image.
+    `severity` is `fault` (must be repaired or left out), `warning` or `note`; `path` and `id` name the image, if there
+    is one, and `other` the image that it repeats; `left_out` says that the quarantine takes the image.
 
     - `unreadable` (fault), `empty` (nearly constant picture);
     - `duplicate`, `leak`, `contradiction`: the same file again in one split, in two splits, or as real and as fake;
@@ -98,8 +98,8 @@ def accept(index: pd.DataFrame, findings: pd.DataFrame, config: AuditConfig, *,
     """
     state = verdict(findings)
     if state == "fail" or (state == "warn" and config.strict):
-        told = FAULT if state == "fail" else WARNING
-        rows = findings.loc[(findings["severity"] == told) & ~findings["left_out"].astype(bool)]
+        severity = FAULT if state == "fail" else WARNING
+        rows = findings.loc[(findings["severity"] == severity) & ~findings["left_out"].astype(bool)]
         first = rows.iloc[0]
         kinds = ", ".join(f"{kind}: {count}" for kind, count in rows["finding"].value_counts().items())
         what = f"The image cannot be read: {first['detail']}" if state == "fail" else (

@@ -65,7 +65,7 @@ def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFra
 
     What `previous` knows of a file that kept its path, size and time of change is used again. Other files are read;
     those whose content it knows, under another name or time of change, are not decoded again. `previous` must have the
-    same `index_recipe`. The `pool` gets the pictures that were decoded, so that nobody need decode them again.
+    same `index_recipe`. The `pool` gets the pictures that were decoded, so that they need not be decoded again.
 
     `width` and `height` are those of the decoded, upright picture. Where the source names no source photograph, the
     image's own id stands for it, so exact copies form one group. `cut` is `rule` where the split was not given but cut

@@ -1,4 +1,4 @@
-"""Pictures worked off by several processes at once; see `fakemedia.runtime.threads` for threads."""
+"""Pictures processed by several processes at once; see `fakemedia.runtime.threads` for threads."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ R = TypeVar("R")
 Pixels = NDArray[np.uint8]
 
 CHUNK = 16
-"""Images that a process works off before the next one's turn."""
+"""Images that a process handles before the next one's turn."""
 HALF = 2**24
-"""Bytes of pictures that a process hands over at once; it fills one half while the other is read."""
+"""Bytes of pictures that a process transfers at once; it fills one half while the other is read."""
 ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**27)}
 """Makes the C library keep the memory of one picture for the next instead of asking the system for it every time."""
 
@@ -71,7 +71,7 @@ def _in_processes(function: Callable[[T], tuple[R, Pixels | None]], jobs: Sequen
 
 
 class _Worker:
-    """A process that works off chunks of jobs and puts the pictures into memory that it shares with this one."""
+    """A process that handles chunks of jobs and writes the pictures to memory that it shares with this one."""
 
     def __enter__(self) -> _Worker:
         with _shared_file(2 * HALF) as shared:
@@ -96,7 +96,7 @@ class _Worker:
         self._tell(pickle.dumps((function, chunks)) + b"..")
 
     def results(self, length: int) -> Iterator[tuple[Any, Pixels | None]]:
-        """Yield the results of the next chunk, which has `length` jobs; give back each half when it has been read."""
+        """Yield the results of the next chunk, which has `length` jobs; release each half when it has been read."""
         while length:
             try:
                 message = pickle.load(self._from)

@@ -1,4 +1,4 @@
-"""The program of a process that `ingest.process_pool` starts: a module of its own, for it must start quickly."""
+"""The program of a process that `ingest.process_pool` starts. It imports little, so that it starts quickly."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Pixels = NDArray[np.uint8]
 
 
 def serve(shared: int) -> None:
-    """Work off the chunks of jobs that come in, and put the pictures into the file of the descriptor `shared`."""
+    """Process the chunks of jobs from standard input; write the pictures to the file of the descriptor `shared`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Nobody wants the results any more.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # The results are no longer wanted.
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     halves = cycle(np.frombuffer(mmap.mmap(shared, 0), np.uint8).reshape(2, -1))

@@ -22,7 +22,7 @@ VERSION = 1
 MAX_PIXELS = 2**26
 """Largest picture that is decoded, pixels: a bound against decompression bombs (201 MB decoded)."""
 MATTE = (255, 255, 255, 255)
-"""What transparent pictures are laid over: white."""
+"""The background of transparent pictures: white."""
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # Of odd metadata, on the terminal, without the file's name.
 _LUMINANCE_SUM = 3688
@@ -60,8 +60,9 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 
 def read_picture(data: bytes) -> Picture:
-    """Decode an image file, told by its content: AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PNM, TIFF or WebP, and with the
-    extras `heic` and `jxl` HEIC and JPEG XL.
+    """Decode an image file; its content tells the format.
+
+    Formats: AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PNM, TIFF, WebP; with the extras `heic` and `jxl` HEIC and JPEG XL.
 
     First frame; turned upright by its EXIF orientation (left as stored where the EXIF block cannot be read); palettes
     and grey become RGB; of 16-bit samples the upper byte is kept; CMYK and YCCK are converted without a colour

@@ -49,8 +49,8 @@ def decoder_versions() -> dict[str, str]:
 def write_images(table: pd.DataFrame, facts: Facts, folder: Path) -> None:
     """Write the table into `folder`, on the disk when this returns."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)
-    told = json.dumps(asdict(facts)).encode()
-    pq.write_table(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _KEY: told}), folder / IMAGES)
+    written = json.dumps(asdict(facts)).encode()
+    pq.write_table(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _KEY: written}), folder / IMAGES)
     sync(folder / IMAGES)
 
 

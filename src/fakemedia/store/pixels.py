@@ -51,7 +51,7 @@ class PixelStore:
     """The decoded images of one split; files are opened on first use, so copies and pickles are cheap.
 
     A streaming store holds no pixels and decodes the image files at every access instead. It knows them by content
-    alone, so it must be told where they are (`files`). Pictures are compared with their checksums when they are first
+    alone, so it must be given their places (`files`). Pictures are compared with their checksums when they are first
     read.
 
     Attributes: `folder`, `task`, `split`, `policy`, `fingerprint` (content and policy), `streams`.

@@ -65,7 +65,7 @@ class PixelWriter:
         self._file = _open_uncached(path)
 
     def write(self, id: str, pixels: NDArray[np.uint8], check: str) -> None:
-        """Append a picture, uint8 (H, W, 3), of the checksum `check`, unless it is there."""
+        """Append a picture, uint8 (H, W, 3), of the checksum `check`, unless it is stored already."""
         if id in self.places:
             return
         self._room.take(pixels.nbytes, self._path.parent)
@@ -101,7 +101,7 @@ class PixelWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Write what is left and wait until all is on the disk; after an error just let go of the file."""
+        """Write what is left and wait until all is on the disk; after an error only close the file."""
         try:
             if kind is None:
                 self._wait()
@@ -122,14 +122,14 @@ def _open_uncached(path: Path) -> int:
 
 
 def _use_cache(file: int) -> bool:
-    """Let what is written to `file` from now on go through the page cache; say whether it did not before."""
+    """Let what is written to `file` from now on go through the page cache; return whether it did not before."""
     flags, direct = fcntl.fcntl(file, fcntl.F_GETFL), getattr(os, "O_DIRECT", 0)
     fcntl.fcntl(file, fcntl.F_SETFL, flags & ~direct)
     return bool(flags & direct)
 
 
 class DecodedPictures:
-    """A folder with a pixel file and a table of what lies where: a pixel store, or what an index left for one."""
+    """A folder with a pixel file and a table of the places in it: a pixel store, or what an index left for one."""
 
     def __init__(self, folder: Path, policy: str, *, fresh: bool = False) -> None:
         """Open the folder, whose pictures are trusted without reading them if they are `fresh`.
