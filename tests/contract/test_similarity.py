@@ -144,7 +144,9 @@ class BrokenNetwork(SmallNetwork):
         return super().features(inputs) * float("nan")
 
 
-@pytest.mark.parametrize(("network", "message"), [(None, "no network"), (BrokenNetwork(), "not finite for 80 images")])
+@pytest.mark.parametrize(("network", "message"), [
+    (None, "no network"), (BrokenNetwork(), "features of 80 images by the network are not finite"),
+])
 def test_features_that_cannot_be_used(measure, samples, network, message):
     if measure.reads != "features":
         pytest.skip("reads no features")

@@ -110,7 +110,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, photographs):
 
 def test_a_foreign_folder_is_not_replaced(tmp_path):
     (tmp_path / "sr").mkdir()
-    with pytest.raises(UserError, match="in the way"):
+    with pytest.raises(UserError, match="exists that the forge has not made"):
         forge(SMALL, tmp_path, workers=1)
 
 
