@@ -43,7 +43,8 @@ def _feature_network(similarity: SimilarityConfig, context: Context, plan: Plan)
         return None, ""
     named, seed = context.feature_network(plan), derive(similarity.seed, "network")
     network = plugin.create("networks", named.name, named.settings, seed)
-    return context.runtime.place(network), fingerprint([identified(named), seed])
+    return context.runtime.place(network), fingerprint([
+        identified(named), seed, plugin.constant("networks", named.name, "VERSION", 1)])
 
 
 def measure_distances(samples: list[TaskSample], *, context: Context, sequence: str, measure: str) -> pd.DataFrame:
