@@ -92,6 +92,18 @@ def test_the_weight_shrinks_after_every_fourth_epoch_without_improvement_and_sta
     assert method.weight == 1.0
 
 
+def test_epochs_that_were_not_validated_do_not_count() -> None:
+    """Forty epochs that all improved where they were validated: every fifth one."""
+    method = kd.build(kd.Config(weight=2.0), seed=0)
+    method.before_stage(SECOND, Constant(TEACHER))
+    for epoch in range(1, 41):
+        method.after_epoch(validated=epoch % 5 == 0, improved=epoch % 5 == 0)
+    assert method.weight == 2.0
+    for epoch in range(1, 41):
+        method.after_epoch(validated=epoch % 5 == 0, improved=False)
+    assert method.weight == pytest.approx(2.0 * 0.9**2)
+
+
 def test_an_interrupted_stage_goes_on_with_its_weight() -> None:
     whole = kd.build(kd.Config(decay_after=2), seed=0)
     whole.before_stage(SECOND, Constant(TEACHER))

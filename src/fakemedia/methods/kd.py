@@ -36,9 +36,9 @@ class Config:
     alpha: float = 1.0
     """Share of the teacher in the bracket; the rest repeats the cross entropy with the labels."""
     decay: float = 0.9
-    """Factor on w after every `decay_after` epochs without improvement."""
+    """Factor on w after every `decay_after` validated epochs without improvement."""
     decay_after: int = 4
-    """Epochs."""
+    """Validated epochs."""
 
     def __post_init__(self) -> None:
         if not (self.weight >= 0 and 0 <= self.alpha <= 1 and 0 < self.decay <= 1):
@@ -47,6 +47,8 @@ class Config:
             raise ValueError("temperature above 0 and decay_after of at least 1")
 
 
+VERSION = 2
+"""2: the weight decays by validated epochs alone."""
 PRESETS = {"paper": {"weight": 1.0, "temperature": 20.0, "alpha": 0.5, "decay": 0.9, "decay_after": 4}}
 
 
@@ -93,6 +95,8 @@ class KnowledgeDistillation(GradientMethod):
         }
 
     def after_epoch(self, *, validated: bool, improved: bool) -> None:
+        if not validated:
+            return
         self.epochs_without_improvement = 0 if improved else self.epochs_without_improvement + 1
         if self.epochs_without_improvement == self.config.decay_after:
             self.weight *= self.config.decay
