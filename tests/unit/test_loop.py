@@ -1,6 +1,7 @@
 """The loop: schedules, selection of the epoch, reproducibility, resuming, and a loss that is not finite."""
 
 import json
+import math
 import signal
 import time
 from dataclasses import replace
@@ -11,7 +12,7 @@ import torch
 from fakemedia.core.errors import UserError
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
-from fakemedia.learning.optimizers import learning_rate
+from fakemedia.learning.optimizers import Schedule
 from fakemedia.learning.resume import resume_path
 from fakemedia.learning.trainer import StageTrainer, history_path
 from fakemedia.learning.validation import PASSES, validation_images
@@ -70,44 +71,60 @@ def assert_same(one, two):
     assert all(torch.equal(tensor, two.weights[name]) for name, tensor in one.weights.items())
 
 
-def rates_of(scheduler_class, config, steps, every, **settings):
+def rates_of(config, steps, killed_after=None):
+    """Return the learning rate of each step; all state is restored from the disk after one of them."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.lr)
-    scheduler = scheduler_class(optimizer, **settings)
-    rates = []
+    schedule, rates = Schedule(optimizer, config, steps), []
     for step in range(config.epochs * steps):
-        rates.append(optimizer.param_groups[0]["lr"])
+        rates.append(schedule.rate)
         optimizer.step()
-        if (step + 1) % every == 0 and step + 1 < config.epochs * steps:
-            scheduler.step()
+        schedule.after_step()
+        if (step + 1) % steps == 0:
+            schedule.after_epoch()
+        if step == killed_after:
+            states = optimizer.state_dict(), schedule.state_dict()
+            optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.lr)
+            schedule = Schedule(optimizer, config, steps)
+            optimizer.load_state_dict(states[0])
+            schedule.load_state_dict(states[1])
     return rates
 
 
-def test_one_cycle_is_that_of_torch():
-    config = TrainingConfig(epochs=3, lr=0.1, schedule="one_cycle")
-    expected = rates_of(torch.optim.lr_scheduler.OneCycleLR, config, 7, 1, max_lr=0.1, total_steps=21,
-                        cycle_momentum=False)
-    assert [learning_rate(config, step, 7) for step in range(21)] == pytest.approx(expected)
+def half_cosine(start, end, part):
+    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
 
 
-def test_cosine_cycles_as_that_of_torch():
-    config = TrainingConfig(epochs=25, lr=0.005, lr_min=1e-5, period=10, schedule="cosine")
-    expected = rates_of(torch.optim.lr_scheduler.CosineAnnealingLR, config, 2, 2, T_max=10, eta_min=1e-5)
-    rates = [learning_rate(config, step, 2) for step in range(50)]
-    assert rates == pytest.approx(expected)
+def test_one_cycle_goes_up_for_three_tenths_and_then_down():
+    rates = rates_of(TrainingConfig(epochs=10, lr=0.1, schedule="one_cycle"), 10)
+    peak = 29
+    assert rates == pytest.approx([half_cosine(0.1 / 25, 0.1, step / peak) if step <= peak
+                                   else half_cosine(0.1, 0.1 / 250_000, (step - peak) / (99 - peak))
+                                   for step in range(100)])
+
+
+def test_cosine_goes_down_and_up_again_by_epoch():
+    rates = rates_of(TrainingConfig(epochs=25, lr=0.005, lr_min=1e-5, period=10, schedule="cosine"), 2)
+    assert rates == pytest.approx([half_cosine(0.005, 1e-5, step // 2 / 10) for step in range(50)])
     assert rates[20] == pytest.approx(1e-5)
     assert rates[40] == pytest.approx(0.005)
 
 
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
+@pytest.mark.parametrize("killed_after", [0, 3, 5, 13])
+def test_a_restored_schedule_goes_on_bit_for_bit(schedule, killed_after):
+    config = TrainingConfig(epochs=5, lr=0.1, period=3, schedule=schedule)
+    assert rates_of(config, 3, killed_after) == rates_of(config, 3)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_one_cycle_of_a_few_steps(steps):
-    config = TrainingConfig(epochs=1, lr=0.1, schedule="one_cycle")
-    rates = [learning_rate(config, step, steps) for step in range(steps)]
+    rates = rates_of(TrainingConfig(epochs=1, lr=0.1, schedule="one_cycle"), steps)
     assert max(rates) <= 0.1
     assert min(rates) > 0
 
 
 def test_constant():
-    assert learning_rate(TrainingConfig(lr=0.1, schedule="constant"), 99, 3) == 0.1
+    assert rates_of(TrainingConfig(lr=0.1, epochs=9, schedule="constant"), 3) == [0.1] * 27
 
 
 def test_it_learns_and_two_runs_are_equal(train):

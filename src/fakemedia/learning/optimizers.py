@@ -1,38 +1,12 @@
-"""The optimiser and its learning rate, which depends on the step alone."""
+"""The optimiser, and the schedule of its learning rate."""
 
 from __future__ import annotations
 
-import math
-
 import torch
+from torch.optim import lr_scheduler
 
 from fakemedia.core.training import TrainingConfig
 from fakemedia.networks.detector import Detector
-
-WARM_UP, START_FACTOR, END_FACTOR = 0.3, 25.0, 1e4
-
-
-def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
-    """Return the learning rate of `step`, counted from 0 over the whole stage, with `steps` steps an epoch.
-
-    `one_cycle`: half a cosine from lr/25 up to lr in the first 30 % of the stage, then down to lr/250000 (Smith and
-    Topin 2018, in two phases). `cosine`: lr_min + (lr - lr_min) (1 + cos(pi epoch / period)) / 2, going on past
-    `period` (Loshchilov and Hutter 2017, without restarts).
-    """
-    if config.schedule == "constant":
-        return config.lr
-    if config.schedule == "cosine":
-        return _anneal(config.lr, config.lr_min, step // steps / config.period)
-    total = config.epochs * steps
-    peak = max(WARM_UP * total - 1, 0)
-    low = config.lr / START_FACTOR
-    if step < peak:
-        return _anneal(low, config.lr, step / peak)
-    return _anneal(config.lr, low / END_FACTOR, (step - peak) / max(total - 1 - peak, 1))
-
-
-def _anneal(start: float, end: float, part: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
 
 
 def make_optimizer(network: Detector, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -43,3 +17,46 @@ def make_optimizer(network: Detector, config: TrainingConfig) -> torch.optim.Opt
                                weight_decay=config.weight_decay, fused=True)
     return torch.optim.AdamW(trained, lr=config.lr, betas=(config.momentum, 0.999),
                              weight_decay=config.weight_decay, fused=True)
+
+
+class Schedule:
+    """The learning rate of `config` over a stage of `steps` steps an epoch, by torch's schedulers.
+
+    `one_cycle`: half a cosine from lr/25 up to lr in the first 30 % of the stage, then down to lr/250000 (Smith and
+    Topin 2018, in two phases), by step. `cosine`: lr_min + (lr - lr_min) (1 + cos(pi epoch / period)) / 2, going on
+    past `period` (Loshchilov and Hutter 2017, without restarts), by epoch.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: int) -> None:
+        """Set the learning rate of the first step."""
+        self._optimizer, self._by_epoch = optimizer, config.schedule == "cosine"
+        if config.schedule == "one_cycle":
+            self._scheduler = lr_scheduler.OneCycleLR(optimizer, max_lr=config.lr, total_steps=config.epochs * steps,
+                                                      cycle_momentum=False)
+        elif config.schedule == "cosine":
+            self._scheduler = lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.period, eta_min=config.lr_min)
+        else:
+            self._scheduler = lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return self._optimizer.param_groups[0]["lr"]
+
+    def after_step(self) -> None:
+        """Set the learning rate of the next step."""
+        if not self._by_epoch:
+            self._scheduler.step()
+
+    def after_epoch(self) -> None:
+        """Set the learning rate of the next epoch."""
+        if self._by_epoch:
+            self._scheduler.step()
+
+    def state_dict(self) -> dict:
+        """Return what must survive an interruption, beside the state of the optimiser."""
+        return self._scheduler.state_dict()
+
+    def load_state_dict(self, state: dict) -> None:
+        """Restore what `state_dict` returned; the optimiser is restored before."""
+        self._scheduler.load_state_dict(state)

@@ -18,7 +18,7 @@ from fakemedia.artefacts.files import write_file
 from fakemedia.core.errors import UserError
 from fakemedia.core.rng import derive
 from fakemedia.core.training import TrainingConfig
-from fakemedia.learning.optimizers import learning_rate, make_optimizer
+from fakemedia.learning.optimizers import Schedule, make_optimizer
 from fakemedia.learning.progress import Progress
 from fakemedia.learning.resume import ResumeFiles
 from fakemedia.learning.validation import Validation
@@ -83,9 +83,10 @@ class StageTrainer:
         if self.trained is not None:
             raise RuntimeError("a method trains once a stage")
         batches = self.training_batches(stage, shared=True)
+        optimizer = make_optimizer(detector, self.config)
         loop = _Loop(
             detector=detector, method=method, stage=stage, train=batches, config=self.config, seed=self.seed,
-            runtime=self.runtime, optimizer=make_optimizer(detector, self.config),
+            runtime=self.runtime, optimizer=optimizer, schedule=Schedule(optimizer, self.config, batches.steps),
             validation=self._validation(stage, batches.images),
             files=None if self.folder is None else ResumeFiles(self.folder, self.identity),
         )
@@ -148,11 +149,14 @@ class _Loop:
     runtime: Runtime
     validation: Validation
     optimizer: torch.optim.Optimizer
+    schedule: Schedule
     files: ResumeFiles | None
     best_epoch: int = 0
     best_accuracy: float = -1.0
     best_weights: dict[str, Tensor] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    rate: float = 0.0
+    """The learning rate that the epoch began with."""
     step: int = 0
     """Steps done of the epoch that is not in the history yet."""
     seconds: float = 0.0
@@ -218,10 +222,11 @@ class _Loop:
         except KeyboardInterrupt:
             self._save()
             raise
-        record: dict[str, Any] = {"epoch": self.epoch + 1, "lr": self._rate(0), "loss": self._mean_losses(),
+        record: dict[str, Any] = {"epoch": self.epoch + 1, "lr": self.rate, "loss": self._mean_losses(),
                                   **validated, "seconds": seconds, "images_per_second": self.train.images / seconds,
                                   "memory_mib": self.runtime.memory_mib()}
         self.history.append(record)
+        self.schedule.after_epoch()
         self.step, self.seconds, self.losses, self.begun = 0, 0.0, torch.empty(0), time.monotonic()
         self.method.after_epoch(validated="accuracy" in record, improved=self._improved(record))
         return record
@@ -230,11 +235,10 @@ class _Loop:
                asked: Callable[[], bool]) -> None:
         """Train the steps that are left of the epoch; save the state when it is time, or when a stop is asked for."""
         if self.step == 0:
+            self.rate = self.schedule.rate
             torch.manual_seed(derive(self.seed, "epoch", self.epoch))
         self.detector.train()
         for batch in self.train.epoch(self.epoch, self.step):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self._rate(self.step)
             batch = self.method.mix(batch, self.epoch * self.train.steps + self.step)
             inputs = self.detector.prepare(batch.images)
             batch = replace(batch, inputs=inputs)
@@ -244,6 +248,7 @@ class _Loop:
             self.runtime.backward(terms["total"])
             self.method.after_backward(self.detector)
             stepper.step()
+            self.schedule.after_step()
             self.method.after_step(self.detector)
             stepper.zero_grad()
             self.terms = tuple(terms)
@@ -261,10 +266,6 @@ class _Loop:
             if show:
                 self._read_losses()
                 progress.show(self.epoch + 1, self._mean_losses(), self.best_accuracy)
-
-    def _rate(self, step: int) -> float:
-        """Return the learning rate of a step of this epoch."""
-        return learning_rate(self.config, self.epoch * self.train.steps + step, self.train.steps)
 
     def _seconds(self) -> float:
         """Return the seconds that the epoch has taken so far, over all runs that worked on it."""
@@ -295,7 +296,7 @@ class _Loop:
         raise UserError(
             f"The training has left the finite numbers: {found}",
             where=f"stage {self.stage.key}, epoch {self.epoch + 1}, step {step + 1} of {self.train.steps}, "
-                  f"learning rate {self._rate(step):g}",
+                  f"learning rate {self.schedule.rate:g}",
             expected="finite loss terms", do=f"lower training.lr or the weight of the term{kept}",
         )
 
@@ -336,6 +337,7 @@ class _Loop:
             best = None if self.best_weights is None or at_best else (self.best_epoch, self.best_weights)
             self.files.save({
                 "detector": self.detector.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(), "rate": self.rate,
                 "method": self.method.state_dict(), "random": self.runtime.random_state(),
                 "best_epoch": self.best_epoch, "best_accuracy": self.best_accuracy, "history": self.history,
                 "step": self.step, "seconds": self._seconds(), "terms": list(self.terms), "losses": self.losses,
@@ -348,6 +350,8 @@ class _Loop:
             return
         self.detector.load_state_dict(state["detector"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.rate = state["rate"]
         self.method.load_state_dict(to_device(state["method"], self.runtime.device))
         self.runtime.set_random_state(state["random"])
         self.best_epoch, self.best_accuracy = state["best_epoch"], state["best_accuracy"]
