@@ -12,7 +12,7 @@ import torch
 from fakemedia.core.errors import UserError
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
-from fakemedia.learning.optimizers import Schedule
+from fakemedia.learning.optimizers import Schedule, make_optimizer
 from fakemedia.learning.resume import resume_path
 from fakemedia.learning.trainer import StageTrainer, history_path
 from fakemedia.learning.validation import PASSES, validation_images
@@ -125,6 +125,20 @@ def test_one_cycle_of_a_few_steps(steps):
 
 def test_constant():
     assert rates_of(TrainingConfig(lr=0.1, epochs=9, schedule="constant"), 3) == [0.1] * 27
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_norms_and_biases_are_not_decayed(optimizer):
+    """Without gradients of the loss, a step changes nothing but what is decayed."""
+    network = convnet.build(convnet.Config(width=8, depth=2), 0)
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    made = make_optimizer(network, TrainingConfig(optimizer=optimizer, lr=0.1, weight_decay=0.5))
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    made.step()
+    decayed = {name for name, value in network.named_parameters() if not torch.equal(value, before[name])}
+    assert decayed == {name for name, value in before.items() if value.ndim > 1}
+    assert torch.allclose(network.head.weight, 0.95 * before["head.weight"])
 
 
 def test_it_learns_and_two_runs_are_equal(train):

@@ -106,9 +106,9 @@ def test_a_changed_algorithm_trains_again(learn, first, tmp_path, monkeypatch, w
     learn(TWO, "kd", first["kd"], folder)
     constant = plugin.constant
     if where.startswith("fakemedia"):
-        monkeypatch.setattr(where, 2)
+        monkeypatch.setattr(where, 99)
     else:
-        monkeypatch.setattr(plugin, "constant", lambda kind, name, key, default: 2 if (
+        monkeypatch.setattr(plugin, "constant", lambda kind, name, key, default: 99 if (
             kind == f"{where}s" and key == "VERSION") else constant(kind, name, key, default))
     monkeypatch.setattr(sequence.StageTrainer, "train", forbid_training)
     with pytest.raises(AssertionError, match="trained"):

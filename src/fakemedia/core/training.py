@@ -34,7 +34,7 @@ class TrainingConfig:
     momentum: float = 0.9
     """SGD momentum, or AdamW's beta 1."""
     weight_decay: float = 0.01
-    """Decay of all weights: added to the gradient by `sgd`, decoupled from it by `adamw`."""
+    """Decay of all weights but norms and biases: added to the gradient by `sgd`, decoupled from it by `adamw`."""
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     """`one_cycle` warms up and anneals over the stage, by step; `cosine` falls and rises again, by epoch."""
     period: int = 10

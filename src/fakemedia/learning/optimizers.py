@@ -7,16 +7,18 @@ from torch.optim import lr_scheduler
 
 from fakemedia.core.training import TrainingConfig
 from fakemedia.networks.detector import Detector
+from fakemedia.networks.tuning import parameter_groups
 
 
 def make_optimizer(network: Detector, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Return the optimiser of `config` over the trained parameters of `network`, fused: one pass over them."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    """Return the optimiser of `config` over the trained parameters of `network`, fused: one pass over them.
+
+    Norms and biases are not decayed (see `networks.tuning.parameter_groups`).
+    """
+    groups = parameter_groups(network, config.weight_decay)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(trained, lr=config.lr, momentum=config.momentum,
-                               weight_decay=config.weight_decay, fused=True)
-    return torch.optim.AdamW(trained, lr=config.lr, betas=(config.momentum, 0.999),
-                             weight_decay=config.weight_decay, fused=True)
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
 
 
 class Schedule:

@@ -16,8 +16,9 @@ from fakemedia.core.types import Stage
 if TYPE_CHECKING:
     from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 
-VERSION = 1
-"""Of the training of a stage: raised when the same settings and data give other weights."""
+VERSION = 2
+"""Of the training of a stage: raised when the same settings and data give other weights. 2: norms and biases are not
+decayed."""
 SCORES_VERSION = 1
 """Of the scores of a checkpoint: raised when the same weights and pictures give others."""
 WEIGHTS_FILE = "weights.safetensors"
