@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +26,7 @@ from fakemedia.reporting.comparison_page import (
     verdicts,
 )
 from fakemedia.reporting.figures.arrangements import arrangement_figure, draw_comparison
+from fakemedia.reporting.formats import to_markdown
 from fakemedia.reporting.prediction import Run, observe, predictions, weighted_rank_correlation
 from fakemedia.similarity.agreement import rank_agreement, rank_correlation
 from tests.plans import make_plan
@@ -171,10 +173,25 @@ def test_words_say_what_the_numbers_say(comparison: Comparison) -> None:
     row = comparison.differences.query("method == 'kd' and metric == 'aa'").iloc[0]
     line = next(line for line in verdicts(comparison) if "kd" in line)
     assert f"{abs(row['mean']):.1f} points" in line
-    sure = row["low"] > 0 or row["high"] < 0
-    assert ("told from none" in line.split(";")[0]) == (not sure)
+    assert ("told from no difference" in line.split(";")[0]) == (row["p"] >= 0.05)
     assert comparison_text(comparison).splitlines()[0] == "Against given, over 3 seeds:"
     assert comparison_text(replace(comparison, seeds=(0,))).splitlines()[0] == "Against given, over one seed:"
+
+
+def test_nothing_is_judged_from_fewer_than_three_seeds(scores: dict[str, pd.DataFrame]) -> None:
+    few = compare({name: frame.query("seed < 2") for name, frame in scores.items()}, PLANS, DISTANCES, draws=30)
+    assert few.differences["p"].isna().all()
+    for line in [*verdicts(few), *(line for line in prediction_verdicts(few) if "undefined" not in line)]:
+        assert "not judged" in line
+        assert not re.search("better|worse|predicted", line)
+    assert "**" not in to_markdown(grids(few)[0]).partition("\n\n")[2]
+
+
+def test_p_values_are_corrected_for_what_is_compared(comparison: Comparison,
+                                                     scores: dict[str, pd.DataFrame]) -> None:
+    alone = compare({name: frame.query("method == 'kd'") for name, frame in scores.items()}, PLANS, {}, draws=60)
+    of = "arrangement == 'grouped' and method == 'kd' and metric == 'aa'"
+    assert comparison.differences.query(of)["p"].iloc[0] >= alone.differences.query(of)["p"].iloc[0]
 
 
 def test_tables_have_a_row_for_every_method_and_arrangement(comparison: Comparison) -> None:

@@ -67,6 +67,7 @@ def test_nothing_helps() -> None:
     first, gap, lost, advice = told(results(equal)).sentences
     assert first.startswith("No method beats finetune in average accuracy: the differences cannot be told from chance")
     assert "a gap of" in gap
+    assert gap.endswith("no method closes a share of it that can be told from none.")
     assert "has lost gan (9" in lost
     assert "no threshold can bring it back" in lost
     assert advice.startswith("No continual method is fit for use")
@@ -96,6 +97,7 @@ def test_few_seeds_claim_nothing(seeds: int) -> None:
     assert found.sentences[0].startswith("Whether any method beats finetune is not known: kd is ahead of finetune by ")
     assert "fewer than 3 seeds" in found.sentences[0]
     assert not any(sentence.startswith("Better") for sentence in found.sentences)
+    assert not any("closes" in sentence for sentence in found.sentences)
     assert found.command == "kedro run --pipelines demo --params n_seeds=3"
 
 

@@ -203,7 +203,7 @@ def test_tasks_are_columns_with_mean_and_pooled(tables: Tables) -> None:
 
 def test_bwt_is_left_out_where_it_is_the_negative_of_forgetting(tables: Tables) -> None:
     means = tables.summary.pivot(index="method", columns="metric", values="mean")
-    assert ("bwt" in shown_metrics(tables)) == (not np.allclose(means["bwt"], -means["forgetting"], atol=0.05,
+    assert ("bwt" in shown_metrics(tables)) == (not np.allclose(means["bwt"], -means["forgetting"], atol=0.5,
                                                                 equal_nan=True))
     mirrored = tables.summary.copy()
     of = {name: mirrored["metric"] == name for name in ("bwt", "forgetting")}

@@ -86,12 +86,16 @@ def _gap(tables: Tables, ranked: Sequence[str], known: dict[str, float]) -> list
     if upper is None or upper not in known or base not in known:
         return ["How much could be gained is not known: no upper bound (method joint) and baseline were both scored."]
     gap = f"{upper}, trained on all tasks at once, reaches {known[upper]:.1f} % and {base} {known[base]:.1f} %"
-    shares = _means(tables, "gap_closed")
-    closed = [f"{method} closes {number(shares[method], 0)} %" for method in ranked if not np.isnan(shares[method])]
-    if not closed and all(np.isnan(shares[method]) for method in shares) and len(ranked) > 1:
-        return [f"{gap}; the gap cannot be told from none, so no share of it is given."]
-    return [f"{gap}, a gap of {known[upper] - known[base]:.1f} points"
-            + (f": {_list(closed)} of it." if closed else ".")]
+    shares = tables.summary.loc[(tables.summary["metric"] == "gap_closed") & tables.summary["method"].isin(ranked)]
+    others = [method for method in ranked if method != base]
+    if others and shares["mean"].isna().all():
+        return [f"{gap}: the gap cannot be told from none."]
+    said = f"{gap}, a gap of {known[upper] - known[base]:.1f} points"
+    if not others or len(tables.seeds) < LEAST_SEEDS:
+        return [f"{said}."]
+    closed = [f"{row['method']} closes {number(row['mean'], 0)} % of it" for row in shares.to_dict("records")
+              if row["low"] > 0]
+    return [f"{said}: {_list(closed) or 'no method closes a share of it that can be told from none'}."]
 
 
 def _forgotten(tables: Tables, best: str) -> list[str]:

@@ -14,7 +14,7 @@ from fakemedia.core.plan import Plan
 from fakemedia.core.types import Stage
 from fakemedia.evaluation import continual
 from fakemedia.evaluation.intervals import DRAWS
-from fakemedia.reporting.estimates import Measured, bounds_of_difference, measure, over_seeds
+from fakemedia.reporting.estimates import Measured, bounds_of_difference, holm, measure, over_seeds, p_values
 from fakemedia.reporting.prediction import Run, predictions
 from fakemedia.reporting.results import gather
 
@@ -24,10 +24,11 @@ METRICS = ("aa", "forgetting", "learning_accuracy")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the comparison shows, as data frames that end in mean, low, high (95 % interval).
+    """What the comparison shows, as data frames that hold mean, low, high (95 % interval).
 
-    arrangements: arrangement, method, metric. differences: arrangement, baseline, method, metric; arrangement minus
-    baseline, paired. predictions: measure, method, target, pairs (how many); rank correlations.
+    arrangements: arrangement, method, metric. differences: arrangement, baseline, method, metric, p (corrected for the
+    number of arrangements and methods); arrangement minus baseline, paired. predictions: measure, method, target, pairs
+    (how many); rank correlations.
     """
 
     sequence: str
@@ -74,9 +75,13 @@ def compare(scores: Mapping[str, pd.DataFrame], plans: Sequence[Plan], distances
     ranges = continual.bounds(METRICS)
     at = names.index(baseline)
     gained, drawn_gains = (each - each[..., at:at + 1, :, :] for each in (values, drawn))
+    span = bounds_of_difference(ranges)
     differences = _table(names, first.methods, over_seeds(gained, drawn_gains, weights, groups=first.groups,
-                                                          bounds=bounds_of_difference(ranges)))
+                                                          bounds=span))
     differences.insert(1, "baseline", baseline)
+    p = p_values(gained, drawn_gains, weights, groups=first.groups, bounds=span)
+    p[at] = np.nan
+    differences["p"] = holm(p.reshape(-1, p.shape[-1])).reshape(-1)
     distinct = {results[label].stages: measured[label] for label in names}  # Equal stages are the same runs.
     runs = {method: [Run(stages=stages, accuracy=each.accuracy[:, m]) for stages, each in distinct.items()]
             for m, method in enumerate(first.methods)}

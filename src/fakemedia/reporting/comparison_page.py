@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fakemedia.reporting.comparison import METRICS, Comparison
+from fakemedia.reporting.estimates import LEAST_SEEDS, SIGNIFICANT
 from fakemedia.reporting.formats import Column, Grid, interval, to_latex, to_markdown, to_table
 from fakemedia.reporting.grids import METRICS as WRITTEN
 from fakemedia.reporting.pages import Cell, Table, render_page
@@ -17,7 +18,7 @@ from fakemedia.reporting.rendering import Drawn
 TARGETS = {"zero_shot": "zero-shot transfer", "forgetting": "forgetting"}
 WANTED = {"zero_shot": -1, "forgetting": 1}
 """Sign of the correlation of a distance that predicts well."""
-NOTHING = {"mean": np.nan, "low": np.nan, "high": np.nan}
+NOTHING = dict.fromkeys(("mean", "low", "high", "p"), np.nan)
 PREDICTION_NOTE = (
     "Spearman's rank correlation over pairs of what a stage learns and a task that it does not, in all arrangements, "
     "means over seeds. Pairs share tasks: the interval is that of a bootstrap over tasks and seeds, not over pairs. Of "
@@ -33,8 +34,8 @@ def verdicts(comparison: Comparison) -> list[str]:
 
 
 def _estimates(table: pd.DataFrame, *keys: str) -> dict[tuple[str, ...], dict[str, float]]:
-    """Return mean, low and high by the values of the columns `keys`, in the order of the table."""
-    return {tuple(row[key] for key in keys): {name: row[name] for name in ("mean", "low", "high")}
+    """Return mean, low, high and p by the values of the columns `keys`, in the order of the table."""
+    return {tuple(row[key] for key in keys): {name: row.get(name, np.nan) for name in ("mean", "low", "high", "p")}
             for row in table.to_dict("records")}
 
 
@@ -44,7 +45,9 @@ def _verdict(row: Mapping[str, float], metric: str) -> str:
         return f"{name} undefined"
     points = f"{abs(row['mean']):.1f} points {'higher' if row['mean'] > 0 else 'lower'} " \
              f"{interval(row['low'], row['high'], 1)}"
-    if not (row["low"] > 0 or row["high"] < 0):
+    if np.isnan(row["p"]):
+        return f"{name} {points}, not judged, since fewer than {LEAST_SEEDS} seeds show no significant difference"
+    if row["p"] >= SIGNIFICANT:
         return f"{name} {points}, which cannot be told from no difference"
     better = (row["mean"] > 0) == WRITTEN[metric].higher
     return f"{name} {points}, {'better' if better else 'worse'}"
@@ -53,14 +56,17 @@ def _verdict(row: Mapping[str, float], metric: str) -> str:
 def prediction_verdicts(comparison: Comparison) -> list[str]:
     """Return in plain words whether each measure predicted transfer and forgetting, by method."""
     found = _estimates(comparison.predictions, "measure", "method", "target")
-    return [f"{measure}, {method}, {TARGETS[target]}: {_prediction(row, WANTED[target])}."
+    judged = len(comparison.seeds) >= LEAST_SEEDS
+    return [f"{measure}, {method}, {TARGETS[target]}: {_prediction(row, WANTED[target], judged)}."
             for (measure, method, target), row in found.items()]
 
 
-def _prediction(row: Mapping[str, float], sign: int) -> str:
+def _prediction(row: Mapping[str, float], sign: int, judged: bool) -> str:
     if np.isnan(row["mean"]):
         return "undefined, since all are equal"
     value = f"{row['mean']:+.2f} {interval(row['low'], row['high'], 2)}"
+    if not judged:
+        return f"{value}, not judged, since there are fewer than {LEAST_SEEDS} seeds"
     if not (row["low"] > 0 or row["high"] < 0):
         return f"{value}, no prediction that can be told from chance"
     return f"{value}, {'predicted' if row['mean'] * sign > 0 else 'the wrong way round'}"
@@ -80,7 +86,9 @@ def note(comparison: Comparison) -> str:
     """Return the sentence that says how the means and intervals came about."""
     return (f"Mean over {_seeds(comparison)}; in brackets the 95 % interval of a bootstrap over "
             f"{comparison.groups} source groups{' and seeds' if len(comparison.seeds) > 1 else ''}, the same draws for "
-            "every arrangement: differences are paired. Forgetting leaves out the tasks learned last.")
+            "every arrangement: differences are paired. Bold: significant at 5 % with Holm's correction for the number "
+            f"of arrangements and methods; nothing is judged from fewer than {LEAST_SEEDS} seeds. Forgetting leaves "
+            "out the tasks learned last.")
 
 
 def grids(comparison: Comparison) -> list[Grid]:
@@ -107,9 +115,10 @@ def grids(comparison: Comparison) -> list[Grid]:
 
 def _grid(comparison: Comparison, name: str, title: str, remark: str, header: tuple[str, ...],
           keys: list[tuple[str, str]], columns: list[Column], cells: Sequence[Sequence[Mapping[str, float]]]) -> Grid:
-    mean, low, high = (np.array([[cell[part] for cell in row] for row in cells]) for part in ("mean", "low", "high"))
+    mean, low, high, p = (np.array([[cell[part] for cell in row] for row in cells])
+                          for part in ("mean", "low", "high", "p"))
     return Grid(name=name, title=title, where=f"Sequence {comparison.sequence}.", note=remark, header=header,
-                keys=tuple(keys), columns=tuple(columns), mean=mean, low=low, high=high)
+                keys=tuple(keys), columns=tuple(columns), mean=mean, low=low, high=high, best=p < SIGNIFICANT)
 
 
 def comparison_latex(comparison: Comparison) -> str:

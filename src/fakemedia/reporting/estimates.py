@@ -130,12 +130,12 @@ def estimate_difference(measured: Measured, quantity: Quantity, baseline: int,
     """Return `estimate` of the difference of each method from the method number `baseline`, and its p-value.
 
     Paired: within each seed, that both must have, and within each draw. `bounds` are those of the quantity. The
-    p-values, (M, ...), are corrected for the number of methods compared; see `_p_values`.
+    p-values, (M, ...), are corrected for the number of methods compared; see `p_values`.
     """
     values, draws = (quantity(*each) for each in _matrices(measured))
     apart, drawn = values - values[:, [baseline]], draws - draws[:, :, [baseline]]
     span = bounds_of_difference(bounds)
-    p = _p_values(apart, drawn, measured, span)
+    p = p_values(apart, drawn, measured.seed_weights, groups=measured.groups, bounds=span)
     p[baseline] = np.nan
     return *over_seeds(apart, drawn, measured.seed_weights, groups=measured.groups, bounds=span), holm(p)
 
@@ -151,8 +151,9 @@ def among_best(measured: Measured, quantity: Quantity, bounds: Bounds, *, higher
     mean = mean_over_seeds(values)
     merit = np.where(ranked[:, None] & ~np.isnan(mean), np.where(higher, mean, -mean), -np.inf)
     best = merit.argmax(axis=0)[None, None]
-    p = _p_values(values - np.take_along_axis(values, best, axis=1),
-                  draws - np.take_along_axis(draws, best[None], axis=2), measured, bounds_of_difference(bounds))
+    p = p_values(values - np.take_along_axis(values, best, axis=1),
+                 draws - np.take_along_axis(draws, best[None], axis=2), measured.seed_weights,
+                 groups=measured.groups, bounds=bounds_of_difference(bounds))
     there = np.isfinite(merit)
     p[~there] = np.nan
     np.put_along_axis(p, best[0], np.nan, axis=0)
@@ -165,12 +166,13 @@ def _matrices(measured: Measured) -> tuple[tuple[Floats, Floats], tuple[Floats, 
     return (measured.accuracy, measured.auc), (measured.accuracy_draws, measured.auc_draws)
 
 
-def _p_values(apart: Floats, draws: Floats, measured: Measured, bounds: Bounds) -> Floats:
+def p_values(apart: Floats, draws: Floats, seed_weights: NDArray[np.float32], *, groups: ArrayLike,
+             bounds: Bounds) -> Floats:
     """Return two-sided p-values of differences `apart` (K, ...), NaN where fewer than LEAST_SEEDS seeds have one.
 
     A p-value is below 0.05 where the 95 % interval of `t_interval` excludes 0; `bounds` lie around 0.
     """
-    mean, total, freedom = _spread(apart, draws, measured.seed_weights, measured.groups)
+    mean, total, freedom = _spread(apart, draws, seed_weights, groups)
     span = np.asarray(bounds[1], dtype=np.float64)
     place = (np.clip(mean / span, -0.999999, 0.999999) + 1) / 2
     odds = np.abs(logit(place)) * 2 * span * place * (1 - place)

@@ -70,8 +70,8 @@ def distance_figure(distances: pd.DataFrame, merges: NDArray[np.float64], measur
 def agreement_figure(agreement: pd.DataFrame) -> Figure:
     """Draw Spearman's rho between the distances of each two measures, a square table."""
     names = list(agreement.columns)
-    size = max(2.2, 0.42 * len(names) + 1.2)
-    figure = new_figure(size, size * 0.95)
+    size = 0.42 * len(names) + 1.2
+    figure = new_figure(max(ONE_COLUMN, size), size * 0.95)
     axes = figure.add_subplot()
     _heat(axes, agreement.to_numpy(dtype=float), names, names, low=-1, high=1, decimals=2)
     axes.set_xlabel("Rank correlation of distances\nover pairs of tasks")
