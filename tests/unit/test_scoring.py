@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.evaluation.predict import predict
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
 from fakemedia.scoring.checkpoint_model import CheckpointModel
 from fakemedia.scoring.command import score_pictures
+from fakemedia.scoring.model import Facts
 from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.paths import Found
 from fakemedia.scoring.scores import score_files
@@ -222,3 +225,15 @@ def test_many_pictures_are_summarised(model: CheckpointModel) -> None:
     assert f"{FEW + 5} skipped" in text
     assert "and 5 more" in text
     assert "25 scored: 25 fake\n25% of a picture was seen (median), 100 images a second" in text
+
+
+def test_facts_of_an_onnx_file_of_an_earlier_version_are_read() -> None:
+    values = asdict(calibration("w"))
+    del values["confidence"], values["independent"]
+    old = {"network": "convnet", "tasks": ["one"], "crop": 24, "policy": "native", "fingerprint": "f",
+           "calibration": {**values, "made_from": "x"}}
+    facts = plugin.configure(Facts, old, where="old.onnx")
+    assert "no guarantee: calibrated by an earlier version" in describe(facts, Path("old.onnx"), 16)
+    old["calibration"]["threshold"] = float("nan")
+    with pytest.raises(UserError, match=r"old\.onnx"):
+        plugin.configure(Facts, old, where="old.onnx")
