@@ -173,7 +173,7 @@ def test_words_say_what_the_numbers_say(comparison: Comparison) -> None:
     row = comparison.differences.query("method == 'kd' and metric == 'aa'").iloc[0]
     line = next(line for line in verdicts(comparison) if "kd" in line)
     assert f"{abs(row['mean']):.1f} points" in line
-    assert ("told from no difference" in line.split(";")[0]) == (row["p"] >= 0.05)
+    assert ("not significant" in line.split(";")[0]) == (row["p"] >= 0.05)
     assert comparison_text(comparison).splitlines()[0] == "Against given, over 3 seeds:"
     assert comparison_text(replace(comparison, seeds=(0,))).splitlines()[0] == "Against given, over one seed:"
 

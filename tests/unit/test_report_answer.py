@@ -15,7 +15,7 @@ from fakemedia.reporting.tables import make_tables
 STAGES = make_stages([("gan",), ("warp",)])
 IMAGES, PHOTOGRAPHS = 160, 40
 MATRICES = {
-    # Percent called rightly on gan and warp, after gan and after warp.
+    # Percent classified correctly on gan and warp, after gan and after warp.
     "finetune": [[95, 52], [55, 95]],
     "kd": [[95, 52], [90, 92]],
     "ewc": [[95, 52], [56, 94]],
@@ -24,7 +24,7 @@ MATRICES = {
 
 
 def results(matrices: dict[str, list[list[float | None]]], seeds: int = 3) -> pd.DataFrame:
-    """Return scores of each method and seed that call so many images rightly."""
+    """Return scores of each method and seed that classify so many images correctly."""
     parts = []
     for method, matrix in matrices.items():
         for seed in range(seeds):
@@ -58,17 +58,17 @@ def test_one_method_helps() -> None:
     assert "joint, trained on all tasks at once, reaches 9" in gap
     assert "kd closes" in gap
     assert lost == "kd has forgotten no task by 10 points or more."
-    assert advice.startswith("Use kd: it calls at least 80 %")
+    assert advice.startswith("Use kd: it classifies at least 80 %")
     assert found.command == "kedro score my_pictures --checkpoint demo/kd"
 
 
 def test_nothing_helps() -> None:
     equal = dict.fromkeys(("finetune", "kd", "ewc"), MATRICES["finetune"]) | {"joint": MATRICES["joint"]}
     first, gap, lost, advice = told(results(equal)).sentences
-    assert first.startswith("No method beats finetune in average accuracy: the differences cannot be told from chance")
+    assert first.startswith("No method beats finetune in average accuracy: the differences are not significant")
     assert "a gap of" in gap
-    assert gap.endswith("no method closes a share of it that can be told from none.")
-    assert "has lost gan (9" in lost
+    assert gap.endswith("no method closes a significant share of it.")
+    assert "has forgotten gan (9" in lost
     assert "no threshold can bring it back" in lost
     assert advice.startswith("No continual method is fit for use")
     assert "joint, which needs the data of all tasks, is fit for use" in advice
@@ -79,7 +79,7 @@ def test_a_lost_task_that_a_threshold_brings_back() -> None:
     scores = results({"finetune": [[98, 50], [98, 98]]})
     rows = (scores["stage"] == 2) & (scores["task"] == "gan")
     scores.loc[rows, "logit"] -= 5
-    lost = next(sentence for sentence in told(scores).sentences if "lost" in sentence)
+    lost = next(sentence for sentence in told(scores).sentences if "has forgotten" in sentence)
     assert "gan (98 to 50 %, AUC 0.9" in lost
     assert "another threshold could bring it back" in lost
 
@@ -117,4 +117,4 @@ def test_missing_runs_are_said() -> None:
 def test_the_best_says_what_it_cannot_be_told_from() -> None:
     twins = {**MATRICES, "ewc": MATRICES["kd"]}
     advice = told(results(twins)).sentences[3]
-    assert advice.startswith(("Use kd (which cannot be told from ewc)", "Use ewc (which cannot be told from kd)"))
+    assert advice.startswith(("Use kd (not distinguishable from ewc)", "Use ewc (not distinguishable from kd)"))

@@ -124,7 +124,7 @@ def test_roc_curves_enclose_their_auc(tables: Tables, profiles: Profiles) -> Non
         curve = rocs[rocs.moment == moment]
         cell = tables.matrices[(tables.matrices.method == "kd") & (tables.matrices.task == "gan-a")
                                & (tables.matrices.measure == "auc") & (tables.matrices.stage == stage)]
-        assert np.trapezoid(curve["hits"], curve["false_alarms"]) == pytest.approx(cell["mean"].iloc[0], abs=0.01)
+        assert np.trapezoid(curve["tpr"], curve["fpr"]) == pytest.approx(cell["mean"].iloc[0], abs=0.01)
     last = profiles.rocs[(profiles.rocs.task == "sr_c")]
     assert set(last["moment"]) == {FINAL}
 

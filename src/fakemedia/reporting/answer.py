@@ -1,6 +1,6 @@
 """The result in a few sentences: which method to use, what was forgotten, and how far to trust it.
 
-All sentences follow from `Tables`; what the numbers do not show is not said, or said to be unknown.
+All sentences follow from `Tables`; what the numbers do not show is left out, or called unknown.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _against_baseline(tables: Tables, ranked: Sequence[str], best: str) -> str:
               for method, row in sure.items() if row["mean"] > 0]
     worse = [method for method, row in sure.items() if row["mean"] < 0]
     said = (f"Better than {base} in average accuracy: {_list(better)}" if better
-            else f"No method beats {base} in average accuracy: the differences cannot be told from chance"
+            else f"No method beats {base} in average accuracy: the differences are not significant"
             if not worse else f"No method beats {base} in average accuracy")
     return said + (f"; worse: {_list(worse)}" if worse else "") + f" ({rests})."
 
@@ -89,17 +89,17 @@ def _gap(tables: Tables, ranked: Sequence[str], known: dict[str, float]) -> list
     shares = tables.summary.loc[(tables.summary["metric"] == "gap_closed") & tables.summary["method"].isin(ranked)]
     others = [method for method in ranked if method != base]
     if others and shares["mean"].isna().all():
-        return [f"{gap}: the gap cannot be told from none."]
+        return [f"{gap}: the gap is not significant."]
     said = f"{gap}, a gap of {known[upper] - known[base]:.1f} points"
     if not others or len(tables.seeds) < LEAST_SEEDS:
         return [f"{said}."]
     closed = [f"{row['method']} closes {number(row['mean'], 0)} % of it" for row in shares.to_dict("records")
               if row["low"] > 0]
-    return [f"{said}: {_list(closed) or 'no method closes a share of it that can be told from none'}."]
+    return [f"{said}: {_list(closed) or 'no method closes a significant share of it'}."]
 
 
 def _forgotten(tables: Tables, best: str) -> list[str]:
-    """Name the tasks that the best method has lost, and say whether a threshold could bring them back."""
+    """Name the tasks that the best method has forgotten, and say whether a threshold could bring them back."""
     lost = [task for task, points in _tasks(tables, best, "forgetting").items() if points >= LOST]
     if not lost:
         defined = any(not np.isnan(points) for points in _tasks(tables, best, "forgetting").values())
@@ -114,21 +114,21 @@ def _forgotten(tables: Tables, best: str) -> list[str]:
                   for task in lost])
     ways = [f"another threshold could bring {_list(back) if gone else _them(lost)} back"] if back else []
     ways += [f"no threshold can bring {_list(gone) if back else _them(lost)} back"] if gone else []
-    return [f"{best} has lost {said}: {'; '.join(ways)}."]
+    return [f"{best} has forgotten {said}: {'; '.join(ways)}."]
 
 
 def _advice(tables: Tables, best: str) -> str:
     failures = _failures(tables, best)
     equal = _equals(tables, best)
-    which = best if not equal else f"{best} (which cannot be told from {_list(equal)})"
+    which = best if not equal else f"{best} (not distinguishable from {_list(equal)})"
     if not failures:
-        return (f"Use {which}: it calls at least {USABLE:.0f} % of the real and of the fake images of every task "
-                "rightly.")
+        return (f"Use {which}: it classifies at least {USABLE:.0f} % of the real and of the fake images of every task "
+                "correctly.")
     if tables.upper in tables.scored and not _failures(tables, str(tables.upper)):
-        return (f"No continual method is fit for use: {which} calls fewer than {USABLE:.0f} % rightly of "
-                f"{_shortened(failures)}. {tables.upper}, which needs the data of all tasks, is fit for use.")
-    return (f"No detector is fit for use: the best, {which}, calls fewer than {USABLE:.0f} % rightly of "
-            f"{_shortened(failures)}. Add a method, or change settings, in parameters_sequences.yml.")
+        return (f"No continual method is fit for use: {which} classifies fewer than {USABLE:.0f} % of "
+                f"{_shortened(failures)} correctly. {tables.upper}, which needs the data of all tasks, is fit for use.")
+    return (f"No detector is fit for use: the best, {which}, classifies fewer than {USABLE:.0f} % of "
+            f"{_shortened(failures)} correctly. Add a method, or change settings, in parameters_sequences.yml.")
 
 
 def _failures(tables: Tables, method: str) -> tuple[str, ...]:
@@ -139,14 +139,14 @@ def _failures(tables: Tables, method: str) -> tuple[str, ...]:
 
 
 def _equals(tables: Tables, best: str) -> list[str]:
-    """Return the other methods that cannot be told from the best one; nothing where too few seeds tell."""
+    """Return the other methods that are not distinguishable from the best one; none with too few seeds."""
     rows = tables.summary.loc[(tables.summary["metric"] == "aa") & tables.summary["best"], "method"]
     return [method for method in rows if method != best]
 
 
 def _missing(tables: Tables) -> list[str]:
-    return [f"Something is missing or undefined ({_count(len(tables.notices), 'warning')} below): the numbers rest on "
-            "what is there."] if tables.notices else []
+    return [f"Results are missing or undefined ({_count(len(tables.notices), 'warning')} below): all numbers use "
+            "the available runs only."] if tables.notices else []
 
 
 def _learned(tables: Tables) -> pd.Series:

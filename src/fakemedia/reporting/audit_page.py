@@ -141,12 +141,12 @@ def _findings(findings: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
     for severity, heading in ((FAULT, "Faults"), (WARNING, "Warnings"), (NOTE, "Notes")):
         kinds = []
         for kind, rows in findings.loc[findings["severity"] == severity].groupby("finding", sort=False):
-            told = rows.groupby("task", sort=False).head(SHOWN)
-            columns = {"Task": told["task"], "Image": told["path"], "Repeats": told["other"],
-                       "Detail": told["detail"], "Left out": told["left_out"].map({True: "yes", False: ""})}
+            shown = rows.groupby("task", sort=False).head(SHOWN)
+            columns = {"Task": shown["task"], "Image": shown["path"], "Repeats": shown["other"],
+                       "Detail": shown["detail"], "Left out": shown["left_out"].map({True: "yes", False: ""})}
             filled = {name: column.astype(str) for name, column in columns.items() if (column != "").any()}
             kinds.append({"name": str(kind), "count": len(rows), "meaning": MEANINGS[str(kind)],
-                          "shortened": SHOWN if len(told) < len(rows) else 0,
+                          "shortened": SHOWN if len(shown) < len(rows) else 0,
                           "table": _table(list(filled), list(zip(*filled.values(), strict=True)))})
         if kinds:
             parts.append((heading, kinds))

@@ -48,7 +48,7 @@ def _verdict(row: Mapping[str, float], metric: str) -> str:
     if np.isnan(row["p"]):
         return f"{name} {points}, not judged, since fewer than {LEAST_SEEDS} seeds show no significant difference"
     if row["p"] >= SIGNIFICANT:
-        return f"{name} {points}, which cannot be told from no difference"
+        return f"{name} {points}, which is not significant"
     better = (row["mean"] > 0) == WRITTEN[metric].higher
     return f"{name} {points}, {'better' if better else 'worse'}"
 
@@ -68,7 +68,7 @@ def _prediction(row: Mapping[str, float], sign: int, judged: bool) -> str:
     if not judged:
         return f"{value}, not judged, since there are fewer than {LEAST_SEEDS} seeds"
     if not (row["low"] > 0 or row["high"] < 0):
-        return f"{value}, no prediction that can be told from chance"
+        return f"{value}, no significant prediction"
     return f"{value}, {'predicted' if row['mean'] * sign > 0 else 'the wrong way round'}"
 
 

@@ -142,7 +142,7 @@ def estimate_difference(measured: Measured, quantity: Quantity, baseline: int,
 
 def among_best(measured: Measured, quantity: Quantity, bounds: Bounds, *, higher: ArrayLike,
                ranked: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which methods cannot be told from the best one, (M, C), for a quantity (..., C).
+    """Return which methods are not significantly worse than the best one, (M, C), for a quantity (..., C).
 
     `higher` (C,) says whether more is better; methods that are not `ranked` (M,) are neither best nor compared. None
     is marked where fewer than LEAST_SEEDS seeds have the best one, or where all that are compared are equal.

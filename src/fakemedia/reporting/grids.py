@@ -92,8 +92,8 @@ def best_note(tables: Tables) -> str:
     if len(tables.seeds) < LEAST_SEEDS:
         return f"No method is set in bold: fewer than {LEAST_SEEDS} seeds show no significant difference."
     upper = f"; {tables.upper} is an upper bound and not ranked" if tables.upper else ""
-    return ("Bold: the best method and all that cannot be told from it (paired differences, 5 %, Holm's correction for "
-            f"the number of methods){upper}.")
+    return ("Bold: the best method and all that are not significantly worse (paired differences, 5 %, Holm's "
+            f"correction for the number of methods){upper}.")
 
 
 def difference_note(tables: Tables) -> str:

@@ -19,7 +19,7 @@ from fakemedia.reporting.results import Results, TaskScores
 
 Floats = NDArray[np.float64]
 LEARNED, FINAL = "just after learning", "after the last stage"
-FALSE_ALARMS = np.linspace(0, 1, 201)
+FALSE_POSITIVE_RATES = np.linspace(0, 1, 201)
 HISTOGRAM_BINS = 40
 TAIL = 0.005
 """Share of the logits at either end that the outermost bins of a histogram take in."""
@@ -30,8 +30,8 @@ CALIBRATION_BINS = 10
 class Profiles:
     """Data frames behind the figures of the scores.
 
-    rocs: method, task, moment (LEARNED or FINAL), false_alarms, hits; mean of the seeds' curves at each false-alarm
-    rate. histograms: method, task, moment, label, left, right, density; mean over seeds. reliability: method,
+    rocs: method, task, moment (LEARNED or FINAL), fpr, tpr; mean of the seeds' curves at each false positive rate.
+    histograms: method, task, moment, label, left, right, density; mean over seeds. reliability: method,
     calibrated (bool), bin, probability and images (means over seeds of P(fake) and of the number of test images, after
     the last stage), mean, low, high (percentage of them that is fake). errors: method, calibrated, ece (mean over
     seeds of the expected calibration error).
@@ -49,8 +49,8 @@ def make_profiles(results: Results, temperatures: Mapping[tuple[str, int], float
     rocs, histograms = [], []
     for keys, scores, moments in _by_method_and_task(results):
         if len(np.unique(scores.labels)) == 2:
-            rocs += [pd.DataFrame({**keys, "moment": moment, "false_alarms": FALSE_ALARMS,
-                                   "hits": _mean_roc(scores.labels, logits)}) for moment, logits in moments.items()]
+            rocs += [pd.DataFrame({**keys, "moment": moment, "fpr": FALSE_POSITIVE_RATES,
+                                   "tpr": _mean_roc(scores.labels, logits)}) for moment, logits in moments.items()]
         histograms += _histograms(keys, scores.labels, moments)
     weights = draw_weights(results.groups, draws, generator(seed, "bootstrap", "groups"))
     seed_weights = (draw_weights(len(results.seeds), draws, generator(seed, "bootstrap", "seeds"))
@@ -87,11 +87,11 @@ def _by_method_and_task(results: Results) -> Iterator[tuple[dict[str, str], Task
 
 
 def _mean_roc(labels: NDArray[np.int8], logits: Floats) -> Floats:
-    """Return the hit rates at FALSE_ALARMS, averaged over the rows of `logits` (Fawcett 2006, vertical averaging)."""
+    """Return the true positive rates at FALSE_POSITIVE_RATES, means over the rows of `logits` (Fawcett 2006)."""
     curves = []
     for row in logits:
-        false_alarms, hits, _ = roc_curve(labels, row)
-        curves.append(np.interp(FALSE_ALARMS, false_alarms, np.maximum.accumulate(hits)))
+        fpr, tpr, _ = roc_curve(labels, row)
+        curves.append(np.interp(FALSE_POSITIVE_RATES, fpr, np.maximum.accumulate(tpr)))
     return np.mean(curves, axis=0)
 
 

@@ -38,7 +38,7 @@ def roc_figure(rocs: pd.DataFrame, matrices: pd.DataFrame, method: str) -> Figur
             curve = table.loc[(table["task"] == task) & (table["moment"] == moment)]
             if curve.empty:
                 continue
-            axes.plot(curve["false_alarms"], curve["hits"], color=colour, linestyle=dashes)
+            axes.plot(curve["fpr"], curve["tpr"], color=colour, linestyle=dashes)
             lines.append((f"{mine['mean'].loc[stages[moment]]:.3f}", colour))
         for place, (text, colour) in enumerate([*reversed(lines), ("AUC", "0.3")]):
             axes.text(0.97, 0.05 + 0.11 * place, text, color=colour, transform=axes.transAxes, ha="right", fontsize=6.5,
