@@ -17,20 +17,20 @@ from fakemedia.catalog.lineage import Lineage
 from fakemedia.cli import cli
 from fakemedia.context.loading import load_context
 from fakemedia.core import plugin
-from tests.pipeline.conftest import bootstrap, change, make_project, run
+from tests.pipeline.conftest import bootstrap, change, run
 
 STAGES = ("01_gan", "02_latent")
 
 
 @pytest.fixture(scope="module")
-def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_once(_ingested: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project with the checkpoints and distances of one method that starts from a weights file."""
-    project = make_project(tmp_path_factory.mktemp("trained"))
+    project = shutil.copytree(_ingested, tmp_path_factory.mktemp("trained"), dirs_exist_ok=True)
     local = project / "conf/local/parameters.yml"
     parameters = yaml.safe_load(local.read_text())
     parameters["sequences"]["tiny"]["methods"] = {"finetune": {}}
     local.write_text(yaml.safe_dump(parameters))
-    run(project, tags=["ingestion", "training"])
+    run(project, tags=["training"])
     weights = project / "weights/start.safetensors"
     weights.parent.mkdir()
     shutil.copy(project / "data/06_models/tiny/finetune/seed0/01_gan/weights.safetensors", weights)
