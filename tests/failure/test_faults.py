@@ -89,7 +89,7 @@ def small_files(most: int) -> Iterator[None]:
 def test_writing_that_fails_in_mid_run(prepared: Path, command, before_second) -> None:
     with small_files(10**8):
         before_second(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY)))
-        assert_told(command(), "Writing failed", "File too large", "what was saved before is untouched", "resume.pt")
+        assert_told(command(), "Writing failed", "File too large", "what was saved before is kept", "resume.pt")
     earlier = made(prepared)
     assert sum(name.endswith("checkpoint.json") for name in earlier) == 1
     assert not [name for name in earlier if "partial" in name]

@@ -108,7 +108,7 @@ def test_a_session_does_not_train_by_groups_of_other_data(grouped: Path) -> None
     ({"similarity": {"settings": {"own": {"measure": "family", "families": {"gan_3": "gan"}}}},
       "sequences": {"pairs": {"measures": ["own"]}}}, "No family is declared for the task"),
     ({"similarity": {"network": "weights/none.safetensors"},
-      "sequences": {"pairs": {"measures": ["mmd"]}}}, "no weights of the network"),
+      "sequences": {"pairs": {"measures": ["mmd"]}}}, "The weights of the network whose features are compared do not"),
     ({"sequences": {"pairs": {"stages": {"n_groups": 5}}}}, "more groups (5) than tasks (4)"),
     ({"similarity": {"settings": {"fisher": {"image": 3}}}, "sequences": {"pairs": {"measures": ["fisher"]}}},
      "did you mean 'images'"),

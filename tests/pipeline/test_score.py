@@ -48,7 +48,7 @@ def test_checkpoints_by_handle(invoke: Callable[..., Result], project: Path, mon
     assert len(set(map(str, logits.values()))) == 3
 
     for given, told in (("tinny/finetune", "'tiny'"), ("tiny/kd", "finetune"), ("tiny/finetune/seed1", "one of 0"),
-                        ("tiny/finetune/02_gan", "01_gan"), ("tiny", "sequence/method"), ("no.onnx", "no checkpoint"),
+                        ("tiny/finetune/02_gan", "01_gan"), ("tiny", "sequence/label"), ("no.onnx", "no checkpoint"),
                         ("photos", "no checkpoint")):
         assert_refused(invoke("score", "photos", "--checkpoint", given), told)
     assert_refused(invoke("score", "--checkpoint", "tiny/finetune"), "nothing to score")
