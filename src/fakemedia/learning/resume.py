@@ -1,4 +1,4 @@
-"""The state of a stage in training on the disk: where a run that was killed, stopped or failed goes on."""
+"""The state of a stage in training on the disk: where a run that was killed, stopped or failed continues."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ResumeFiles:
     """The resume state of the stage that will be saved as `folder`; only a state of the same `identity` is read.
 
     `identity` gives what the state depends on, by name, such as {"network": "..."}.
-    The weights of the best epoch lie in a file of their own, which is written once: the state names its epoch. A kill
+    The weights of the best epoch are in a file of their own, which is written once: the state names its epoch. A kill
     at any moment leaves a state and the best weights that belong to it.
     """
 
@@ -42,7 +42,7 @@ class ResumeFiles:
     def load(self) -> dict[str, Any] | None:
         """Return the state and, under "best_weights", the best weights, tensors on the CPU; None if there is none.
 
-        A damaged state, and one of another identity, are told in a warning.
+        A damaged state, and one of another identity, are named in a warning.
         """
         path = resume_path(self.folder)
         if not path.exists():
@@ -65,7 +65,7 @@ class ResumeFiles:
     def save(self, state: Mapping[str, Any], best: tuple[int, Mapping[str, Tensor]] | None) -> None:
         """Write `state` (tensors, numbers, strings, lists and dicts) and the `best` epoch with its weights atomically.
 
-        Weights of an epoch that already lie there are not written again. Raises UserError if the disk is full or the
+        Weights of an epoch that are already saved are not written again. Raises UserError if the disk is full or the
         place cannot be written; what was saved before is then still there.
         """
         epoch = None if best is None else best[0]

@@ -56,8 +56,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     tasks, which `train` must then hold too. Where the head alone is trained, `features` gives the folder that keeps the
     features of a task's pictures; None: they are kept for this stage alone, which one process can do.
 
-    If `folder` already holds the result, it is read and nothing is trained; an interrupted stage goes on where its
-    state was saved last. Raises UserError for a missing store, a parent of another network, and what the
+    If `folder` already holds the result, it is read and nothing is trained; an interrupted stage continues from the
+    state that was saved last. Raises UserError for a missing store, a parent of another network, and what the
     trainer and `save` raise.
     """
     planned = plan.method(method)

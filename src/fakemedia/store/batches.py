@@ -44,7 +44,7 @@ class Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
 
     def pinned(self) -> Batch:
-        """Return the batch, if it lies in the host's memory, in such from where a GPU copies it without waiting."""
+        """Return a batch of the host's memory in pinned memory, which a GPU copies without waiting."""
         return self._each(lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
