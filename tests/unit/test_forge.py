@@ -207,3 +207,12 @@ def test_a_raised_version_forges_again(tmp_path, monkeypatch, what):
     assert not is_forged(SMALL, tmp_path, "sr")
     forge(SMALL, tmp_path, workers=1)
     assert json.loads((tmp_path / "sr/forge.json").read_text())["fingerprint"] != record["fingerprint"]
+
+
+def test_photographs_are_told_by_their_content_and_others_counted(tmp_path, caplog):
+    for number in range(4):
+        Image.new("RGB", (60, 60), (number, 0, 0)).save(tmp_path / f"{number}.{('jfif', 'photo')[number % 2]}", "JPEG")
+    (tmp_path / "4.psd").write_bytes(b"8BPS")
+    found = find_photographs(str(tmp_path), seed=0)
+    assert sum(map(len, found.values())) == 4
+    assert "1 files in" in caplog.text

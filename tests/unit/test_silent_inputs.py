@@ -225,6 +225,14 @@ def test_tables_as_people_have_them(tmp_path: Path, settings: dict) -> None:
     assert "unreadable" not in set(findings["finding"])
 
 
+def test_a_line_that_names_the_separator_is_passed_over(tmp_path: Path) -> None:
+    root = write_tree(tmp_path)
+    table_of(root, delimiter=";")
+    (root / "images.csv").write_text("sep=;\n" + (root / "images.csv").read_text())
+    index, _ = checked(open_source("table", root, table="images.csv"), "images")
+    assert counts(index) == FULL
+
+
 @pytest.mark.parametrize("written", ["NFC", "NFD"])
 @pytest.mark.parametrize("kept", ["NFC", "NFD"])
 def test_two_spellings_of_an_accent_are_one_name(tmp_path: Path, written: str, kept: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.rng import generator
 from fakemedia.core.types import SPLITS
 
+logger = logging.getLogger(__name__)
 PACKAGED = "packaged"
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset({".avif", ".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""Files with these endings are taken for photographs; of others, those in FORMATS."""
+FORMATS = ("AVIF", "BMP", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 SHARES = {"val": 0.2, "test": 0.2}
 
 _SKIMAGE, _SKLEARN, _MATPLOTLIB = "skimage/data", "sklearn/datasets/images", "matplotlib/mpl-data/sample_data"
@@ -61,8 +65,19 @@ def _installed(path: str) -> Photograph:
 
 
 def _inside(folder: Path, root: Path) -> list[Photograph]:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    there = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    files = [path for path in there if path.suffix.lower() in SUFFIXES or _is_photograph(path)]
+    if len(files) < len(there):
+        logger.warning("%d files in %s are no photographs that can be read", len(there) - len(files), folder)
     return [Photograph(name=path.relative_to(root).as_posix(), path=path) for path in files]
+
+
+def _is_photograph(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return False
 
 
 def _divide(photographs: list[Photograph], seed: int) -> dict[str, list[Photograph]]:

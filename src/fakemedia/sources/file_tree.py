@@ -22,8 +22,9 @@ from fakemedia.sources.walking import is_folder, walk
 
 ZIPS, TARS = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zip")
 ARCHIVES = ZIPS + TARS
-_KINDS = {".7z": "a 7z archive", ".rar": "a RAR archive", ".zst": "a Zstandard archive", ".gz": "a gzip file",
-          ".bz2": "a bzip2 file", ".xz": "an xz file", ".zipx": "a zipx archive"}
+_KINDS = {".7z": "a 7z archive", ".rar": "a RAR archive", ".zst": "a Zstandard archive",
+          ".tzst": "a Zstandard archive", ".gz": "a gzip file", ".bz2": "a bzip2 file", ".xz": "an xz file",
+          ".zipx": "a zipx archive"}
 """Archives that are not read, by the ending of their names."""
 _STARTS = {b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!": "a RAR archive", b"\x28\xb5\x2f\xfd": "a Zstandard archive"}
 """The same by their first bytes."""

@@ -24,7 +24,7 @@ def decoded(data: bytes, where: object) -> str:
         text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
         if not text or "\0" in text or "\ufeff" in text:
             raise UnicodeError("it is no text" if text else "it is empty")
-        return text
+        return text.partition("\n")[2] if text.lower().startswith("sep=") else text  # Excel's note to itself.
     except UnicodeError as error:
         raise UserError(f"The table cannot be read: {error}", where=where, expected="text in UTF-8 or UTF-16",
                         do="save it as CSV in UTF-8") from None

@@ -17,6 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 CODECS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 EXTRAS = {"HEIF": "heic", "JXL": "jxl"}
 """Formats that a package of its own adds to Pillow, and the extra of this project that installs it."""
+HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+"""Kinds of ISO media files that are HEIC, unless they are AVIF, too."""
 VERSION = 1
 """Of the rules by which a file becomes pixels; raised when its results change."""
 MAX_PIXELS = 2**26
@@ -90,7 +92,7 @@ def read_picture(data: bytes) -> Picture:
 
 def _formats(data: bytes) -> tuple[str, ...]:
     """Return the formats that `data` may have; DecodeError for one whose package is not installed."""
-    if data[4:8] == b"ftyp" and data[8:12] not in (b"avif", b"avis"):
+    if data[4:8] == b"ftyp" and data[8:12] in HEIC and b"avif" not in data[8:64]:
         return (_added("HEIF"),)
     return (_added("JXL"),) if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")) else CODECS
 
