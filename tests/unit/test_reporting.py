@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from fakemedia.core.errors import UserError
+from fakemedia.core.plan import MethodPlan, Named, Plan, TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation import continual, metrics
 from fakemedia.evaluation.intervals import PERCENT
+from fakemedia.pipelines.reporting.nodes import tabulate
 from fakemedia.reporting import estimates
 from fakemedia.reporting.results import Results, gather
 from fakemedia.reporting.tables import ALL_TASKS, RUN_METRICS, Tables, groups_of, make_tables
@@ -218,3 +220,22 @@ def test_a_group_is_the_mean_of_its_tasks(tables: Tables) -> None:
     group = {"method": "kd", "group": "sr_c_plus1"}
     assert value(tables.by_group, measure="final_accuracy", **group) == pytest.approx(np.mean(each))
     assert np.isnan(value(tables.by_group, measure="forgetting", **group))
+
+
+def test_labels_choose_baseline_and_upper_bound_and_show_what_is_trained() -> None:
+    """The first label of `finetune` is the baseline, the first of `joint` the upper bound, whatever their names."""
+    def labelled(label: str, method: str, tune: str = "all", **settings: str) -> MethodPlan:
+        return MethodPlan(label=label, method=method, network=Named(name="timm", settings=settings), tune=tune,
+                          training=TrainingConfig())
+
+    names = {"kd_T2": "kd", "plain": "finetune", "plain_head": "ewc", "all_at_once": "joint"}
+    scores = SCORES.assign(method=SCORES["method"].map({method: label for label, method in names.items()}))
+    plan = Plan(sequence="demo", collection="c", stages=STAGES, network=Named(name="timm"), training=TrainingConfig(),
+                seeds=(0, 1, 2), methods=(
+                    labelled("kd_T2", "kd", architecture="resnet18"), labelled("plain", "finetune"),
+                    labelled("plain_head", "finetune", "head"), labelled("all_at_once", "joint")))
+    tables = tabulate(gathered(scores), plan=plan, families={})
+    assert (tables.baseline, tables.upper) == ("plain", "all_at_once")
+    assert tables.trained == {"kd_T2": ("resnet18", "all"), "plain": ("timm", "all"), "plain_head": ("timm", "head"),
+                              "all_at_once": ("timm", "all")}
+    assert set(tables.runs.loc[tables.runs["method"] == "kd_T2", "network"]) == {"resnet18"}

@@ -138,13 +138,13 @@ def _sources(plan: Plan) -> list[tuple[str, str, str]]:
     run = f"kedro run --pipelines {plan.sequence}"
     seeded = f"{run} --params seed={plan.seeds[0]},n_seeds={len(plan.seeds)}"
     report = f"data/08_reporting/{plan.sequence}"
-    place = f"{plan.sequence}/<method>/seed<seed>/<stage>"
+    place = f"{plan.sequence}/<label>/seed<seed>/<stage>"
     return [
         ("Everything, from the pictures on", f"{report}/report.html", seeded),
         ("Checkpoint of a stage, with its history beside it", f"data/06_models/{place}",
-         f"{seeded} --tags <method>"),
+         f"{seeded} --tags <label>"),
         ("Scores of a checkpoint on all test images", f"data/07_model_output/{place}.parquet",
-         f"{seeded} --tags <method>"),
+         f"{seeded} --tags <label>"),
         ("Every table, from the scores", f"{report}/tables/*.csv, .tex, .md; {report}/metrics.csv",
          f"{seeded} --tags reporting"),
         ("Every figure, from the scores and histories", f"{report}/figures/*.pdf, .png",
