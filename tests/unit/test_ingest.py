@@ -169,7 +169,7 @@ def test_a_streaming_store_gives_the_same_crops_without_pixels(source: FolderSou
     path.unlink()
     with pytest.raises(UserError, match=r"cannot be read: .*No such file"):
         _ = stream[0]
-    with pytest.raises(UserError, match="does not know the image files"):
+    with pytest.raises(UserError, match="was opened without its image files"):
         _ = PixelStore.open(stream.folder)[0]
 
 

@@ -1,1 +1,1 @@
-"""From picture files to an audited index: one row an image."""
+"""From picture files to an audited index: one row per image."""

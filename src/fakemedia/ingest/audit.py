@@ -1,4 +1,4 @@
-"""What is wrong with a task before anything is trained on it."""
+"""The audit of a task: what is wrong with its data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fakemedia.ingest.perceptual import near_pairs
 from fakemedia.ingest.shortcut import container_auc
 
 VERSION = 1
-"""Of the rules below; raised when their results change."""
+"""Version of the rules below: raised when their results change."""
 FAULT, WARNING, NOTE = "fault", "warning", "note"
 COLUMNS = ("task", "finding", "severity", "split", "path", "id", "other", "left_out", "detail")
 LEAST_SPREAD = 1.0
@@ -29,20 +29,20 @@ ALIKE = 6.0
 """Largest difference in mean and in spread of the grey levels between near duplicates."""
 
 def audit_task(index: pd.DataFrame, config: AuditConfig) -> pd.DataFrame:
-    """Return the findings about one task, COLUMNS, a row each; none is an empty table.
+    """Return the findings about one task, one row each, COLUMNS; an empty table if there are none.
 
     `severity` is `fault` (must be repaired or left out), `warning` or `note`; `path` and `id` name the image, if there
-    is one, and `other` the image that it repeats; `left_out` says that the quarantine takes the image.
+    is one, and `other` the image that it repeats; `left_out`: the image is in the quarantine.
 
     - `unreadable` (fault), `empty` (nearly constant picture);
     - `duplicate`, `leak`, `contradiction`: the same file again in one split, in two splits, or as real and as fake;
-      `near_duplicate`, `near_leak`: nearly the same picture (perceptual hashes within 3 of 64 bits, grey levels alike)
-      of another source group in one split, or of any in two splits. The image named is the one that goes first:
-      from train before val before test;
+      `near_duplicate`, `near_leak`: nearly the same picture (perceptual hashes within 3 of 64 bits, similar grey
+      levels) of another source group in one split, or of any in two splits. The image named is the one that is left out
+      first: from train before val before test;
     - `source_leak`: images of one source photograph, video or person are in two splits;
-    - `imbalance`; `shortcut`: codec, mode, quality or size tell real from fake;
-    - `cut` (note): the split was cut by rule;
-    - what the source noted: `skipped`, `unplaced`, `spelling`; see `fakemedia.sources.source.Note`.
+    - `imbalance`; `shortcut`: codec, mode, quality or size separate real from fake;
+    - `cut` (note): the split was made by rule;
+    - notes of the source: `skipped`, `unplaced`, `spelling`; see `fakemedia.sources.source.Note`.
     """
     rows = index.sort_values("path").reset_index(drop=True)
     found = [finding for check in (_unreadable, _empty, _copies, _near_copies) for finding in check(rows)]
@@ -59,7 +59,7 @@ def findings_recipe(index: str, config: AuditConfig) -> Recipe:
 
 
 def shared_images(indexes: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return how many images each two tasks share, as notes in COLUMNS: the same file, in any split and class."""
+    """Return how many images any two tasks share, as notes in COLUMNS: the same file, in any split and class."""
     rows = pd.concat([index.loc[index["error"] == "", ["id", "task", "split", "label"]] for index in indexes],
                      ignore_index=True) if indexes else pd.DataFrame(columns=["id", "task", "split", "label"])
     rows = rows.loc[_in_several(rows, "id", "task")]
@@ -78,13 +78,13 @@ def shared_images(indexes: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def kept_rows(index: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
-    """Return the index without the images that the quarantine takes."""
+    """Return the index without the images in the quarantine."""
     taken = findings.loc[findings["left_out"].astype(bool), "path"].tolist()
     return index.loc[~index["path"].isin(taken)].reset_index(drop=True)
 
 
 def verdict(findings: pd.DataFrame) -> str:
-    """Return `fail`, `warn` or `pass` for the findings that the quarantine leaves."""
+    """Return `fail`, `warn` or `pass` for the findings outside the quarantine."""
     left = set(findings.loc[~findings["left_out"].astype(bool), "severity"])
     return "fail" if FAULT in left else "warn" if WARNING in left else "pass"
 
@@ -93,7 +93,7 @@ def accept(index: pd.DataFrame, findings: pd.DataFrame, config: AuditConfig, *,
            page: Path | None = None) -> pd.DataFrame:
     """Return the rows of the index that may be trained on and evaluated.
 
-    UserError, which names the `page` of the audit: the verdict is `fail`, or `warn` where the collection is strict, or
+    UserError, which names the `page` of the audit: the verdict is `fail`, or `warn` if the collection is strict, or
     the quarantine leaves a split without a class.
     """
     state = verdict(findings)
@@ -167,7 +167,7 @@ def _near_copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
 
 
 def _in_several(rows: pd.DataFrame, key: str, place: str) -> np.ndarray:
-    """Return which rows have a value of `key` that others have in another `place`, bool (N,)."""
+    """Return which rows share a value of `key` with rows of another `place`, bool (N,)."""
     return rows.groupby(key)[place].transform("nunique").to_numpy() > 1
 
 
@@ -212,10 +212,11 @@ def _shortcut(rows: pd.DataFrame, threshold: float) -> Iterator[dict[str, str]]:
     aucs = container_auc(rows.loc[rows["error"] == ""])
     telling = [f"{fact} {auc:.2f}" for fact, auc in aucs.items() if auc > threshold]
     if telling:
-        yield _finding("shortcut", WARNING, detail="container facts tell real from fake, AUC: " + ", ".join(telling))
+        yield _finding("shortcut", WARNING, detail="container facts separate real from fake, AUC: "
+                       + ", ".join(telling))
 
 
 def _cut(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
     if (rows["cut"] != "").to_numpy().any():
         counts = ", ".join(f"{split} {(rows['split'] == split).sum()}" for split in SPLITS)
-        yield _finding("cut", NOTE, detail=f"splits that were not given were cut by rule: {counts} images")
+        yield _finding("cut", NOTE, detail=f"missing splits were made by rule: {counts} images")

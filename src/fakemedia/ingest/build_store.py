@@ -23,7 +23,7 @@ from fakemedia.store.policies import NATIVE, kept_size, policy_function
 from fakemedia.store.pool import DecodedPictures, PixelWriter, Room, open_decoded, share_file
 
 VERSION = 1
-"""Of a store's content, beside the versions of decoding and of the policies; raised when its results change."""
+"""Version of a store's content, beside those of decoding and of the policies: raised when it changes."""
 
 
 def store_recipe(images: str, *, policy: str = NATIVE, stream: bool = False) -> Recipe:
@@ -33,27 +33,27 @@ def store_recipe(images: str, *, policy: str = NATIVE, stream: bool = False) -> 
 
 
 def store_fingerprint(index: pd.DataFrame, split: str, policy: str = NATIVE) -> str:
-    """Return the fingerprint that a store of `split` built from `index` has; it does not matter whether it streams."""
+    """Return the fingerprint that a store of `split` built from `index` has; the same whether it streams or not."""
     return store_recipe(index_fingerprint(index, split), policy=policy).fingerprint
 
 
 def image_files(index: pd.DataFrame, source: Source) -> Files:
-    """Return where the image files of `index` are today, for a store that streams."""
+    """Return the current paths of the image files of `index`, for a streaming store."""
     return Files(source, dict(zip(index["id"], index["path"], strict=True)))
 
 
 def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | Path, *, policy: str = NATIVE,
                 pool: Path | None = None, room: Room | None = None, stream: bool = False, workers: int,
                 progress: bool = True) -> PixelStore:
-    """Put the images of `split` into a store in `folder`, replacing another store that is there; return it.
+    """Write the images of `split` to a store in `folder`, replacing another store there; return it.
 
-    Pictures that the store before, or the `pool` of the index, holds already are not decoded again; the others are, in
-    `workers` processes. The store is built in a folder beside `folder` and moved there when whole; of several processes
-    that build the same store at once, the first to end wins. With `stream` the store holds no pixels. `room` bounds the
-    bytes of pixels that are written.
+    Pictures that the previous store, or the `pool` of the index, contains are not decoded again; the others are, in
+    `workers` processes. The store is built in a folder beside `folder` and moved there when complete; of several
+    processes that build the same store at once, the first to finish wins. With `stream` the store holds no pixels.
+    `room` bounds the bytes of pixels that are written.
 
-    UserError: a policy that is none, an empty split, an unreadable image, a file that changed since it was indexed, too
-    little room, or a `folder` that holds something else.
+    UserError: an unknown policy, an empty split, an unreadable image, a file that changed since it was indexed, too
+    little room, or a `folder` with other content.
     """
     folder = Path(folder)
     policy_function(policy)
@@ -62,7 +62,7 @@ def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | P
         raise UserError(f"The {split} split is empty", where=folder, expected="at least one image")
     check_readable(rows)
     if _holds_something_else(folder):
-        raise UserError("The folder for a pixel store holds something else", where=folder, expected="a new folder")
+        raise UserError("The folder for a pixel store has other content", where=folder, expected="a new folder")
     recipe = store_recipe(index_fingerprint(index, split), policy=policy, stream=stream)
     content = store_fingerprint(index, split, policy)
     with scratch_folder(folder) as building:
@@ -101,7 +101,7 @@ def ensure_store(index: pd.DataFrame, source: Source, split: str, folder: str | 
 
 def _fill(path: Path, rows: pd.DataFrame, source: Source, donors: list[DecodedPictures], *, policy: str, room: Room,
           workers: int, progress: bool) -> tuple[dict[str, tuple], int]:
-    """Make the pixel file `path`: the file of a donor that holds what is wanted, or a new one; return the places."""
+    """Make the pixel file `path`: a donor's file with the wanted pictures, or a new one; return the places."""
     paths = dict(zip(rows["id"], rows["path"], strict=True))
     for donor in donors:
         wanted = {id: donor.places[id] for id in paths if id in donor.places}

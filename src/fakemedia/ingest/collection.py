@@ -1,4 +1,4 @@
-"""The settings of a collection: how its pictures are checked and kept."""
+"""The settings of a collection: how its pictures are checked and stored."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ Quarantined = Literal["unreadable", "empty", "duplicate", "near_duplicate", "lea
 
 @dataclass(frozen=True, kw_only=True)
 class AuditConfig:
-    """What the audit of a collection insists on."""
+    """Requirements of the audit of a collection."""
 
     strict: bool = False
-    """Refuse the data for a warning, too; unreadable images are always refused unless they are left out."""
+    """Refuse the data for warnings too; unreadable images are always refused unless they are left out."""
     quarantine: tuple[Quarantined, ...] = ()
     """Findings whose images are left out of training and evaluation; of a pair, the one in the earlier split."""
     shortcut_auc: float = 0.7
-    """Warn if container facts alone tell real from fake with a cross-validated AUC above this."""
+    """Warn if container facts alone separate real from fake with a cross-validated AUC above this."""
     imbalance: float = 2.0
-    """Warn if a split has more than so many times as many images of one class as of the other."""
+    """Warn if a split has more than this many times as many images of one class as of the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CollectionConfig:
-    """How the pictures of a collection are checked and kept."""
+    """How the pictures of a collection are checked and stored."""
 
     source: Mapping[str, Any]
     """Name and settings of the source."""
     forge: Mapping[str, Any] | None = None
-    """How the forge makes the pictures; None: it does not."""
+    """How the forge makes the pictures; None: they are not forged."""
     policy: str = "native"
     """`native`, `resize:<n>` or `jpeg:<q>`."""
     stream: bool = False
-    """Keep no decoded pictures; decode files at every access."""
+    """Store no decoded pictures; decode files at every access."""
     max_gib: float | None = None
-    """Largest size of the decoded pictures of the whole collection, GiB; None: what the disk holds."""
+    """Largest size of the decoded pictures of the collection, GiB; None: no limit but the disk."""
     families: Mapping[str, str] = field(default_factory=dict)
-    """Family of the generator of each task, where it is known; the report compares the families. The forge knows its
-    own."""
+    """Family of the generator of each task, if known; the report compares the families. Forged tasks have
+    theirs."""
     audit: Mapping[str, Any] = field(default_factory=dict)
-    """What the audit insists on; see `AuditConfig`."""
+    """Requirements of the audit; see `AuditConfig`."""
 
     @property
     def audit_config(self) -> AuditConfig:

@@ -1,4 +1,4 @@
-"""What becomes of an image file: facts for the index, and the picture for a store."""
+"""From an image file: facts for the index, and the picture for a store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fakemedia.store.policies import policy_function
 
 UNMEASURED = {"id": "", "codec": "", "mode": "", "width": 0, "height": 0, "quality": 0, "phash": "", "mean": 0.0,
               "spread": 0.0, "error": ""}
-"""The facts that the content of a file gives, as they are where it cannot be read."""
+"""The facts measured of a file's content, with their values for an unreadable file."""
 
 
 def measure(read: Callable[[], bytes], policy: str | None,

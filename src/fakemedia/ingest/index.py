@@ -1,4 +1,4 @@
-"""The index of a task: one validated row an image."""
+"""The index of a task: one validated row per image."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ COLUMNS = {
     "quality": "int64", "phash": "str", "mean": "float64", "spread": "float64", "cut": "str", "error": "str",
 }
 
-UNREADABLE = ("replace it or take it out; or leave such images out of training by audit: {quarantine: [unreadable]} in "
+UNREADABLE = ("replace or remove it; or leave such images out of training by audit: {quarantine: [unreadable]} in "
               "the collection's settings")
 
 LISTED = ("path", "split", "label", "class_name", "bytes", "cut", "mtime_ns")
-"""The columns that the source's listing gives; `source` is one, too, unless it is empty."""
+"""The columns from the source's listing; `source` too, unless it is empty."""
 
 VERSION = 1
-"""Of the columns that are measured, beside the version of decoding; raised when results change."""
+"""Version of the measured columns, beside that of decoding: raised when results change."""
 
 
 def index_recipe(task: str, source: Mapping[str, Any]) -> Recipe:
@@ -54,24 +54,24 @@ def index_recipe(task: str, source: Mapping[str, Any]) -> Recipe:
 
 
 def index_content(index: pd.DataFrame) -> str:
-    """Return the hash of all that an index says, but for sizes and times of files: what its findings are made from."""
+    """Return the hash of an index without sizes and times of files; findings are made from it."""
     facts = index.drop(columns=["bytes", "mtime_ns"]).to_csv(index=False)
     return fingerprint({"facts": facts, "notes": index.attrs.get("notes", [])})
 
 
 def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFrame | None = None,
                 pool: Pool | None = None, progress: bool = True) -> pd.DataFrame:
-    """Read and decode every image of `task` once, in `workers` processes; return COLUMNS, one row an image, by path.
+    """Read and decode every image of `task` once, in `workers` processes; return COLUMNS, one row per image, by path.
 
-    What `previous` knows of a file that kept its path, size and time of change is used again. Other files are read;
-    those whose content it knows, under another name or time of change, are not decoded again. `previous` must have the
+    Rows of `previous` are reused for files with the same path, size and modification time. Other files are read;
+    those whose content it has under another name or time are not decoded again. `previous` must have the
     same `index_recipe`. The `pool` gets the pictures that were decoded, so that they need not be decoded again.
 
     `width` and `height` are those of the decoded, upright picture. Where the source names no source photograph, the
-    image's own id stands for it, so exact copies form one group. `cut` is `rule` where the split was not given but cut
+    image's own id stands for it, so exact copies form one group. `cut` is `rule` if the split was made by rule
     (see `fakemedia.sources.splits`). An unreadable image has the reason in `error` and 0 x 0 pixels; see
-    `check_index`. `attrs["notes"]` has what the source found beside the images: the fields of `Note`, as dicts.
-    UserError if the task is not there or cannot be listed.
+    `check_index`. `attrs["notes"]` has the notes of the source: the fields of `Note`, as dicts.
+    UserError if the task does not exist or cannot be listed.
     """
     check_name(task)
     items, notes = listed(source, task)
@@ -98,7 +98,7 @@ def _plain(notes: list[Note]) -> list[dict[str, Any]]:
 
 
 def _known(previous: pd.DataFrame | None) -> dict[tuple[str, int, int], dict[str, Any]]:
-    """Return what was measured of each file, by its path, size and time of change; failures are tried again."""
+    """Return what was measured of each file, by its path, size and time of change; failures are repeated."""
     if previous is None:
         return {}
     whole = previous.loc[previous["error"] == ""]
@@ -112,8 +112,8 @@ def _row(task: str, item: Item, measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def index_fingerprint(index: pd.DataFrame, split: str) -> str:
-    """Return a hash of the contents, labels and source groups of `split`, in their order; file names and times do not
-    count."""
+    """Return a hash of the contents, labels and source groups of `split`, in their order; independent of file names
+    and times."""
     rows = index.loc[index["split"] == split]
     return fingerprint([rows["id"].tolist(), rows["label"].tolist(), rows["source"].tolist()])
 
@@ -148,10 +148,11 @@ def is_current(index: pd.DataFrame, source: Source, task: str) -> bool:
 
 
 def refreshed(index: pd.DataFrame, source: Source, task: str) -> pd.DataFrame | None:
-    """Return the index if the source has the files that were indexed, with their times of change of today; else None.
+    """Return the index if the source has the files that were indexed, with current modification times; else None.
 
-    Paths, splits, labels, classes, source photographs and sizes must be the same. A file whose time of change alone
-    differs is read, and its content compared; none is decoded. UserError if the task is not there or cannot be listed.
+    Paths, splits, labels, classes, source photographs and sizes must be the same. A file of which only the modification
+    time differs is read, and its content compared; none is decoded. UserError if the task does not exist or cannot be
+    listed.
     """
     items, notes = listed(source, task)
     if not _lists(index, items, notes, facts=LISTED[:-1], whole=False):

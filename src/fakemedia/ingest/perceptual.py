@@ -1,4 +1,4 @@
-"""What a picture looks like, in few numbers: for duplicates and empty pictures."""
+"""Perceptual hash and grey levels of pictures, to find duplicates and empty pictures."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Look:
 
 
 def look(pixels: NDArray[np.uint8]) -> Look:
-    """Return the look of a picture, uint8 (H, W, 3).
+    """Return the perceptual facts of a picture, uint8 (H, W, 3).
 
     The hash has a bit for each of the 8 x 8 lowest frequencies of the discrete cosine transform of the picture at
     32 x 32 grey pixels: above the median or not (Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash
-    Functions). Recompression changes few of the bits, resizing some more. Of large pictures every n-th pixel is looked
-    at, 64 or more a side.
+    Functions). Recompression changes few of the bits, resizing some more. Of large pictures every n-th pixel is used,
+    at least 64 per side.
     """
     step = max(1, min(pixels.shape[:2]) // 64)
     few = pixels[::step, ::step]
@@ -50,8 +50,8 @@ def look(pixels: NDArray[np.uint8]) -> Look:
 def near_pairs(hashes: list[str], *, distance: int = 3) -> NDArray[np.int64]:
     """Return the pairs (i, j), i < j, of hashes that differ in at most `distance` bits, int64 (P, 2), sorted.
 
-    Hashes that differ in at most 3 bits agree in one of 4 parts of 16 bits; only those are compared. Of a crowd of
-    equals, each is paired with the next eight.
+    Hashes that differ in at most 3 bits agree in one of 4 parts of 16 bits; only those are compared. Of many
+    equal hashes, each is paired with the next eight.
     """
     parts = distance + 1
     words = np.array([int(value, 16) for value in hashes], np.uint64)

@@ -30,7 +30,7 @@ CHUNK = 16
 HALF = 2**24
 """Bytes of pictures that a process transfers at once; it fills one half while the other is read."""
 ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**27)}
-"""Makes the C library keep the memory of one picture for the next instead of asking the system for it every time."""
+"""Makes the C library keep the memory of one picture for the next instead of requesting it every time."""
 
 _START = """
 import os, sys
@@ -44,12 +44,12 @@ serve(int(sys.argv[1]))
 
 def picture_map(function: Callable[[T], tuple[R, Pixels | None]], jobs: Sequence[T], *, workers: int, title: str,
                 progress: bool) -> Iterator[tuple[R, Pixels | None]]:
-    """Yield `function` of each job, in order, under a progress bar: what is known of a picture, and the picture.
+    """Yield `function` of each job, in order, under a progress bar: the facts of a picture, and the picture.
 
-    A picture, uint8 (H, W, 3), may be read until the next result is asked for. With several `workers`, and jobs enough
-    for them, `function` and the jobs are pickled for processes that import nothing but what these need; otherwise the
-    work is done here. What a process is ahead is bounded, so memory is. An exception of `function` ends the work and is
-    raised here. UserError if a process is killed.
+    A picture, uint8 (H, W, 3), is valid until the next result is requested. With several `workers` and enough jobs,
+    `function` and the jobs are pickled for processes that import only what these need; otherwise the work is done in
+    this process. Processes work ahead by a limited amount, so memory stays bounded. An exception of `function` ends the
+    work and is raised here. UserError if a process is killed.
     """
     alone = workers == 1 or len(jobs) <= 2 * CHUNK
     results = map(function, jobs) if alone else _in_processes(function, jobs, workers)
@@ -92,7 +92,7 @@ class _Worker:
         self._process.wait()
 
     def begin(self, function: Callable, chunks: Sequence[Sequence[Any]]) -> None:
-        """Send all the work, and leave to fill both halves."""
+        """Send all jobs, and allow both halves to be filled."""
         self._tell(pickle.dumps((function, chunks)) + b"..")
 
     def results(self, length: int) -> Iterator[tuple[Any, Pixels | None]]:
@@ -119,7 +119,7 @@ class _Worker:
         try:
             self._to.write(data)
             self._to.flush()
-        except BrokenPipeError:  # Natural in a process that is done.
+        except BrokenPipeError:  # Expected of a process that has finished.
             if self._process.wait() != 0:
                 raise self._gone() from None
 
@@ -137,7 +137,7 @@ class _Worker:
 
 @contextlib.contextmanager
 def _shared_file(size: int) -> Iterator[int]:
-    """Yield the descriptor of a file without a name, in memory where the system can."""
+    """Yield the descriptor of an unnamed file, in memory if the system supports that."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("pictures")
     else:

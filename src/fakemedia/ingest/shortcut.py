@@ -1,4 +1,4 @@
-"""Can real be told from fake without looking at a pixel?"""
+"""Can real be separated from fake without reading a pixel?"""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier
 
 FACTS = ("codec", "mode", "quality", "width", "height")
-"""What the container of a picture says. Not its bytes: how well a picture compresses is a property of its content."""
+"""Container facts of a picture. Not its size in bytes: how well a picture compresses is a property of its content."""
 FOLDS = 5
 LEAST = 10
-"""Images of each class without which nothing can be said."""
+"""Images of each class needed for a result."""
 
 
 def container_auc(rows: pd.DataFrame, seed: int = 0) -> dict[str, float]:
-    """Return the AUC with which a small decision tree tells real from fake by each of FACTS alone, and by `all`.
+    """Return the AUC with which a small decision tree separates real from fake by each of FACTS alone, and by `all`.
 
     Cross-validated over FOLDS folds, so chance is 0.5; a value within two standard errors of chance (Hanley and McNeil
-    1982, for no difference) is given as 0.5. Empty with fewer than LEAST images of a class.
+    1982, for no difference) is reported as 0.5. Empty with fewer than LEAST images of a class.
     """
     labels = rows["label"].to_numpy()
     counts = np.bincount(labels, minlength=2)

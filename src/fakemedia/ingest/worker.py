@@ -47,9 +47,9 @@ def serve(shared: int) -> None:
 
 def _messages(results: Iterable[tuple[Any, Pixels | None]],
               next_half: Callable[[], Pixels]) -> Iterator[tuple[list[tuple], memoryview | bytes]]:
-    """Yield what is known of the pictures, with their places and shapes, for each half that they fill.
+    """Yield the facts of the pictures, with their positions and shapes, for each half that they fill.
 
-    A picture that is larger than a half has no place: its bytes follow the message.
+    A picture that is larger than a half has no position: its bytes follow the message.
     """
     message: list[tuple] = []
     half, at = np.empty(0, np.uint8), 0

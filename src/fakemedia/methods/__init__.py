@@ -1,1 +1,1 @@
-"""Continual-learning methods: one file a method."""
+"""Continual-learning methods: one file each."""

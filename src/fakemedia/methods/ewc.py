@@ -1,9 +1,9 @@
-"""Elastic weight consolidation: weights that mattered to earlier tasks are held near where the last stage left them.
+"""Elastic weight consolidation: weights that matter to earlier tasks are held near their values after the last stage.
 
 total = CE + w * sum_k F_k (theta_k - theta*_k)^2
 
 F is the diagonal of the empirical Fisher information, the mean over images of the squared gradient of log p(label),
-measured on every task when it has been learned and added up; theta* are the weights that the last stage ended with
+measured on every task after it has been learned, and summed; theta* are the final weights of the last stage
 (Kirkpatrick et al. 2017, with the single anchor of Huszar 2018). The first stage is fine-tuning.
 """
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How strongly the weights are held, and how well their importance is measured."""
+    """Strength of the penalty, and how the importance of weights is measured."""
 
     weight: float = 1000.0
-    """w; per-image Fisher information, so it does not compare with weights for the squared gradient of a batch mean."""
+    """w, for per-image Fisher information: not comparable with weights for the squared gradient of a batch mean."""
     fisher_images: int = 256
     """Training images of every task that its Fisher information is measured on (fewer if it has fewer)."""
 
@@ -51,7 +51,7 @@ def fisher_diagonal(network: nn.Module, inputs: Tensor, labels: Tensor) -> dict[
     """Return the squared gradients of log p(label | input) summed over images, float32, by trainable parameter.
 
     `inputs` float (N, 3, H, W), `labels` int64 (N,); the network is used in eval mode and float32. Divided by N this is
-    the diagonal of the empirical Fisher information. One backward pass an image: on the CPU that is twice as fast as
+    the diagonal of the empirical Fisher information. One backward pass per image: on the CPU that is twice as fast as
     vmap over grad, whose convolutions become grouped ones.
     """
     network = deepcopy(network).float().eval()
@@ -67,7 +67,7 @@ def fisher_diagonal(network: nn.Module, inputs: Tensor, labels: Tensor) -> dict[
 
 
 class QuadraticPenalty(torch.autograd.Function):
-    """sum_k F_k (theta_k - theta*_k)^2 over lists of tensors, a few kernels whatever their number.
+    """sum_k F_k (theta_k - theta*_k)^2 over lists of tensors, by a few kernels for any number of tensors.
 
     Autograd would go through every parameter's difference, product and sum one by one, twice.
     """
@@ -82,14 +82,14 @@ class QuadraticPenalty(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         pull = ctx.pull
-        del ctx.pull  # becomes the gradient itself: a second backward pass has none
+        del ctx.pull  # becomes the gradient: a second backward pass has none
         _foreach_mul_(pull, 2 * outer[0])
         return (None, None, *pull)
 
 
 def _products(ones: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> Tensor:
     """Return the sum of the elementwise products, none of which is negative; `ones` are overwritten on a GPU."""
-    if ones[0].device.type == "cpu":  # reads both once and writes nothing: a quarter of the whole penalty less
+    if ones[0].device.type == "cpu":  # reads both once and writes nothing: a quarter less time for the penalty
         return torch.stack([torch.dot(_flat(one), _flat(other)) for one, other in zip(ones, others, strict=True)]).sum()
     _foreach_mul_(ones, others)
     return torch.stack(_foreach_norm(ones, 1)).sum()
@@ -139,7 +139,7 @@ class ElasticWeightConsolidation(GradientMethod):
         return {"cross_entropy": cross_entropy, "penalty": penalty, "total": cross_entropy + penalty}
 
     def after_stage(self, stage: StageData, detector: Detector, batches: Iterable[Batch]) -> None:
-        """Add the stage's Fisher information, taken on the first `fisher_images` images a task of `batches`.
+        """Add the stage's Fisher information, measured on the first `fisher_images` images per task of `batches`.
 
         The tasks of a stage are balanced in its batches, so its sum over tasks is its mean times their number.
         """

@@ -9,7 +9,7 @@ from fakemedia.methods.method import GradientMethod
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Fine-tuning has no settings of its own."""
+    """Fine-tuning has no settings."""
 
 
 def build(config: Config, seed: int) -> GradientMethod:

@@ -14,9 +14,9 @@ class Config:
     """When joint training takes place."""
 
     every_stage: bool = False
-    """Train at every stage; otherwise at the last one alone, which is all that its final accuracy needs."""
+    """Train at every stage; otherwise only at the last one, which is enough for the final accuracy."""
 
 
 def build(config: Config, seed: int) -> GradientMethod:
-    """Return joint training: plain cross entropy, over the images that `SCOPE` asks for."""
+    """Return joint training: plain cross entropy, over the images of `SCOPE`."""
     return GradientMethod()

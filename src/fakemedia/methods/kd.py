@@ -1,10 +1,10 @@
-"""Knowledge distillation: the network that the last stage ended with teaches the one that learns this stage.
+"""Knowledge distillation: the network of the last stage teaches the one that learns this stage.
 
 total = CE + w * [ alpha * T^2 * KL(teacher_T || student_T) + (1 - alpha) * CE ]
 
 CE is the cross entropy with the labels, `teacher_T` and `student_T` are the class probabilities at temperature T
-(Hinton, Vinyals and Dean 2015), and the weight w shrinks when a stage stops improving (CoReD: Kim, Tariq and Woo 2021;
-Tassone, Maiano and Amerini 2024). The first stage has no teacher and is fine-tuning.
+(Hinton, Vinyals and Dean 2015), and the weight w decreases when a stage stops improving (CoReD: Kim, Tariq and Woo
+2021; Tassone, Maiano and Amerini 2024). The first stage has no teacher and is fine-tuning.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How strongly, and on what, the teacher is followed."""
+    """Weight and temperature of the teacher."""
 
     weight: float = 2.0
     """w at the start of every stage."""
@@ -57,7 +57,7 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 
     T^2 keeps the size of the gradient independent of T (Hinton, Vinyals and Dean 2015, section 2).
     """
-    divergence = F.kl_div(  # takes log q and p of KL(p || q), in this order
+    divergence = F.kl_div(  # expects log q and p of KL(p || q), in this order
         F.log_softmax(student / temperature, dim=1), F.log_softmax(teacher / temperature, dim=1),
         reduction="batchmean", log_target=True,
     )
@@ -65,7 +65,7 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 
 
 class KnowledgeDistillation(GradientMethod):
-    """Fine-tuning that follows the network of the last stage."""
+    """Fine-tuning with the network of the last stage as the teacher."""
 
     def __init__(self, config: Config) -> None:
         self.config = config

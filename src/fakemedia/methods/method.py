@@ -1,12 +1,12 @@
 """What a continual-learning method is: it fits the detector to a stage and carries what later stages need.
 
-`Method` leaves all of that to its file; a closed-form method makes one pass over `trainer.examples` and solves.
+`Method` leaves everything to its file; a closed-form method makes one pass over `trainer.examples` and solves.
 `GradientMethod` runs the trainer's loop, which calls the method's hooks. For a stage they are called in this order:
 `load_state_dict` with the state of the parent checkpoint (not at the first stage) and `before_stage`; after an
 interruption `load_state_dict` once more, with the interrupted state; for every step `mix`, `loss`, `after_backward` and
 `after_step`; `after_epoch`; and once `after_stage`.
 
-A method never calls backward, step or `.to(device)` on the detector. What a method's file declares of it is in `Facts`.
+A method never calls backward, step or `.to(device)` on the detector. What a method's file declares is in `Facts`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a method's file says of it by constants at its top level, named as these fields in upper case."""
+    """What a method's file declares by top-level constants, named as these fields in upper case."""
 
     scope: Literal["stage", "seen"] = "stage"
     """`seen`: it reads the training images of all tasks seen and begins with the start network; `stage`: those of the
@@ -68,7 +68,7 @@ class StageData(Stage):
     memory: MemoryBatches | None = None
     """Pictures of earlier tasks, to be drawn beside the batches of this one; None: there are none."""
     seed: int = 0
-    """Of the random crops of its training images."""
+    """Seed of the random crops of its training images."""
 
 
 class Trainer(Protocol):
@@ -105,16 +105,16 @@ class Method:
         raise NotImplementedError
 
     def review(self, earlier: StageData, detector: Detector, trainer: Trainer) -> None:
-        """Take up what an earlier stage would have left, where another method learned it; `detector` ended it."""
+        """Compute the state that `earlier` would have left, if another method learned it and left `detector`."""
 
     def remember(self, memory: Memory, detector: Detector, trainer: Trainer) -> None:
         """Take note of the pictures that are kept after a stage; `detector` ended it."""
 
     def shape(self, detector: Detector, weights: Mapping[str, Tensor]) -> None:
-        """Give a new `detector` the modules that `weights`, a state dict that this method left, belong to."""
+        """Add to a new `detector` the modules that `weights`, a state dict of this method, need."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what must travel to the next stage or survive an interruption."""
+        """Return what the next stage needs, or a resumed one."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -154,10 +154,10 @@ class GradientMethod(Method):
         """Change the gradients before the optimiser's step."""
 
     def after_step(self, detector: Detector) -> None:
-        """Take note of the weights after the optimiser's step; the gradients are still there."""
+        """Read the weights after the optimiser's step; the gradients still exist."""
 
     def after_epoch(self, *, validated: bool, improved: bool) -> None:
-        """Take note of an epoch: whether it was validated, and whether it is the stage's best so far."""
+        """Called after each epoch: whether it was validated, and whether it is the stage's best so far."""
 
     def after_stage(self, stage: StageData, detector: Detector, batches: Iterable[Batch]) -> None:
         """Keep what later stages need, without changing `detector`, which ends the stage in eval mode.

@@ -1,1 +1,1 @@
-"""Detector networks: one file a network."""
+"""Detector networks: one file each."""

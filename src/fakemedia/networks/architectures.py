@@ -1,4 +1,4 @@
-"""The names of timm's architectures, read from its source: `import timm` takes seconds, this some milliseconds."""
+"""The names of timm's architectures, read from its source: `import timm` takes seconds, this milliseconds."""
 
 from __future__ import annotations
 

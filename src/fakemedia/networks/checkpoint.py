@@ -1,4 +1,4 @@
-"""Checkpoints of stages: a folder that is replaced as a whole, with its manifest inside, and checked when read."""
+"""Checkpoints of stages: a folder that is replaced atomically, with its manifest inside, and checked when read."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from fakemedia.core.hashing import fingerprint
 
 WEIGHTS, METHOD, META = "weights.safetensors", "method.safetensors", "checkpoint.json"
 FILES = (WEIGHTS, METHOD, META, FOLDER_MANIFEST)
-"""What a checkpoint's folder is made of; its calibration is saved beside them later."""
+"""The files of a checkpoint; its calibration is saved beside them later."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What a stage leaves behind, on the CPU; made by `make_checkpoint`."""
+    """The result of a stage, on the CPU; made by `make_checkpoint`."""
 
     weights: dict[str, Tensor]
     """State dict of the network: parameters and buffers of the selected epoch."""
@@ -60,9 +60,9 @@ def make_checkpoint(weights: Mapping[str, Tensor], method_state: Mapping[str, Te
 def save(checkpoint: Checkpoint, folder: Path, recipe: Recipe) -> None:
     """Write `checkpoint`, made by `recipe`, as `folder`.
 
-    At every moment `load` finds one whole checkpoint: the new one is complete before the older one is renamed, and that
-    is deleted when the new one has its name. Raises UserError if the disk is full or the place cannot be written; the
-    older one is then kept.
+    At every moment `load` finds one complete checkpoint: the new one is complete before the older one is renamed, and
+    that is deleted when the new one has its name. Raises UserError if the disk is full or the folder cannot be written;
+    the older one is then kept.
     """
     files = {WEIGHTS: serialize(checkpoint.weights), METHOD: serialize(checkpoint.method_state),
              META: _json(checkpoint.meta).encode()}
@@ -77,7 +77,7 @@ def save(checkpoint: Checkpoint, folder: Path, recipe: Recipe) -> None:
 
 
 def _swap(new: Path, folder: Path) -> None:
-    """Rename `new` to `folder`; what was there is kept as `_set_aside(folder)` until that is done."""
+    """Rename `new` to `folder`; an older one is kept as `_set_aside(folder)` until then."""
     old = _set_aside(folder)
     if folder.exists():
         os.replace(folder, old)
@@ -96,10 +96,10 @@ def _set_aside(folder: Path) -> Path:
 
 
 def recover(folder: Path) -> None:
-    """Complete the replacement of `folder` if its writer was killed in it: one whole checkpoint has its name then."""
+    """Complete the replacement of `folder` if its writer was killed during it."""
     old = _set_aside(folder)
     if old.exists() and not folder.exists():
-        with suppress(OSError):  # `load` reads it where it is.
+        with suppress(OSError):  # `load` finds it under the other name.
             os.replace(old, folder)
     elif old.exists():
         shutil.rmtree(old, ignore_errors=True)
@@ -114,19 +114,19 @@ def load(folder: Path) -> Checkpoint:
 
 
 def _place(folder: Path) -> Path:
-    """Return where the checkpoint `folder` is: under its name, but in the moment of, or after a kill in, a swap."""
+    """Return the path of the checkpoint `folder`: another one during a replacement, or after a kill in one."""
     old = _set_aside(folder)
     return old if old.exists() and not folder.exists() else folder
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """Read the facts of a checkpoint without its tensors; UserError if they are not there or not whole."""
+    """Read the facts of a checkpoint without its tensors; UserError if they are missing or incomplete."""
     path = _place(folder) / META
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
         complete = {"fingerprint", "weights_sha256", "method_sha256"} <= meta.keys()
     except OSError:
-        raise UserError("This is no checkpoint", where=path,
+        raise UserError("This is not a checkpoint", where=path,
                         expected=f"a folder with {WEIGHTS}, {METHOD} and {META}") from None
     except (ValueError, AttributeError):
         meta, complete = None, False
@@ -139,7 +139,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 
 def is_made_by(folder: Path, recipe: Recipe) -> bool:
-    """Return whether `folder` holds a checkpoint that was made by `recipe`, all its files in their size.
+    """Return whether `folder` holds a checkpoint that was made by `recipe`, all its files with their sizes.
 
     Their content is compared by `load`.
     """

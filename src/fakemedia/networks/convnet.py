@@ -1,8 +1,8 @@
-"""A small convolutional detector for the CPU, which sees the high-pass residual of the image alone.
+"""A small convolutional detector for the CPU, which only sees the high-pass residual of the image.
 
-What generators leave behind lies in the relations of neighbouring pixels; the second difference along both axes lets
-it through and holds content back (Fridrich and Kodovsky 2012, "Rich models for steganalysis of digital images"). With
-the image itself beside it, so small a network learns the content of its few training photographs.
+The traces of generators are in the relations of neighbouring pixels; the second difference along both axes passes
+them and suppresses content (Fridrich and Kodovsky 2012, "Rich models for steganalysis of digital images"). With
+the image itself as another input, so small a network learns the content of its few training photographs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PRETRAINED = ("none",)
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Size, and where the weights come from."""
+    """Size and weights."""
 
     width: int = 16
     """Channels of the first two layers; every further two have twice as many, up to four times."""
@@ -52,8 +52,8 @@ class Config:
 class Residual(nn.Module):
     """The second difference along both axes of each channel, (N, 3, H, W) -> (N, 3, H, W), scaled to order one.
 
-    In float32 in any autocast: bfloat16 rounds normalised pixels by up to half a grey level, and what generators leave
-    behind is no larger.
+    In float32 in any autocast: bfloat16 rounds normalised pixels by up to half a grey level, and the traces of
+    generators are no larger.
     """
 
     kernel: Tensor

@@ -27,10 +27,10 @@ class HeadShape:
 
 
 class Detector(nn.Module):
-    """Tells real (class 0) from fake (class 1) images.
+    """Classifies images as real (class 0) or fake (class 1).
 
-    `body` maps normalised inputs (N, 3, H, W) to its pooled output. `head` maps features (N, D), which are read of the
-    body as `taps` says, to logits (N, 2).
+    `body` maps normalised inputs (N, 3, H, W) to its pooled output. `head` maps features (N, D), read from the
+    body at `taps`, to logits (N, 2).
     """
 
     mean: Tensor
@@ -42,9 +42,9 @@ class Detector(nn.Module):
 
     def __init__(self, body: nn.Module, width: int, *, mean: Sequence[float], std: Sequence[float],
                  blocks: Blocks | None = None, head: HeadShape | None = None, side: int = 64) -> None:
-        """Wrap `body`, whose pooled output has `width` numbers; `mean` and `std` a channel, of intensities in [0, 1].
+        """Wrap `body`, whose pooled output has `width` numbers; `mean` and `std` per channel, of intensities in [0, 1].
 
-        `blocks` are needed for taps of blocks; `side` is that of inputs which the body takes, pixels. The head, linear
+        `blocks` are needed for taps of blocks; `side` is that of inputs that the body accepts, pixels. The head, linear
         by default, is drawn from torch's global generator. UserError for taps of blocks where there are none.
         """
         super().__init__()
@@ -95,7 +95,7 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def _width(self, side: int) -> int:
-        """Return how many numbers the features have, by one forward pass in evaluation mode."""
+        """Return the number of features, by one forward pass in evaluation mode."""
         training = self.body.training
         self.body.eval()
         width = self.features(torch.zeros(1, 3, side, side)).shape[1]
@@ -105,7 +105,7 @@ class Detector(nn.Module):
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw initial weights (on the CPU) from `seed`; the global generator is left as it was."""
+    """Draw initial weights (on the CPU) from `seed`; the global generator is not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, "weights"))
         yield

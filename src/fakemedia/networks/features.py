@@ -1,10 +1,10 @@
-"""Features of pictures by a frozen network, computed once a picture and view and kept on disk.
+"""Features of pictures by a frozen network, computed once per picture and view, and stored on the disk.
 
-A method that trains the head alone (`tune: head`) reads them instead of the pictures: a stage then costs seconds on a
+A method that trains only the head (`tune: head`) reads them instead of the pictures: a stage then costs seconds on a
 CPU. They are stored as float16, which changes them by one part in 2,000 at most, in
-`<folder>/<network>/<task>/<split>/<view>-<recipe>/`, a file for every CHUNK of pictures. A file appears whole or not at
-all, so an interrupted extraction continues where it was. Nothing is ever removed: what does not fit in `max_bytes` is
-refused before anything is computed.
+`<folder>/<network>/<task>/<split>/<view>-<recipe>/`, a file for every CHUNK of pictures. Files appear complete or not
+at all, so an interrupted extraction resumes where it stopped. Nothing is ever removed: features that do not fit in
+`max_bytes` are refused before anything is computed.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from fakemedia.runtime.modes import evaluating
 from fakemedia.store.pixels import PixelStore
 
 VERSION = 1
-"""Raised when the features of a picture change."""
+"""Version of the features: raised when those of a picture change."""
 CHUNK = 1024
-"""Pictures in a file."""
+"""Pictures per file."""
 LARGEST = float(np.finfo(np.float16).max)
 FASTER = 1.2
-"""How many times as fast as float32 bfloat16 must be on a CPU to be used."""
+"""Least speed-up over float32 for which bfloat16 is used on a CPU."""
 PROBE = 16
-"""Pictures that are measured to tell."""
+"""Pictures for measuring it."""
 PRECISION = "precision.txt"
 
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -102,7 +102,7 @@ def features_recipe(store: PixelStore, view: str, *, weights: str, taps: Taps, c
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureCache:
-    """The features of a detector's body, kept in a folder."""
+    """The features of a detector's body, stored in a folder."""
 
     folder: Path
     detector: Detector
@@ -111,24 +111,24 @@ class FeatureCache:
     """Side of the square that the network sees, pixels."""
     runtime: Runtime
     seed: int = 0
-    """Draws the random views."""
+    """Seed of the random views."""
     batch_size: int = 64
     """Pictures at once."""
     taps: Taps | None = None
     """Other taps than the detector's own."""
     max_bytes: float = 20 * GIB
-    """Most that `folder` may hold."""
+    """Upper limit of the size of `folder`."""
     progress: bool = True
 
     def read(self, store: PixelStore, views: Sequence[str] = (CENTRE,)) -> Features:
-        """Return the features of all pictures of `store` in `views`, computing what the folder does not hold.
+        """Return the features of all pictures of `store` in `views`, computing what the folder lacks.
 
         Of several processes each computes its share. A damaged file is computed again. UserError: an unknown view, or
         features that do not fit in `max_bytes` together with what the folder holds.
         """
         parts = [self._part(store, view) for view in read_views(views)]
         kept = [part.read() for part in parts]
-        self.runtime.wait()  # All processes find the same files missing.
+        self.runtime.wait()  # All processes see the same files missing.
         missing = [(part, number) for part, chunks in zip(parts, kept, strict=True)
                    for number, chunk in enumerate(chunks) if chunk is None]
         if missing:
@@ -179,7 +179,7 @@ class FeatureCache:
             raise UserError(
                 f"The features of {pictures} pictures and views do not fit: they need {needed / GIB:.2f} GiB",
                 where=self.folder, expected=f"{self.max_bytes / GIB:.2f} GiB at most, of which {held / GIB:.2f} are "
-                "taken", do="delete folders there that are no longer needed (one a network, taps and crop), use fewer "
+                "taken", do="delete folders there that are not needed (one for each network, taps and crop), use fewer "
                 "views, or raise features.max_gib")
 
     def _compute(self, missing: list[tuple[_Part, int]]) -> None:

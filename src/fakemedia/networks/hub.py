@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub, with one message where there is no connection."""
+"""Weights from the Hugging Face hub, with one message if there is no connection."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ CONNECT_TIMEOUT = 10.0  # seconds
 
 
 def hub_file(repository: str, filename: str = WEIGHTS) -> Path:
-    """Return a file of the hub's `repository` (owner/name), downloaded once; UserError if it cannot be had.
+    """Return a file of the hub's `repository` (owner/name), downloaded once; UserError if it is not available.
 
-    Without a connection only what was downloaded before is used: the hub's own client would try for a minute.
+    Without a connection only what was downloaded before is used: the hub's client would retry for a minute.
     """
     from huggingface_hub import constants, hf_hub_download
 
     connected = _reachable(constants.ENDPOINT)
     try:
         return Path(hf_hub_download(repository, filename, local_files_only=not connected))
-    except Exception as error:  # the client's errors share no class
+    except Exception as error:  # the client's errors have no common class
         reason = str(error).splitlines()[0] if connected else f"no connection to {constants.ENDPOINT}"
         raise no_weights(repository, reason) from error
 
@@ -34,7 +34,7 @@ def hub_file(repository: str, filename: str = WEIGHTS) -> Path:
 def hub_config(repository: str) -> dict[str, Any]:
     """Return timm's description of the hub's `repository`, with the keys architecture and pretrained_cfg.
 
-    UserError if it cannot be had, or is not of timm.
+    UserError if it is not available, or not of timm.
     """
     path = hub_file(repository, CONFIG)
     try:
@@ -56,7 +56,7 @@ def no_weights(name: str, reason: str) -> UserError:
 
 
 def _reachable(endpoint: str) -> bool:
-    """Return whether the host of `endpoint` accepts connections; True where a proxy decides that."""
+    """Return whether the host of `endpoint` accepts connections; True behind a proxy."""
     if getproxies():
         return True
     address = urlsplit(endpoint)

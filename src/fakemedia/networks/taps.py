@@ -1,7 +1,7 @@
 """Where the features of a network are read: at its pooled output, and in its blocks.
 
-The traces that generators leave are found in the middle of a network: statistics of each block's output hold them,
-while the pooled output of a network made for content holds little of them.
+Traces of generators are visible in the middle of a network: statistics of each block's output contain them,
+while the pooled output of a network made for content contains little of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
-    """The blocks of a body, and how their outputs lie in memory."""
+    """The blocks of a body, and the layout of their outputs."""
 
     names: tuple[str, ...]
     """Names of submodules of the body, in the order of the forward pass."""
@@ -38,7 +38,7 @@ class Blocks:
             output, positions = output[:, self.prefix_tokens:], (1,)
         else:
             positions = (1, 2) if self.channels_last else (2, 3)
-        # torch.var_mean takes twenty times as long where the channels come last in memory.
+        # torch.var_mean takes twenty times as long in channels_last memory.
         output = output.float()
         mean = output.mean(positions, keepdim=True)
         variance = (output - mean).square().mean(positions)

@@ -19,7 +19,7 @@ from fakemedia.networks.taps import Blocks, Taps
 from fakemedia.networks.weights import load_weights
 
 PRETRAINED = ("imagenet", "packaged", "none", "hf-hub:")
-"""Values of `pretrained`, or their beginning, that are no paths."""
+"""Values of `pretrained`, or their prefixes, that are no paths."""
 ALIASES = {
     # He et al. 2016
     "resnet18": {"architecture": "resnet18.tv_in1k"},
@@ -39,12 +39,12 @@ ALIASES = {
 _DYNAMIC, _LENIENT = {"dynamic_img_size": True, "dynamic_img_pad": True}, {"strict_img_size": False}
 ANY_SIDE = {"vision_transformer": _DYNAMIC, "deit": _DYNAMIC, "eva": _DYNAMIC, "swin_transformer": _LENIENT,
             "swin_transformer_v2": _LENIENT}
-"""What lets architectures of a fixed input size take other crops, by timm's module."""
+"""Options that let architectures of a fixed input size accept other crops, by timm's module."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Architecture, and where the weights come from."""
+    """Architecture and weights."""
 
     architecture: str = "resnet18.tv_in1k"
     """Name of timm, with or without a tag; inputs are normalised as the weights of the tag expect."""
@@ -74,7 +74,7 @@ def build(config: Config, seed: int) -> Detector:
 
     The head is new unless a path gives a two-way one. Crops of any side are taken where the architecture allows it: the
     position embedding of a vision transformer is interpolated, and sides that are no multiple of its patch are padded.
-    Raises UserError if the weights cannot be had or are of another network, or for options that timm does not take.
+    Raises UserError if the weights are not available or of another network, or for options that timm does not accept.
     """
     with seeded(seed):
         body = _body(config)
@@ -89,7 +89,7 @@ def build(config: Config, seed: int) -> Detector:
 
 
 def _blocks(body: Any) -> Blocks:
-    """Return the blocks of timm's model: all of its stages or blocks, or else the maps that it names itself."""
+    """Return the blocks of timm's model: all of its stages or blocks, or else its named feature maps."""
     for part in ("blocks", "stages", "layers"):
         if isinstance(found := getattr(body, part, None), (nn.Sequential, nn.ModuleList)):
             names = [f"{part}.{number}" for number in range(len(found))]
@@ -130,7 +130,7 @@ def _downloaded(config: Config) -> Any:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_TIMEOUT)
     try:
-        # From the release address: without a connection the hub client tries again for most of a minute.
+        # From the release address: without a connection the hub client retries for most of a minute.
         return _created(config, url=facts["url"], hf_hub_id=None)
     except (OSError, RuntimeError) as error:
         raise no_weights(name, str(error)) from error
@@ -139,7 +139,7 @@ def _downloaded(config: Config) -> Any:
 
 
 def _created(config: Config, **source: str | None) -> Any:
-    """Return timm's model; `source` says where its weights are, as timm's PretrainedCfg does."""
+    """Return timm's model; `source` gives the location of its weights, as timm's PretrainedCfg."""
     import timm  # takes seconds to import
     from timm.models import model_entrypoint
 
@@ -152,11 +152,11 @@ def _created(config: Config, **source: str | None) -> Any:
         return timm.create_model(config.architecture, num_classes=0, **options)
     except TypeError as error:
         raise UserError(f"timm cannot make {config.architecture} with these options ({error})", where="network.options",
-                        expected="arguments that the architecture takes") from error
+                        expected="arguments that the architecture accepts") from error
 
 
 def _facts(name: str) -> dict[str, Any]:
-    """Return what timm knows of the weights of `name` by key of its PretrainedCfg; UserError for an unknown tag."""
+    """Return timm's PretrainedCfg of the weights of `name` as a mapping; UserError for an unknown tag."""
     import timm
 
     try:

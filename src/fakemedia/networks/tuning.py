@@ -1,4 +1,4 @@
-"""Which weights are trained: what is frozen, low-rank updates, and what is decayed."""
+"""Which weights are trained: freezing, low-rank updates, and weight decay."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ATTENTION = ("qkv", "q", "k", "v", "q_proj", "k_proj", "v_proj", "kv", "proj")
 
 
 def tune(detector: Detector, how: Tune, seed: int = 0) -> Detector:
-    """Freeze all weights of `detector` but those that `how` names, and return it; `all` and the head are trained.
+    """Freeze all weights of `detector` but those of `how`, and return it; the head is always trained.
 
     The body of `head` and `lora` stays in evaluation mode, so that its batch-norm statistics do not change; `norm`
     updates them as `all` does. `lora` adds the update W + alpha / r B A to the weights W (Hu et al. 2022, Section 4.1),
     with A drawn from `seed` and B = 0: the network computes the same as before. `merge` makes them plain weights again.
 
-    UserError if the network has no normalisation layers, or no place for low-rank updates.
+    UserError if the network has no normalisation layers, or no layers for low-rank updates.
     """
     merge(detector)
     detector.requires_grad_(True)
@@ -53,7 +53,7 @@ class LowRank(nn.Module):
     """The weight W plus alpha / r B A, for W (out, in) or (out, in, 1, 1)."""
 
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
-        """Draw A (r, in) as a linear layer is drawn; B (out, r) is 0."""
+        """Draw A (r, in) as for a linear layer; B (out, r) is 0."""
         super().__init__()
         out, inputs = weight.shape[:2]
         down = torch.empty(rank, inputs)
@@ -76,12 +76,12 @@ def merge(detector: Detector) -> Detector:
 
 
 def norm_layers(body: nn.Module) -> Iterator[nn.Module]:
-    """Yield the normalisation layers of `body`: those whose class is called so (BatchNormAct2d, LayerNorm, ...)."""
+    """Yield the normalisation layers of `body`: those whose class has such a name (BatchNormAct2d, LayerNorm, ...)."""
     return (layer for layer in body.modules() if "norm" in type(layer).__name__.lower())
 
 
 def low_rank_places(body: nn.Module) -> Iterator[Any]:
-    """Yield the layers of `body` that low-rank updates are made for: linear ones of attention, and 1x1 convolutions."""
+    """Yield the layers of `body` that get low-rank updates: linear ones of attention, and 1x1 convolutions."""
     for layer in body.modules():
         if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.groups == 1:
             yield layer

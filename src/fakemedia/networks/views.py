@@ -22,13 +22,13 @@ _RANDOM = re.compile(r"random(:?)(\d+)")
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """Features of a network whose head alone is trained."""
+    """Features of a network of which only the head is trained."""
 
     views: tuple[str, ...] = (CENTRE,)
     """Crops of each training picture: `centre`, `corners`, one corner such as `top_left`, these with `_flip`, and
     `random:<n>`. Validation and test pictures are seen by their centre."""
     max_gib: float = 20.0
-    """Most that the kept features may occupy, GiB."""
+    """Upper limit of the stored features, GiB."""
 
     def __post_init__(self) -> None:
         read_views(self.views)
@@ -65,7 +65,7 @@ def read_views(names: Iterable[str], *, where: object = None) -> tuple[str, ...]
 def view_crops(store: PixelStore, rows: NDArray[np.int64], view: str, crop: int, seed: int) -> NDArray[np.uint8]:
     """Return the crops of `crop` x `crop` pixels that `view` shows of the images `rows`, uint8 (N, crop, crop, 3).
 
-    `seed` draws those of a random view; each depends on the seed, the view and the row alone.
+    `seed` draws those of a random view; each depends only on the seed, the view and the row.
     """
     tops, lefts = store.limits(rows, crop)
     mirrored = np.full(len(rows), view.endswith(FLIP))

@@ -1,4 +1,4 @@
-"""Weights of a network from files: our checkpoints, state dicts of timm, and packages."""
+"""Weights of a network from files: checkpoints, state dicts of timm, and packages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ WEIGHTS_FILE = "weights.safetensors"
 
 
 def load_weights(network: Detector, path: Path, *, classifier: str = "head") -> None:
-    """Load `path` into `network`: a checkpoint folder of ours, or the state dict of the architecture in `body`.
+    """Load `path` into `network`: a checkpoint folder of this project, or the state dict of the architecture in `body`.
 
     A state dict is a safetensors file or one that torch.load reads with weights_only. Its `classifier` becomes the
-    head if the shape fits and is left out otherwise. Raises UserError for a file that is missing, unreadable or of
+    head if the shape fits and is ignored otherwise. Raises UserError for a file that is missing, unreadable or of
     another network; the message names the first tensors that do not match.
     """
     state = _read_state(path / WEIGHTS_FILE if path.is_dir() else path)
@@ -51,7 +51,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the readers raise whatever a damaged file leads them to
+    except Exception as error:  # damaged files make the readers raise many kinds of errors
         raise UserError(f"The weights cannot be read ({str(error).splitlines()[0]})", where=path,
                         expected=expected) from error
     if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):

@@ -1,1 +1,1 @@
-"""Decoded pictures on disk, and batches of crops out of them."""
+"""Decoded pictures on disk, and batches of crops of them."""

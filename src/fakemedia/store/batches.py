@@ -1,7 +1,7 @@
-"""Batches of crops out of pixel stores, as uint8 tensors.
+"""Batches of crops from pixel stores, as uint8 tensors.
 
-What a batch holds depends on the seed, the epoch and the place in the epoch alone: not on workers, devices or the point
-at which a run was interrupted.
+The content of a batch depends only on the seed, the epoch and the position in the epoch: not on workers, devices or the
+point at which a run was interrupted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fakemedia.store.resident import ResidentPixels, ahead, pixel_bytes
 
 @dataclass
 class Batch:
-    """Crops and what is known of them."""
+    """Crops, their labels and positions."""
 
     images: Tensor
     """uint8 (N, 3, H, W) RGB, in channels_last memory."""
@@ -78,7 +78,7 @@ def _batch(images: NDArray[np.uint8], labels: NDArray[np.int64], tasks: NDArray[
 
 
 def _workers(stores: Sequence[PixelStore], device: torch.device) -> int:
-    """Return how many threads make batches ahead: none where a crop costs next to nothing beside the step."""
+    """Return how many threads make batches ahead: none if crops are cheap compared with the step."""
     if any(store.streams for store in stores):
         return cores()
     return 0 if device.type == "cpu" else 2
@@ -92,7 +92,7 @@ def _mirrored(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """Yield `batches` on `device`; a GPU copies each while it computes with the one before."""
+    """Yield `batches` on `device`; a GPU copies each while it computes with the previous one."""
     if device.type != "cuda":
         yield from (batch.to(device) for batch in batches)
         return
@@ -120,15 +120,15 @@ class TrainBatches:
     """Shuffled random crops, some mirrored, of one or several stores.
 
     An epoch has as many images as the stores together; a remainder smaller than a batch is dropped. Several stores
-    take turns, so that each has the same share of every epoch; each is read in random order, from end to end before it
-    starts over in a new order, also across epochs.
+    alternate, so that each has the same share of every epoch. Each store is read completely in random order before it
+    starts again in a new order, also across epochs.
     """
 
     def __init__(self, stores: Sequence[PixelStore], *, batch_size: int, crop: int, flip: bool, seed: int,
                  share: tuple[int, int] = (0, 1)) -> None:
         """Take crops of `crop` x `crop` pixels; `flip` mirrors half of them.
 
-        `share` is the number of this process, from 0, and how many divide each batch among them.
+        `share` is the rank of this process and the number of processes that divide each batch.
         UserError: fewer images than `batch_size`, a batch that cannot be divided, a crop larger than every image, or
         stores decoded under different policies.
         """
@@ -156,19 +156,19 @@ class TrainBatches:
 
     @property
     def steps(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return self._size // self.batch_size
 
     @property
     def images(self) -> int:
-        """Images an epoch."""
+        """Images per epoch."""
         return self.steps * self.batch_size
 
     def to(self, device: torch.device, room: int) -> TrainBatches:
-        """Make the batches on `device` from now on, where all pixels are kept if they need no more than `room` bytes.
+        """Make the batches on `device` from now on; all pixels are kept there if they need no more than `room` bytes.
 
-        Otherwise, batches are cropped in the host's memory and copied while the device computes. Either way they are
-        the same.
+        Otherwise, batches are cropped in the host's memory and copied while the device computes. The batches are the
+        same in both cases.
         """
         self._device = device
         if not any(store.streams for store in self.stores) and pixel_bytes(self.stores) <= room:
@@ -187,9 +187,10 @@ class TrainBatches:
         yield from on_device(made, self._device)
 
     def _share(self, step: int) -> slice:
-        """Return the positions of a batch that this process takes: neighbours, which belong to different stores.
+        """Return the positions of a batch for this process: neighbours, which belong to different stores.
 
-        The shares go round with the steps: also where one is smaller than the number of stores, a process sees all.
+        The shares rotate with the steps, so that a process sees all stores even if a share is smaller than their
+        number.
         """
         size = self.batch_size // self._world
         start = step * self.batch_size + (self._rank + step) % self._world * size
@@ -210,7 +211,7 @@ class TrainBatches:
                      lefts=integers(derive(self.seed, "left", epoch), positions, max_lefts + 1))
 
     def _order(self, task: int, epoch: int, count: int) -> NDArray[np.int64]:
-        """Return the rows of the store `task` that `epoch` shows, (count,): pass after pass over the store."""
+        """Return the rows of the store `task` in `epoch`, (count,): pass after pass over the store."""
         size = len(self.stores[task])
         passes, places = np.divmod(np.arange(epoch * count, (epoch + 1) * count), size)
         orders = {number: np.argsort(bits(derive(self.seed, "order", task, number), np.arange(size)), kind="stable")
@@ -246,9 +247,9 @@ class EvalBatches:
         return math.ceil(len(self.rows) / self.batch_size)
 
     def held(self, device: torch.device, room: int) -> Sequence[Batch] | EvalBatches:
-        """Return the batches on `device`, to be read again and again, if they have no more than `room` bytes.
+        """Return the batches kept on `device`, to be read repeatedly, if they have no more than `room` bytes.
 
-        Not where that saves nothing: a crop of a store in the host's memory costs little beside a forward pass there.
+        Not on the CPU, where a crop costs little compared with a forward pass.
         """
         mapped = device.type == "cpu" and not self.store.streams
         if mapped or 3 * self.crop * self.crop * len(self.rows) > room:

@@ -1,4 +1,4 @@
-"""What a network sees of a picture: a square crop."""
+"""Square crops of a picture, the input of networks."""
 
 from __future__ import annotations
 

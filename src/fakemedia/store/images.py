@@ -1,4 +1,4 @@
-"""The table that says where each picture is in a pixel file, and what is true of all of them."""
+"""The table of positions of the pictures in a pixel file, and their common facts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEY = b"fakemedia.pictures"
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is true of all pictures of a pixel file."""
+    """Common facts of the pictures of a pixel file."""
 
     policy: str
     bytes: int
@@ -47,7 +47,7 @@ def decoder_versions() -> dict[str, str]:
 
 
 def write_images(table: pd.DataFrame, facts: Facts, folder: Path) -> None:
-    """Write the table into `folder`, on the disk when this returns."""
+    """Write the table into `folder`, flushed to the disk."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     written = json.dumps(asdict(facts)).encode()
     pq.write_table(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _KEY: written}), folder / IMAGES)
@@ -55,11 +55,11 @@ def write_images(table: pd.DataFrame, facts: Facts, folder: Path) -> None:
 
 
 def read_facts(folder: Path) -> Facts:
-    """Return the facts of the pictures in `folder`; OSError, ValueError, KeyError or TypeError unless they are there,
-    of this format, and the pixel file has its size."""
+    """Return the facts of the pictures in `folder`; OSError, ValueError, KeyError or TypeError unless they exist in
+    this format, and the pixel file has its size."""
     facts = Facts(**json.loads((pq.read_schema(folder / IMAGES).metadata or {})[_KEY]))
     if facts.format != FORMAT:
         raise ValueError(f"format {facts.format}")
     if not facts.streams and (folder / PIXELS).stat().st_size != facts.bytes:
-        raise ValueError("the pixel file is not whole")
+        raise ValueError("the pixel file is not complete")
     return facts

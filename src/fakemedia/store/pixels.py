@@ -35,7 +35,7 @@ class Files:
     def decoded(self, id: str, policy: str) -> NDArray[np.uint8]:
         """Return a picture under `policy`, uint8 (H, W, 3); UserError if its file is not the one that was indexed."""
         if id not in self.paths:
-            raise UserError(f"The data holds no image of the content {id} any more", do=AGAIN)
+            raise UserError(f"The data no longer has an image of the content {id}", do=AGAIN)
         path = self.paths[id]
         try:
             data = self.source.reader(path)()
@@ -58,7 +58,7 @@ class PixelStore:
     """
 
     def __init__(self, folder: str | Path, files: Files | None = None) -> None:
-        """Read what `folder` says of itself; UserError if there is no whole store of this version."""
+        """Read the facts of the store in `folder`; UserError if there is no complete store of this version."""
         self.folder = Path(folder).absolute()
         self._files = files
         manifest = read_manifest(self.folder, folder=True)
@@ -70,14 +70,14 @@ class PixelStore:
         except (OSError, ValueError, KeyError, TypeError) as error:
             what = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0].rstrip(".")
             raise UserError(f"No pixel store can be opened ({what})", where=self.folder, do=REBUILD,
-                            expected=f"a whole pixel store of format {FORMAT}") from None
+                            expected=f"a complete pixel store of format {FORMAT}") from None
         self.task, self.split, self.policy = self._facts.task, self._facts.split, self._facts.policy
         self.streams = self._facts.streams
         self.fingerprint = manifest.content
 
     @classmethod
     def open(cls, folder: str | Path, files: Files | None = None) -> PixelStore:
-        """Return the store in `folder`; UserError if there is no whole store of this version."""
+        """Return the store in `folder`; UserError if there is no complete store of this version."""
         return cls(folder, files)
 
     def __reduce__(self) -> tuple[type[PixelStore], tuple[Path, Files | None]]:
@@ -133,14 +133,15 @@ class PixelStore:
         try:
             yield
         except OSError as error:
-            raise UserError(f"The pixel store has gone since it was opened ({error.strerror})", where=self.folder,
+            raise UserError(f"The pixel store was removed after it was opened ({error.strerror})", where=self.folder,
                             do=REBUILD) from None
 
     def __getitem__(self, i: int) -> NDArray[np.uint8]:
         """Return image `i`, uint8 (H, W, 3): a read-only view of the file, or freshly decoded."""
         if self.streams:
             if self._files is None:
-                raise UserError("The pixel store holds no pixels and does not know the image files", where=self.folder,
+                raise UserError("The pixel store holds no pixels and was opened without its image files",
+                where=self.folder,
                                 do="open it with its files: PixelStore.open(folder, Files(source, paths))")
             return self._files.decoded(self.ids[i], self.policy)
         self._check(np.array([i]))
@@ -186,7 +187,7 @@ class PixelStore:
         """
         bounds = self.limits(rows, size)
         if any(((at < 0) | (at > bound)).any() for at, bound in zip((tops, lefts), bounds, strict=True)):
-            raise IndexError(f"a crop of {size} pixels lies outside its image")
+            raise IndexError(f"a crop of {size} pixels is outside its image")
         if not self.streams:
             self._check(rows)
         if self._uniform and size <= min(self.heights[0], self.widths[0]):
@@ -199,7 +200,7 @@ class PixelStore:
 
     @cached_property
     def _uniform(self) -> bool:
-        """Whether the pixel file holds nothing but pictures of one size."""
+        """Whether all pictures of the pixel file have one size."""
         area = 3 * self.heights[0] * self.widths[0]
         return not self.streams and bool(
             (self.heights == self.heights[0]).all() and (self.widths == self.widths[0]).all()
@@ -214,7 +215,7 @@ class PixelStore:
                           (height * line, line, 3, line, 1), writeable=False)
 
     def verify(self) -> None:
-        """Read the whole store once; UserError if a picture is not as it was written, or its file not as indexed."""
+        """Read the complete store once; UserError if a picture was changed, or its file differs from the index."""
         for i in range(len(self)):
             _ = self[i]
 

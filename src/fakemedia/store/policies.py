@@ -1,4 +1,4 @@
-"""How pictures are kept in a pixel store: `native`, `resize:<n>` or `jpeg:<q>`."""
+"""How pictures are stored in a pixel store: `native`, `resize:<n>` or `jpeg:<q>`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from PIL import Image
 from fakemedia.core.errors import UserError, unknown_name
 
 VERSION = 1
-"""Of what the policies do; raised when its results change."""
+"""Version of the policies: raised when their results change."""
 NATIVE = "native"
 POLICIES = ("native", "resize:<n>", "jpeg:<q>")
-"""`native`: every picture as it is, since resampling erases the traces that detectors live on. `resize:<n>`: the
+"""`native`: every picture unchanged, since resampling erases the traces that detectors rely on. `resize:<n>`: the
 shorter side becomes n pixels, bicubic. `jpeg:<q>`: real and fake alike are compressed once more, at quality q."""
 LONGEST = {"JPEG": 65500, "WEBP": 16383}
 """Longest side that a format, or its library, allows, pixels."""
@@ -26,7 +26,7 @@ Pixels = NDArray[np.uint8]
 
 @cache
 def policy_function(policy: str) -> Callable[[Pixels], Pixels]:
-    """Return what `policy` does to a picture, uint8 (H, W, 3); UserError for a policy that is none."""
+    """Return the function of `policy` on a picture, uint8 (H, W, 3); UserError for an unknown policy."""
     name, _, number = policy.partition(":")
     if name == NATIVE and not number:
         return lambda pixels: pixels

@@ -1,4 +1,4 @@
-"""Pictures that are decoded already, by content: so that an image is decoded once, whatever is made of it."""
+"""Decoded pictures by content, so that each image is decoded only once."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from fakemedia.store.images import IMAGES, PIXELS, PLACES, Facts, read_facts, wr
 from fakemedia.store.policies import policy_function
 
 BLOCK = 2**23
-"""Bytes that are written at once."""
+"""Bytes written at once."""
 
 
 @dataclass
 class Room:
-    """How many bytes of decoded pictures may still be written; `total` is what the user allows."""
+    """How many bytes of decoded pictures may still be written; `total` is the user's limit."""
 
     total: float = float("inf")
     left: float = float("inf")
 
     def take(self, size: int, where: Path) -> None:
-        """Take `size` bytes; UserError if they are not there."""
+        """Reserve `size` bytes; UserError if they are not available."""
         if size > self.left:
             raise UserError(f"The decoded pictures need more than {self.total / GIB:g} GiB", where=where,
                             expected="no more than max_gib of the collection",
@@ -48,7 +48,7 @@ class Room:
 class PixelWriter:
     """Writes pictures one after another into a pixel file, each content once.
 
-    They go past the system's page cache where the file system lets them: making room there costs more than writing. A
+    They bypass the page cache if the file system allows it, since freeing the cache costs more than writing. A
     thread writes one block while the next is filled.
 
     `places`: id -> (offset in bytes, height, width, checksum). UserError if there is no `room` or the disk is full.
@@ -95,7 +95,7 @@ class PixelWriter:
                     continue
                 raise UserError(f"Writing the decoded pictures failed ({error.strerror})", where=self._path.parent,
                                 expected="a writable disk with free space",
-                                do="make room, or set stream: true to decode in training") from error
+                                do="free space, or set stream: true to decode during training") from error
 
     def __enter__(self) -> PixelWriter:
         return self
@@ -105,7 +105,7 @@ class PixelWriter:
         try:
             if kind is None:
                 self._wait()
-                _use_cache(self._file)  # What is left fills no whole sectors.
+                _use_cache(self._file)  # The rest does not fill complete sectors.
                 self._put(self._block[:self._used])
                 os.fsync(self._file)
         finally:
@@ -117,7 +117,7 @@ def _open_uncached(path: Path) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:
         return os.open(path, flags | getattr(os, "O_DIRECT", 0), 0o666)
-    except OSError:  # Not every file system can.
+    except OSError:  # Not every file system supports it.
         return os.open(path, flags, 0o666)
 
 
@@ -150,7 +150,7 @@ class DecodedPictures:
         return all(id in self.places if self._fresh else self.read(id) is not None for id in ids)
 
     def read(self, id: str) -> NDArray[np.uint8] | None:
-        """Return a picture, uint8 (H, W, 3), or None if it is not there as it was written."""
+        """Return a picture, uint8 (H, W, 3), or None if it is missing or damaged."""
         if id not in self.places:
             return None
         offset, height, width, expected = self.places[id]
@@ -167,7 +167,7 @@ def open_decoded(folder: Path, policy: str, *, fresh: bool = False) -> DecodedPi
 
 
 class Pool:
-    """Takes the pictures that an index decodes, for the stores; used in a `with` block, whole at its end or not there.
+    """Takes the pictures that an index decodes, for the stores; used in a `with` block; complete at its end, or absent.
 
     `folder` gets a folder for each split of which something was decoded.
     """
@@ -185,7 +185,7 @@ class Pool:
         return self
 
     def add(self, split: str, id: str, pixels: NDArray[np.uint8], check: str) -> None:
-        """Keep a picture, which is as the policy has it and has the checksum `check`; UserError without room."""
+        """Keep a picture, under the policy already and with the checksum `check`; UserError without room."""
         if split not in self._writers:
             (self._building / split).mkdir()
             writer = PixelWriter(self._building / split / PIXELS, self._room)
@@ -213,7 +213,7 @@ def _write_places(folder: Path, writer: PixelWriter, policy: str) -> None:
 
 
 def share_file(path: Path, to: Path) -> None:
-    """Give the file `path` the second name `to`; copy it where the file system has no hard links."""
+    """Make `to` a hard link to the file `path`, or a copy if the file system has none."""
     try:
         os.link(path, to)
     except OSError:

@@ -1,4 +1,4 @@
-"""Pixels on the device: whole stores that are cropped there, or batches that are made while the device computes."""
+"""Pixels on the device: whole stores that are cropped there, or batches that are prepared while the device computes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CHUNK = 2**26
 
 
 def pixel_bytes(stores: Sequence[PixelStore]) -> int:
-    """Return how many bytes the pictures of `stores` have."""
+    """Return the size of the pictures of `stores`, bytes."""
     return sum(int(3 * (store.heights * store.widths).sum()) for store in stores)
 
 
 class ResidentPixels:
-    """The pictures of several stores on one device, where `PixelStore.crops` is done for a whole batch at once."""
+    """The pictures of several stores on one device, where `PixelStore.crops` runs for a batch at once."""
 
     def __init__(self, stores: Sequence[PixelStore], device: torch.device) -> None:
         """Copy the pixels of all `stores` to `device`."""
@@ -78,8 +78,8 @@ def _chunks(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Yield `function` of each item, in order, made by `workers` threads up to twice as many items ahead; by the caller
-    itself, when it asks, if there are no workers."""
+    """Yield `function` of each item, in order, computed by `workers` threads up to twice as many items ahead; without
+    workers, by the caller on request."""
     if workers == 0:
         yield from map(function, items)
         return
