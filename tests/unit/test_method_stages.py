@@ -190,7 +190,7 @@ def test_a_stage_is_trained_once(outside, learn) -> None:
 def test_what_a_file_does_not_declare_is_the_default(outside) -> None:
     outside("SCOPE = 'seen'\nVERSION = 3\nclass Mine(Method): pass")
     assert facts("mine") == Facts(scope="seen", version=3)
-    assert facts("kd") == Facts()
+    assert facts("finetune") == Facts()
 
 
 def test_the_steps_that_hooks_are_given_count_over_the_stage(outside, learn) -> None:
