@@ -21,7 +21,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from fakemedia.catalog.names import AUDIT, REPORT, RESULTS
+from fakemedia.catalog.names import AUDIT, REPORT, RESULTS, SIMILARITY_FIGURES
 from fakemedia.context.loading import load_context
 from fakemedia.core.plan import Plan
 from fakemedia.core.rng import generator
@@ -89,7 +89,8 @@ def main() -> None:
     bootstrap_project(Path(__file__).parents[1])
     logging.disable(logging.INFO)
     plan = replace(load_context().plan("cddb_long"), seeds=tuple(range(options.seeds)))
-    inputs = {AUDIT.format(collection=plan.collection, sequence=plan.sequence): verdict(plan, options.images)}
+    inputs = {AUDIT.format(collection=plan.collection, sequence=plan.sequence): verdict(plan, options.images),
+              SIMILARITY_FIGURES.format(sequence=plan.sequence): []}
     for method in (method.label for method in plan.methods):
         words = {"sequence": plan.sequence, "label": method}
         inputs[RESULTS.format(**words)] = MethodResults(

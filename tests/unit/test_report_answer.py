@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,8 @@ from fakemedia.core.types import make_stages
 from fakemedia.reporting.answer import Answer, answer
 from fakemedia.reporting.results import gather
 from fakemedia.reporting.tables import make_tables
+
+from ..scores import make_scores
 
 STAGES = make_stages([("gan",), ("warp",)])
 IMAGES, PHOTOGRAPHS = 160, 40
@@ -69,7 +73,7 @@ def test_nothing_helps() -> None:
     assert "a gap of" in gap
     assert gap.endswith("no method closes a significant share of it.")
     assert "has forgotten gan (9" in lost
-    assert "no threshold can bring it back" in lost
+    assert "no threshold brings it back (AUC below 0.8)" in lost
     assert advice.startswith("No continual method is fit for use")
     assert "joint, which needs the data of all tasks, is fit for use" in advice
 
@@ -118,3 +122,21 @@ def test_the_best_says_what_it_cannot_be_told_from() -> None:
     twins = {**MATRICES, "ewc": MATRICES["kd"]}
     advice = told(results(twins)).sentences[3]
     assert advice.startswith(("Use kd (not distinguishable from ewc)", "Use ewc (not distinguishable from kd)"))
+
+
+def test_many_forgotten_tasks_are_counted_and_the_worst_are_named() -> None:
+    tasks = tuple(f"task{number}" for number in range(6))
+    scores, stages = make_scores([(task,) for task in tasks], methods=("finetune",), images=60, photographs=20)
+    gathered = gather(scores, sequence="demo", network="convnet", stages=stages)
+    sentence = next(line for line in answer(make_tables(gathered, draws=20)).sentences if "has forgotten" in line)
+    assert re.match(r"finetune has forgotten \d of 6 tasks, most of all task\d \(", sentence)
+    assert sentence.count("AUC 0.") <= 3 + 1
+    assert len(sentence) < 300
+
+
+def test_a_task_of_one_class_leaves_open_whether_a_threshold_helps() -> None:
+    scores = results({"finetune": [[95, 50], [55, 95]]})
+    found = told(scores[(scores["task"] != "gan") | (scores["label"] == 0)])
+    sentence = next(line for line in found.sentences if "has forgotten" in line)
+    assert "threshold" not in sentence
+    assert "nan" not in " ".join(found.sentences)

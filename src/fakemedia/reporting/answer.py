@@ -21,6 +21,8 @@ USABLE = 80.0
 """Accuracy, percent, that a detector must reach on the real and on the fake images of every task to be fit for use."""
 LOST = 10.0
 """Points of forgetting from which on a task is named."""
+NAMED = 3
+"""Tasks that are named, at most."""
 SEPARABLE = 0.8
 """AUC from which on another threshold would separate most images of a task."""
 
@@ -100,21 +102,32 @@ def _gap(tables: Tables, ranked: Sequence[str], known: dict[str, float]) -> list
 
 def _forgotten(tables: Tables, best: str) -> list[str]:
     """Name the tasks that the best method has forgotten, and say whether a threshold could bring them back."""
-    lost = [task for task, points in _tasks(tables, best, "forgetting").items() if points >= LOST]
+    points = {task: value for task, value in _tasks(tables, best, "forgetting").items() if not np.isnan(value)}
+    lost = sorted((task for task in points if points[task] >= LOST), key=lambda task: -points[task])
     if not lost:
-        defined = any(not np.isnan(points) for points in _tasks(tables, best, "forgetting").values())
-        return [f"{best} has forgotten no task by {LOST:.0f} points or more."] if defined else []
+        return [f"{best} has forgotten no task by {LOST:.0f} points or more."] if points else []
     last = tables.matrices.loc[(tables.matrices["method"] == best) & (tables.matrices["measure"] == "auc")
                                & (tables.matrices["stage"] == len(tables.stages))]
     aucs = dict(zip(last["task"], last["mean"], strict=True))
     after, before = _tasks(tables, best, "final_accuracy"), _tasks(tables, best, "learning_accuracy")
-    back = [task for task in lost if aucs.get(task, np.nan) >= SEPARABLE]
-    gone = [task for task in lost if task not in back]
-    said = _list([f"{task} ({before[task]:.0f} to {after[task]:.0f} %, AUC {aucs.get(task, np.nan):.2f})"
-                  for task in lost])
-    ways = [f"another threshold could bring {_list(back) if gone else _them(lost)} back"] if back else []
-    ways += [f"no threshold can bring {_list(gone) if back else _them(lost)} back"] if gone else []
-    return [f"{best} has forgotten {said}: {'; '.join(ways)}."]
+    named = _list([f"{task} ({before[task]:.0f} to {after[task]:.0f} %, AUC {number(aucs[task], 2)})"
+                   for task in lost[:NAMED]])
+    said = named if len(lost) <= NAMED else f"{len(lost)} of {len(after)} tasks, most of all {named}"
+    return [f"{best} has forgotten {said}{_thresholds([aucs[task] for task in lost], lost)}."]
+
+
+def _thresholds(aucs: Sequence[float], lost: Sequence[str]) -> str:
+    """Return whether another threshold would bring the tasks `lost` back; nothing where an AUC is undefined."""
+    back = [task for task, auc in zip(lost, aucs, strict=True) if auc >= SEPARABLE]
+    them = "it" if len(lost) == 1 else "them"
+    if np.isnan(aucs).any():
+        return ""
+    if not back:
+        return f": no threshold brings {them} back (AUC below {SEPARABLE})"
+    if len(back) == len(lost):
+        return f": another threshold could bring {them} back"
+    some = _list(back) if len(back) <= NAMED else f"{len(back)} of them"
+    return f": another threshold could bring {some} back, the rest not (AUC below {SEPARABLE})"
 
 
 def _advice(tables: Tables, best: str) -> str:
@@ -126,16 +139,17 @@ def _advice(tables: Tables, best: str) -> str:
                 "correctly.")
     if tables.upper in tables.scored and not _failures(tables, str(tables.upper)):
         return (f"No continual method is fit for use: {which} classifies fewer than {USABLE:.0f} % of "
-                f"{_shortened(failures)} correctly. {tables.upper}, which needs the data of all tasks, is fit for use.")
+                f"{failures} correctly. {tables.upper}, which needs the data of all tasks, is fit for use.")
     return (f"No detector is fit for use: the best, {which}, classifies fewer than {USABLE:.0f} % of "
-            f"{_shortened(failures)} correctly. Add a method, or change settings, in parameters_sequences.yml.")
+            f"{failures} correctly. Add a method, or change settings, in parameters_sequences.yml.")
 
 
-def _failures(tables: Tables, method: str) -> tuple[str, ...]:
+def _failures(tables: Tables, method: str) -> str:
     """Return what the detector fails on, such as `the real images of gan`; undefined accuracies do not count."""
     real, fake = (_tasks(tables, method, f"{kind}_accuracy") for kind in ("real", "fake"))
     kinds = {task: [kind for kind, of in (("real", real), ("fake", fake)) if of[task] < USABLE] for task in real}
-    return tuple(f"the {_list(found)} images of {task}" for task, found in kinds.items() if found)
+    failed = [f"the {_list(found)} images of {task}" for task, found in kinds.items() if found]
+    return _list(failed) if len(failed) <= NAMED else f"real or fake images of {len(failed)} of {len(kinds)} tasks"
 
 
 def _equals(tables: Tables, best: str) -> list[str]:
@@ -166,14 +180,6 @@ def _tasks(tables: Tables, method: str, measure: str) -> dict[str, float]:
 
 def _count(number: int, name: str) -> str:
     return f"one {name}" if number == 1 else f"{number} {name}s"
-
-
-def _them(names: Sequence[str]) -> str:
-    return "it" if len(names) == 1 else "them"
-
-
-def _shortened(names: Sequence[str], most: int = 3) -> str:
-    return _list(names) if len(names) <= most + 1 else _list([*names[:most], f"{len(names) - most} more"])
 
 
 def _list(names: Sequence[str]) -> str:
