@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,9 @@ def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Itera
 
 @pytest.fixture(scope="session")
 def noise_store(make_store: Callable[[str, Iterable[np.ndarray]], PixelStore]) -> Callable[..., PixelStore]:
-    """Return a maker of stores of a task that a tiny network learns in a few epochs."""
+    """Return a maker of stores of a task that a tiny network learns in a few epochs; equal stores are made once."""
 
+    @cache
     def make(*, images: int = 24, size: int = 12, sigma: float = 40.0, seed: int = 0) -> PixelStore:
         return make_store("noise", noise(images, size, sigma, seed))
 
