@@ -128,8 +128,8 @@ def test_a_learning_rate_a_thousand_times_too_high(prepared: Path, command) -> N
     earlier = made(prepared)
     change(prepared, {"sequences": {"tiny": {"training": {"lr": 10.0, "optimizer": "sgd", "schedule": "constant",
                                                           "momentum": 0.9}}}})
-    assert_told(command(), "left the finite numbers", "stage 02_latent", "step ", "learning rate 10", "cross_entropy",
-                "penalty", "lower training.lr")
+    assert_told(command(), "gave a value that is not finite", "stage 02_latent", "step ", "learning rate 10",
+                "cross_entropy", "penalty", "lower training.lr")
     later = made(prepared)
     second = {name: data for name, data in earlier.items() if "02_latent/" in name}
     assert len(second) >= 6

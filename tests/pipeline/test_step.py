@@ -76,7 +76,7 @@ def test_two_steps(step, datasets: Path, project: Path) -> None:
     assert_refused(step("b", "models/c", *onward, network="resnet18"), "another network", "--network convnet")
     assert_refused(step("b", "models/a", *onward), "would replace the input model")
     assert step("b", "models/ewc", *onward, "--method", "ewc").exit_code == 0
-    assert_refused(step("b", "models", *onward), "something else than a checkpoint")
+    assert_refused(step("b", "models", *onward), "other files than a checkpoint")
     assert_refused(step("b", "models/c", "--input-model", "models/none", *onward[2:]), "no checkpoint", "models/none")
     assert_refused(step("b", "models/c", *onward[:2]), "--input-model and --source-datasets")
     assert_refused(step("a", "models/c", *onward), "Two datasets have one name")

@@ -179,5 +179,5 @@ def test_an_expert_needs_both_classes() -> None:
     from fakemedia.networks import convnet
 
     stage = StageData(**vars(STAGES[0]), train={"a": None})  # type: ignore[dict-item]
-    with pytest.raises(UserError, match="one class alone"):
+    with pytest.raises(UserError, match="one class only"):
         Experts(ExpertsConfig(), 0).fit(stage, convnet.build(convnet.Config(), 0), OneClass())  # type: ignore[arg-type]

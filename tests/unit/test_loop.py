@@ -260,7 +260,7 @@ def test_a_resume_state_of_another_run_is_not_used(train, tmp_path, caplog):
     seen = []
     train(folder=tmp_path / "x", identity={"parameters": "b"}, on_epoch=lambda record: seen.append(record["epoch"]))
     assert seen == [1, 2, 3, 4]
-    assert "starts over" in caplog.text
+    assert "starts again" in caplog.text
 
 
 def test_the_earliest_of_the_best_epochs_is_kept(train, monkeypatch):

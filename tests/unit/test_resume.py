@@ -21,7 +21,7 @@ def test_round_trip_and_refusals(tmp_path, caplog):
     assert torch.equal(found["tensor"], torch.ones(2))
     assert not caplog.records
     assert ResumeFiles(folder, {"code": "2", "device": "cpu"}).load() is None
-    assert "is of other code: the stage starts over" in caplog.text
+    assert "is of other code: the stage starts again" in caplog.text
     assert ResumeFiles(folder, {"code": "2"}).load() is None
     assert "is of other code and other device" in caplog.text
     path = resume_path(folder)
@@ -62,7 +62,7 @@ def test_best_weights_that_are_gone_start_the_stage_over(tmp_path, caplog):
     ResumeFiles(tmp_path / "x", ME).save(state(1), (1, {"w": torch.ones(3)}))
     best_path(tmp_path / "x", 1).unlink()
     assert ResumeFiles(tmp_path / "x", ME).load() is None
-    assert "starts over" in caplog.text
+    assert "starts again" in caplog.text
 
 
 def test_removal_leaves_other_stages_alone(tmp_path):

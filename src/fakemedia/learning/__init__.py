@@ -1,1 +1,1 @@
-"""The training loop, stages in sequence, checkpoints and the runtime."""
+"""The training loop, stages in sequence, their recipes and their resume states."""

@@ -1,4 +1,4 @@
-"""What a stage will cost, in time and room, before it is trained."""
+"""The cost of a stage, in time and disk space, before it is trained."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fakemedia.store.batches import Batch, TrainBatches
 from fakemedia.store.pixels import PixelStore
 
 STEPS = 2
-"""Steps that are timed, after as many that warm up."""
+"""Steps that are timed, after as many for warm-up."""
 FIRST, SECOND = make_stages([("first",), ("second",)])
 
 
@@ -38,13 +38,13 @@ class Room:
     """What a stage writes, bytes."""
 
     checkpoint: int
-    """Weights and what the method carries to the next stage; stays."""
+    """Weights and state of the method for the next stage; kept."""
     resume: int
-    """The state in training at most; removed when the stage ends."""
+    """The resume state, at most; removed when the stage ends."""
 
 
 def passes(config: TrainingConfig, images: int, validated: Sequence[int]) -> int:
-    """Return what a stage costs at most, in training images: `images` an epoch, and validation on stores of so many.
+    """Return the cost of a stage, at most, in training images: `images` per epoch, and validation on these stores.
 
     An image in validation counts as a third of one in training. A stage that stops early (patience) costs less.
     """
@@ -55,9 +55,9 @@ def passes(config: TrainingConfig, images: int, validated: Sequence[int]) -> int
 
 
 def room(method: MethodPlan) -> Room:
-    """Return what a stage of `method` writes, by making the network and the method's state.
+    """Return what a stage of `method` writes, by creating the network and the method's state.
 
-    `method` is resolved. The state of the first stage is taken for all: what grows with the stages counts once.
+    `method` is resolved. The state of the first stage is used for all: what grows with the stages counts once.
     """
     network, fitted = _prepared(method, Runtime(accelerator="cpu"))
     optimizer = make_optimizer(network, method.training)
@@ -70,7 +70,7 @@ def room(method: MethodPlan) -> Room:
 
 
 def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first: bool) -> float | None:
-    """Return the images a second of a few real steps of `method` on `store`, at a first stage or at a later one.
+    """Return the images per second of a few real steps of `method` on `store`, at a first stage or at a later one.
 
     None for a method without steps. `method` is resolved. The network has random weights; nothing is saved.
     """
@@ -93,7 +93,7 @@ def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first
 
 
 def noted_rate(method: MethodPlan, folder: Path, runtime: Runtime) -> float | None:
-    """Return the images a second that the stage saved as `folder` was trained with, median over its epochs.
+    """Return the images per second that the stage saved as `folder` was trained with, median over its epochs.
 
     None if there is none, or if it was of another network, batch size, crop, method, device or precision.
     """
@@ -127,7 +127,7 @@ class _FewBatches(TrainBatches):
 
 
 class _TwoImages(StageTrainer):
-    """Passes over two striped images, and trains on nothing."""
+    """Passes over two striped images, without training."""
 
     def train(self, method: GradientMethod, stage: StageData, detector: Detector) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Training of the head alone, on features that the frozen body gives once a picture and view."""
+"""Training of the head only, on features that the frozen body computes once per picture and view."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ class Head(Detector):
     """The head of a detector as a detector whose inputs are features, float32 (N, D); the weights are shared."""
 
     def __init__(self, detector: Detector) -> None:
-        """Take the head of `detector`, whose body is not kept."""
+        """Use the head of `detector` without its body."""
         nn.Module.__init__(self)
         self.body, self.head = nn.Identity(), detector.head
         self.blocks, self.taps, self.width, self.maps = detector.blocks, "head", detector.width, False
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Return the features as they are."""
+        """Return the features unchanged."""
         return images
 
 
 @contextmanager
 def fitting(trainer: StageTrainer, network: Detector, tuned: Tune,
             place: Callable[[str], Path] | None) -> Iterator[tuple[StageTrainer, Detector]]:
-    """Yield what a method is given: `trainer` and `network`, or where the head alone is tuned those of features.
+    """Yield what a method receives: `trainer` and `network`, or, if only the head is tuned, those of features.
 
-    `place` gives the folder that keeps the features of a task; None: a temporary one, which one process can use. The
-    head that the method leaves becomes that of `network`.
+    `place` gives the folder for the features of a task; None: a temporary one, for a single process. The final head
+    becomes that of `network`.
     """
     if tuned.kind != "head":
         yield trainer, network
@@ -109,7 +109,7 @@ class HeadTrainer(StageTrainer):
     network: Detector
     """On the runtime's device; its body does not change."""
     place: Callable[[str], Path]
-    """Gives the folder where the features of a task are kept."""
+    """Returns the folder for the features of a task."""
 
     def training_batches(self, stage: StageData, *, shared: bool) -> TrainBatches:
         """Return the training batches on the device: this process's share of each, or the whole."""
@@ -143,7 +143,7 @@ class HeadTrainer(StageTrainer):
         key = (store.fingerprint, tuple(views))
         if key not in self._held:
             cache = self._cache(store.task)
-            # The few pictures of a memory change at every stage: what is computed of them is not stored.
+            # The few pictures of a memory change at every stage: their features are not stored.
             compute = cache.compute if isinstance(store, HeldPictures) else cache.read
             self._held[key] = compute(store, views)
         return self._held[key]

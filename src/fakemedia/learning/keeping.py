@@ -1,4 +1,4 @@
-"""The memory of a stage: which of its pictures are kept for later ones, and where that is written down."""
+"""The memory of a stage: which of its pictures are kept for later ones, and their record."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from fakemedia.store.pixels import PixelStore
 
 
 def memory_path(folder: Path) -> Path:
-    """Return where the stage that is saved as `folder` says what is kept and why, a row a picture."""
+    """Return the path of the record of kept pictures of the stage saved as `folder`, one row per picture."""
     return folder.with_name(f"{folder.name}.memory.parquet")
 
 
 def check_memory(config: MemoryConfig, memory: Memory, learned: Mapping[str, PixelStore], *, where: object) -> None:
-    """Raise UserError if a class of a task, kept or now learned, would keep no picture."""
+    """Raise UserError if a class of a task, old or new, would keep no picture."""
     check_budget(config, smallest({**memory.stores, **learned}), where=where)
 
 
 def kept(memory: Memory, learned: Mapping[str, PixelStore], config: MemoryConfig, seed: int, detector: Detector,
          trainer: StageTrainer) -> Memory:
-    """Return the memory after the tasks of `learned`; herding takes the features of `detector`."""
+    """Return the memory after the tasks of `learned`; herding uses the features of `detector`."""
     if not learned:
         return memory
 

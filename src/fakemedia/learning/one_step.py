@@ -1,4 +1,4 @@
-"""One step by hand: learn one more task on plain folders, without a sequence in the configuration."""
+"""`kedro step`: learn one more task on plain folders, without a sequence in the configuration."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
     """Learn `target_dataset` by `method` from the checkpoint `input_model`; save and calibrate it as `output_dir`.
 
     A dataset is a task folder in the reference layout; its name is the task's. Without an input model the target is
-    learned as a first task, from `pretrained` weights (None: the network's default). Pixel stores go to `cache`.
-    Returns a row a task with its role, and accuracy (percent) and AUC on its test split before (NaN without an input
-    model) and after the step.
+    learned as the first task, from `pretrained` weights (None: the network's default). Pixel stores go to `cache`.
+    Returns one row per task with its role, and accuracy (percent) and AUC on its test split before (NaN without an
+    input model) and after the step.
 
     Raises UserError for folders that are not task folders, two tasks of one name, source datasets without an input
-    model or the other way round, a checkpoint of another network, and an output folder that is the input model or
-    holds other files.
+    model or an input model without them, a checkpoint of another network, and an output folder that is the input model
+    or holds other files.
     """
     if bool(source_datasets) != (input_model is not None):
-        raise UserError("An input model and the datasets that it has learned go together",
+        raise UserError("An input model needs the datasets that it has learned, and they need the model",
                         where="--input-model and --source-datasets", expected="both, or neither for a first task")
     sources = [_task(folder) for folder in source_datasets]
     target = _task(target_dataset)
@@ -51,7 +51,7 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
     parent = load(input_model) if input_model is not None else None
     if parent is not None and parent.meta["network"]["name"] != network:
         raise UserError("The input model is of another network", where=input_model, expected=network,
-                        do=f"say --network {parent.meta['network']['name']}, or give a checkpoint of {network}")
+                        do=f"use --network {parent.meta['network']['name']}, or give a checkpoint of {network}")
     given = {"epochs": epochs, "batch_size": batch_size, "crop": crop}
     plan = _plan(network, parent, method, pretrained, preset, given, seed, sources, target)
     opened = {_task(folder): _stores(folder, cache) for folder in (*source_datasets, target_dataset)}
@@ -74,12 +74,12 @@ def _task(folder: Path) -> str:
 
 
 def _check_place(output_dir: Path, input_model: Path | None) -> None:
-    """Raise UserError unless `output_dir` is new, empty or an older checkpoint, which will be replaced as a whole."""
+    """Raise UserError unless `output_dir` is new, empty or an older checkpoint, which is replaced."""
     if input_model is not None and output_dir.resolve() == input_model.resolve():
         raise UserError("The output would replace the input model", where=output_dir, expected="a folder of its own")
     held = {path.name for path in output_dir.iterdir() if path.suffix != PARTIAL} if output_dir.is_dir() else set()
     if output_dir.is_file() or held - {*FILES, CALIBRATION_FILE}:
-        raise UserError("The output folder holds something else than a checkpoint", where=output_dir,
+        raise UserError("The output folder holds other files than a checkpoint", where=output_dir,
                         expected="a new or empty folder, or a checkpoint to replace", do="name another --output-dir")
 
 

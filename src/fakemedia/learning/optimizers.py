@@ -22,11 +22,11 @@ def make_optimizer(network: Detector, config: TrainingConfig) -> torch.optim.Opt
 
 
 class Schedule:
-    """The learning rate of `config` over a stage of `steps` steps an epoch, by torch's schedulers.
+    """The learning rate of `config` over a stage of `steps` steps per epoch, by torch's schedulers.
 
     `one_cycle`: half a cosine from lr/25 up to lr in the first 30 % of the stage, then down to lr/250000 (Smith and
-    Topin 2018, in two phases), by step. `cosine`: lr_min + (lr - lr_min) (1 + cos(pi epoch / period)) / 2, going on
-    past `period` (Loshchilov and Hutter 2017, without restarts), by epoch.
+    Topin 2018, in two phases), by step. `cosine`: lr_min + (lr - lr_min) (1 + cos(pi epoch / period)) / 2, continuing
+    after `period` (Loshchilov and Hutter 2017, without restarts), by epoch.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: int) -> None:
@@ -56,7 +56,7 @@ class Schedule:
             self._scheduler.step()
 
     def state_dict(self) -> dict:
-        """Return what must survive an interruption, beside the state of the optimiser."""
+        """Return what a resumed stage needs, beside the state of the optimiser."""
         return self._scheduler.state_dict()
 
     def load_state_dict(self, state: dict) -> None:

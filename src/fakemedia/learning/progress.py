@@ -1,4 +1,4 @@
-"""What the user sees of a stage in training: one line on a terminal, a few in a log."""
+"""Progress of a stage in training: one line on a terminal, a few in a log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 INTERVAL = 1.0
-"""Seconds between looks at the loss terms, which make the host wait for the device."""
+"""Seconds between reading the loss terms, which makes the host wait for the device."""
 LOG_INTERVAL = 60.0
 """Seconds between lines in a log, at least."""
 
@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Progress:
-    """A progress bar on a terminal; elsewhere a line in the log now and then, and one at the end."""
+    """A progress bar on a terminal; elsewhere a line in the log from time to time, and one at the end."""
 
     def __init__(self, label: str, *, epochs: int, images: int, done: int) -> None:
-        """Begin the stage `label` of `epochs` times `images`, of which `done` images are behind it."""
+        """Begin the stage `label` of `epochs` times `images`, of which `done` images are finished."""
         self.label, self.epochs = label, epochs
         self._bar = tqdm(total=epochs * images, initial=done, desc=label, unit="img", disable=None, dynamic_ncols=True,
                          leave=False)
@@ -41,11 +41,11 @@ class Progress:
         self._bar.update(images)
 
     def due(self) -> bool:
-        """Say whether it is time to `show` the loss terms."""
+        """Return whether it is time to `show` the loss terms."""
         return not self._bar.disable and time.monotonic() - self._shown > INTERVAL
 
     def show(self, epoch: int, losses: Mapping[str, float], best_accuracy: float) -> None:
-        """Show where the stage is: epoch from 1, mean loss terms of it so far, best validation accuracy (percent)."""
+        """Show the epoch, from 1, its mean loss terms so far and the best validation accuracy (percent)."""
         self._shown = time.monotonic()
         self._bar.set_postfix_str(_described(epoch, self.epochs, losses, best_accuracy))
 
@@ -60,7 +60,7 @@ class Progress:
                         record["images_per_second"], left)
 
     def finish(self, history: Sequence[Mapping[str, Any]], best_epoch: int, best_accuracy: float) -> None:
-        """Tell in one line how the stage ended."""
+        """Log in one line how the stage ended."""
         seconds = sum(record["seconds"] for record in history)
         rate = sum(record["images_per_second"] * record["seconds"] for record in history) / seconds
         validation = f", validation {best_accuracy:.1f} %" if best_accuracy >= 0 else ""

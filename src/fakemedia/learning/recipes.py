@@ -1,4 +1,4 @@
-"""What checkpoints and scores are made from: recipes out of settings and content hashes alone."""
+"""What checkpoints and scores are made from: recipes from settings and content hashes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 
 VERSION = 2
-"""Of the training of a stage: raised when the same settings and data give other weights. 2: norms and biases are not
-decayed."""
+"""Version of the training of a stage: raised when the same settings and data give other weights. 2: norms and biases
+are not decayed."""
 SCORES_VERSION = 1
-"""Of the scores of a checkpoint: raised when the same weights and pictures give others."""
+"""Version of the scores of a checkpoint: raised when the same weights and pictures give others."""
 WEIGHTS_FILE = "weights.safetensors"
 
 
@@ -60,7 +60,7 @@ def robustness_recipe(*, checkpoint: str, crop: int, data: Mapping[str, str], co
 
 
 def identified(network: Named) -> Named:
-    """Return `network` with the path of a weights file replaced by the hash of what it holds."""
+    """Return `network` with the path of a weights file replaced by the hash of its content."""
     path = Path(str(network.settings.get("pretrained")))
     path = path / WEIGHTS_FILE if path.is_dir() else path
     if not path.is_file():

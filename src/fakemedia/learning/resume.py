@@ -18,12 +18,12 @@ logger = logging.getLogger(__name__)
 
 
 def resume_path(folder: Path) -> Path:
-    """Return where the stage that will be saved as `folder` keeps its resume state."""
+    """Return the path of the resume state of the stage that will be saved as `folder`."""
     return folder.with_name(f"{folder.name}.resume.pt")
 
 
 def best_path(folder: Path, epoch: int) -> Path:
-    """Return where the stage that will be saved as `folder` keeps the weights of its best epoch."""
+    """Return the path of the best epoch's weights of the stage that will be saved as `folder`."""
     return folder.with_name(f"{folder.name}.best{epoch}.pt")
 
 
@@ -57,9 +57,9 @@ class ResumeFiles:
                 self._best_epoch = best
                 return {**state, "best_weights": weights}
             reason = f"is of other {' and other '.join(others)}"
-        except Exception:  # the unpickler raises whatever the damaged bytes make it
+        except Exception:  # damaged bytes make the unpickler raise many kinds of errors
             reason = "is damaged"
-        logger.warning("The resume state %s %s: the stage starts over.", path, reason)
+        logger.warning("The resume state %s %s: the stage starts again.", path, reason)
         return None
 
     def save(self, state: Mapping[str, Any], best: tuple[int, Mapping[str, Tensor]] | None) -> None:
@@ -79,7 +79,7 @@ class ResumeFiles:
 
 
 def remove_resume(folder: Path) -> None:
-    """Remove the resume state of the stage that is saved as `folder`, and what a killed run left of writing one."""
+    """Remove the resume state of the stage that is saved as `folder`, and the leftovers of a killed writer."""
     for path in (resume_path(folder), *_beside(folder, "best*.pt"), *_beside(folder, f"*{PARTIAL}", hidden=True)):
         path.unlink(missing_ok=True)
 

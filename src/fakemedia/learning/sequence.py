@@ -51,10 +51,10 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     """Learn `stage` by `method` from the parent's checkpoint, save it as `folder` and return it.
 
     `plan` is resolved. `train` and `validation` hold at least the stores of `plan.trained_tasks` and
-    `plan.validated_tasks`. A method that joins tasks takes no notice of `parent`; without one, a stage begins with the
+    `plan.validated_tasks`. A method that joins tasks ignores `parent`; without one, a stage begins with the
     start network. If the parent was made by another method, this one first reviews the training images of the earlier
-    tasks, which `train` must then hold too. Where the head alone is trained, `features` gives the folder that keeps the
-    features of a task's pictures; None: they are kept for this stage alone, which one process can do.
+    tasks, which `train` must then hold too. If only the head is trained, `features` gives the folder for the
+    features of a task's pictures; None: a temporary one, for a single process.
 
     If `folder` already holds the result, it is read and nothing is trained; an interrupted stage continues from the
     state that was saved last. Raises UserError for a missing store, a parent of another network, and what the
@@ -123,7 +123,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
 
 
 def _is_saved(folder: Path, recipe: Recipe, runtime: Runtime) -> bool:
-    """Return whether `folder` already holds the checkpoint that `recipe` makes; what a killed run left is cleared."""
+    """Return whether `folder` holds the checkpoint that `recipe` makes; leftovers of a killed run are removed."""
     if runtime.rank == 0:
         recover(folder)
     runtime.wait()
@@ -136,7 +136,7 @@ def _is_saved(folder: Path, recipe: Recipe, runtime: Runtime) -> bool:
 def _validated(planned: MethodPlan, stage: StageData, detector: Detector, trainer: StageTrainer) -> dict[str, float]:
     """Return the validation accuracy of the weights that `detector` ends with by task, percent; empty without images.
 
-    UserError if they are not those that the trainer selected and the method does not say that it changes them.
+    UserError if they are not those that the trainer selected and the method does not declare that it changes them.
     """
     trained = trainer.trained
     if trained is None:
@@ -151,9 +151,9 @@ def _validated(planned: MethodPlan, stage: StageData, detector: Detector, traine
 
 
 def check_stages(plan: Plan, method: str, stores: Stores) -> None:
-    """Raise UserError if a stage of `method` cannot make its batches; `stores` are the training stores that are there.
+    """Raise UserError if a stage of `method` cannot make its batches; `stores` are the existing training stores.
 
-    `learn_stage` would find it too, but only when the stages before are trained.
+    `learn_stage` raises it too, but only after the earlier stages are trained.
     """
     config = plan.method(method).training
     read_views(config.views, where=f"sequences.{plan.sequence}, {method}: training.views")
@@ -180,7 +180,7 @@ def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, runtime: Runtime)
 
 
 def restore_network(checkpoint: Checkpoint) -> Detector:
-    """Return the network of `checkpoint` with its weights, on the CPU; UserError if it cannot be built any more."""
+    """Return the network of `checkpoint` with its weights, on the CPU; UserError if it can no longer be built."""
     return _network(Named(**checkpoint.meta["network"]), checkpoint.meta["seed"], checkpoint)
 
 
@@ -189,7 +189,7 @@ def learn_plan(plan: Plan, stores: Mapping[str, Stores], *, runtime: Runtime, fo
     """Learn every method of `plan` stage by stage, for each seed; return the scores of all checkpoints in one table.
 
     `plan` is resolved; `stores` holds the stores of its tasks by split. With `folder`, checkpoints are kept as
-    `<folder>/<label>/seed<n>/<stage>` and those that are up to date are not trained again; `features` as in
+    `<folder>/<label>/seed<n>/<stage>` and current ones are not retrained; `features` as in
     `learn_stage`. Columns as in `evaluation.predict.score_suite`, and method (str), seed (int) and stage (int, from 1):
     what `reporting.results.gather` takes. Raises UserError as `learn_stage` does.
     """
@@ -210,7 +210,7 @@ def score_robustness(checkpoint: Checkpoint, suite: Stores, config: RobustnessCo
                      runtime: Runtime) -> pd.DataFrame:
     """Return the scores of `checkpoint` on perturbed test images of `suite`.
 
-    Columns as in `evaluation.robustness.score_perturbed`. Raises UserError for perturbations that cannot be used.
+    Columns as in `evaluation.perturbed.score_perturbed`. Raises UserError for perturbations that cannot be used.
     """
     network = runtime.place(restore_network(checkpoint))
     with runtime.reproducible():
@@ -276,7 +276,7 @@ def _by_task(**splits: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 @cache
 def _code_hash() -> str:
-    """Return the hash of the source that training runs: a state saved by other code may not fit it."""
+    """Return the hash of the source code of training: a state saved by other code may not fit."""
     package = Path(__file__).parents[1]
     rooms = ("core", "sources", "ingest", "store", "evaluation", "networks", "memory", "methods", "runtime", "learning")
     return sha256(b"".join(path.read_bytes() for room in rooms for path in sorted((package / room).rglob("*.py"))

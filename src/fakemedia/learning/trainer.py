@@ -32,25 +32,25 @@ from fakemedia.store.batches import Batch, EvalBatches, TrainBatches, on_device
 from fakemedia.store.pixels import PixelStore
 
 CLOCK = ("seconds", "images_per_second", "memory_mib")
-"""What a record holds of the machine and the moment."""
+"""Keys of a record that depend on the machine."""
 TOGETHER = 16
-"""Steps after which several processes agree whether to save or to stop; a single one looks after every step."""
+"""Steps after which several processes agree whether to save or to stop; a single one checks after every step."""
 CHEAP, SAVING_SHARE = 0.2, 0.05
-"""A state that takes longer than so many seconds to save is saved at the end of an epoch only if that costs at most
-this share of the time since the last one."""
+"""A state that takes more than CHEAP seconds to save is saved at the end of an epoch only if that costs at most
+SAVING_SHARE of the time since the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What the training of a stage gives."""
+    """The result of training a stage."""
 
     weights: dict[str, Tensor]
     """State dict of the selected epoch, on the device: a copy."""
     best_epoch: int
     """The selected epoch, counted from 1."""
     history: list[dict[str, Any]]
-    """A record an epoch: epoch, lr, loss (mean of each term), and accuracy (percent, mean) and validation (percent, by
-    task) where it was validated."""
+    """One record per epoch: epoch, lr, loss (mean of each term), and, if it was validated, accuracy (percent, mean) and
+    validation (percent, by task)."""
 
 
 @dataclass(kw_only=True)
@@ -58,27 +58,27 @@ class StageTrainer:
     """The trainer of one stage, as `methods.method.Trainer` describes it to methods.
 
     With `folder`, the history goes to `<folder>.history.jsonl` and the state, after each epoch and inside it after
-    every `runtime.save_minutes`, to `<folder>.resume.pt`, from where the next trainer with the same `identity`
-    continues, to the same result bit for bit. `on_epoch` gets each record of this process.
+    every `runtime.save_minutes`, to `<folder>.resume.pt`, from which the next trainer with the same `identity`
+    resumes, with the same result bit for bit. `on_epoch` receives each record of this process.
     """
 
     config: TrainingConfig
     runtime: Runtime
     seed: int
-    """Of what the loop draws, and of the choice of validation images."""
+    """Seed of the loop, and of the choice of validation images."""
     folder: Path | None = None
     identity: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
     on_epoch: Callable[[Mapping[str, Any]], None] | None = None
     trained: Trained | None = None
-    """What `train` gave; None before."""
+    """The result of `train`; None before."""
 
     def train(self, method: GradientMethod, stage: StageData, detector: Detector) -> None:
         """Train `detector`, which is on the runtime's device, and leave the selected epoch's weights in it.
 
-        The selected epoch has the best mean accuracy over the tasks of `stage.validation` (the earliest of equals), or
+        The selected epoch has the best mean accuracy over the tasks of `stage.validation` (the earliest of several), or
         is the last one if there are none. Raises UserError for a loss or weights that are not finite; the last state
-        saved is kept. Ctrl-C and SIGTERM end as KeyboardInterrupt, with the state after the last whole step saved.
+        saved is kept. Ctrl-C and SIGTERM end as KeyboardInterrupt, with the state after the last complete step saved.
         """
         if self.trained is not None:
             raise RuntimeError("a method trains once a stage")
@@ -134,7 +134,7 @@ class StageTrainer:
 
 
 def history_path(folder: Path) -> Path:
-    """Return where the stage that will be saved as `folder` keeps its history with times, in JSON lines."""
+    """Return the path of the history with times of the stage that will be saved as `folder`, in JSON lines."""
     return folder.with_name(f"{folder.name}.history.jsonl")
 
 
@@ -158,18 +158,18 @@ class _Loop:
     rate: float = 0.0
     """The learning rate that the epoch began with."""
     step: int = 0
-    """Steps done of the epoch that is not in the history yet."""
+    """Finished steps of the current epoch."""
     seconds: float = 0.0
-    """What they took, with what came after them."""
+    """Seconds of these steps and of what followed."""
     terms: tuple[str, ...] = ()
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
-    """The loss terms of its steps that were read from the device, float32 (steps, terms)."""
+    """The loss terms of its steps already read from the device, float32 (steps, terms)."""
     unread: list[Tensor] = field(default_factory=list)
     """Those of the latest steps, on the device."""
     begun: float = field(default_factory=time.monotonic)
-    """When this run began to work on the epoch."""
+    """When this run started the epoch."""
     saved: float = field(default_factory=time.monotonic)
-    """When the state was saved last, and what that took."""
+    """When the state was saved last, and the seconds that it took."""
     saving: float = 0.0
 
     def run(self, label: str, on_epoch: Callable[[Mapping[str, Any]], None] | None) -> Trained:
@@ -194,7 +194,7 @@ class _Loop:
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Finished epochs."""
         return len(self.history)
 
     @property
@@ -208,9 +208,9 @@ class _Loop:
 
     def _epoch(self, forward: Callable[[Tensor], Tensor], stepper: torch.optim.Optimizer,
                progress: Progress) -> dict[str, Any]:
-        """Train what is left of an epoch, validate it and return its record.
+        """Train the rest of an epoch, validate it and return its record.
 
-        Where a stop is asked for, the state after the last whole step is saved and KeyboardInterrupt raised.
+        On a stop request, the state after the last complete step is saved and KeyboardInterrupt raised.
         """
         try:
             with deferred() as asked:
@@ -233,7 +233,7 @@ class _Loop:
 
     def _steps(self, forward: Callable[[Tensor], Tensor], stepper: torch.optim.Optimizer, progress: Progress,
                asked: Callable[[], bool]) -> None:
-        """Train the steps that are left of the epoch; save the state when it is time, or when a stop is asked for."""
+        """Train the remaining steps of the epoch; save the state when it is due, or on a stop request."""
         if self.step == 0:
             self.rate = self.schedule.rate
             torch.manual_seed(derive(self.seed, "epoch", self.epoch))
@@ -294,7 +294,7 @@ class _Loop:
             return
         kept = "" if self.files is None else "; the checkpoints of earlier stages and the last good state are kept"
         raise UserError(
-            f"The training has left the finite numbers: {found}",
+            f"The training gave a value that is not finite: {found}",
             where=f"stage {self.stage.key}, epoch {self.epoch + 1}, step {step + 1} of {self.train.steps}, "
                   f"learning rate {self.schedule.rate:g}",
             expected="finite loss terms", do=f"lower training.lr or the weight of the term{kept}",
@@ -308,7 +308,7 @@ class _Loop:
         return {"accuracy": sum(accuracies.values()) / len(accuracies), "validation": accuracies}
 
     def _improved(self, record: dict[str, Any]) -> bool:
-        """Note the epoch if it is the best so far; without validation the latest is the best."""
+        """Record the epoch if it is the best so far; without validation the latest is the best."""
         if not self.validation:
             self.best_epoch = self.epoch
             return True
@@ -327,7 +327,7 @@ class _Loop:
             self._save()
 
     def _save(self) -> None:
-        """Save the state as it is after a whole step; every process must come here in the middle of an epoch."""
+        """Save the state after a complete step; within an epoch all processes must call this."""
         if self.files is None:
             return
         self._read_losses()

@@ -1,4 +1,4 @@
-"""Validation of a stage: which images choose the epoch, and how many of them are right."""
+"""Validation of a stage: the images that select the epoch, and the accuracy on them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from fakemedia.store.batches import Batch, select_rows
 from fakemedia.store.pixels import PixelStore
 
 PASSES = 3
-"""What training on an image costs, in forward passes (the backward pass costs two)."""
+"""Cost of training on an image, in forward passes (the backward pass costs two)."""
 HELD = 2**29
 """Bytes of validation crops that a stage keeps on the device."""
 LEAST_VALIDATION = 16
-"""Validation images that a task keeps, whatever they cost."""
+"""Least number of validation images of a task, at any cost."""
 
 
 def validation_images(config: TrainingConfig, train_images: int, tasks: int) -> int | None:
-    """Return how many validation images a task has at most, where an epoch trains on `train_images`; None: all."""
+    """Return the most validation images of a task, if an epoch trains on `train_images`; None: all."""
     limits = [] if config.validation_max is None else [config.validation_max]
     if config.validation_share is not None:
         passes = PASSES * train_images * config.validation_every * config.validation_share
@@ -40,9 +40,9 @@ class Validation:
     def __init__(self, stores: Mapping[str, PixelStore], train_images: int, config: TrainingConfig, seed: int,
                  runtime: Runtime,
                  batches: Callable[[PixelStore, NDArray[np.int64], int], Iterable[Batch]]) -> None:
-        """Draw the images of each task by `seed`, as many as `validation_images` says; no stores: none.
+        """Draw the images of each task by `seed`, `validation_images` of them; no stores: none.
 
-        `batches` gives those of a store, of some rows, to be read again and again within so many bytes.
+        `batches` gives those of a store, of some rows, to be read repeatedly within so many bytes.
         """
         self._runtime = runtime
         self._batches: dict[str, tuple[Iterable[Batch], np.ndarray]] = {}

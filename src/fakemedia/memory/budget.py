@@ -1,4 +1,4 @@
-"""How much is kept: settings, and what each class of each task may have."""
+"""The budget of a memory: settings, and the share of each class of each task."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class MemoryConfig:
     pictures: int = 500
     """Pictures of all tasks together."""
     mib: float | None = None
-    """Most that their pixels may need, MiB; None: no limit."""
+    """Upper limit of their pixels, MiB; None: no limit."""
     selection: Selection = "reservoir"
-    """`reservoir`: at random, whole source groups where they fit; `random`: at random, picture by picture; `herding`:
+    """`reservoir`: at random, complete source groups if they fit; `random`: at random, picture by picture; `herding`:
     those whose mean is closest to that of their class in the network's features (Rebuffi et al. 2017, algorithm 4)."""
 
     def __post_init__(self) -> None:
@@ -31,7 +31,7 @@ class MemoryConfig:
 
 
 def quotas(sizes: Mapping[Cell, int], budget: int) -> dict[Cell, int]:
-    """Return how many of `sizes` pictures each cell keeps: equal numbers, but where a cell has fewer.
+    """Return how many of `sizes` pictures each cell keeps: equal numbers, except where a cell has fewer.
 
     >>> quotas({"a": 2, "b": 9, "c": 9}, 12)
     {'a': 2, 'b': 5, 'c': 5}
@@ -47,9 +47,9 @@ def check_budget(config: MemoryConfig, smallest: Mapping[Cell, int], *, where: o
     """Raise UserError if a cell, a class of a task, would keep no picture; `smallest` gives its smallest one, bytes."""
     cells = len(smallest)
     if config.pictures < cells:
-        raise UserError(f"A memory of {config.pictures} pictures is smaller than one a task and class", where=where,
+        raise UserError(f"A memory of {config.pictures} pictures is smaller than one per task and class", where=where,
                         expected=f"{cells} pictures at least", do="raise the method's `pictures`")
     largest = max(smallest.values(), default=0)
     if config.mib is not None and largest * cells > config.mib * MIB:
-        raise UserError(f"A memory of {config.mib:g} MiB is smaller than one picture a task and class", where=where,
+        raise UserError(f"A memory of {config.mib:g} MiB is smaller than one picture per task and class", where=where,
                         expected=f"{largest * cells / MIB:.2f} MiB at least", do="raise the method's `mib`")

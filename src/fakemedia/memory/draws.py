@@ -17,13 +17,13 @@ from fakemedia.store.crops import centre
 class MemoryBatches:
     """Random crops of a memory's pictures, each class of each task as often as any other.
 
-    The pictures of a class are read in random order, from end to end before they start over in a new order. What a
-    batch holds depends on the seed and the step alone; several processes each take their share of it.
+    The pictures of a class are read completely in random order before they start again in a new order. The content of a
+    batch depends only on the seed and the step; several processes each use their share of it.
     """
 
     def __init__(self, memory: Memory, *, crop: int, flip: bool, seed: int, share: tuple[int, int] = (0, 1),
                  device: torch.device | None = None) -> None:
-        """Take crops of `crop` x `crop` pixels of `memory`; `share`: number of this process, and of all."""
+        """Take crops of `crop` x `crop` pixels of `memory`; `share`: rank of this process, and number of processes."""
         self.memory, self.crop, self.flip, self.seed = memory, crop, flip, seed
         self.device = device or torch.device("cpu")
         self._rank, self._world = share
@@ -33,7 +33,7 @@ class MemoryBatches:
         """Return the batch of a step, of `size` pictures in this process, on the device.
 
         `tasks` are positions in the memory. `at_centre`: centre crops, never mirrored. `draw` names one of several
-        batches a step.
+        batches of a step.
         """
         positions = (step * self._world + self._rank) * size + np.arange(size)
         tasks, rows, labels = np.empty((3, size), np.int64)
@@ -52,7 +52,7 @@ class MemoryBatches:
                      tasks=torch.from_numpy(tasks), rows=torch.from_numpy(rows)).to(self.device)
 
     def _order(self, cell: int, numbers: NDArray[np.int64], size: int, draw: str) -> NDArray[np.int64]:
-        """Return the places in a class of the pictures that are drawn at the `numbers`, which count from 0."""
+        """Return the positions in a class of the pictures drawn at the `numbers`, which count from 0."""
         passes, places = np.divmod(numbers, size)
         found = np.empty(len(numbers), np.int64)
         for each in np.unique(passes).tolist():

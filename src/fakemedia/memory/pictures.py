@@ -1,4 +1,4 @@
-"""Whole pictures of earlier tasks, held in memory and carried by checkpoints as tensors."""
+"""Full pictures of earlier tasks, held in memory and stored in checkpoints as tensors."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from fakemedia.store.decode import checksum
 from fakemedia.store.pixels import PixelStore
 
 PREFIX = "memory."
-"""Of the names of its tensors in the state of a method."""
+"""Prefix of the names of its tensors in the state of a method."""
 COLUMNS = ("id", "label", "source", "height", "width", "rank")
 
 
 class HeldPictures(PixelStore):
-    """The pictures of a task that are kept, as a pixel store whose pixels are held in memory."""
+    """The kept pictures of a task, as a pixel store in memory."""
 
     def __init__(self, task: str, policy: str, images: pd.DataFrame, pixels: NDArray[np.uint8]) -> None:
-        """Hold `images` (COLUMNS; rank: the place in the order of preference of its class) one after another."""
+        """Hold `images` (COLUMNS; rank: the position in the order of preference of its class) one after another."""
         self.folder = Path(f"memory of {task}")
         self.task, self.split, self.policy, self.streams = task, "memory", policy, False
         self.sizes = 3 * images["height"].to_numpy(np.int64) * images["width"].to_numpy(np.int64)
@@ -47,11 +47,11 @@ class HeldPictures(PixelStore):
 
     @property
     def images(self) -> pd.DataFrame:
-        """A row a picture: COLUMNS."""
+        """One row per picture: COLUMNS."""
         return self._images.loc[:, list(COLUMNS)]
 
     def kept(self, rows: NDArray[np.int64]) -> HeldPictures:
-        """Return the pictures `rows` alone."""
+        """Return only the pictures `rows`."""
         return held(self, rows, self._images["rank"].to_numpy(np.int64)[rows])
 
 
@@ -101,7 +101,7 @@ class Memory:
         return cls(stores)
 
     def table(self, config: MemoryConfig) -> pd.DataFrame:
-        """Return what is kept and why, a row a picture: task, COLUMNS, bytes and selection."""
+        """Return what is kept and why, one row per picture: task, COLUMNS, bytes and selection."""
         tables = [store.images.assign(task=task, bytes=store.sizes, selection=config.selection)
                   for task, store in self.stores.items()]
         return pd.concat(tables, ignore_index=True).loc[:, ["task", *COLUMNS, "bytes", "selection"]]
@@ -117,7 +117,7 @@ def updated(memory: Memory, learned: Mapping[str, PixelStore], config: MemoryCon
             features: Callable[[PixelStore], NDArray[np.floating]]) -> Memory:
     """Return the memory after the tasks of `learned`: as many pictures of each class of each task, old and new.
 
-    `features` gives those of a store, (N, D), for herding. What was dropped before does not come back.
+    `features` gives those of a store, (N, D), for herding. Dropped pictures do not return.
     """
     stores = {**memory.stores, **learned}
     cells = {(task, label): np.flatnonzero(store.labels == label) for task, store in stores.items()

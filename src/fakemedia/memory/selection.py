@@ -1,4 +1,4 @@
-"""Which pictures of a class are kept: an order of preference, and as much of it as the budget allows."""
+"""Which pictures of a class are kept: an order of preference, up to the budget."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fakemedia.core.rng import derive
 def random_order(ids: Sequence[str], groups: Sequence[str], seed: int) -> list[int]:
     """Return the positions of pictures in random order, those of a group one after another.
 
-    A picture's place depends on the seed, its group and its content id alone: taking the first ones is reservoir
+    A picture's position depends only on the seed, its group and its content id: taking the first ones is reservoir
     sampling by random keys (Efraimidis and Spirakis 2006), and the same groups come first in both classes of a task.
     """
     return sorted(range(len(ids)), key=lambda each: (derive(seed, groups[each]), groups[each], derive(seed, ids[each])))
@@ -42,7 +42,7 @@ def within(order: Sequence[int], groups: Sequence[str], sizes: Sequence[int], *,
            room: float) -> list[int]:
     """Return those of `order` that are kept: at most so many `pictures` of `room` bytes together, in order.
 
-    Whole groups first, as long as one fits; what is then left is filled picture by picture. `groups` and `sizes`
+    Complete groups first, as long as one fits; the rest is filled picture by picture. `groups` and `sizes`
     (bytes) are by position.
     """
     members: dict[str, list[int]] = {}

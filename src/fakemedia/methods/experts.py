@@ -1,8 +1,8 @@
-"""An expert a task: a ridge head of its own, and a router that picks the task whose pictures are closest.
+"""One expert per task: its own ridge head, and a router that selects the task whose pictures are closest.
 
 The router compares the features, scaled to length 1, with K centres of each task (k-means); the nearest centre's task
-decides (S-Prompts, Wang et al. 2022). Nothing of an earlier expert changes. Features tell contents apart rather than
-traces, so tasks with alike pictures are confused: look at how often the router is right.
+decides (S-Prompts, Wang et al. 2022). Nothing of an earlier expert changes. Features separate content rather than
+traces, so tasks with similar pictures are confused: check how often the router is right.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ FIRST_STAGE_IS_FINETUNE = False
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Size of the router, and how strongly the weights of an expert are held."""
+    """Size of the router, and regularisation of the experts."""
 
     centres: int = 5
-    """K, centres a task."""
+    """K, centres per task."""
     strength: float | None = None
     """lambda of the ridge heads; None: chosen on the task's validation pictures (0.1 where there are none)."""
 
@@ -45,7 +45,7 @@ class ExpertsHead(nn.Module):
     """(T, K, D)."""
 
     def __init__(self, tasks: int, centres: int, width: int) -> None:
-        """Make room for `tasks` experts; all zero."""
+        """Create `tasks` experts; all zero."""
         super().__init__()
         self.register_buffer("centres", torch.zeros(tasks, centres, width))
         self.weight = nn.Parameter(torch.zeros(tasks, width))
@@ -76,7 +76,7 @@ def task_centres(features: Tensor, count: int, seed: int) -> Tensor:
 
 
 class Experts(Method):
-    """An expert a task, and a router."""
+    """One expert per task, and a router."""
 
     def __init__(self, config: Config, seed: int) -> None:
         self.config, self.seed = config, seed
@@ -92,7 +92,7 @@ class Experts(Method):
         for task, (features, labels) in by_task(earlier.train, detector, trainer).items():
             sums = moments(features, labels)
             if not (sums.cells > 0).all():
-                raise UserError("The task has training pictures of one class alone", where=f"{task}, method experts",
+                raise UserError("The task has training pictures of one class only", where=f"{task}, method experts",
                                 expected="real and fake training pictures", do="use ridge or replay")
             own = targets([validation[task]]) if task in validation else []
             weight, bias = best_head(sums, self.config.strength, own)

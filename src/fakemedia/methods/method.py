@@ -108,7 +108,7 @@ class Method:
         """Compute the state that `earlier` would have left, if another method learned it and left `detector`."""
 
     def remember(self, memory: Memory, detector: Detector, trainer: Trainer) -> None:
-        """Take note of the pictures that are kept after a stage; `detector` ended it."""
+        """Called with the pictures that are kept after a stage; `detector` is its result."""
 
     def shape(self, detector: Detector, weights: Mapping[str, Tensor]) -> None:
         """Add to a new `detector` the modules that `weights`, a state dict of this method, need."""

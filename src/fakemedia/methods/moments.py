@@ -1,7 +1,7 @@
-"""Sums over features that closed-form heads are solved from; every class of every task weighs the same.
+"""Sums over features that closed-form heads are solved from; every class of every task has the same weight.
 
-The sums of two sets of tasks add up to those of all, so a sequence ends with what joint training would give, and a task
-can be taken out again.
+The sums of two sets of tasks add up to those of all, so a sequence ends with the result of joint training, and a task
+can be removed again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Moments:
 
     @classmethod
     def load(cls, state: Mapping[str, Tensor]) -> Moments:
-        """Return what `state_dict` returned."""
+        """Return the sums that `state_dict` returned."""
         size = state["means"].shape[1]
         scatter = state["scatter"].new_zeros(size, size)
         scatter[tuple(torch.tril_indices(size, size, device=scatter.device))] = state["scatter"]

@@ -2,9 +2,9 @@
 
 total = 1/2 CE(new) + 1/2 CE(memory)
 
-CE(memory) is the mean over the classes of earlier tasks of the mean over their pictures, so each class of each task
-weighs the same (Rolnick et al. 2019; Chaudhry et al. 2019, balanced here). Both pass through the network together. An
-epoch is one pass over the new task, however large the memory is. The first stage is fine-tuning.
+CE(memory) is the mean over the classes of earlier tasks of the mean over their pictures, so each class of each task has
+the same weight (Rolnick et al. 2019; Chaudhry et al. 2019, balanced here). Both pass through the network together. An
+epoch is one pass over the new task, for any size of the memory. The first stage is fine-tuning.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Config:
     pictures: int = 500
     """B, pictures of all tasks together, shared equally by the classes of the tasks."""
     mib: float | None = None
-    """Most that their pixels may need, MiB; None: no limit."""
+    """Upper limit of their pixels, MiB; None: no limit."""
     selection: Selection = "reservoir"
-    """`reservoir`: at random, whole source groups where they fit; `random`: at random, picture by picture; `herding`:
+    """`reservoir`: at random, complete source groups if they fit; `random`: at random, picture by picture; `herding`:
     those whose mean is closest to that of their class in the network's features (Rebuffi et al. 2017)."""
 
     def __post_init__(self) -> None:

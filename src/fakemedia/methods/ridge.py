@@ -1,4 +1,4 @@
-"""Ridge regression on the features of the network as it is: one pass, no steps, nothing forgotten.
+"""Ridge regression on the features of the unchanged network: one pass, no steps, nothing forgotten.
 
     minimise  mean over cells of E_cell (w z + b - y)^2 + lambda |w|^2,    y = -1 real, 1 fake
 
@@ -30,11 +30,11 @@ DEFAULT_STRENGTH = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How strongly the weights are held."""
+    """Regularisation."""
 
     strength: float | None = None
     """lambda; None: the one with the least squared error on validation pictures of all tasks seen, every class of every
-    task weighing the same (0.1 where there are none)."""
+    task with the same weight (0.1 where there are none)."""
 
     def __post_init__(self) -> None:
         if self.strength is not None and not self.strength > 0:
@@ -90,7 +90,7 @@ def targets(tasks: Iterable[tuple[Tensor, Tensor]]) -> list[Weighed]:
 
 
 def best_head(sums: Moments, strength: float | None, validation: list[Weighed]) -> tuple[Tensor, Tensor]:
-    """Return the head of `strength`, or the one with the least error on `validation` (the strongest of equals)."""
+    """Return the head of `strength`, or the one with the least error on `validation` (the strongest of several)."""
     found = solver(sums)
     if strength is not None or not validation:
         return found.head(strength or DEFAULT_STRENGTH)
@@ -112,7 +112,7 @@ class Ridge(Method):
         self.review(stage, detector, trainer)
         assert self.sums is not None
         if not (self.sums.cells > 0).all():
-            raise UserError("The tasks learned so far have pictures of one class alone",
+            raise UserError("The tasks learned so far have pictures of one class only",
                             where=f"stage {stage.key}", expected="real and fake training pictures",
                             do="add those of the other class to a task")
         seen = by_task(stage.validation, detector, trainer) if self.config.strength is None else {}

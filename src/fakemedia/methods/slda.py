@@ -1,8 +1,8 @@
-"""Streaming linear discriminant analysis on the features of the network as it is (Hayes and Kanan 2020).
+"""Streaming linear discriminant analysis on the features of the unchanged network (Hayes and Kanan 2020).
 
     w = Sigma^-1 (mu_1 - mu_0),    b = -w (mu_0 + mu_1) / 2
 
-mu are the means of the classes and Sigma their common covariance, every class of every task weighing the same. Only
+mu are the means of the classes and Sigma their common covariance, every class of every task with the same weight. Only
 sums are kept: one pass, nothing forgotten, in any order of the tasks.
 """
 
@@ -60,7 +60,7 @@ class StreamingDiscriminant(Method):
         self.review(stage, detector, trainer)
         assert self.sums is not None
         if not (self.sums.cells > 0).all():
-            raise UserError("The tasks learned so far have pictures of one class alone",
+            raise UserError("The tasks learned so far have pictures of one class only",
                             where=f"stage {stage.key}, method slda", expected="real and fake training pictures",
                             do="add those of the other class to a task")
         write_head(detector, *discriminant(self.sums, self.config.shrinkage))

@@ -126,7 +126,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
         meta = json.loads(path.read_text(encoding="utf-8"))
         complete = {"fingerprint", "weights_sha256", "method_sha256"} <= meta.keys()
     except OSError:
-        raise UserError("This is not a checkpoint", where=path,
+        raise UserError("This is no checkpoint", where=path,
                         expected=f"a folder with {WEIGHTS}, {METHOD} and {META}") from None
     except (ValueError, AttributeError):
         meta, complete = None, False

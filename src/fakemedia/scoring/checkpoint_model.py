@@ -38,7 +38,7 @@ class CheckpointModel:
 
 
 def open_checkpoint(folder: Path) -> tuple[Checkpoint, Facts]:
-    """Return the checkpoint in `folder` and its facts; UserError if there is no whole one."""
+    """Return the checkpoint in `folder` and its facts; UserError if there is no complete one."""
     from fakemedia.networks.checkpoint import META, load
 
     checkpoint = load(folder)
@@ -50,13 +50,13 @@ def open_checkpoint(folder: Path) -> tuple[Checkpoint, Facts]:
             weights_sha256=meta["weights_sha256"],
             calibration=_calibration(folder / CALIBRATION_FILE, meta["weights_sha256"]))
     except (KeyError, TypeError) as error:
-        raise UserError(f"The checkpoint does not say how it was made ({error!r})", where=folder / META,
+        raise UserError(f"The checkpoint lacks facts of how it was made ({error!r})", where=folder / META,
                         expected="a checkpoint as this project writes it") from None
     return checkpoint, facts
 
 
 def as_images(crops: NDArray[np.uint8]) -> Any:
-    """Return crops, uint8 (N, H, W, 3), as the tensor (N, 3, H, W) in channels_last memory that networks take."""
+    """Return crops, uint8 (N, H, W, 3), as the tensor (N, 3, H, W) in channels_last memory that networks expect."""
     import torch
 
     return torch.from_numpy(crops).permute(0, 3, 1, 2)

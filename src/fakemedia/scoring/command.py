@@ -21,16 +21,16 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
                    batch_size: int, crops: int, runtime: Callable[[], Runtime], tell: Callable[[str], None]) -> None:
     """Score the pictures at `paths` (see `find_pictures`) by `checkpoint` (see `open_model`) and `tell` the results.
 
-    Of each picture `crops` crops at most are looked at. With `out` the scores are written as a CSV file (see
+    At most `crops` crops of each picture are used. With `out` the scores are written as a CSV file (see
     `csv_table`); with `saliency` an overlay of each picture into that folder. UserError, before anything is scored, if
-    an input is not there or a result could not be written; and at the end, if no picture could be read.
+    an input does not exist or a result cannot be written; and at the end, if no picture could be read.
     """
     found = find_pictures(paths, without=saliency)
     if saliency is not None:
         check_writable(saliency)
     if out is not None:
         if out.suffix != ".csv":
-            raise UserError("The file's name says another format", where=out, expected="a name that ends in .csv")
+            raise UserError("The file's name has another ending", where=out, expected="a name that ends in .csv")
         check_file(out)
     model = open_model(checkpoint, runtime)
     on_batch = None

@@ -1,4 +1,4 @@
-"""Which crops of a picture a detector looks at: spread evenly over what the picture shows, without empty ones.
+"""Which crops of a picture are scored: spread evenly over its content, without empty ones.
 
 A detector sees a square of a few pixels, a small part of a large picture. Several crops make the score of a picture
 independent of what its centre shows. Borders of one colour, such as the page around a photograph, are left out.
@@ -18,17 +18,17 @@ Pixels = NDArray[np.uint8]
 CROPS = 16
 """Crops of a picture at most, by default."""
 EVEN = 2.0
-"""Standard deviation, grey levels, in every channel, under which a crop is empty: it carries no trace to be judged."""
+"""Standard deviation, grey levels, in every channel, under which a crop is empty: it shows no trace."""
 TOLERANCE = 8
 """Grey levels by which the pixels of a border of one colour differ from its first at most, as after compression."""
 LEAST_BORDER = 8
-"""Pixels: narrower borders are looked at like the rest."""
+"""Pixels: narrower borders are treated like the rest."""
 CHUNK = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What a detector sees of one picture."""
+    """The crops of one picture."""
 
     crops: Pixels
     """uint8 (K, size, size, 3); K = 0 for an even picture."""
@@ -37,7 +37,7 @@ class View:
     share: float
     """Share of the picture that the crops show, 0 to 1, without its even borders."""
     height: int
-    """Of the picture, pixels."""
+    """Size of the picture, pixels."""
     width: int
 
 

@@ -1,4 +1,4 @@
-"""What scoring needs of a detector, however it is stored: its facts and its logits."""
+"""What scoring needs of a detector in any format: its facts and its logits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fakemedia.evaluation.calibration import Calibration
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What must be known of a detector in order to score pictures with it."""
+    """Facts of a detector that scoring needs."""
 
     network: str
     tasks: tuple[str, ...]
@@ -21,13 +21,13 @@ class Facts:
     crop: int
     """Side of the square crops that it sees, pixels."""
     policy: str
-    """How the pictures that it learned from were kept; see `fakemedia.store.policies`."""
+    """How its training pictures were stored; see `fakemedia.store.policies`."""
     fingerprint: str
-    """Of what the checkpoint was made from."""
+    """Fingerprint of what the checkpoint was made from."""
     calibration: Calibration | None
-    """From logits to P(fake) and verdicts; None: the checkpoint has none of its own."""
+    """From logits to P(fake) and verdicts; None: the checkpoint is not calibrated."""
     weights_sha256: str = ""
-    """Of the checkpoint's weights; empty in ONNX files of earlier versions."""
+    """SHA-256 of the checkpoint's weights; empty in ONNX files of earlier versions."""
 
 
 class Model(Protocol):

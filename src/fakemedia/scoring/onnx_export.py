@@ -1,4 +1,4 @@
-"""Write a checkpoint as one ONNX file, with all that scoring needs to know inside."""
+"""Write a checkpoint as one ONNX file, with all facts that scoring needs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def export(folder: Path, out: Path) -> Facts:
-    """Write the checkpoint in `folder` as the ONNX file `out`, whole or not at all; return its facts.
+    """Write the checkpoint in `folder` as the ONNX file `out`, atomically; return its facts.
 
     Input `images`: uint8 (N, crop, crop, 3), RGB, any N; output `logit`: float32 (N,), z_fake - z_real. Normalisation
     is inside. UserError if the extra is not installed, or `out` cannot be written or does not end in .onnx.
     """
     require_packages("onnx", "onnxscript")
     if out.suffix != SUFFIX:
-        raise UserError("The file's name says another format", where=out, expected=f"a name that ends in {SUFFIX}")
+        raise UserError("The file's name has another ending", where=out, expected=f"a name that ends in {SUFFIX}")
     check_file(out)
     checkpoint, facts = open_checkpoint(folder)
     program = _traced(checkpoint, facts.crop)

@@ -14,17 +14,17 @@ from fakemedia.core.errors import UserError
 from fakemedia.scoring.model import Facts
 
 SUFFIX = ".onnx"
-"""The end of the name of a detector's ONNX file."""
+"""The suffix of a detector's ONNX file."""
 KEY = "fakemedia"
 """The key of the file's metadata that holds the facts, as JSON."""
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
 class OnnxModel:
-    """The network in an ONNX file, in float32 by onnxruntime: on the GPU if that one is built for it."""
+    """The network in an ONNX file, in float32 by onnxruntime: on the GPU if its build supports that."""
 
     def __init__(self, path: Path) -> None:
-        """Read the file; UserError if it is not there, damaged, or not of `export`."""
+        """Read the file; UserError if it is missing, damaged, or not written by `export`."""
         require_packages("onnxruntime")
         import onnxruntime
 
@@ -33,11 +33,11 @@ class OnnxModel:
             raise UserError("There is no ONNX file", where=path, do="make one with: kedro export CHECKPOINT --out ...")
         try:
             self._session = onnxruntime.InferenceSession(path, providers=providers)
-        except Exception as error:  # its errors share no class
+        except Exception as error:  # its errors have no common class
             raise UserError(f"The ONNX file cannot be read ({error})", where=path, do="export it again") from None
         text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         if text is None:
-            raise UserError("The ONNX file does not say how pictures are prepared for it", where=path,
+            raise UserError("The ONNX file lacks the facts of how pictures are prepared", where=path,
                             expected="a file of kedro export")
         self.facts: Facts = plugin.configure(Facts, json.loads(text), where=path)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def open_model(place: Path, runtime: Callable[[], Runtime]) -> Model:
     """Return the model at `place`, a checkpoint folder, which computes by `runtime`, or an ONNX file of `kedro export`.
 
-    UserError if neither is there, or it is damaged.
+    UserError if there is none, or it is damaged.
     """
     if place.suffix == SUFFIX:
         return OnnxModel(place)

@@ -1,4 +1,4 @@
-"""Saliency maps as pictures: the whole picture with the crops that were looked at, and what spoke for fake in them."""
+"""Saliency maps as pictures: the full picture with the scored crops, and what indicates fake in them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from fakemedia.scoring.saliency import method_of, saliency
 from fakemedia.scoring.scores import Opened
 
 LEAST, MOST = 256, 768
-"""Sides of either half of an overlay, pixels: smaller pictures are enlarged by a whole factor, larger ones reduced."""
+"""Sides of either half of an overlay, pixels: smaller pictures are enlarged by an integer, larger ones reduced."""
 COLOURS = "inferno"
-"""Rises evenly in lightness, so it reads in grey and without colour vision."""
+"""Its lightness rises evenly, so it is readable in grey and without colour vision."""
 OPACITY = 0.75
 OUTLINE = (80, 160, 255)
 GAP, LINE = 8, 22
@@ -48,7 +48,7 @@ class Overlays:
         return self._folder / (os.path.relpath(os.path.abspath(path), self._common) + ".png")
 
     def write(self, rows: pd.DataFrame, opened: Sequence[Opened]) -> None:
-        """Write the overlays of the scored `rows`; `opened` is what was read of each; see `score_files`."""
+        """Write the overlays of the scored `rows`; `opened` holds the pictures read; see `score_files`."""
         for path, p_fake, verdict, each in zip(rows["path"], rows["p_fake"], rows["verdict"], opened, strict=True):
             assert each.picture is not None
             buffer = io.BytesIO()
@@ -97,7 +97,7 @@ def overlay(picture: NDArray[np.uint8], maps: NDArray[np.float32], places: NDArr
 
 
 def _sized(picture: NDArray[np.uint8]) -> Image.Image:
-    """Return the picture enlarged by a whole factor to LEAST pixels, or reduced to MOST, on its longer side."""
+    """Return the picture enlarged by an integer factor to LEAST pixels, or reduced to MOST, on its longer side."""
     image = Image.fromarray(picture)
     longest = max(image.size)
     if longest > MOST:

@@ -18,7 +18,7 @@ from fakemedia.sources.walking import head_of
 
 @dataclass(kw_only=True)
 class Found:
-    """What was found at the given paths."""
+    """The files at the given paths."""
 
     files: list[Path] = field(default_factory=list)
     """Picture files, each once, in the order given; within a folder sorted by name."""
@@ -31,7 +31,7 @@ class Found:
 def find_pictures(given: Iterable[str], *, without: Path | None = None) -> Found:
     """Return the picture files at the paths `given`, except those below the folder `without`.
 
-    A file is taken whatever its name; of a folder, and of those below it, all files with the suffix or the first bytes
+    A file is accepted under any name; of a folder, and of those below it, all files with the suffix or the first bytes
     of a picture, except hidden ones; anything else is a glob (`**` for any depth). UserError if a path does not exist,
     or no picture is found.
     """
@@ -60,7 +60,7 @@ def find_pictures(given: Iterable[str], *, without: Path | None = None) -> Found
 
 
 def check_file(path: Path) -> None:
-    """Raise UserError unless a file can be written as `path`; its folder is made."""
+    """Raise UserError unless a file can be written as `path`; its folder is created."""
     check_writable(path.parent)
     if path.is_dir():
         raise UserError("Nothing can be written here: it is a folder", where=path, expected="the name of a file")
@@ -73,7 +73,7 @@ def _add_below(folder: str, found: Found) -> None:
     entered = set()
     for place, folders, names in os.walk(folder, followlinks=True, onerror=refused):
         real = os.path.realpath(place)
-        if real in entered:  # A link that leads back up.
+        if real in entered:  # A link to a parent folder.
             folders.clear()
             continue
         entered.add(real)
@@ -86,6 +86,6 @@ def _add_below(folder: str, found: Found) -> None:
 
 
 def shown(path: str | Path) -> str:
-    """Return a path in one printable line, whatever bytes it is made of."""
+    """Return a path as one printable line, for any bytes."""
     text = os.fsencode(path).decode(errors="backslashreplace")
     return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)

@@ -1,4 +1,4 @@
-"""Where in a picture a detector sees what speaks for fake: Grad-CAM, and the gradient of the input."""
+"""What in a picture indicates fake to a detector: Grad-CAM, and the gradient of the input."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Maps = NDArray[np.float32]
 
 
 def saliency(network: Detector, images: Tensor, method: str) -> Maps:
-    """Return maps of what speaks for fake in uint8 images (N, 3, H, W), float32 (N, H, W), from 0 to 1 in each.
+    """Return maps of what indicates fake in uint8 images (N, 3, H, W), float32 (N, H, W), from 0 to 1 in each.
 
     A map is all 0 where nothing does. `method` is one of METHODS; see `method_of`. A network without feature maps is
-    explained by `input_gradient`. The network computes in float32, in eval mode; its weights, gradients and modes stay
-    as they are.
+    explained by `input_gradient`. The network computes in float32, in eval mode; its weights, gradients and modes are
+    not changed.
     """
     method = method if network.maps else "input_gradient"
     device = next(network.parameters()).device
@@ -44,7 +44,7 @@ def saliency(network: Detector, images: Tensor, method: str) -> Maps:
 
 
 def method_of(network: str) -> str:
-    """Return the saliency method of a network: what its file says by `SALIENCY`, else `grad_cam`."""
+    """Return the saliency method of a network: its file's `SALIENCY`, else `grad_cam`."""
     return plugin.constant("networks", network, "SALIENCY", "grad_cam")
 
 

@@ -26,7 +26,7 @@ BATCH = 64
 FAKE, NOT_FLAGGED, UNSURE, UNKNOWN = "fake", "not flagged", "unsure", "unknown"
 VERDICTS = (FAKE, NOT_FLAGGED, UNSURE, UNKNOWN)
 """`not flagged`: the detector finds none of the traces that it knows, which does not show that a picture is real;
-`unknown`: the detector has no calibration, so its P(fake) means nothing certain."""
+`unknown`: the detector has no calibration, so its P(fake) is uncalibrated."""
 EVEN_PICTURE = "the picture is even where the detector looks: there is nothing to judge"
 
 
@@ -36,9 +36,9 @@ class Opened:
 
     view: View
     sha256: str
-    """Of the file."""
+    """SHA-256 of the file."""
     picture: NDArray[np.uint8] | None
-    """The whole picture, uint8 (H, W, 3), where it was asked for."""
+    """The full picture, uint8 (H, W, 3), if requested."""
 
 
 OnBatch = Callable[[pd.DataFrame, list[Opened]], None]
@@ -46,18 +46,18 @@ OnBatch = Callable[[pd.DataFrame, list[Opened]], None]
 
 def score_files(model: Model, files: Sequence[Path], *, batch_size: int = BATCH, crops: int = CROPS,
                 on_batch: OnBatch | None = None, progress: bool = True) -> pd.DataFrame:
-    """Return the scores of picture `files`, a row each in their order.
+    """Return the scores of picture `files`, one row each in their order.
 
     The logit of a picture is the mean over its crops, `crops` at most (see `scoring.crop_layout.view`). The
     calibration is that of centre crops: the mean varies less, so that P(fake) is nearer to 0.5 than the frequency of
-    fakes and errs on the side of `unsure`. With `crops` = 1 the network sees what it would see of the file in a pixel
+    fakes and errs on the side of `unsure`. With `crops` = 1 the network gets the same input as from a pixel
     store.
 
     Columns: path (str), p_fake (float64, calibrated), verdict (one of VERDICTS), reason (str: why a picture is unsure
     without a score), logit (float64, z_fake - z_real), crops (int64), seen (float64, share of the picture that they
     show), width, height (int64, pixels), sha256 (str, of the file), error (str: why the file was skipped, or empty; the
-    others are then NaN, 0 and empty). Files are decoded by a thread a core, ahead of the network; `on_batch` is called
-    with the rows that were scored of each batch and what was read of them, with the whole pictures.
+    others are then NaN, 0 and empty). Files are decoded by one thread per core, ahead of the network; `on_batch` is
+    called with the rows that were scored of each batch and what was read of them, with the whole pictures.
     `attrs["seconds"]` is the time that it took. UserError if the network gives scores that are not finite.
     """
     start = time.perf_counter()
@@ -76,7 +76,7 @@ def score_files(model: Model, files: Sequence[Path], *, batch_size: int = BATCH,
 def reader(policy: str, size: int, crops: int, *, whole: bool = False) -> Callable[[Path], Opened | str]:
     """Return a function that reads a picture file under `policy`, or returns the reason why it cannot be read.
 
-    `size` is the side of its crops, pixels, `crops` their number at most; `whole` keeps the whole picture.
+    `size` is the side of its crops, pixels, `crops` their number at most; `whole` keeps the full picture.
     """
     keep = policy_function(policy)
 

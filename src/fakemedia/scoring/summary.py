@@ -23,7 +23,7 @@ FOLDERS = 20
 
 
 def describe(facts: Facts, place: Path, crops: int) -> str:
-    """Return which detector is used, on what, and how to read its scores."""
+    """Return which detector is used, on what, and how to interpret its scores."""
     weights = f", weights {facts.weights_sha256[:12]}" if facts.weights_sha256 else ""
     looked = (f"up to {crops} crops of {facts.crop} x {facts.crop} pixels a picture, evenly spread" if crops > 1
               else f"the centre {facts.crop} x {facts.crop} pixels of a picture")
@@ -65,7 +65,7 @@ def summarise(scores: pd.DataFrame, found: Found) -> str:
 
 
 def csv_table(scores: pd.DataFrame, facts: Facts, folder: Path) -> pd.DataFrame:
-    """Return `scores` as they are written to a CSV file in `folder`: a row a file, skipped ones too.
+    """Return `scores` as written to a CSV file in `folder`: one row per file, skipped ones too.
 
     Paths are relative to `folder`; numbers have 4 decimals. Columns: path, p_fake, verdict, reason, logit, threshold
     (P(fake) above which a picture is flagged), crops, seen (share of the picture), width, height, sha256 (of the file),
@@ -115,5 +115,5 @@ def _skipped(scores: pd.DataFrame, found: Found) -> Iterator[str]:
 
 
 def shortened(lines: list[str]) -> Iterable[str]:
-    """Return the lines, or the first FEW of them and how many there are besides."""
+    """Return the lines, or the first FEW of them and the number of the rest."""
     return lines if len(lines) <= FEW else [*lines[:FEW], f"and {len(lines) - FEW} more"]
