@@ -26,7 +26,7 @@ from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import build_index, read_index, refreshed, write_index
 from fakemedia.sources import walking
 from fakemedia.sources.pictures import starts_like_picture
-from fakemedia.sources.source import Source
+from fakemedia.sources.source import Source, listed
 
 COUNTS = {"train": 20, "val": 8, "test": 8}
 TOTAL = 72
@@ -115,7 +115,7 @@ def test_files_that_are_no_pictures_are_counted_by_class_folder(tmp_path: Path, 
     assert counts(index) == FULL
     assert ["/".join(path.split("/")[-2:]) for path in found["path"]] == ["train/0_real", "val/1_fake"]
     assert found["severity"].tolist() == ["warning", "note"]
-    assert found["detail"].iloc[0] == "3 files are no pictures that can be read: 1 .exr, 2 .psd"
+    assert found["detail"].iloc[0] == "files that are no images that can be read: 1 .exr, 2 .psd"
 
 
 @pytest.mark.parametrize("source", ["folder", "archive"])
@@ -166,7 +166,7 @@ def test_pictures_that_belong_to_nothing_are_named(tmp_path: Path, source: str, 
     found = findings.loc[findings["finding"] == "unplaced"]
     assert len(found) == 1
     assert place.removesuffix("/0_real") in found["path"].iloc[0]
-    assert found["detail"].iloc[0].startswith("1 pictures")
+    assert found["detail"].iloc[0].endswith("not read: 1")
     assert verdict(findings) == "warn"
 
 
@@ -345,6 +345,30 @@ def test_what_is_not_read_is_part_of_the_index(tmp_path: Path) -> None:
     found = read_index(tmp_path / "index.parquet")
     assert refreshed(found, source, "a") is not None
     assert audit_task(found, AuditConfig())["finding"].tolist() == ["skipped"]
+
+
+def test_videos_follow_the_same_rules(tmp_path: Path) -> None:
+    starts = {"clip.MP4": b"", "clip.wmv": b"", "clip.bin": b"\0\0\0\x18ftypisom", "cat/x": b"\x1a\x45\xdf\xa3",
+              "notes.doc": b"no video", "photo.heic": b"\0\0\0\x18ftypheic"}
+    for split in ("Train", "validation", "test"):
+        for label in ("Real", "1_fake"):
+            for name, data in starts.items():
+                path = tmp_path / "faces" / split / label / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+    (tmp_path / "faces/lost.mp4").write_bytes(b"")
+    source = open_source("video", tmp_path, frames=2)
+    assert source.tasks() == ["faces"]
+    items, notes = listed(source, "faces")
+    assert len(items) == 2 * 6 * 4
+    assert Counter(item.split for item in items) == {"train": 16, "val": 16, "test": 16}
+    assert {item.class_name for item in items} == {"", "cat"}
+    found = {kind: [note for note in notes if note.kind == kind] for kind in ("skipped", "unplaced", "spelling")}
+    assert [len(each) for each in found.values()] == [6, 1, 5]
+    assert found["skipped"][0].detail == "files that are no videos that can be read: 1 .doc, 1 .heic"
+    paths = sorted({item.path.partition("#")[0].removeprefix("faces/") for item in items})
+    (tmp_path / "faces/sources.csv").write_text("\n".join(["path,source", *(f"{path},person" for path in paths)]))
+    assert {item.source for item in listed(open_source("video", tmp_path), "faces")[0]} == {"person"}
 
 
 def test_odd_metadata_are_not_told_on_the_terminal(tmp_path: Path) -> None:

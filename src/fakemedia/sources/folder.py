@@ -18,7 +18,7 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS
 from fakemedia.sources.groups import is_sources_table, with_sources
 from fakemedia.sources.layout import check_layout, class_folders, split_folders
-from fakemedia.sources.pictures import SUFFIXES, is_picture, respelled, skipped, unplaced
+from fakemedia.sources.pictures import PICTURES, respelled, skipped, unplaced
 from fakemedia.sources.source import Item, Note
 from fakemedia.sources.split_names import label_named, on_disk, shown
 from fakemedia.sources.walking import head_of, is_folder, names_in, subfolders, walk
@@ -61,7 +61,7 @@ class FolderSource:
             for place in walk(self.root / folder.path):
                 relative = shown(place[start:])
                 inner, _, name = relative.rpartition("/")
-                if not is_picture(name, partial(head_of, place)):
+                if not PICTURES.includes(name, partial(head_of, place)):
                     others[folder.path][PurePosixPath(name).suffix.lower()] += 1
                     continue
                 path = f"{shown(folder.path)}/{relative}"
@@ -88,11 +88,11 @@ class FolderSource:
         for level in ("", *splits):
             place = self.root / task / level
             found[(f"{task}/{level}" if level else task)] += sum(
-                name.lower().endswith(SUFFIXES) and not os.path.isdir(place / name) for name in names_in(place))
+                PICTURES.is_named(name) and not os.path.isdir(place / name) for name in names_in(place))
             for name in subfolders(place):
                 if name not in splits if not level else label_named(name) is None:
                     found["/".join(part for part in (task, level, name) if part)] += sum(
-                        path.lower().endswith(SUFFIXES) for path in walk(place / name))
+                        PICTURES.is_named(path) for path in walk(place / name))
         return +found
 
     def _with_sources(self, task: str, items: list[Item]) -> list[Item]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
-from fakemedia.sources.pictures import SUFFIXES, is_picture
+from fakemedia.sources.pictures import PICTURES, SUFFIXES
 from fakemedia.sources.split_names import label_named, split_named
 from fakemedia.sources.walking import head_of, is_folder, subfolders, walk
 
@@ -72,4 +72,4 @@ def check_layout(root: str | Path, tasks: Iterable[str]) -> None:
 
 
 def _pictures(folder: Path) -> Iterator[str]:
-    return (path for path in walk(folder) if is_picture(os.path.basename(path), lambda path=path: head_of(path)))
+    return (path for path in walk(folder) if PICTURES.includes(os.path.basename(path), lambda path=path: head_of(path)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from fakemedia.sources.source import Note
@@ -22,16 +23,6 @@ _BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1
 """Kinds of ISO media files that are pictures."""
 
 
-def is_picture(name: str, head: Callable[[], bytes]) -> bool:
-    """Return whether the file `name` is taken for a picture; `head` returns its first HEAD bytes, or raises OSError."""
-    if name.lower().endswith(SUFFIXES):
-        return True
-    try:
-        return starts_like_picture(head())
-    except OSError:
-        return False
-
-
 def starts_like_picture(head: bytes) -> bool:
     """Return whether a file that starts with `head` is a picture: BMP, GIF, JPEG, JPEG 2000, JPEG XL, PNG, PNM, TIFF,
     WebP, AVIF or HEIC."""
@@ -42,13 +33,41 @@ def starts_like_picture(head: bytes) -> bool:
             or (head[4:8] == b"ftyp" and head[8:12] in _BRANDS))
 
 
+@dataclass(frozen=True)
+class Media:
+    """A kind of files that a source reads."""
+
+    name: str
+    """`images` or `videos`."""
+    suffixes: tuple[str, ...]
+    """Files with these endings are taken for such without opening them."""
+    starts: Callable[[bytes], bool]
+    """Whether a file that starts with these bytes is such."""
+
+    def is_named(self, name: str) -> bool:
+        """Return whether a file of that name is taken for such."""
+        return name.lower().endswith(self.suffixes)
+
+    def includes(self, name: str, head: Callable[[], bytes]) -> bool:
+        """Return whether the file `name` is such; `head` returns its first HEAD bytes, or raises OSError."""
+        if self.is_named(name):
+            return True
+        try:
+            return self.starts(head())
+        except OSError:
+            return False
+
+
+PICTURES = Media("images", SUFFIXES, starts_like_picture)
+
+
 def is_ignored(name: str) -> bool:
     """Return whether a file is hidden, or one that operating systems add."""
     return name.startswith(".") or name.lower() in IGNORED
 
 
-def skipped(names: Mapping[str, Counter[str]]) -> list[Note]:
-    """Return notes about files that are no pictures: `names` has, for each folder, how many there are of each ending.
+def skipped(names: Mapping[str, Counter[str]], media: Media = PICTURES) -> list[Note]:
+    """Return notes about files that are none of `media`: `names` has, for each folder, how many have each ending.
 
     They warn, unless all of them are text.
     """
@@ -56,14 +75,14 @@ def skipped(names: Mapping[str, Counter[str]]) -> list[Note]:
     for folder, found in sorted(names.items()):
         kinds = ", ".join(f"{count} {suffix or 'without ending'}" for suffix, count in sorted(found.items()))
         notes.append(Note(kind="skipped", path=folder, warns=not all(map(_is_text, found)),
-                          detail=f"{found.total()} files are no pictures that can be read: {kinds}"))
+                          detail=f"files that are no {media.name} that can be read: {kinds}"))
     return notes
 
 
-def unplaced(counts: Mapping[str, int]) -> list[Note]:
-    """Return notes about pictures that belong to no class, split or task: how many in each folder."""
+def unplaced(counts: Mapping[str, int], media: Media = PICTURES) -> list[Note]:
+    """Return notes about pictures or videos that belong to no class, split or task: how many in each folder."""
     return [Note(kind="unplaced", path=folder, warns=True,
-                 detail=f"{count} pictures belong to no class of a task, and are not read")
+                 detail=f"{media.name} that belong to no class of a task, and are not read: {count}")
             for folder, count in sorted(counts.items())]
 
 

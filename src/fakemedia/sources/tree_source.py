@@ -12,7 +12,7 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS
 from fakemedia.sources.file_tree import Tree
 from fakemedia.sources.groups import is_sources_table, with_sources
-from fakemedia.sources.pictures import HEAD, SUFFIXES, is_ignored, is_picture, respelled, skipped, unplaced
+from fakemedia.sources.pictures import HEAD, PICTURES, Media, is_ignored, respelled, skipped, unplaced
 from fakemedia.sources.source import Item, Note
 from fakemedia.sources.split_names import label_named, split_named
 from fakemedia.sources.splits import complete
@@ -80,7 +80,7 @@ class Placed:
     tables: list[str] = field(default_factory=list)
     """Tables of sources in the task's folders."""
     others: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    """Files that are no pictures, by class folder and ending."""
+    """Files of other kinds, by class folder and ending."""
     names: dict[str, str] = field(default_factory=dict)
     """The usual name of each folder of a split or class, by its path."""
 
@@ -91,6 +91,7 @@ class TreeSource:
 
     tree: Tree
     place: Callable[[str], Place | None]
+    media: Media = PICTURES
     exact: bool = False
     """Whether missing splits are made by exact counts; see `fakemedia.sources.splits.complete`."""
 
@@ -100,7 +101,7 @@ class TreeSource:
         for path, place in self._places.items():
             name, entry = PurePosixPath(path).name, self.tree.entries[path]
             task = found[place.task]
-            if is_picture(name, self.tree.reader(path, HEAD)):
+            if self.media.includes(name, self.tree.reader(path, HEAD)):
                 task.names |= place.folders
                 task.items.append(Item(path=path, split=place.split, label=place.label, class_name=place.class_name,
                                        source="", bytes=entry.bytes, mtime_ns=entry.mtime_ns))
@@ -127,9 +128,9 @@ class TreeSource:
 
     @cached_property
     def _unplaced(self) -> Counter[str]:
-        """How many pictures of each folder have no place."""
+        """How many files of the source's kind in each folder have no place."""
         return Counter(PurePosixPath(path).parent.as_posix() for path in self.tree.entries
-                       if path.lower().endswith(SUFFIXES) and not is_ignored(PurePosixPath(path).name)
+                       if self.media.is_named(path) and not is_ignored(PurePosixPath(path).name)
                        and path not in self._places)
 
     @property
@@ -148,14 +149,22 @@ class TreeSource:
 
     def items(self, task: str) -> list[Item]:
         """Return the images of `task`; missing splits are made by rule. UserError if there are none."""
+        return complete(self.files(task), exact=self.exact, where=self.place_of(task))
+
+    def files(self, task: str) -> list[Item]:
+        """Return the files of `task` as items, with the splits that are given. UserError if there are none."""
         if task not in self._placed:
-            raise UserError(f"There are no images of the task {task}", where=self.tree.root,
+            raise UserError(f"There are no {self.media.name} of the task {task}", where=self.tree.root,
                             expected=f"one of {', '.join(self.tasks()) or 'no task'}",
                             do="see docs/how-to/own-data.md")
         items = self._placed[task].items
         for table in self._placed[task].tables:
             items = self._with_sources(items, table)
-        return complete(items, exact=self.exact, where=f"{self.tree.root}, task {task}")
+        return items
+
+    def place_of(self, task: str) -> str:
+        """Return how error messages name the place of `task`."""
+        return f"{self.tree.root}, task {task}"
 
     def _with_sources(self, items: list[Item], table: str) -> list[Item]:
         folder, where = table.rpartition("/")[0], f"{self.tree.root}, {table}"
@@ -168,11 +177,15 @@ class TreeSource:
 
     def listing(self, task: str) -> tuple[list[Item], list[Note]]:
         """Return the images of `task`, and what is in its folders or belongs to no task; UserError as `items`."""
-        items, files = self.items(task), self._placed[task]
+        return self.items(task), self.notes(task)
+
+    def notes(self, task: str) -> list[Note]:
+        """Return what is in the folders of `task` beside its files, or belongs to no task."""
+        files = self._placed[task]
         unread = [Note(kind="skipped", path=path, warns=True, detail=f"{kind}, which is not read: unpack it")
                   for path, kind in self._of(task, self.tree.unread).items()]
-        return items, [*respelled(files.names), *skipped(files.others),
-                       *unplaced(self._of(task, self._unplaced)), *unread]
+        return [*respelled(files.names), *skipped(files.others, self.media),
+                *unplaced(self._of(task, self._unplaced), self.media), *unread]
 
     def _of(self, task: str, found: dict) -> dict:
         """Return those of the paths `found` that are in a folder of `task`, or in one of no task."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,15 +19,17 @@ from PIL import Image
 
 from fakemedia.core.errors import UserError
 from fakemedia.sources.file_tree import Tree
-from fakemedia.sources.source import Item
+from fakemedia.sources.pictures import PICTURES, Media
+from fakemedia.sources.source import Item, Note
 from fakemedia.sources.splits import complete
-from fakemedia.sources.tree_source import by_task, task_above_split
+from fakemedia.sources.tree_source import TreeSource, by_task, task_above_split
 
 if TYPE_CHECKING:
     from skimage.feature import Cascade
 
 MARGIN = 1.3
-SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".webm")
+SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+"""Files with these endings are taken for videos; others if their first bytes say so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,32 +52,31 @@ class Config:
 class VideoSource:
     """The frames of all videos under `root`; see `fakemedia.sources.source.Source`."""
 
-    tree: Tree
+    videos: TreeSource
     frames: int
     faces: bool
 
     def tasks(self) -> list[str]:
         """Return the names of the tasks, sorted; UserError without `root`."""
-        return sorted({_parts(path)[0] for path in self.tree.entries if _parts(path)[0]})
+        return self.videos.tasks()
 
     def items(self, task: str) -> list[Item]:
         """Return an item for each frame, `<path of the video>#<number>-<of how many>`, and `-face` if it is cropped: a
         path stands for one picture. UserError if there is no such task."""
-        videos = {path: entry for path, entry in self.tree.entries.items() if _parts(path)[0] == task}
-        if not videos:
-            raise UserError(f"There are no videos of the task {task}", where=self.tree.root,
-                            expected=f"files that end in {', '.join(SUFFIXES)}", do="see docs/how-to/own-data.md")
         ending = f"-{self.frames}{'-face' if self.faces else ''}"
-        return complete([
-            Item(path=f"{path}#{frame:04d}{ending}", split=_parts(path)[1], label=_parts(path)[2], class_name="",
-                 source=path, bytes=entry.bytes, mtime_ns=entry.mtime_ns)
-            for path, entry in videos.items() for frame in range(self.frames)], where=f"{self.tree.root}, task {task}")
+        frames = [replace(video, path=f"{video.path}#{frame:04d}{ending}", source=video.source or video.path)
+                  for video in self.videos.files(task) for frame in range(self.frames)]
+        return complete(frames, where=self.videos.place_of(task))
+
+    def listing(self, task: str) -> tuple[list[Item], list[Note]]:
+        """Return the items of `task`, and what is in its folders or belongs to no task; UserError as `items`."""
+        return self.items(task), self.videos.notes(task)
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads a frame as PNG; OSError if the video cannot be decoded there."""
         video, _, frame = path.rpartition("#")
         number = int(frame.partition("-")[0])
-        return partial(_frame, self.tree.reader(video), (number + 0.5) / self.frames, self.faces)
+        return partial(_frame, self.videos.tree.reader(video), (number + 0.5) / self.frames, self.faces)
 
 
 def _frame(read: Callable[[], bytes], share: float, faces: bool) -> bytes:
@@ -133,12 +134,17 @@ def _detector() -> Cascade:
     return Cascade(lbp_frontal_face_cascade_filename())
 
 
-def _parts(path: str) -> tuple[str, str, int]:
-    """Return task, split and label of a video; empty strings and 0 for another file."""
-    place = by_task(path, task_above_split) if path.lower().endswith(SUFFIXES) else None
-    return ("", "", 0) if place is None else (place.task, place.split, place.label)
+def starts_like_video(head: bytes) -> bool:
+    """Return whether a file that starts with `head` is a video: MP4, QuickTime, Matroska, WebM, AVI, MPEG, FLV, WMV."""
+    return (head.startswith((b"\x1a\x45\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"FLV\x01", b"\x30\x26\xb2\x75"))
+            or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
+            or (head[4:8] in (b"ftyp", b"moov", b"mdat") and not PICTURES.starts(head)))
+
+
+VIDEOS = Media("videos", SUFFIXES, starts_like_video)
 
 
 def build(config: Config) -> VideoSource:
     """Return the source; nothing is read yet."""
-    return VideoSource(Tree(Path(config.root)), config.frames, config.faces)
+    place = partial(by_task, task_of=task_above_split)
+    return VideoSource(TreeSource(Tree(Path(config.root)), place, VIDEOS), config.frames, config.faces)
