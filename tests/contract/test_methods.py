@@ -20,7 +20,7 @@ from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.memory.draws import MemoryBatches
-from fakemedia.memory.pictures import HeldPictures, Memory
+from fakemedia.memory.held_pictures import HeldPictures, Memory
 from fakemedia.methods.method import GradientMethod, Method, StageData, facts
 from fakemedia.networks import convnet
 from fakemedia.networks.detector import Detector

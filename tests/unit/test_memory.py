@@ -20,7 +20,7 @@ from fakemedia.learning.keeping import memory_path
 from fakemedia.learning.sequence import check_stages, learn_stage
 from fakemedia.memory.budget import MIB, MemoryConfig, quotas
 from fakemedia.memory.draws import MemoryBatches
-from fakemedia.memory.pictures import PREFIX, Memory, updated
+from fakemedia.memory.held_pictures import PREFIX, Memory, updated
 from fakemedia.memory.selection import herding_order, random_order, within
 from fakemedia.methods import replay
 from fakemedia.networks.checkpoint import Checkpoint

@@ -19,7 +19,7 @@ from fakemedia.core.rng import derive, integers
 from fakemedia.core.tune import Tune
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.memory.draws import MemoryBatches
-from fakemedia.memory.pictures import HeldPictures, Memory
+from fakemedia.memory.held_pictures import HeldPictures, Memory
 from fakemedia.methods.method import StageData
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.features import FeatureCache, Features

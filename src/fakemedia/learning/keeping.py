@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fakemedia.artefacts.files import write_file
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.memory.budget import MemoryConfig, check_budget
-from fakemedia.memory.pictures import Memory, smallest, updated
+from fakemedia.memory.held_pictures import Memory, smallest, updated
 from fakemedia.networks.detector import Detector
 from fakemedia.runtime.modes import evaluating
 from fakemedia.store.pixels import PixelStore

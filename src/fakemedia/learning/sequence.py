@@ -30,7 +30,7 @@ from fakemedia.learning.keeping import check_memory, kept, write_memory
 from fakemedia.learning.recipes import stage_recipe
 from fakemedia.learning.resume import remove_resume
 from fakemedia.learning.trainer import StageTrainer, to_device
-from fakemedia.memory.pictures import Memory, without_memory
+from fakemedia.memory.held_pictures import Memory, without_memory
 from fakemedia.methods.method import Method, StageData, facts
 from fakemedia.networks.checkpoint import Checkpoint, is_made_by, load, make_checkpoint, recover, save
 from fakemedia.networks.detector import Detector

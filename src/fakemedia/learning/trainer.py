@@ -23,7 +23,7 @@ from fakemedia.learning.progress import Progress
 from fakemedia.learning.resume import ResumeFiles
 from fakemedia.learning.validation import Validation
 from fakemedia.memory.draws import MemoryBatches
-from fakemedia.memory.pictures import Memory
+from fakemedia.memory.held_pictures import Memory
 from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.networks.detector import Detector
 from fakemedia.runtime.device import Runtime

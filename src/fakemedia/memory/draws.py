@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fakemedia.core.rng import bits, derive, integers
-from fakemedia.memory.pictures import Memory, cells
+from fakemedia.memory.held_pictures import Memory, cells
 from fakemedia.store.batches import Batch
 from fakemedia.store.crops import centre
 
