@@ -18,7 +18,7 @@ from fakemedia.reporting.tables import Tables
 CHANCE = 55.0
 """Accuracy, percent, up to which a task counts as not known: half of the images are of each class."""
 USABLE = 80.0
-"""Accuracy, percent, that a detector must reach on the real and on the fake images of every task to be fit for use."""
+"""Accuracy, percent, that a detector must reach on the real and on the fake images of every task to be usable."""
 LOST = 10.0
 """Points of forgetting from which on a task is named."""
 NAMED = 3
@@ -37,7 +37,7 @@ class Answer:
 
 
 def answer(tables: Tables) -> Answer:
-    """Return what the results say, the most important first, and what to run next."""
+    """Return the conclusions, the most important first, and what to run next."""
     ranked = [method for method in tables.scored if method != tables.upper]
     known = {method: value for method, value in _means(tables, "aa").items() if not np.isnan(value)}
     ranked = [method for method in ranked if method in known]
@@ -101,7 +101,7 @@ def _gap(tables: Tables, ranked: Sequence[str], known: dict[str, float]) -> list
 
 
 def _forgotten(tables: Tables, best: str) -> list[str]:
-    """Name the tasks that the best method has forgotten, and say whether a threshold could bring them back."""
+    """Name the tasks that the best method has forgotten, and whether another threshold could recover them."""
     points = {task: value for task, value in _tasks(tables, best, "forgetting").items() if not np.isnan(value)}
     lost = sorted((task for task in points if points[task] >= LOST), key=lambda task: -points[task])
     if not lost:
@@ -117,7 +117,7 @@ def _forgotten(tables: Tables, best: str) -> list[str]:
 
 
 def _thresholds(aucs: Sequence[float], lost: Sequence[str]) -> str:
-    """Return whether another threshold would bring the tasks `lost` back; nothing where an AUC is undefined."""
+    """Return whether another threshold would recover the tasks `lost`; nothing if an AUC is undefined."""
     back = [task for task, auc in zip(lost, aucs, strict=True) if auc >= SEPARABLE]
     them = "it" if len(lost) == 1 else "them"
     if np.isnan(aucs).any():

@@ -17,16 +17,16 @@ from fakemedia.reporting.style import COLOURS, TWO_COLUMNS, new_figure, styled
 
 MEANINGS = {
     "unreadable": "The file cannot be read as a picture.",
-    "empty": "The picture is one even colour, or nearly.",
+    "empty": "The picture is a single colour, or nearly.",
     "duplicate": "The same file is twice in one split.",
     "near_duplicate": "Nearly the same picture is twice in one split, under two sources. If both come from one "
-                      "photograph, say so in sources.csv: the report's intervals depend on it.",
+                      "photograph, record it in sources.csv: the report's intervals depend on it.",
     "leak": "The same file is in two splits.",
     "near_leak": "Nearly the same picture is in two splits.",
     "source_leak": "Images of one source photograph, video or person are in two splits.",
     "contradiction": "The same file is given as real and as fake.",
     "imbalance": "One class has many more images than the other.",
-    "shortcut": "Codec, colour mode, JPEG quality or size tell real from fake, so a detector may learn the container.",
+    "shortcut": "Codec, colour mode, JPEG quality or size separate real from fake: a detector may learn the container.",
     "shared": "Two tasks have images in common.",
     "cut": "The data came without these splits.",
     "skipped": "Files in class folders that are no pictures, or archives, that are not read.",
@@ -34,9 +34,9 @@ MEANINGS = {
     "spelling": "Folders that are read under their usual name.",
 }
 WORDS = {"pass": "No problems found.", "warn": "Read the warnings before you train.",
-         "fail": "These data cannot be trained on as they are."}
+         "fail": "These data cannot be used for training."}
 CAPTION = ("Left: codec, JPEG quality and colour mode of real and fake images. Right: their sizes. Where the two "
-           "differ, a detector can tell them apart without looking at traces.")
+           "differ, a detector can separate them without using traces.")
 CLASSES = ("real", "fake")
 SHOWN = 20
 """Findings of one kind in one task that the page lists; the table has all."""
@@ -84,7 +84,7 @@ def _container(index: pd.DataFrame) -> pd.Series:
 
 @styled
 def audit_figure(indexes: Sequence[pd.DataFrame]) -> Figure:
-    """Return the containers (codec, JPEG quality, mode) and the sizes of real and fake images, a row a task."""
+    """Return the containers (codec, JPEG quality, mode) and the sizes of real and fake images, one row per task."""
     whole = [index.loc[index["error"] == ""] for index in indexes]
     figure = new_figure(TWO_COLUMNS, 0.8 + 0.75 * len(whole))
     axes = figure.subplots(len(whole), 2, squeeze=False, sharex="col")
@@ -115,7 +115,7 @@ def audit_figure(indexes: Sequence[pd.DataFrame]) -> Figure:
 
 
 def audit_page(sequence: str, indexes: Sequence[pd.DataFrame], findings: pd.DataFrame, figure: Drawn) -> str:
-    """Return the audit as one HTML page with everything inside."""
+    """Return the audit as one self-contained HTML page."""
     summary = json.loads(audit_summary(indexes, findings))
     return render_page(
         "audit.html", title=f"Audit of the data of {sequence}", verdict=WORDS[summary["verdict"]],

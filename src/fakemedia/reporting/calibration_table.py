@@ -17,7 +17,7 @@ COLUMNS = (*RUN, "task", "seen", "images", *OF_CHECKPOINT, "accuracy", "accuracy
 
 def calibration_table(scores: pd.DataFrame, calibrations: Mapping[tuple[str, int, int], Calibration], *,
                       stages: Sequence[Stage]) -> pd.DataFrame:
-    """Return a row for each task of each calibrated checkpoint, measured on test images; columns COLUMNS.
+    """Return one row for each task of each calibrated checkpoint, measured on test images; columns COLUMNS.
 
     `scores` is the long table of test scores (`results.COLUMNS`), `calibrations` are those that the checkpoints have,
     by (method, seed, stage). `seen` says whether the checkpoint had learned the task, and was calibrated on it too;

@@ -127,7 +127,7 @@ def _metrics(measured: Measured) -> tuple[Floats, Floats]:
 
 
 def _table(arrangements: Sequence[str], methods: Sequence[str], values: tuple[Floats, Floats, Floats]) -> pd.DataFrame:
-    """Return a row for each of `values`: mean, lower and upper end, (A, M, 3) each."""
+    """Return one row for each of `values`: mean, lower and upper end, (A, M, 3) each."""
     keys = pd.MultiIndex.from_product([arrangements, methods, METRICS], names=["arrangement", "method", "metric"])
     columns = {name: each.reshape(-1) for name, each in zip(("mean", "low", "high"), values, strict=True)}
     return pd.DataFrame(columns, index=keys).reset_index()

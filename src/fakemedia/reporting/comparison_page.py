@@ -1,4 +1,4 @@
-"""The comparison of arrangements as text: verdicts in words, LaTeX, Markdown, and a page of its own."""
+"""The comparison of arrangements as text: verdicts in words, LaTeX, Markdown, and an HTML page."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _seeds(comparison: Comparison) -> str:
 
 
 def note(comparison: Comparison) -> str:
-    """Return the sentence that says how the means and intervals came about."""
+    """Return the sentence on how means and intervals were computed."""
     return (f"Mean over {_seeds(comparison)}; in brackets the 95 % interval of a bootstrap over "
             f"{comparison.groups} source groups{' and seeds' if len(comparison.seeds) > 1 else ''}, the same draws for "
             "every arrangement: differences are paired. Bold: significant at 5 % with Holm's correction for the number "
@@ -132,7 +132,7 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def comparison_page(comparison: Comparison, figures: Sequence[Drawn]) -> str:
-    """Return the comparison as one HTML page with everything inside; `figures` as of `draw_comparison`."""
+    """Return the comparison as one self-contained HTML page; `figures` as of `draw_comparison`."""
     first, *others = grids(comparison)
     orders = [[Cell(text=text) for text in (label, " → ".join(" + ".join(stage.tasks) for stage in stages))]
               for label, stages in comparison.stages.items()]

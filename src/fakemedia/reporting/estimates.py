@@ -1,4 +1,4 @@
-"""Accuracy and AUC matrices of all runs; estimates, intervals and comparisons of whatever is computed from them."""
+"""Accuracy and AUC matrices of all runs; estimates, intervals and comparisons of what is computed from them."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def gap_closed(measured: Measured, baseline: int, upper: int | None) -> tuple[Fl
     """Return the share of the gap in average accuracy that each method closes, percent: mean, low, high, (M,) each.
 
     (AA - AA of `baseline`) / (AA of `upper` - AA of `baseline`), of means over seeds, the interval by the delta
-    method. NaN where the interval of the gap holds 0, since there is then nothing to close, and for the two.
+    method. NaN if the interval of the gap includes 0, since there is then nothing to close, and for the two.
     """
     if upper is None:
         return tuple(np.full(measured.accuracy.shape[1], np.nan) for _ in range(3))  # type: ignore[return-value]

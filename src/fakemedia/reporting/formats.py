@@ -1,4 +1,4 @@
-"""A table as it is printed: the same cells as LaTeX for a paper, Markdown, and a table of a page."""
+"""A printed table: the same cells as LaTeX for a paper, Markdown, and a table of a page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Estimates to be printed, a row for each of `keys` and a column for each of `columns`.
+    """Estimates to be printed, one row for each of `keys` and one column for each of `columns`.
 
     `title` says what is shown, `where` of which runs, `note` how the numbers came about. `header` names the parts of a
     key. mean, low and high are float64 (R, C), NaN where undefined; `best` (R, C) says what is set in bold.

@@ -122,7 +122,7 @@ def _where(tables: Tables) -> str:
 
 
 def _pick(frame: pd.DataFrame, keys: Sequence[str], columns: Sequence[str], by: str, column: str) -> dict[str, Any]:
-    """Return mean, low, high and, if it is there, best of `frame` as arrays: a row for each of `keys`, values of `by`.
+    """Return mean, low, high and, if present, best of `frame` as arrays: one row for each of `keys`, values of `by`.
 
     NaN where absent.
     """
@@ -144,7 +144,7 @@ def shown_metrics(tables: Tables) -> tuple[str, ...]:
 
 
 def summary_grid(tables: Tables, metrics: Sequence[str] = ()) -> Grid:
-    """Return the main comparison: a row a method, a column for each of `metrics`, by default `shown_metrics`."""
+    """Return the main comparison: one row per method, one column for each of `metrics`, by default `shown_metrics`."""
     metrics = metrics or shown_metrics(tables)
     return Grid(name="summary", title="Main comparison", where=_where(tables),
                 note=f"{method_note(tables)} {best_note(tables)}", **_methods(tables),
@@ -165,7 +165,7 @@ def differences_grid(tables: Tables) -> Grid:
 
 
 def accuracy_grid(tables: Tables) -> Grid:
-    """Return the accuracy on each task after the last stage, with their mean and pooled: a row a method."""
+    """Return the accuracy on each task after the last stage, with their mean and pooled: one row per method."""
     tasks = list(dict.fromkeys(tables.tasks["task"]))
     final = tables.tasks.loc[tables.tasks["measure"] == "final_accuracy"].rename(columns={"task": "metric"})
     both = pd.concat([final, tables.summary.loc[tables.summary["metric"].isin(["aa", "pooled"])]])
@@ -183,7 +183,7 @@ def detection_table(tables: Tables) -> pd.DataFrame:
 
 
 def detection_grids(tables: Tables) -> tuple[Grid, ...]:
-    """Return AUC and the true positive rates at 1 and 5 % false positives on each task: a row a method."""
+    """Return AUC and the true positive rates at 1 and 5 % false positives on each task: one row per method."""
     table = detection_table(tables)
     tasks = list(dict.fromkeys(tables.tasks["task"]))
     grids = []
@@ -200,7 +200,7 @@ def detection_grids(tables: Tables) -> tuple[Grid, ...]:
 
 
 def matrix_grids(tables: Tables, measure: str = "accuracy") -> tuple[Grid, ...]:
-    """Return the accuracy matrix of each method that was scored: a row a stage that was scored, a column a task."""
+    """Return the accuracy matrix of each scored method: one row per scored stage, one column per task."""
     table = tables.matrices.loc[(tables.matrices["measure"] == measure) & tables.matrices["mean"].notna()]
     tasks = list(dict.fromkeys(tables.matrices["task"]))
     grids = []
@@ -216,7 +216,7 @@ def matrix_grids(tables: Tables, measure: str = "accuracy") -> tuple[Grid, ...]:
 
 
 def zero_shot_grids(tables: Tables) -> tuple[Grid, Grid]:
-    """Return accuracy and AUC on each task just before it was learned: a row a method."""
+    """Return accuracy and AUC on each task just before it was learned: one row per method."""
     first = set(tables.stages[0].tasks)
     tasks = [task for task in dict.fromkeys(tables.zero_shot["task"]) if task not in first]
     grids = []
@@ -231,7 +231,7 @@ def zero_shot_grids(tables: Tables) -> tuple[Grid, Grid]:
 
 
 def robustness_grid(robustness: pd.DataFrame, tables: Tables, measure: str = "accuracy") -> Grid:
-    """Return the mean over the strengths of each perturbation (`robustness.robustness_table`): a row a method."""
+    """Return the mean over the strengths of each perturbation (`robustness.robustness_table`): one row per method."""
     table = robustness.loc[(robustness["measure"] == measure) & robustness["strength"].isna()]
     names = list(dict.fromkeys(table["perturbation"]))
     name, decimals = {"accuracy": ("Accuracy (%)", 1), "auc": ("AUC", 3)}[measure]
@@ -242,7 +242,7 @@ def robustness_grid(robustness: pd.DataFrame, tables: Tables, measure: str = "ac
 
 
 def cost_grid(costs: pd.DataFrame, tables: Tables) -> Grid:
-    """Return what a run of each method cost (`history.cost_table`): a row a method."""
+    """Return what a run of each method cost (`history.cost_table`): one row per method."""
     table = costs.assign(scale=[SCALES.get(metric, 1.0) for metric in costs["metric"]])
     for column in ("mean", "low", "high"):
         table[column] = table[column] * table["scale"]

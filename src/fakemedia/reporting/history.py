@@ -17,7 +17,7 @@ COSTS = ("seconds", "images_per_second", "memory_mib", "stored_bytes", "state_by
 
 
 def read_history(path: Path) -> pd.DataFrame:
-    """Return a row an epoch of a stage's history: epoch, lr, loss.<term>, seconds, images_per_second, memory_mib.
+    """Return one row per epoch of a stage's history: epoch, lr, loss.<term>, seconds, images_per_second, memory_mib.
 
     `accuracy` and validation.<task> (percent) where it was validated. Empty if there is no file; UserError if it is
     damaged.
@@ -94,7 +94,7 @@ def checkpoint_notices(histories: pd.DataFrame, plan: Plan) -> tuple[str, ...]:
 def cost_table(histories: pd.DataFrame) -> pd.DataFrame:
     """Return what a run of each method cost: columns method, metric (COSTS), mean, low, high over seeds (range).
 
-    `histories` has a row an epoch with KEYS, weights_bytes and state_bytes (of the stage's checkpoint), and what
+    `histories` has one row per epoch with KEYS, weights_bytes and state_bytes (of the stage's checkpoint), and what
     `read_history` gives; a stage without a history has one row without an epoch. seconds: sum over the epochs of all
     stages, validation left out. images_per_second: training images over these seconds. memory_mib: the largest.
     stored_bytes: all checkpoints. state_bytes: what the method carries beside the weights after the last stage.

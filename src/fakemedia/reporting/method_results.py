@@ -17,10 +17,10 @@ class MethodResults:
     """The results of one label of a sequence; what was never made has no rows."""
 
     scores: pd.DataFrame
-    """A row an image and checkpoint: columns of `evaluation.predict.score_suite`, method (the label), seed, stage."""
+    """One row per image and checkpoint: those of `evaluation.predict.score_suite`, method (the label), seed, stage."""
     calibrations: Mapping[tuple[str, int, int], Calibration]
     """The calibration of each calibrated checkpoint by (label, seed, stage index)."""
     history: pd.DataFrame
-    """A row an epoch; see `reporting.history.cost_table`."""
+    """One row per epoch; see `reporting.history.cost_table`."""
     perturbed: pd.DataFrame | None = None
     """The scores of the last checkpoints on perturbed images; None where robustness is not measured."""

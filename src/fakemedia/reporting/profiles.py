@@ -1,4 +1,4 @@
-"""What the scores look like behind the accuracies: ROC curves, histograms and calibration."""
+"""The scores behind the accuracies: ROC curves, histograms and calibration."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def package_versions() -> dict[str, str]:
 
 
 def provenance(histories: pd.DataFrame, seeds: Sequence[int]) -> dict[str, str]:
-    """Return what the page says under Reproduce: date, commit, machine, arithmetic, duration, seeds and data hashes.
+    """Return the facts under Reproduce on the page: date, commit, machine, arithmetic, duration, seeds and data hashes.
 
     `histories` is that of `history.cost_table`, with computed_with and data (JSON of hashes by task and split).
     """

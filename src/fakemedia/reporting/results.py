@@ -18,7 +18,7 @@ COLUMNS = ("method", "seed", "stage", "task", "id", "label", "source", "logit")
 
 @dataclass(frozen=True)
 class TaskScores:
-    """The test images of one task, N of them, and what every run said of them.
+    """The test images of one task, N of them, and the scores of every run.
 
     labels int8 (N,); groups int64 (N,), codes of the source groups, shared by all tasks; logits float64 (K, M, S, N)
     for K seeds, M methods and S stages, NaN where there is no score.
@@ -52,7 +52,7 @@ def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence
     """Lay out the long table `frame` (COLUMNS; stage from 1, logit float64 = z_fake - z_real) by task and run.
 
     Runs, stages and tasks may be missing; `methods` and `seeds` are those expected, whether there or not. Raises
-    UserError for a missing column, no scores at all, a task or stage that the sequence does not have, logits that are
+    UserError for a missing column, no scores, a task or stage that the sequence does not have, logits that are
     not finite, and runs that were scored on different images.
     """
     where = f"scores of the sequence {sequence}"

@@ -1,4 +1,4 @@
-"""How figures look: sizes for one and two columns, colours that everyone can tell apart."""
+"""The style of figures: sizes for one and two columns, colours safe for colour-blind readers."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Look:
 
 
 def looks(methods: Sequence[str]) -> dict[str, Look]:
-    """Return a look for each method, by its place in the list; told apart without colour up to 70 methods."""
+    """Return a look for each method, by its place in the list; distinguishable without colour up to 70 methods."""
     return {method: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
             for i, method in enumerate(methods)}
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Make `draw` use this style, whatever style is set around it."""
+    """Make `draw` use this style, independently of the current style."""
     @wraps(draw)
     def drawn(*args: Any, **kwargs: Any) -> Figure:
         with mpl.rc_context():

@@ -1,6 +1,6 @@
-"""Every table of the report, made from the scores alone.
+"""Every table of the report, computed from the scores only.
 
-Data frames with a row for each estimate; the columns `mean`, `low` and `high` hold the mean over seeds and its 95 %
+Data frames with one row for each estimate; the columns `mean`, `low` and `high` hold the mean over seeds and its 95 %
 interval.
 """
 
@@ -45,7 +45,7 @@ ALL_TASKS = "all tasks"
 class Tables:
     """Everything that the report shows, as data frames, with the facts that its captions state.
 
-    The column `method` holds labels. runs: a row a run (sequence, network, method, seed and RUN_METRICS). summary:
+    The column `method` holds labels. runs: one row per run (sequence, network, method, seed and RUN_METRICS). summary:
     method, metric, and `best`: not distinguishable from the best method. differences: method, baseline, metric, and
     `p`, corrected for the number of methods; paired, method minus baseline. curves: method, stage, key, measure
     (accuracy or auc, over the tasks seen). tasks: method, task, `best`, measure (learning_accuracy, final_accuracy,
@@ -99,7 +99,7 @@ def _summary(measured: Measured) -> Quantity:
 
 
 def _long(index: dict[str, Sequence], values: tuple[Floats, Floats, Floats]) -> pd.DataFrame:
-    """Return a row for each combination of the `index` values, in order, with columns mean, low, high."""
+    """Return one row for each combination of the `index` values, in order, with columns mean, low, high."""
     keys = pd.MultiIndex.from_product(list(index.values()), names=list(index))
     columns = {name: array.reshape(-1) for name, array in zip(("mean", "low", "high"), values, strict=True)}
     return pd.DataFrame(columns, index=keys).reset_index()

@@ -52,7 +52,7 @@ def prediction_figure(predictions: pd.DataFrame) -> Figure:
 
 
 def _dots(table: pd.DataFrame, row: str, panel: str, labels: dict[str, str]) -> Figure:
-    """Draw a panel for each of `labels`, a row for each value of `row`, a dot with its interval for each method."""
+    """Draw a panel for each of `labels`, one row for each value of `row`, a dot with its interval for each method."""
     names, methods = list(dict.fromkeys(table[row])), list(dict.fromkeys(table["method"]))
     figure = new_figure(TWO_COLUMNS, 0.9 + 0.13 * len(names) * (len(methods) + 1))
     for axes, (key, label) in zip(figure.subplots(1, len(labels), sharey=True), labels.items(), strict=True):

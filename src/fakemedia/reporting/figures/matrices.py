@@ -17,7 +17,7 @@ MANY = 8
 
 @styled
 def matrix_figure(matrices: pd.DataFrame, method: str, measure: str = "accuracy") -> Figure:
-    """Draw the matrix of `measure` (`Tables.matrices`) of `method`: a row a stage, a column a task.
+    """Draw the matrix of `measure` (`Tables.matrices`) of `method`: one row per stage, one column per task.
 
     White is chance, orange above it and purple below. The stepped line parts the tasks learned so far (below, left)
     from those still to come; stages without scores are left out.

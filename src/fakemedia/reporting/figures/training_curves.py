@@ -20,7 +20,7 @@ DECADES = 1e4
 
 @styled
 def training_figure(histories: pd.DataFrame, stages: Sequence[Stage], methods: Sequence[str]) -> Figure:
-    """Draw the loss and its terms (left) and the validation accuracy (right) over the epochs, a row a method.
+    """Draw the loss and its terms (left) and the validation accuracy (right) over the epochs, one row per method.
 
     `histories` are those of `history.cost_table`; a thin line a seed. Each stage takes one unit of the horizontal
     axis, however many epochs it has. Without any validation there is the loss alone.
