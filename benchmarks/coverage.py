@@ -4,7 +4,7 @@
 
 Every photograph has as many real as fake images, which share a random effect; with several seeds each seed has a random
 effect of its own on how well the classes are told apart. The target is 93 to 97 % of the repetitions; with the
-repetitions' own error of 1 point, what lies outside it is marked.
+repetitions' own error of 1 point, what is outside it is marked.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def simulate(setting: Setting, repetition: int) -> pd.DataFrame:
 
 
 def covers(setting: Setting, repetition: int, draws: int) -> bool:
-    """Say whether the interval of one repetition holds the true AUC."""
+    """Return whether the interval of one repetition contains the true AUC."""
     results = gather(simulate(setting, repetition), sequence="simulated", network="none", stages=STAGES)
     _, low, high = estimate(measure(results, draws=draws, seed=repetition), lambda _, auc: auc[..., -1, 0], FRACTION)
     return bool(low[0] <= setting.auc <= high[0])

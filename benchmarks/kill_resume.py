@@ -2,7 +2,7 @@
 
     python benchmarks/kill_resume.py [--kills 20] [--seed 0] [--fresh] [--json]
 
-A small collection of three tasks is forged and brought in once. `kedro run --tags training` then learns three stages by
+A small collection of three tasks is forged and ingested once. `kedro run --tags training` then learns three stages by
 fine-tuning, kd and ewc and scores every checkpoint. Each trial starts from the ingested data, is killed at a moment
 drawn uniformly over the time that training, saving and scoring take, and is run again to the end. Checkpoints and
 scores must then equal those of the undisturbed run byte for byte, and the histories but for their times; no other file
@@ -86,7 +86,7 @@ class Run:
                     _become(project, ["kedro", "run", *options], log.fileno())
 
     def ended(self, wait: int = os.WNOHANG) -> bool:
-        """Say whether it has ended; `code` is then its exit code, negative for a signal."""
+        """Return whether it has ended; `code` is then its exit code, negative for a signal."""
         if self.code is None:
             pid, status = os.waitpid(self.pid, wait)
             self.code = os.waitstatus_to_exitcode(status) if pid else None
@@ -152,7 +152,7 @@ def where(project: Path) -> str:
             done = f"{len(state['history'])} epochs and {state['step']} steps of"
             told.append(f"{done} {path.parts[3]} {path.name.removesuffix('.resume.pt')}")
     if any(".partial" in str(path) or path.name.startswith(".") for path in files):
-        told.append("a file half written")
+        told.append("an incomplete file")
     return ", ".join(told)
 
 
@@ -166,7 +166,7 @@ def duration(project: Path, *, fresh: bool) -> float:
 
 
 def trial(data: Path, project: Path, seconds: float, *, fresh: bool) -> str | None:
-    """Kill a run `seconds` after its first file of a stage and go on; return where it was, None if it had ended."""
+    """Kill a run `seconds` after its first file of a stage and run again; return where it was, None if it had ended."""
     shutil.copytree(data, project)
     run = Run(project, "--tags", "training", fresh=fresh)
     run.until_training()

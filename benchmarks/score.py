@@ -3,7 +3,7 @@
     python benchmarks/score.py [--network resnet18] [--crop 128] [--batch-size 64] [--images 512]
 
 Pictures are made in a temporary folder: JPEG crops of 256 pixels a side out of the packaged photographs. The forward
-pass alone starts from normalised inputs that lie on the device. Rates are those of this machine at this moment; the
+pass alone starts from normalised inputs on the device. Rates are those of this machine at this moment; the
 ratio counts: both run by turns, and the medians of the turns are divided.
 """
 

@@ -81,7 +81,7 @@ def _read(folder: Path, task: str, crop: int, network: Any) -> TaskSample:
 
 
 def shuffled(samples: Sequence[TaskSample], seed: int) -> list[TaskSample]:
-    """Return the tasks with their images dealt out anew, within real and within fake: no task is like another."""
+    """Return the tasks with their images shuffled, within real and within fake: no two tasks are similar."""
     images, labels = (np.concatenate([getattr(sample, name) for sample in samples]) for name in ("images", "labels"))
     rng, rows = generator(seed, "shuffle"), np.arange(len(labels))
     for label in (0, 1):

@@ -2,7 +2,7 @@
 
     python benchmarks/startup.py [--sequence demo] [--json]
 
-To be started in the project's folder where the sequence has been run before: its pixel stores lie there. The measured
+Start it in the project's folder after a run of the sequence, so that its pixel stores exist. The measured
 run has a seed of its own, so that it trains, and ends in its first step; it leaves no checkpoint behind. Seconds are
 those of this machine at this moment.
 """

@@ -1,4 +1,4 @@
-"""Training against its arithmetic: the same step on tensors that already lie on the device, and the reference's style.
+"""Training against its arithmetic: the same step on tensors that are already on the device, and the reference's style.
 
     python benchmarks/throughput.py [--measure training costs validation reference] [--network resnet18] [--json]
     python benchmarks/throughput.py --measure costs --network resnet50
@@ -139,7 +139,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def limit(self, method: str) -> float:
-        """Return the seconds of the bare step on batches that lie on the device."""
+        """Return the seconds of the bare step on batches on the device."""
         network, fitted = self.prepared(method)
         batches = list(self.batches().epoch(0))
         optimizer = make_optimizer(network, self.config)
@@ -213,7 +213,7 @@ class Bench:
     def reference_epoch(self) -> float:
         """Return the seconds of an epoch of KD with all four tasks validated, in the style of the public code.
 
-        float32, contiguous tensors, both networks run with gradients, files decoded anew in two worker processes,
+        float32, contiguous tensors, both networks run with gradients, files decoded again in two worker processes,
         every image of every task validated.
         """
         network, teacher = (deepcopy(self.start).to(self.runtime.device) for _ in range(2))
@@ -266,7 +266,7 @@ def fastest(turns: int = TURNS, **measured: Callable[[], float]) -> dict[str, fl
 
 
 def measure_training(bench: Bench) -> dict[str, float]:
-    """Training from a store against the same step on tensors that lie on the device; the host's memory.
+    """Training from a store against the same step on tensors on the device; the host's memory.
 
     No states are saved here: the loop bounds their share of the time, but that of a state among the few steps of these
     epochs says nothing about longer ones.

@@ -53,7 +53,7 @@ def report_page(tables: Tables, figures: Mapping[str, Sequence[Drawn]], *, costs
     and `robustness` are the tables of `history.cost_table`, `calibration_table.calibration_table` and
     `robustness_table.robustness_table`; `audit` is the verdict on the data as `audit_page.audit_summary` writes it;
     `weights` give the SHA-256 of the last checkpoint of (method, seed); `notices` are shown beside those of the tables;
-    `sources` say where each number comes from: what, file, shell line; `configuration` is whatever JSON can hold
+    `sources` say where each number comes from: what, file, command; `configuration` is any JSON value
     (other values are shown as text); `versions` give the version of each package; `provenance` says when, where and
     from what the results were made.
     """

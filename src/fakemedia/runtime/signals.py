@@ -59,8 +59,8 @@ def watched() -> Iterator[None]:
 def deferred() -> Iterator[Callable[[], bool]]:
     """Let the signals wait inside the block: yield a function that says whether one came.
 
-    One that nobody asked for raises KeyboardInterrupt at the end. Outside the main thread, where Python delivers no
-    signals, nothing is changed.
+    A signal that arrived raises KeyboardInterrupt at the end of the block. Outside the main thread, where Python
+    delivers no signals, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

@@ -1,16 +1,15 @@
 """`fingerprint`: difference between the traces that two generators leave in the spectrum of the noise residual.
 
 Formula: residual = image minus its Gaussian-denoised self, cut into overlapping tiles; u(f) = mean and v(f) = standard
-deviation over an image's tiles of ln |FFT|^2 (`spectra.spectral_statistics`). The trace of a task at f is
-(mean of u over fake - mean of u over real images) / (standard deviation of u over real images), and so for v: content
-and camera, which a task's real and fake images share, drop out; v tells a trace in a part of the picture from one all
-over it. Each is averaged over rings of |f| (radial profile R) and over sectors of the direction of f above 0.1 cycles a
-pixel (angular profile A). d(a, b) = 1 - cos(t_a, t_b), where t is the two R and the two A in a row: the shape of a
-trace counts, not its strength, in which members of a family differ most.
-Source: noise residuals as fingerprints: Marra et al., "Do GANs leave artificial fingerprints?" (MIPR 2019); radial and
-angular spectra: Corvi et al., "Intriguing properties of synthetic images" (CVPR workshops 2023).
-Range: [0, 2]: 0 the same shape, 1 unrelated traces, or a task whose fakes carry none.
-Cost: FFTs of each image's tiles; pairs are free.
+deviation over an image's tiles of ln |FFT|^2 (`spectra.spectral_statistics`). The trace of a task at f is (mean of u
+over fake - mean of u over real images) / (standard deviation of u over real images), and so for v: content and camera,
+which a task's real and fake images share, drop out; v distinguishes a trace in a part of the picture from one
+everywhere. Each is averaged over rings of |f| (radial profile R) and over sectors of the direction of f above 0.1
+cycles a pixel (angular profile A). d(a, b) = 1 - cos(t_a, t_b), where t is the two R and the two A in a row: the shape
+of a trace counts, not its strength, in which members of a family differ most. Source: noise residuals as fingerprints:
+Marra et al., "Do GANs leave artificial fingerprints?" (MIPR 2019); radial and angular spectra: Corvi et al.,
+"Intriguing properties of synthetic images" (CVPR workshops 2023). Range: [0, 2]: 0 the same shape, 1 unrelated traces,
+or a task whose fakes carry none. Cost: FFTs of each image's tiles; pairs are free.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def _frame(read: Callable[[], bytes], share: float, faces: bool) -> bytes:
 def crop_face(picture: Image.Image) -> Image.Image:
     """Return the surroundings of the largest face in an RGB picture, in the picture's own pixels.
 
-    They are a square of MARGIN times the face's side, as far as it lies inside. OSError: no face was found.
+    They are a square of MARGIN times the face's side, as far as it is inside the picture. OSError: no face was found.
     """
     step = max(1, min(picture.size) // 320)
     small = np.asarray(picture.reduce(step))

@@ -62,7 +62,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 
 def read_picture(data: bytes) -> Picture:
-    """Decode an image file; its content tells the format.
+    """Decode an image file; the format is recognised by its content.
 
     Formats: AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PNM, TIFF, WebP; with the extras `heic` and `jxl` HEIC and JPEG XL.
 
