@@ -167,8 +167,8 @@ def peaks_of_children() -> Iterator[dict[str, int]]:
 def peak_gib(total_gib: float, work: Path, side: int = 2048) -> float:
     """Return the peak memory of building a store of `total_gib` or of drawing crops from all over it, GiB.
 
-    For building it is the sum of the peaks of this process, counted from its start, and of those that decode for it; for drawing,
-    what this process holds beside the memory map, whose pages the system takes back when it needs them. The pixels,
+    For building it is the sum of the peaks of this process, counted from its start, and of those that decode for it;
+    for drawing, the memory of this process without the memory map, whose pages the system can reclaim. The pixels,
     which are black, go to a sparse file.
     """
     source = Repeated(side)

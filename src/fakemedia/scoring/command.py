@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | None, out: Path | None,
                    batch_size: int, crops: int, runtime: Callable[[], Runtime], tell: Callable[[str], None]) -> None:
-    """Score the pictures at `paths` (see `find_pictures`) by `checkpoint` (see `open_model`) and pass the results to `tell`.
+    """Score the pictures at `paths` (see `find_pictures`) by `checkpoint` (see `open_model`); print with `tell`.
 
     At most `crops` crops of each picture are used. With `out` the scores are written as a CSV file (see
     `csv_table`); with `saliency` an overlay of each picture into that folder. UserError, before anything is scored, if
