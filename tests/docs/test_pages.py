@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ GENERATED = re.compile(r"^<!-- (\w+) ?(\S*) -->$", re.MULTILINE)
 sys.path.append(str(ROOT / "docs"))
 import reference_text  # noqa: E402
 
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
 
 
@@ -84,3 +86,24 @@ def test_the_site_builds_without_a_warning_and_asks_no_other_address(tmp_path: P
         assert not loaded.findall(page.read_text(encoding="utf-8")), page
     for sheet in tmp_path.rglob("*.css"):
         assert not re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//", sheet.read_text(encoding="utf-8")), sheet
+
+
+def test_the_architecture_names_files_that_exist() -> None:
+    named = re.findall(r"`([\w/]+/[\w.]+\.(?:py|yml))`", ARCHITECTURE)
+    assert len(named) > 20
+    assert not [name for name in named if not any((place / name).is_file() for place in (ROOT, ROOT / "src/fakemedia"))]
+
+
+def test_the_architecture_names_the_rooms_in_the_order_of_the_import_contract() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    rooms = [sorted(re.split(r" [|:] ", layer)) for layer in layers]
+    table = ARCHITECTURE.partition("## The rooms")[2].partition("## One command")[0]
+    rows = [row.split(" | ")[0] for row in table.splitlines() if row.startswith("| `")]
+    assert [sorted(re.findall(r"`(\w+)(?:/|\.py)`", row)) for row in rows] == rooms
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_paths_of_the_source_exist(page: Path) -> None:
+    named = re.findall(r"\b(?:src/fakemedia|tests|benchmarks|notebooks)/[\w./]*\w", page.read_text(encoding="utf-8"))
+    assert not [name for name in named if not (ROOT / name).exists()]
