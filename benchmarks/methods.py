@@ -7,8 +7,8 @@ A frozen network and its head (`--tune head`, the default) on features that are 
 the network itself. `replay_5` keeps 5 % of the training pictures, `replay_12` 12 %. The table gives the mean over seeds
 with the standard deviation: AA (mean over tasks of the accuracy at the end), pooled (over pictures), F (forgetting) and
 LA (accuracy just after learning) in percent, AUC (mean over tasks at the end), next (AUC on each task just before it is
-learned), MiB carried to the next stage, and seconds of processor time without features and scoring. `route` is the share
-of test pictures that the router of `experts` sends to their own task's expert. Test pictures choose nothing.
+learned), MiB carried to the next stage, and seconds of processor time without features and scoring. `route` is the
+share of test pictures that the router of `experts` sends to their own task's expert. Test pictures choose nothing.
 """
 
 from __future__ import annotations

@@ -13,9 +13,7 @@ import torch
 from fakemedia.core.plan import Named
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
-from fakemedia.evaluation.predict import predict
-from fakemedia.learning.head_trainer import Head, HeadTrainer
-from fakemedia.learning.sequence import learn_plan, learn_stage, restore_network
+from fakemedia.learning.sequence import learn_plan, learn_stage, score_checkpoint
 from fakemedia.networks.checkpoint import Checkpoint
 from fakemedia.networks.features import FeatureCache
 from fakemedia.runtime.device import Runtime
@@ -79,14 +77,11 @@ def test_kept_features_give_the_weights_that_temporary_ones_give(learn, tmp_path
 
 def test_the_forward_pass_gives_the_logits_of_the_features(learn, stores, tmp_path: Path) -> None:
     """To the rounding of stored features, one part in 2,000."""
-    network = restore_network(learn("head"))
-    trainer = HeadTrainer(config=TrainingConfig(crop=8, batch_size=8), runtime=CPU, seed=0, network=network,
-                          place=tmp_path.joinpath)
-    network.eval()
-    with torch.inference_mode():
-        logits = torch.cat([Head(network)(batch.images) for batch in trainer.evaluation_batches(stores["a"])])
-    whole = predict(network, stores["a"], batch_size=8, crop=8)
-    np.testing.assert_allclose((logits[:, 1] - logits[:, 0]).numpy(), whole, atol=5e-3 * np.abs(whole).max())
+    learned = learn("head")
+    whole = score_checkpoint(learned, stores, runtime=CPU)
+    stored = score_checkpoint(learned, stores, runtime=CPU, features=tmp_path.joinpath)
+    np.testing.assert_allclose(stored["logit"], whole["logit"], atol=5e-3 * np.abs(whole["logit"]).max())
+    assert stored.drop(columns="logit").equals(whole.drop(columns="logit"))
 
 
 def test_an_interrupted_head_goes_on_to_the_same_weights(learn, tmp_path: Path,

@@ -18,7 +18,7 @@ from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.keeping import memory_path
 from fakemedia.learning.sequence import check_stages, learn_stage
-from fakemedia.memory.budget import MIB, MemoryConfig, quotas
+from fakemedia.memory.budget import MIB, Budget, quotas
 from fakemedia.memory.draws import MemoryBatches
 from fakemedia.memory.held_pictures import PREFIX, Memory, updated
 from fakemedia.memory.selection import herding_order, random_order, within
@@ -74,7 +74,7 @@ def test_the_same_groups_come_first_in_both_classes() -> None:
 
 @pytest.mark.parametrize("selection", ["reservoir", "random"])
 def test_what_is_kept_shrinks_to_equal_shares_and_stays_whole(stores, selection: str) -> None:
-    config, memory = MemoryConfig(pictures=12, selection=selection), Memory()  # type: ignore[arg-type]
+    config, memory = Budget(pictures=12, selection=selection), Memory()  # type: ignore[arg-type]
     before: dict[str, set[str]] = {}
     for number, (task, store) in enumerate(stores.items(), start=1):
         memory = updated(memory, {task: store}, config, seed=5, features=no_features)
@@ -94,13 +94,13 @@ def test_what_is_kept_shrinks_to_equal_shares_and_stays_whole(stores, selection:
 
 def test_a_budget_in_bytes(stores) -> None:
     picture = 3 * 12 * 12
-    config = MemoryConfig(pictures=500, mib=8 * picture / MIB)
+    config = Budget(pictures=500, mib=8 * picture / MIB)
     memory = updated(Memory(), {"a": stores["a"], "b": stores["b"]}, config, seed=0, features=no_features)
     assert [len(store) for store in memory.stores.values()] == [4, 4]
 
 
 def batches(stores, pictures: int = 12, **settings: Any) -> MemoryBatches:
-    memory = updated(Memory(), {task: stores[task] for task in "ab"}, MemoryConfig(pictures=pictures), seed=0,
+    memory = updated(Memory(), {task: stores[task] for task in "ab"}, Budget(pictures=pictures), seed=0,
                      features=no_features)
     return MemoryBatches(memory, **{"crop": 8, "flip": True, "seed": 3, **settings})
 

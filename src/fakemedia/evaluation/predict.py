@@ -60,10 +60,16 @@ def score_suite(network: Any, suite: Mapping[str, PixelStore], *, batch_size: in
 
     Columns: id (str), task (str), label (int8; 1 fake), source (str, the source photograph), logit (float64).
     """
+    return score_table(suite, lambda store: predict(network, store, batch_size=batch_size, crop=crop,
+                                                    autocast=autocast))
+
+
+def score_table(suite: Mapping[str, PixelStore], logits: Callable[[PixelStore], NDArray[np.float64]]) -> pd.DataFrame:
+    """Return the table of `score_suite`, with the `logits` (N,) of each store."""
     return pd.concat([
         pd.DataFrame({
             "id": store.ids, "task": task, "label": store.labels.astype(np.int8), "source": store.sources,
-            "logit": predict(network, store, batch_size=batch_size, crop=crop, autocast=autocast),
+            "logit": logits(store),
         })
         for task, store in suite.items()
     ], ignore_index=True)

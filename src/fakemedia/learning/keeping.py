@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fakemedia.artefacts.files import write_file
 from fakemedia.learning.trainer import StageTrainer
-from fakemedia.memory.budget import MemoryConfig, check_budget
+from fakemedia.memory.budget import Budget, check_budget
 from fakemedia.memory.held_pictures import Memory, smallest, updated
 from fakemedia.networks.detector import Detector
 from fakemedia.runtime.modes import evaluating
@@ -24,12 +24,12 @@ def memory_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.memory.parquet")
 
 
-def check_memory(config: MemoryConfig, memory: Memory, learned: Mapping[str, PixelStore], *, where: object) -> None:
+def check_memory(config: Budget, memory: Memory, learned: Mapping[str, PixelStore], *, where: object) -> None:
     """Raise UserError if a class of a task, old or new, would keep no picture."""
     check_budget(config, smallest({**memory.stores, **learned}), where=where)
 
 
-def kept(memory: Memory, learned: Mapping[str, PixelStore], config: MemoryConfig, seed: int, detector: Detector,
+def kept(memory: Memory, learned: Mapping[str, PixelStore], config: Budget, seed: int, detector: Detector,
          trainer: StageTrainer) -> Memory:
     """Return the memory after the tasks of `learned`; herding uses the features of `detector`."""
     if not learned:
@@ -45,7 +45,7 @@ def kept(memory: Memory, learned: Mapping[str, PixelStore], config: MemoryConfig
     return updated(memory, learned, config, seed=seed, features=features)
 
 
-def write_memory(memory: Memory, config: MemoryConfig | None, folder: Path) -> None:
+def write_memory(memory: Memory, config: Budget | None, folder: Path) -> None:
     """Write what is kept, and why, beside the checkpoint `folder`, if a method keeps anything."""
     if config is not None:
         buffer = io.BytesIO()

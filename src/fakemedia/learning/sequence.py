@@ -20,12 +20,13 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.hashing import fingerprint
 from fakemedia.core.plan import MethodPlan, Named, Plan
 from fakemedia.core.rng import derive
+from fakemedia.core.training import TrainingConfig
 from fakemedia.core.tune import read_tune
 from fakemedia.core.types import Stage
 from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 from fakemedia.evaluation.perturbed import score_perturbed
 from fakemedia.evaluation.predict import score_suite
-from fakemedia.learning.head_trainer import fitting
+from fakemedia.learning.head_trainer import fitting, score_features
 from fakemedia.learning.keeping import check_memory, kept, write_memory
 from fakemedia.learning.recipes import stage_recipe
 from fakemedia.learning.resume import remove_resume
@@ -168,13 +169,19 @@ def check_stages(plan: Plan, method: str, stores: Stores) -> None:
         check_memory(memory, Memory(), known, where=f"sequences.{plan.sequence}.methods.{method}")
 
 
-def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, runtime: Runtime) -> pd.DataFrame:
+def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, runtime: Runtime,
+                     features: Callable[[str], Path] | None = None) -> pd.DataFrame:
     """Return the scores of `checkpoint` on the test stores of `suite`, in its order, learned or not.
 
-    Columns as in `evaluation.predict.score_suite`.
+    Where the head alone was trained and `features` gives the folder that keeps the features of a task's pictures, these
+    are read or computed there: many heads of one network then cost one forward pass. They are rounded to one part in
+    2,000, and so are these logits. Columns as in `evaluation.predict.score_suite`.
     """
     network = runtime.place(restore_network(checkpoint))
     with runtime.reproducible():
+        if features is not None and checkpoint.meta["tune"] == "head":
+            config = TrainingConfig(**checkpoint.meta["training"])
+            return score_features(network, suite, config=config, runtime=runtime, place=features)
         return score_suite(network, suite, batch_size=_evaluated(checkpoint, runtime), crop=checkpoint.crop,
                            autocast=runtime.autocast)
 
@@ -201,7 +208,7 @@ def learn_plan(plan: Plan, stores: Mapping[str, Stores], *, runtime: Runtime, fo
             learned = learn_stage(plan=plan, method=method, seed=seed, stage=stage, parent=learned,
                                   train=stores["train"], validation=stores["val"], folder=place, runtime=runtime,
                                   features=features)
-            scores = score_checkpoint(learned, stores["test"], runtime=runtime)
+            scores = score_checkpoint(learned, stores["test"], runtime=runtime, features=features)
             tables.append(scores.assign(method=method, seed=seed, stage=stage.index))
     return pd.concat(tables, ignore_index=True)
 

@@ -14,7 +14,7 @@ Cell = TypeVar("Cell", bound=Hashable)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryConfig:
+class Budget:
     """What is kept of the pictures of earlier tasks."""
 
     pictures: int = 500
@@ -43,7 +43,7 @@ def quotas(sizes: Mapping[Cell, int], budget: int) -> dict[Cell, int]:
     return {cell: found[cell] for cell in sizes}
 
 
-def check_budget(config: MemoryConfig, smallest: Mapping[Cell, int], *, where: object) -> None:
+def check_budget(config: Budget, smallest: Mapping[Cell, int], *, where: object) -> None:
     """Raise UserError if a cell, a class of a task, would keep no picture; `smallest` gives its smallest one, bytes."""
     cells = len(smallest)
     if config.pictures < cells:

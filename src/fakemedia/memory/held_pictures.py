@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fakemedia.core.hashing import fingerprint
 from fakemedia.core.rng import derive
-from fakemedia.memory.budget import MIB, MemoryConfig, quotas
+from fakemedia.memory.budget import MIB, Budget, quotas
 from fakemedia.memory.selection import herding_order, random_order, within
 from fakemedia.store.decode import checksum
 from fakemedia.store.pixels import PixelStore
@@ -100,7 +100,7 @@ class Memory:
                                             state[f"{PREFIX}{task}.pixels"].numpy())
         return cls(stores)
 
-    def table(self, config: MemoryConfig) -> pd.DataFrame:
+    def table(self, config: Budget) -> pd.DataFrame:
         """Return what is kept and why, one row per picture: task, COLUMNS, bytes and selection."""
         tables = [store.images.assign(task=task, bytes=store.sizes, selection=config.selection)
                   for task, store in self.stores.items()]
@@ -113,7 +113,7 @@ def smallest(stores: Mapping[str, PixelStore]) -> dict[tuple[str, int], int]:
             for task, store in stores.items() for label in np.unique(store.labels).tolist()}
 
 
-def updated(memory: Memory, learned: Mapping[str, PixelStore], config: MemoryConfig, *, seed: int,
+def updated(memory: Memory, learned: Mapping[str, PixelStore], config: Budget, *, seed: int,
             features: Callable[[PixelStore], NDArray[np.floating]]) -> Memory:
     """Return the memory after the tasks of `learned`: as many pictures of each class of each task, old and new.
 
@@ -137,7 +137,7 @@ def updated(memory: Memory, learned: Mapping[str, PixelStore], config: MemoryCon
     return Memory(kept)
 
 
-def _chosen(store: PixelStore, rows: NDArray[np.int64], count: int, room: float, config: MemoryConfig, seed: int,
+def _chosen(store: PixelStore, rows: NDArray[np.int64], count: int, room: float, config: Budget, seed: int,
             features: NDArray[np.floating] | None) -> NDArray[np.int64]:
     """Return the rows that are kept of a class, in order of preference."""
     ids, groups = [store.ids[row] for row in rows], _groups(store, rows, config)
@@ -149,12 +149,12 @@ def _chosen(store: PixelStore, rows: NDArray[np.int64], count: int, room: float,
 
 
 def _shrunk(store: HeldPictures, rows: NDArray[np.int64], count: int, room: float,
-            config: MemoryConfig) -> NDArray[np.int64]:
+            config: Budget) -> NDArray[np.int64]:
     order = np.argsort(store.images["rank"].to_numpy()[rows], kind="stable").tolist()
     return rows[within(order, _groups(store, rows, config), _bytes(store, rows), pictures=count, room=room)]
 
 
-def _groups(store: PixelStore, rows: NDArray[np.int64], config: MemoryConfig) -> list[str]:
+def _groups(store: PixelStore, rows: NDArray[np.int64], config: Budget) -> list[str]:
     """Return what is kept together of the pictures `rows`: source groups, or each picture alone."""
     return [store.sources[row] if config.selection == "reservoir" else store.ids[row] for row in rows]
 

@@ -25,7 +25,7 @@ from fakemedia.evaluation.predict import evaluating
 from fakemedia.networks.detector import Detector
 
 if TYPE_CHECKING:
-    from fakemedia.memory.budget import MemoryConfig
+    from fakemedia.memory.budget import Budget
     from fakemedia.memory.draws import MemoryBatches
     from fakemedia.memory.held_pictures import Memory
     from fakemedia.store.batches import Batch
@@ -96,7 +96,7 @@ class Trainer(Protocol):
 class Method:
     """A continual-learning method; `build` of its file returns one for each stage."""
 
-    memory: MemoryConfig | None = None
+    memory: Budget | None = None
     """What is kept of the pictures of its stages; None: nothing. They are chosen after `fit`, travel beside the state
     and are given to the later stages as `StageData.memory`."""
 

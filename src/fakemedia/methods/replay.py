@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fakemedia.core.errors import UserError
-from fakemedia.memory.budget import MemoryConfig, Selection
+from fakemedia.memory.budget import Budget, Selection
 from fakemedia.memory.draws import MemoryBatches
 from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.networks.detector import Detector
@@ -41,7 +41,7 @@ class Config:
     those whose mean is closest to that of their class in the network's features (Rebuffi et al. 2017)."""
 
     def __post_init__(self) -> None:
-        MemoryConfig(pictures=self.pictures, mib=self.mib, selection=self.selection)
+        Budget(pictures=self.pictures, mib=self.mib, selection=self.selection)
 
 
 def memory_batches(stage: StageData, method: str) -> MemoryBatches | None:
@@ -74,7 +74,7 @@ class Replay(GradientMethod):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.memory = MemoryConfig(pictures=config.pictures, mib=config.mib, selection=config.selection)
+        self.memory = Budget(pictures=config.pictures, mib=config.mib, selection=config.selection)
         self.held: MemoryBatches | None = None
         self.tasks = 0
 

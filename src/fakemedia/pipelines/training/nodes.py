@@ -41,20 +41,22 @@ def continue_training(method: MethodPlan, train: dict[str, PixelStore], validati
 
 
 def score(method: MethodPlan, checkpoint: Checkpoint, suite: dict[str, PixelStore], *, context: Context,
-          path: Path) -> pd.DataFrame:
+          collection: str, path: Path) -> pd.DataFrame:
     """Score the test splits of all tasks, learned or not; read the scores at `path` instead if they are current."""
     from fakemedia.learning.recipes import scores_recipe
     from fakemedia.learning.sequence import score_checkpoint
 
     recipe = scores_recipe(checkpoint=checkpoint.content, crop=method.training.crop,
                            data=_contents(suite))
-    return _unless_current(path, recipe, lambda: score_checkpoint(checkpoint, suite, runtime=context.runtime))
+    return _unless_current(path, recipe, lambda: score_checkpoint(
+        checkpoint, suite, runtime=context.runtime, features=partial(context.features_folder, collection)))
 
 
 def score_validation(method: MethodPlan, checkpoint: Checkpoint, validation: dict[str, PixelStore], *,
-                     context: Context, stage: Stage, path: Path) -> pd.DataFrame:
+                     context: Context, collection: str, stage: Stage, path: Path) -> pd.DataFrame:
     """Score the validation splits of the tasks seen; read the scores at `path` instead if they are current."""
-    return score(method, checkpoint, {task: validation[task] for task in stage.seen}, context=context, path=path)
+    return score(method, checkpoint, {task: validation[task] for task in stage.seen}, context=context,
+                 collection=collection, path=path)
 
 
 def calibrate(settings: dict[str, Any], checkpoint: Checkpoint, scores: pd.DataFrame) -> Calibration:

@@ -86,14 +86,15 @@ class _Method:
 
     def _score(self, seed: int, stage: Stage) -> Node:
         return node(
-            bound(score, context=self.context, path=self._path(SCORES, seed, stage)),
+            bound(score, context=self.context, collection=self.plan.collection,
+                  path=self._path(SCORES, seed, stage)),
             [self.settings, _local(CHECKPOINT, seed, stage), self._suite("test")],
             _local(SCORES, seed, stage), name=self._name("score", seed, stage), tags=["training", self.label],
         )
 
     def _score_validation(self, seed: int, stage: Stage) -> Node:
         return node(
-            bound(score_validation, context=self.context, stage=stage,
+            bound(score_validation, context=self.context, collection=self.plan.collection, stage=stage,
                   path=self._path(VALIDATION_SCORES, seed, stage)),
             [self.settings, _local(CHECKPOINT, seed, stage), self._suite("val")],
             _local(VALIDATION_SCORES, seed, stage), name=self._name("score_validation", seed, stage),
