@@ -34,10 +34,13 @@ class Config:
     """w, for per-image Fisher information: not comparable with weights for the squared gradient of a batch mean."""
     fisher_images: int = 256
     """Training images of every task that its Fisher information is measured on (fewer if it has fewer)."""
+    gamma: float = 1.0
+    """Factor on what earlier stages left when a stage adds its own: below 1, older tasks count less (online EWC,
+    Schwarz et al. 2018)."""
 
     def __post_init__(self) -> None:
-        if not (self.weight >= 0 and self.fisher_images >= 1):
-            raise ValueError("weight of at least 0 and fisher_images of at least 1")
+        if not (self.weight >= 0 and self.fisher_images >= 1 and 0 <= self.gamma <= 1):
+            raise ValueError("weight of at least 0, fisher_images of at least 1 and gamma in [0, 1]")
 
 
 PRESETS = {"paper": {"weight": 10.0, "fisher_images": 4 * 64}}
@@ -156,7 +159,7 @@ class ElasticWeightConsolidation(GradientMethod):
                 break
         for name, total in totals.items():
             fisher = total * (len(stage.tasks) / count)
-            self.fisher[name] = self.fisher[name] + fisher if name in self.fisher else fisher
+            self.fisher[name] = self.config.gamma * self.fisher[name] + fisher if name in self.fisher else fisher
 
     def state_dict(self) -> dict[str, Tensor]:
         return {name: fisher.contiguous() for name, fisher in self.fisher.items()}

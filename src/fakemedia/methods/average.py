@@ -1,0 +1,136 @@
+"""Weights between those of the last stage and those that this stage trained by fine-tuning.
+
+    coma     theta = (1 - a) theta_last + a theta_trained                        (Marouf et al. 2024)
+    cofima   the same, each weight in proportion to its Fisher information       (Marouf et al. 2024)
+    magmax   theta_0 plus, for each weight, the larger of theta_last - theta_0 and theta_trained - theta_0
+             (Marczak et al. 2024; here each stage starts from the merged weights)
+
+Batch normalisation then measures its statistics again over the stage's pictures. Averages make sense near each other:
+from pretrained weights, or with a small learning rate. The first stage, and a = 1, are fine-tuning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fakemedia.methods.ewc import fisher_diagonal
+from fakemedia.methods.method import GradientMethod, StageData, Trainer
+from fakemedia.networks.detector import Detector
+from fakemedia.runtime.modes import evaluating
+from fakemedia.store.batches import Batch
+
+CHANGES_SELECTED = True
+START, FISHER = "start.", "fisher."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which average."""
+
+    kind: Literal["coma", "cofima", "magmax"] = "coma"
+    """See above."""
+    share: float = 0.5
+    """a, of the newly trained weights; magmax has none. CoFiMA's code: 0.4."""
+    fisher_images: int = 256
+    """Training images that the Fisher information of cofima is measured on."""
+    fisher_least: float = 1e-4
+    """Smaller Fisher information counts as this (CoFiMA's code)."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1 or self.fisher_images < 1 or not self.fisher_least > 0:
+            raise ValueError("share in (0, 1], fisher_images of at least 1 and fisher_least above 0")
+
+
+def trained(detector: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the trained weights of `detector`."""
+    return {name: weight.detach().clone() for name, weight in detector.named_parameters() if weight.requires_grad}
+
+
+def larger(start: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Return for each weight the one of two that is farther from its start."""
+    return torch.where((other - start).abs() > (one - start).abs(), other, one)
+
+
+class Average(GradientMethod):
+    """Fine-tuning followed by an average with the weights before."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.start: dict[str, Tensor] = {}
+        self.fisher: dict[str, Tensor] = {}
+
+    def fit(self, stage: StageData, detector: Detector, trainer: Trainer) -> None:
+        """Train `detector`, and average it with what it was from the second stage on."""
+        before = trained(detector)
+        if stage.index == 1 and self.config.kind == "magmax":
+            self.start = before
+        super().fit(stage, detector, trainer)
+        fisher = self._fisher(stage, detector, trainer) if self.config.kind == "cofima" else {}
+        if stage.index > 1 and (self.config.share < 1 or self.config.kind == "magmax"):
+            self._average(detector, before, fisher)
+            measure_statistics(detector, trainer.batches(stage, detector))
+        self.fisher = {name: values + self.fisher.get(name, 0.0) for name, values in fisher.items()}
+
+    @torch.no_grad()
+    def _average(self, detector: Detector, before: Mapping[str, Tensor], fisher: Mapping[str, Tensor]) -> None:
+        for name, weight in detector.named_parameters():
+            if name not in before:
+                continue
+            last, own = 1 - self.config.share, self.config.share
+            if self.config.kind == "magmax":
+                weight.copy_(larger(self.start.get(name, before[name]), before[name], weight))
+            elif self.config.kind == "cofima" and name in self.fisher:
+                least = self.config.fisher_least
+                old, new = last * self.fisher[name].clamp(min=least), own * fisher[name].clamp(min=least)
+                weight.copy_((old * before[name] + new * weight) / (old + new))
+            else:
+                weight.copy_(last * before[name] + own * weight)
+
+    def _fisher(self, stage: StageData, detector: Detector, trainer: Trainer) -> dict[str, Tensor]:
+        """Return the mean Fisher information of the trained weights over the first `fisher_images` images."""
+        totals, count = {name: torch.zeros_like(weight) for name, weight in trained(detector).items()}, 0
+        for batch in trainer.batches(stage, detector):
+            if batch.inputs is None or count >= self.config.fisher_images:
+                break
+            for name, squares in fisher_diagonal(detector, batch.inputs, batch.labels).items():
+                totals[name] += squares
+            count += len(batch.labels)
+        return {name: total / count for name, total in totals.items()}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {**{f"{START}{name}": value for name, value in self.start.items()},
+                **{f"{FISHER}{name}": value for name, value in self.fisher.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.start = {name.removeprefix(START): value for name, value in state.items() if name.startswith(START)}
+        self.fisher = {name.removeprefix(FISHER): value for name, value in state.items() if name.startswith(FISHER)}
+
+
+@torch.no_grad()
+def measure_statistics(detector: Detector, batches: Iterable[Batch]) -> None:
+    """Measure the running statistics of batch normalisation as the mean over `batches`, unless the body is frozen."""
+    layers = [] if detector.frozen else [layer for layer in detector.modules() if isinstance(layer, _BatchNorm)
+                                         and layer.track_running_stats]
+    if not layers:
+        return
+    momenta = [layer.momentum for layer in layers]
+    with evaluating(detector):
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # pyright: ignore[reportAttributeAccessIssue]  # the mean over all batches
+            layer.train()
+        for batch in batches:
+            detector(batch.inputs)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
+def build(config: Config, seed: int) -> Average:
+    """Return an average of weights."""
+    return Average(config)

@@ -1,0 +1,125 @@
+"""Dark experience replay ++: pictures of earlier tasks are learned again, and answered as they were when kept.
+
+total = CE(new) + alpha * mean (z - z_kept)^2 + beta * CE(memory)
+
+z_kept are the logits (N, 2) that the network gave for the centre crop of a picture at the end of the stage that it was
+kept at (Buzzega et al. 2020). The second term takes these centre crops, the third random crops of other draws; all pass
+through the network together, so that batch statistics move once a step. The first stage is fine-tuning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fakemedia.core.rng import derive
+from fakemedia.memory.budget import Budget, Selection
+from fakemedia.memory.draws import MemoryBatches
+from fakemedia.methods.method import GradientMethod, StageData, Trainer
+from fakemedia.methods.replay import balanced_cross_entropy, joined, memory_batches
+from fakemedia.networks.detector import Detector
+from fakemedia.runtime.modes import evaluating
+
+if TYPE_CHECKING:
+    from fakemedia.memory.pictures import Memory
+    from fakemedia.store.batches import Batch
+
+NEEDS_MEMORY = True
+KEYS, LOGITS = "keys.", "logits."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What is kept of earlier tasks, and how strongly it is followed."""
+
+    alpha: float = 0.3
+    """Weight of the squared difference of the logits."""
+    beta: float = 0.5
+    """Weight of the cross entropy of kept pictures."""
+    largest: float = 10.0
+    """Kept logits are clipped to this absolute value: with two classes they grow without bound."""
+    pictures: int = 500
+    """Pictures of all tasks together, shared equally by the classes of the tasks."""
+    mib: float | None = None
+    """Most that their pixels may need, MiB; None: no limit."""
+    selection: Selection = "reservoir"
+    """`reservoir`, `random` or `herding`, as in replay."""
+
+    def __post_init__(self) -> None:
+        Budget(pictures=self.pictures, mib=self.mib, selection=self.selection)
+        if not (self.alpha >= 0 and self.beta >= 0 and self.largest > 0):
+            raise ValueError("alpha and beta of at least 0, and largest above 0")
+
+
+class DarkExperience(GradientMethod):
+    """Replay of labels and of logits."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.memory = Budget(pictures=config.pictures, mib=config.mib, selection=config.selection)
+        self.keys: dict[str, Tensor] = {}
+        self.logits: dict[str, Tensor] = {}
+        self.held: MemoryBatches | None = None
+        self.tasks = 0
+
+    def before_stage(self, stage: StageData, detector: Detector) -> None:
+        self.held, self.tasks = memory_batches(stage, "derpp"), len(stage.tasks)
+
+    def mix(self, batch: Batch, step: int) -> Batch:
+        if self.held is None:
+            return batch
+        size = len(batch.labels)
+        answered = self.held.batch(step, size, at_centre=True, draw="logits")
+        learned = self.held.batch(step, size)
+        return joined(joined(batch, answered, self.tasks), learned, self.tasks + len(self.logits))
+
+    def loss(self, detector: Detector, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
+        if self.held is None:
+            return super().loss(detector, batch, logits)
+        logits, third = logits.float(), len(batch.labels) // 3
+        kept, again = slice(third, 2 * third), slice(2 * third, None)
+        new = F.cross_entropy(logits[:third], batch.labels[:third])
+        wanted = self._kept_logits(batch.tasks[kept] - self.tasks, batch.rows[kept])
+        answered = F.mse_loss(logits[kept], wanted)
+        replayed = balanced_cross_entropy(logits[again], batch.labels[again], batch.tasks[again])
+        return {"cross_entropy": new, "logits": answered, "replay": replayed,
+                "total": new + self.config.alpha * answered + self.config.beta * replayed}
+
+    def _kept_logits(self, tasks: Tensor, rows: Tensor) -> Tensor:
+        assert self.held is not None
+        known = [self.logits[task] for task in self.held.memory.stores]
+        firsts = torch.tensor([0, *(len(values) for values in known)], device=tasks.device).cumsum(0)
+        return torch.cat(known)[firsts[tasks] + rows]
+
+    @torch.no_grad()
+    def remember(self, memory: Memory, detector: Detector, trainer: Trainer) -> None:
+        """Note the logits of the pictures that are new in the memory."""
+        keys, logits = {}, {}
+        with evaluating(detector):
+            for task, store in memory.stores.items():
+                keys[task] = torch.tensor([derive(0, id) for id in store.ids])
+                if task in self.keys:
+                    places = {key: place for place, key in enumerate(self.keys[task].tolist())}
+                    logits[task] = self.logits[task][[places[key] for key in keys[task].tolist()]]
+                else:
+                    found = [detector(batch.inputs) for batch in trainer.examples({task: store}, detector)]
+                    logits[task] = torch.cat(found).float().clamp(-self.config.largest, self.config.largest)
+        self.keys, self.logits = keys, logits
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {**{f"{KEYS}{task}": keys for task, keys in self.keys.items()},
+                **{f"{LOGITS}{task}": logits for task, logits in self.logits.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.keys = {name.removeprefix(KEYS): value for name, value in state.items() if name.startswith(KEYS)}
+        self.logits = {name.removeprefix(LOGITS): value for name, value in state.items() if name.startswith(LOGITS)}
+
+
+def build(config: Config, seed: int) -> DarkExperience:
+    """Return dark experience replay ++."""
+    return DarkExperience(config)
