@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fakemedia.artefacts.files import check_writable
 from fakemedia.core.errors import UserError
-from fakemedia.sources.pictures import SUFFIXES, is_ignored, is_picture
+from fakemedia.sources.pictures import PICTURES, SUFFIXES, is_ignored
 from fakemedia.sources.walking import head_of
 
 
@@ -79,7 +79,7 @@ def _add_below(folder: str, found: Found) -> None:
         entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(name for name in names if not is_ignored(name)):
-            if is_picture(name, partial(head_of, Path(place, name))):
+            if PICTURES.includes(name, partial(head_of, Path(place, name))):
                 found.files.append(Path(place, name))
             else:
                 found.others[Path(name).suffix or name] += 1
