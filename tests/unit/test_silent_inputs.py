@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from skimage.data import astronaut, chelsea, coffee, rocket
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
@@ -24,6 +25,7 @@ from fakemedia.ingest.audit import accept, audit_task, shared_images, verdict
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import build_index, read_index, refreshed, write_index
+from fakemedia.ingest.sheets import tiles_of
 from fakemedia.sources import walking
 from fakemedia.sources.pictures import starts_like_picture
 from fakemedia.sources.source import Source, listed
@@ -345,6 +347,36 @@ def test_what_is_not_read_is_part_of_the_index(tmp_path: Path) -> None:
     found = read_index(tmp_path / "index.parquet")
     assert refreshed(found, source, "a") is not None
     assert audit_task(found, AuditConfig())["finding"].tolist() == ["skipped"]
+
+
+def sheet(tiles: int, side: int, padding: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    period = side + padding
+    made = Image.new("RGB", (tiles * period + padding, tiles * period + padding))
+    for number in range(tiles * tiles):
+        tile = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((side, side))
+        made.paste(tile, (padding + number % tiles * period, padding + number // tiles * period))
+    return np.asarray(made)
+
+
+@pytest.mark.parametrize("padding", [0, 2])
+@pytest.mark.parametrize(("tiles", "side"), [(4, 64), (8, 32), (8, 96), (5, 50)])
+def test_a_sample_sheet_is_noted(tmp_path: Path, tiles: int, side: int, padding: int) -> None:
+    root = write_tree(tmp_path)
+    Image.fromarray(sheet(tiles, side, padding)).save(root / "a/train/1_fake/sheet.png")
+    _, findings = checked(open_source("folder", root))
+    found = findings.loc[findings["finding"] == "sheet"]
+    assert found[["path", "severity"]].to_numpy().tolist() == [["a/train/1_fake/sheet.png", "note"]]
+    assert f"a grid of {tiles * tiles} equal tiles" in found["detail"].iloc[0]
+
+
+def test_other_pictures_are_no_sheets() -> None:
+    pictures = [np.asarray(Image.fromarray(picture).resize((256, 256)))
+                for picture in np.random.default_rng(1).integers(0, 256, (40, 9, 9, 3), dtype=np.uint8)]
+    pictures += [astronaut(), coffee(), chelsea(), rocket(), np.zeros((256, 256, 3), np.uint8),
+                 np.random.default_rng(2).integers(0, 256, (512, 512, 3), dtype=np.uint8)]
+    pictures += [picture[:256, :256].repeat(2, 0).repeat(2, 1) for picture in pictures[-6:]]
+    assert [tiles_of(picture) for picture in pictures] == [0] * len(pictures)
 
 
 def test_videos_follow_the_same_rules(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def audit_task(index: pd.DataFrame, config: AuditConfig) -> pd.DataFrame:
     `severity` is `fault` (must be repaired or left out), `warning` or `note`; `path` and `id` name the image, if there
     is one, and `other` the image that it repeats; `left_out`: the image is in the quarantine.
 
-    - `unreadable` (fault), `empty` (nearly constant picture);
+    - `unreadable` (fault), `empty` (nearly constant picture), `sheet` (note: a grid of equal tiles);
     - `duplicate`, `leak`, `contradiction`: the same file again in one split, in two splits, or as real and as fake;
       `near_duplicate`, `near_leak`: nearly the same picture (perceptual hashes within 3 of 64 bits, similar grey
       levels) of another source group in one split, or of any in two splits. The image named is the one that is left out
@@ -45,7 +45,7 @@ def audit_task(index: pd.DataFrame, config: AuditConfig) -> pd.DataFrame:
     - notes of the source: `skipped`, `unplaced`, `spelling`; see `fakemedia.sources.source.Note`.
     """
     rows = index.sort_values("path").reset_index(drop=True)
-    found = [finding for check in (_unreadable, _empty, _copies, _near_copies) for finding in check(rows)]
+    found = [finding for check in (_unreadable, _empty, _sheets, _copies, _near_copies) for finding in check(rows)]
     found += [*_source_leaks(rows), *_imbalance(rows, config.imbalance), *_shortcut(rows, config.shortcut_auc),
               *_cut(rows), *_beside(index.attrs.get("notes", []))]
     table = pd.DataFrame(found, columns=[name for name in COLUMNS if name not in ("task", "left_out")])
@@ -130,6 +130,12 @@ def _unreadable(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
 def _empty(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
     for row in _each(rows.loc[(rows["error"] == "") & (rows["spread"] < LEAST_SPREAD)]):
         yield _finding("empty", WARNING, row, detail=f"grey levels {row.mean:.0f} ± {row.spread:.1f}")
+
+
+def _sheets(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
+    for row in _each(rows.loc[rows["tiles"] > 0]):
+        yield _finding("sheet", NOTE, row,
+                       detail=f"a grid of {row.tiles} equal tiles: cut it, if the tiles are the data")
 
 
 def _copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from fakemedia.core.plugin import configure
 
 Quarantined = Literal["unreadable", "empty", "duplicate", "near_duplicate", "leak", "near_leak", "source_leak",
-                      "contradiction"]
+                      "contradiction", "sheet"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fakemedia.ingest.perceptual import look
+from fakemedia.ingest.sheets import tiles_of
 from fakemedia.store.decode import DecodeError, checksum, content_id, read_picture
 from fakemedia.store.policies import policy_function
 
 UNMEASURED = {"id": "", "codec": "", "mode": "", "width": 0, "height": 0, "quality": 0, "phash": "", "mean": 0.0,
-              "spread": 0.0, "error": ""}
+              "spread": 0.0, "tiles": 0, "error": ""}
 """The facts measured of a file's content, with their values for an unreadable file."""
 
 
@@ -38,7 +39,7 @@ def measure(read: Callable[[], bytes], policy: str | None,
         return (facts | {"error": str(error)}, ""), None
     height, width, _ = picture.pixels.shape
     facts |= {"codec": picture.codec, "mode": picture.mode, "width": width, "height": height,
-              "quality": picture.quality, **vars(look(picture.pixels))}
+              "quality": picture.quality, **vars(look(picture.pixels)), "tiles": tiles_of(picture.pixels)}
     if policy is None:
         return (facts, ""), None
     pixels = np.ascontiguousarray(policy_function(policy)(picture.pixels))

@@ -29,7 +29,8 @@ from fakemedia.store.pool import Pool
 COLUMNS = {
     "id": "str", "path": "str", "task": "str", "split": "str", "label": "int8", "class_name": "str", "source": "str",
     "codec": "str", "mode": "str", "width": "int64", "height": "int64", "bytes": "int64", "mtime_ns": "int64",
-    "quality": "int64", "phash": "str", "mean": "float64", "spread": "float64", "cut": "str", "error": "str",
+    "quality": "int64", "phash": "str", "mean": "float64", "spread": "float64", "tiles": "int64", "cut": "str",
+    "error": "str",
 }
 
 UNREADABLE = ("replace or remove it; or leave such images out of training by audit: {quarantine: [unreadable]} in "

@@ -18,6 +18,7 @@ from fakemedia.reporting.style import COLOURS, TWO_COLUMNS, new_figure, styled
 MEANINGS = {
     "unreadable": "The file cannot be read as a picture.",
     "empty": "The picture is a single colour, or nearly.",
+    "sheet": "The picture is a grid of equal tiles. If the tiles are the data, cut it; they share a source.",
     "duplicate": "The same file is twice in one split.",
     "near_duplicate": "Nearly the same picture is twice in one split, under two sources. If both come from one "
                       "photograph, record it in sources.csv: the report's intervals depend on it.",
