@@ -207,8 +207,8 @@ def test_what_another_method_learned_is_reviewed(learn) -> None:
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"pictures": 3}, "3 pictures is smaller than one a task and class[\\s\\S]*6 pictures"),
-    ({"mib": 0.001}, "0.001 MiB is smaller than one picture a task and class"),
+    ({"pictures": 3}, "3 pictures is smaller than one per task and class[\\s\\S]*6 pictures"),
+    ({"mib": 0.001}, "0.001 MiB is smaller than one picture per task and class"),
 ])
 def test_a_memory_without_room_is_refused_before_training(stores, learn, settings: dict, message: str) -> None:
     plan = make_plan({"replay": settings}, stages=STAGES, network=Named(name="convnet"),
