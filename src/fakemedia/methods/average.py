@@ -5,8 +5,8 @@
     magmax   theta_0 plus, for each weight, the larger of theta_last - theta_0 and theta_trained - theta_0
              (Marczak et al. 2024; here each stage starts from the merged weights)
 
-Batch normalisation then measures its statistics again over the stage's pictures. Averages make sense near each other:
-from pretrained weights, or with a small learning rate. The first stage, and a = 1, are fine-tuning.
+Batch normalisation then measures its statistics again over the stage's pictures. Averages are useful for weights near
+each other: from pretrained weights, or with a small learning rate. The first stage, and a = 1, are fine-tuning.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Config:
     fisher_images: int = 256
     """Training images that the Fisher information of cofima is measured on."""
     fisher_least: float = 1e-4
-    """Smaller Fisher information counts as this (CoFiMA's code)."""
+    """Lower bound of the Fisher information (CoFiMA's code)."""
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1 or self.fisher_images < 1 or not self.fisher_least > 0:
@@ -66,7 +66,7 @@ class Average(GradientMethod):
         self.fisher: dict[str, Tensor] = {}
 
     def fit(self, stage: StageData, detector: Detector, trainer: Trainer) -> None:
-        """Train `detector`, and average it with what it was from the second stage on."""
+        """Train `detector`; from the second stage on, average it with its weights before."""
         before = trained(detector)
         if stage.index == 1 and self.config.kind == "magmax":
             self.start = before

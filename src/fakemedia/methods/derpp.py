@@ -1,10 +1,10 @@
-"""Dark experience replay ++: pictures of earlier tasks are learned again, and answered as they were when kept.
+"""Dark experience replay ++: pictures of earlier tasks are learned again, and their logits kept as they were.
 
 total = CE(new) + alpha * mean (z - z_kept)^2 + beta * CE(memory)
 
 z_kept are the logits (N, 2) that the network gave for the centre crop of a picture at the end of the stage that it was
-kept at (Buzzega et al. 2020). The second term takes these centre crops, the third random crops of other draws; all pass
-through the network together, so that batch statistics move once a step. The first stage is fine-tuning.
+kept at (Buzzega et al. 2020). The second term uses these centre crops, the third random crops of other draws; all pass
+through the network together, so that batch statistics are updated once per step. The first stage is fine-tuning.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KEYS, LOGITS = "keys.", "logits."
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What is kept of earlier tasks, and how strongly it is followed."""
+    """The memory, and the weights of its terms."""
 
     alpha: float = 0.3
     """Weight of the squared difference of the logits."""
@@ -46,7 +46,7 @@ class Config:
     pictures: int = 500
     """Pictures of all tasks together, shared equally by the classes of the tasks."""
     mib: float | None = None
-    """Most that their pixels may need, MiB; None: no limit."""
+    """Upper limit of their pixels, MiB; None: no limit."""
     selection: Selection = "reservoir"
     """`reservoir`, `random` or `herding`, as in replay."""
 
@@ -98,7 +98,7 @@ class DarkExperience(GradientMethod):
 
     @torch.no_grad()
     def remember(self, memory: Memory, detector: Detector, trainer: Trainer) -> None:
-        """Note the logits of the pictures that are new in the memory."""
+        """Store the logits of the pictures that are new in the memory."""
         keys, logits = {}, {}
         with evaluating(detector):
             for task, store in memory.stores.items():

@@ -2,8 +2,8 @@
 
 total = CE + w * T^2 * KL(teacher_T || student_T)
 
-It is `kd` with a constant weight and the teacher alone in its bracket. New pictures say little of the earlier tasks:
-where these differ, it holds back what is to be learned more than it saves; see `replay`. The first stage is
+It is `kd` with a constant weight and only the teacher in its bracket. New pictures carry little information on the
+earlier tasks: where these differ, it hinders learning more than it preserves; see `replay`. The first stage is
 fine-tuning.
 """
 
@@ -16,7 +16,7 @@ from fakemedia.methods import kd
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How strongly the teacher is followed."""
+    """Weight and temperature of the teacher."""
 
     weight: float = 1.0
     """w (Li and Hoiem 2016)."""

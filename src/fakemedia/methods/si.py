@@ -1,9 +1,9 @@
-"""Synaptic intelligence: weights are held by how much they did for the loss of earlier tasks while these were learned.
+"""Synaptic intelligence: weights are held by how much they reduced the loss of earlier tasks during training.
 
 total = CE + c * sum_k Omega_k (theta_k - theta*_k)^2
 Omega_k = sum over stages of max(0, w_k) / ((theta_k at the end - at the start)^2 + xi),    w_k = - sum of g_k dtheta_k
 
-g is the gradient of a step's loss and dtheta what the step changed (Zenke, Poole and Ganguli 2017, equations 3 to 5).
+g is the gradient of a step's loss and dtheta the change of the step (Zenke, Poole and Ganguli 2017, equations 3 to 5).
 The first stage is fine-tuning.
 """
 
@@ -28,7 +28,7 @@ PATH, IMPORTANCE = "path.", "importance."
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How strongly the weights are held."""
+    """Strength of the penalty."""
 
     weight: float = 0.1
     """c (Zenke et al. 2017)."""
@@ -41,7 +41,7 @@ class Config:
 
 
 class SynapticIntelligence(GradientMethod):
-    """Fine-tuning with weights held by their part in what was learned."""
+    """Fine-tuning with weights held by their contribution to earlier tasks."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
