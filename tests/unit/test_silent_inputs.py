@@ -349,6 +349,15 @@ def test_what_is_not_read_is_part_of_the_index(tmp_path: Path) -> None:
     assert audit_task(found, AuditConfig())["finding"].tolist() == ["skipped"]
 
 
+def test_class_folders_of_other_names_are_named(tmp_path: Path) -> None:
+    root = write_tree(tmp_path, classes=("nature", "ai"))
+    with pytest.raises(UserError, match=r"train/0_real does not exist \(5 more are missing\); train holds ai, nature"):
+        open_source("folder", root).items("a")
+    (tmp_path / "b.zip").write_bytes(b"")
+    with pytest.raises(UserError, match=r"b does not exist; .* holds a, b.zip"):
+        open_source("folder", root).items("b")
+
+
 def sheet(tiles: int, side: int, padding: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     period = side + padding

@@ -11,10 +11,12 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
 from fakemedia.sources.pictures import PICTURES, SUFFIXES
 from fakemedia.sources.split_names import label_named, split_named
-from fakemedia.sources.walking import head_of, is_folder, subfolders, walk
+from fakemedia.sources.walking import head_of, is_folder, names_in, subfolders, walk
 
 LAYOUT = f"<task>/{{{','.join(SPLITS)}}}/{{{','.join(CLASS_FOLDERS)}}}/ with image files ({', '.join(SUFFIXES)})"
 ADVICE = "arrange the data in this layout; see docs/how-to/own-data.md"
+SHOWN = 5
+"""Names that an error message lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +65,20 @@ def check_layout(root: str | Path, tasks: Iterable[str]) -> None:
     missing = missing_folders(root, tasks)
     if missing:
         more = f" ({len(missing) - 1} more are missing)" if len(missing) > 1 else ""
-        raise UserError(f"The folder {missing[0]} does not exist{more}", where=root, expected=LAYOUT, do=ADVICE)
+        raise UserError(f"The folder {missing[0]} does not exist{more}{_beside(missing[0])}", where=root,
+                        expected=LAYOUT, do=ADVICE)
     for task in tasks:
         for folder in class_folders(root, task):
             if next(_pictures(Path(root, folder.path)), None) is None:
                 raise UserError("A class folder holds no image file", where=Path(root, folder.path), expected=LAYOUT,
                                 do=ADVICE)
+
+
+def _beside(missing: Path) -> str:
+    """Return what is in the folder where `missing` should be, in words."""
+    names = names_in(missing.parent) if is_folder(missing.parent) else []
+    more = ", ..." if len(names) > SHOWN else ""
+    return f"; {missing.parent.name} holds {', '.join(names[:SHOWN])}{more}" if names else ""
 
 
 def _pictures(folder: Path) -> Iterator[str]:
