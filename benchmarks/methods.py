@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--views", default="centre")
     parser.add_argument("--selection", default="reservoir")
     parser.add_argument("--crop", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--split", default="test", choices=SPLITS, help="what is scored; val to choose a setting")

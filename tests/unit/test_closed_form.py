@@ -88,7 +88,7 @@ def test_validation_chooses_the_strength_with_the_least_error_of_classes() -> No
     def error(head: tuple[torch.Tensor, torch.Tensor]) -> float:
         return sum(float((values @ head[0] + head[1] - wanted).square().mean()) for values, wanted, _ in seen)
 
-    assert error((weight, bias)) <= min(error(solver(sums).head(strength)) for strength in (0.001, 0.1, 1.0, 10.0))
+    assert error((weight, bias)) <= min(error(solver(sums).head(strength)) for strength in (0.1, 1.0, 10.0))
 
 
 def test_the_discriminant_is_that_of_class_means_and_the_common_covariance() -> None:

@@ -61,7 +61,17 @@ def test_a_stage_changes_what_is_tuned_and_nothing_else(learn) -> None:
 def test_methods_work_on_features(learn, method: str) -> None:
     first = learn("head", method="finetune" if method == "joint" else method)
     second = learn("head", 2, method=method, parent=first)
-    assert moved(first, second) == {"head.weight", "head.bias"}
+    assert {name for name in moved(first, second) if name.startswith("body.")} == set()
+    assert moved(first, second) >= {"head.weight", "head.bias"}
+
+
+def test_the_head_sees_features_standardised_by_the_first_stage(learn) -> None:
+    first = learn("head")
+    second = learn("head", 2, parent=first)
+    for name in ("feature_mean", "feature_scale"):
+        assert torch.equal(first.weights[name], second.weights[name])
+    assert first.weights["feature_scale"].max() > 0
+    assert "feature_mean" not in learn("all").weights
 
 
 def test_features_are_computed_once(learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,8 @@ class Head(Detector):
         """Use the head of `detector` without its body."""
         nn.Module.__init__(self)
         self.body, self.head = nn.Identity(), detector.head
+        self.register_buffer("feature_mean", detector.feature_mean)
+        self.register_buffer("feature_scale", detector.feature_scale)
         self.blocks, self.taps, self.width, self.maps = detector.blocks, "head", detector.width, False
 
     def prepare(self, images: Tensor) -> Tensor:
@@ -47,20 +49,33 @@ class Head(Detector):
 
 
 @contextmanager
-def fitting(trainer: StageTrainer, network: Detector, tuned: Tune,
-            place: Callable[[str], Path] | None) -> Iterator[tuple[StageTrainer, Detector]]:
+def fitting(trainer: StageTrainer, network: Detector, tuned: Tune, place: Callable[[str], Path] | None,
+            standardised: Mapping[str, PixelStore]) -> Iterator[tuple[StageTrainer, Detector]]:
     """Yield what a method receives: `trainer` and `network`, or, if only the head is tuned, those of features.
 
-    `place` gives the folder for the features of a task; None: a temporary one, for a single process. The final head
-    becomes that of `network`.
+    `place` gives the folder for the features of a task; None: a temporary one, for a single process. From now on the
+    head sees features standardised by the pictures of `standardised`, if any, so that one learning rate suits all
+    features. The final head becomes that of `network`.
     """
     if tuned.kind != "head":
         yield trainer, network
         return
     with TemporaryDirectory() as scratch:
+        made = HeadTrainer(**vars(trainer), network=network, place=place or (lambda task: Path(scratch) / task))
+        if standardised:
+            _standardise(network, [made.features(store).values[0] for store in standardised.values()])
         head = Head(network)
-        yield HeadTrainer(**vars(trainer), network=network, place=place or (lambda task: Path(scratch) / task)), head
+        yield made, head
         network.head = head.head
+
+
+def _standardise(network: Detector, features: Sequence[NDArray[np.float32]]) -> None:
+    """Let the head of `network` see features standardised by `features`, (N, D) each; constant ones become 0."""
+    values = np.concatenate(features).astype(np.float64)
+    mean, deviation = values.mean(0), values.std(0)
+    scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6 * (1 + np.abs(mean)))
+    device = next(network.parameters()).device
+    network.feature_mean, network.feature_scale = (torch.from_numpy(each).float().to(device) for each in (mean, scale))
 
 
 class FeatureBatches(TrainBatches):

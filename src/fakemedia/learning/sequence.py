@@ -32,7 +32,7 @@ from fakemedia.learning.recipes import stage_recipe
 from fakemedia.learning.resume import remove_resume
 from fakemedia.learning.trainer import StageTrainer, to_device
 from fakemedia.memory.held_pictures import Memory, without_memory
-from fakemedia.methods.method import Method, StageData, facts
+from fakemedia.methods.method import GradientMethod, Method, StageData, facts
 from fakemedia.networks.checkpoint import Checkpoint, is_made_by, load, make_checkpoint, recover, save
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.tuning import merge, tune
@@ -87,7 +87,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
                   "versions": fingerprint(VERSIONS), "code": _code_hash(), "device": fingerprint(computed_with)})
     data = StageData(**vars(stage), train=learned, validation=validated, seed=derive(seed, "batches", stage.key))
     held = Memory.read(parent.method_state) if parent is not None and fitted.memory is not None else Memory()
-    with runtime.reproducible(), fitting(trainer, network, tuned, features) as (trainer, detector):
+    standardised = learned if parent is None and isinstance(fitted, GradientMethod) else {}
+    with runtime.reproducible(), fitting(trainer, network, tuned, features, standardised) as (trainer, detector):
         if reviewed:
             fitted.review(StageData(index=stage.index - 1, name=stage.name, tasks=earlier, seen=earlier,
                                     train=reviewed_stores, seed=derive(seed, "batches", "review", stage.key)),
@@ -247,6 +248,7 @@ def _network(named: Named, seed: int, checkpoint: Checkpoint | None) -> Detector
                         do=f"name the network {found}, or start from a checkpoint of {named.name}")
     settings = {**named.settings, "pretrained": "none"}
     network: Detector = plugin.create("networks", named.name, settings, derive(seed, "network"))
+    network.standardise(checkpoint.weights)
     given = _shapes(checkpoint.weights)
     if _shapes(network.state_dict()) != given and "method" in checkpoint.meta:
         method = checkpoint.meta["method"]

@@ -52,4 +52,4 @@ def check_budget(config: Budget, smallest: Mapping[Cell, int], *, where: object)
     largest = max(smallest.values(), default=0)
     if config.mib is not None and largest * cells > config.mib * MIB:
         raise UserError(f"A memory of {config.mib:g} MiB is smaller than one picture per task and class", where=where,
-                        expected=f"{largest * cells / MIB:.2f} MiB at least", do="raise the method's `mib`")
+                        expected=f"{largest * cells / MIB:.3g} MiB at least", do="raise the method's `mib`")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -35,6 +35,8 @@ class Detector(nn.Module):
 
     mean: Tensor
     std: Tensor
+    feature_mean: Tensor | None
+    feature_scale: Tensor | None
     maps = True
     """Whether the body ends in feature maps (N, C, h, w), as convolutions do and transformers do not."""
     frozen = False
@@ -61,6 +63,9 @@ class Detector(nn.Module):
             nn.Linear(width, head.hidden), nn.ReLU(), nn.Linear(head.hidden, 2))
         self.width = width
         """D, the numbers of `features`."""
+        # Where set, (D,), the head sees (features - feature_mean) * feature_scale.
+        self.register_buffer("feature_mean", None)
+        self.register_buffer("feature_scale", None)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -91,7 +96,16 @@ class Detector(nn.Module):
     def classify(self, features: Tensor) -> Tensor:
         """Return the logits (N, 2) of features (N, D), in float32 in any autocast."""
         with torch.autocast(features.device.type, enabled=False):
-            return self.head(features.float())
+            features = features.float()
+            if self.feature_mean is not None and self.feature_scale is not None:
+                features = (features - self.feature_mean) * self.feature_scale
+            return self.head(features)
+
+    def standardise(self, weights: Mapping[str, Tensor]) -> None:
+        """Make room for the standardisation of features if `weights`, a state dict, hold one."""
+        for name in ("feature_mean", "feature_scale"):
+            if name in weights:
+                setattr(self, name, torch.empty_like(weights[name]))
 
     @torch.no_grad()
     def _width(self, side: int) -> int:

@@ -22,6 +22,7 @@ def load_weights(network: Detector, path: Path, *, classifier: str = "head") -> 
     another network; the message names the first tensors that do not match.
     """
     state = _read_state(path / WEIGHTS_FILE if path.is_dir() else path)
+    network.standardise(state)
     own = network.state_dict()
     if not any(name.startswith("body.") for name in state):
         state = _as_detector(state, classifier, own)
