@@ -130,6 +130,8 @@ def test_given_splits_stay(rows: list[tuple[int, str, str]], exact: bool) -> Non
 
 @given(GIVEN, st.booleans())
 @example([(0, "", ""), (0, "s1", "train"), (1, "s1", "train")], False)
+@example([(0, "s1", "train"), (1, "", "test"), (1, "s1", "train")], False)
+@example([(0, "", "val"), (0, "s1", "train"), (1, "", "test"), (1, "s1", "train")], False)
 def test_dealing_puts_no_source_in_two_splits(rows: list[tuple[int, str, str]], exact: bool) -> None:
     first = dict(reversed([(source, split) for _, source, split in rows if split]))
     items = partly_given([(label, source, split and (first[source] if source else split))

@@ -79,14 +79,20 @@ def _dealt(pools: Mapping[tuple[tuple[str, float], ...], list[Item]],
     """Return the split of each item of `pools`, by path.
 
     An item follows the split of its source that is `known`; one that is cut from train only into a split that it may be
-    cut into.
+    cut into. A source that is cut from train in both classes moves where both may move, or stays in train.
     """
     placed: dict[str, str] = {}
     followed = dict(known)
+    shared: dict[str, set[str]] = {}
+    for shares, pool in pools.items():
+        for item in pool:
+            shared[item.source] = shared.get(item.source, {*SPLITS}) & {*dict(shares)}
     for shares, pool in pools.items():
         follows = {item.path: followed[item.source] for item in pool if item.source in followed
                    and (not item.split or followed[item.source] in dict(shares))}
         placed |= follows | deal([item for item in pool if item.path not in follows], dict(shares))
+        placed |= {item.path: "train" for item in pool if item.source and item.split and item.path not in follows
+                   and placed[item.path] not in shared[item.source]}
         followed |= {item.source: placed[item.path] for item in pool if item.source}
     return placed
 
