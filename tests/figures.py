@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+
+from fakemedia.reporting import gallery
 
 STUBS = {"png": b"\x89PNG", "pdf": b"%PDF-", "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>"}
 """Files of no content in the formats of figures."""
@@ -26,3 +29,10 @@ def stub_figures(monkeypatch: pytest.MonkeyPatch, kinds: Collection[str] = froze
     monkeypatch.setattr(Figure, "savefig", save)
     if set(STUBS) <= set(kinds):
         monkeypatch.setattr(Figure, "draw_without_rendering", lambda figure: None)
+
+
+def leave_blank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every figure of a report a stub without axes."""
+    stub_figures(monkeypatch)
+    blank = tuple(replace(declared, draw=lambda *_: Figure()) for declared in gallery.FIGURES)
+    monkeypatch.setattr(gallery, "FIGURES", blank)

@@ -14,7 +14,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from fakemedia.catalog.project_catalog import HANDED_OVER
-from tests.figures import stub_figures
+from tests.figures import leave_blank, stub_figures
 
 ROOT = Path(__file__).parents[2]
 SEQUENCES = "conf/base/parameters_sequences.yml"
@@ -72,6 +72,12 @@ def ingested(_ingested: Path, tmp_path: Path) -> Path:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write figures as stubs."""
     stub_figures(monkeypatch)
+
+
+@pytest.fixture
+def blank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write figures as stubs without making their axes."""
+    leave_blank(monkeypatch)
 
 
 def make_project(folder: Path) -> Path:

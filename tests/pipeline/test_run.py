@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from fakemedia.learning import trainer
+from tests.figures import stub_figures
 from tests.pipeline.conftest import change, make_project, run
 
 FIGURES = ("average_accuracy", "average_auc", "forgetting", "learning_accuracy", "final_accuracy", "real_fake",
@@ -66,7 +67,8 @@ def unchanged_weights(first: dict[str, bytes], after: dict[str, bytes]) -> set[s
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str]]:
     """Return a project after a whole run, a copy to restore it from, and the stages that were trained."""
     project, copy = tmp_path_factory.mktemp("finished"), tmp_path_factory.mktemp("copy")
-    with pytest.MonkeyPatch.context() as monkeypatch:  # all cores are used and all figures drawn
+    with pytest.MonkeyPatch.context() as monkeypatch:  # all cores are used and all figures drawn, as PNG and SVG:
+        stub_figures(monkeypatch, {"pdf"})  # each PDF file subsets its fonts; test_grouped draws them, among the slow
         seen = note_training(monkeypatch)
         run(make_project(project))
     shutil.copytree(project, copy, dirs_exist_ok=True)
@@ -121,7 +123,7 @@ def test_run_trains_every_stage_once_and_makes_the_report(first_run: tuple[Path,
     assert table.groupby("task").size().to_dict() == {"gan": 32, "latent": 32}
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("blank")
 class TestAgain:
     def test_a_second_run_trains_nothing_and_with_only_missing_outputs_writes_nothing(self, finished: Path,
                                                                                       trained: list[str]) -> None:
@@ -211,7 +213,7 @@ class TestAgain:
         assert sorted(trained) == ["ewc 02_latent", "finetune 02_latent", "joint 02_latent", "kd 02_latent"]
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("blank")
 def test_one_more_task_is_learned_on_top_of_what_is_there(finished: Path, trained: list[str]) -> None:
     project = finished
     before = checkpoints(project)

@@ -193,7 +193,7 @@ def test_robustness_curves_are_means_over_the_tasks() -> None:
 
 def test_everything_is_drawn_once_and_what_is_undefined_is_left_out(tables: Tables, profiles: Profiles,
                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    stub_figures(monkeypatch, ("pdf", "png"))  # all three are drawn in tests/pipeline/test_run.py
+    stub_figures(monkeypatch, ("pdf", "png"))  # PNG files are drawn in tests/pipeline/test_run.py
     material = {"tables": tables, "profiles": profiles, "histories": make_histories(STAGES, METHODS, seeds=(0,)),
                 "robustness": robustness_table(make_robustness(SCORES, STAGES), sequence="s", network="n",
                                                tasks=STAGES[-1].seen, draws=10)}
