@@ -100,7 +100,7 @@ def test_a_session_does_not_train_by_groups_of_other_data(grouped: Path) -> None
     run(grouped)
     assert not list((grouped / "data").rglob("*.safetensors"))
     change(grouped, {"collections": {"four": {"forge": {"seed": 1}}}})
-    with pytest.raises(UserError, match="not those of today"):
+    with pytest.raises(UserError, match="not those of the current data"):
         run(grouped)
 
 
