@@ -74,7 +74,7 @@ def measure(detector: Detector, store: PixelStore, make_cache: Callable[[Path], 
     """Print pictures a second of the forward pass, of filling a cache and of reading it, and the ratio."""
     device = next(detector.parameters()).device
     caches = [make_cache(place / f"{turn}") for turn in range(TURNS)]
-    autocasts = [cache.autocast(store) for cache in caches]
+    autocast = caches[0].autocast
     rows = np.array_split(np.arange(len(store)), len(store) // caches[0].batch_size)
     crops = [torch.from_numpy(store.centre_crops(part, caches[0].crop)).permute(0, 3, 1, 2).to(device) for part in rows]
     batches = [detector.prepare(images) for images in crops]
@@ -83,7 +83,7 @@ def measure(detector: Detector, store: PixelStore, make_cache: Callable[[Path], 
     def forward() -> None:
         with caches[0].runtime.reproducible():
             for batch in batches:
-                with autocasts[0]():
+                with autocast():
                     detector.body(batch)
 
     detector.eval()

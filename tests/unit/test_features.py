@@ -168,16 +168,15 @@ def test_the_hash_is_that_of_the_body_alone() -> None:
     assert body_sha256(detector) != before
 
 
-def test_the_arithmetic_of_a_cpu_is_measured_once(store: PixelStore, tmp_path: Path,
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_float32_on_a_cpu_unless_bfloat16_is_asked_for(tmp_path: Path,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fakemedia.runtime.device._cpu_computes_bfloat16", lambda: True)
-    runtime = Runtime(accelerator="cpu")
-    for faster, expected in (("bfloat16", "bfloat16"), ("float32", "bfloat16")):  # the second measure never runs
-        monkeypatch.setattr(FeatureCache, "_faster", lambda *_, found=faster: found)
-        cache(tmp_path, runtime=runtime).read(store, [f"random{len(faster)}"])
-        assert next(tmp_path.rglob("precision.txt")).read_text() == expected
-    monkeypatch.undo()
-    assert cache(tmp_path)._faster(store) in ("bfloat16", "float32")
+    automatic, asked = (cache(tmp_path, runtime=Runtime(accelerator="cpu", precision=precision)).autocast
+                        for precision in ("auto", "bfloat16"))
+    with automatic():
+        assert not torch.is_autocast_enabled("cpu")
+    with asked():
+        assert torch.is_autocast_enabled("cpu")
 
 
 class TestViews:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -43,16 +42,11 @@ from fakemedia.runtime.device import Runtime
 from fakemedia.runtime.modes import evaluating
 from fakemedia.store.pixels import PixelStore
 
-VERSION = 1
+VERSION = 2
 """Version of the features: raised when those of a picture change."""
 CHUNK = 1024
 """Pictures per file."""
 LARGEST = float(np.finfo(np.float16).max)
-FASTER = 1.2
-"""Least speed-up over float32 for which bfloat16 is used on a CPU."""
-PROBE = 16
-"""Pictures for measuring it."""
-PRECISION = "precision.txt"
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -196,7 +190,7 @@ class FeatureCache:
         with evaluating(self.detector), self.runtime.reproducible(), tqdm(
                 total=pictures, unit="img", desc=f"features {store.task} {store.split}",
                 disable=None if self.progress else True) as bar:
-            yield self.autocast(store), bar
+            yield self.autocast, bar
 
     def _values(self, store: PixelStore, rows: NDArray[np.int64], view: str, autocast: Autocast,
                 bar: tqdm) -> NDArray[np.float16]:
@@ -213,29 +207,14 @@ class FeatureCache:
                             expected="finite numbers", do="use other weights, or runtime.precision: float32")
         return chunk.clamp_(-LARGEST, LARGEST).half().numpy()
 
-    def autocast(self, store: PixelStore) -> Autocast:
-        """Return the runtime's autocast; on a CPU, the faster arithmetic as measured when the folder was first used."""
-        runtime = self.runtime
-        if runtime.device.type != "cpu" or runtime.precision != "auto" or runtime.resolved_precision == "float32":
-            return runtime.autocast
-        chosen = self.folder / self._network / PRECISION
-        if runtime.rank == 0 and not chosen.is_file():
-            write_file(chosen, self._faster(store).encode())
-        runtime.wait()
-        return runtime.autocast if chosen.read_text() == "bfloat16" else nullcontext
+    @property
+    def autocast(self) -> Autocast:
+        """The runtime's autocast; on a CPU float32, unless bfloat16 is asked for by name.
 
-    def _faster(self, store: PixelStore) -> str:
-        rows = np.arange(min(len(store), PROBE))
-        images = torch.from_numpy(store.centre_crops(rows, self.crop)).permute(0, 3, 1, 2)
-
-        def seconds(autocast: Autocast) -> float:
-            begun = time.perf_counter()
-            with autocast():
-                features(self.detector, images, self._taps)
-            return time.perf_counter() - begun
-
-        plain, reduced = (min(seconds(autocast) for _ in range(2)) for autocast in (nullcontext, self.runtime.autocast))
-        return "bfloat16" if plain > FASTER * reduced else "float32"
+        Which of the two is faster there differs between machines, and features must not depend on a timing.
+        """
+        automatic = self.runtime.device.type == "cpu" and self.runtime.precision == "auto"
+        return nullcontext if automatic else self.runtime.autocast
 
 
 @dataclass(frozen=True)
