@@ -51,6 +51,14 @@ def test_a_raised_version_of_the_training_is_another_recipe(monkeypatch: pytest.
     assert made() != before
 
 
+def test_a_raised_version_of_the_features_is_another_recipe_where_the_head_alone_is_trained(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    before, of_head = made(), made(method=replace(METHOD, tune="head"))
+    monkeypatch.setattr("fakemedia.networks.features.VERSION", 99)
+    assert made() == before
+    assert made(method=replace(METHOD, tune="head")) != of_head
+
+
 def test_a_weights_file_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:
     def of(name: str, content: bytes) -> str:
         path = tmp_path / name

@@ -37,7 +37,8 @@ def stage_recipe(*, method: MethodPlan, seed: int, stage: Stage, data: Mapping[s
         settings={"network": identified(method.network), "tune": method.tune, "method": method.named,
                   "training": method.training, "seed": seed, "stage": stage,
                   "versions": {"method": plugin.constant("methods", method.method, "VERSION", 1),
-                               "network": plugin.constant("networks", method.network.name, "VERSION", 1)}},
+                               "network": plugin.constant("networks", method.network.name, "VERSION", 1),
+                               **({"features": _features_version()} if method.tune == "head" else {})}},
         inputs=inputs if parent is None else {**inputs, "parent": parent},
     )
 
@@ -57,6 +58,12 @@ def robustness_recipe(*, checkpoint: str, crop: int, data: Mapping[str, str], co
                   settings={"crop": crop, "tasks": list(data), "per_task_max": config.per_task_max,
                             "perturbations": dict(config.perturbations), "versions": config.versions},
                   inputs={"checkpoint": checkpoint, **data})
+
+
+def _features_version() -> int:
+    from fakemedia.networks import features
+
+    return features.VERSION
 
 
 def identified(network: Named) -> Named:
