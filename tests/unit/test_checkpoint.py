@@ -48,6 +48,17 @@ def test_equal_tensors_give_equal_bytes(tmp_path, checkpoint):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
+def test_tensors_have_one_order_whatever_the_reader_gives(tmp_path, monkeypatch):
+    tensors = {name: torch.zeros(1) for name in ("c", "a", "d", "b")}
+    made = make_checkpoint(tensors, tensors, {"fingerprint": "f"})
+    save(made, tmp_path / "x", RECIPE)
+    read = checkpoints.load_tensors
+    for order in (1, -1):
+        monkeypatch.setattr(checkpoints, "load_tensors", lambda data, order=order: dict([*read(data).items()][::order]))
+        found = load(tmp_path / "x")
+        assert [*found.weights] == [*found.method_state] == [*made.weights] == [*made.method_state] == list("abcd")
+
+
 @pytest.mark.parametrize("damage", ["truncate", "remove"])
 @pytest.mark.parametrize("file", ["weights.safetensors", "method.safetensors", "checkpoint.json"])
 def test_damage_is_told_by_the_name_of_the_file(tmp_path, checkpoint, file, damage):

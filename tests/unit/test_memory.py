@@ -23,6 +23,7 @@ from fakemedia.memory.draws import MemoryBatches
 from fakemedia.memory.held_pictures import PREFIX, Memory, updated
 from fakemedia.memory.selection import herding_order, random_order, within
 from fakemedia.methods import replay
+from fakemedia.networks import checkpoint
 from fakemedia.networks.checkpoint import Checkpoint
 from fakemedia.runtime.device import Runtime
 from tests.plans import make_plan
@@ -169,6 +170,16 @@ def test_the_images_that_are_kept_are_not_part_of_the_states_that_are_saved_in_t
     with_memory = learn(2, parent=learn())
     assert any(name.startswith(PREFIX) for name in with_memory.method_state)
     assert not any(name.startswith(PREFIX) for state in saved for name in state["method"])
+
+
+def test_pictures_are_drawn_alike_however_a_checkpoint_is_read(learn, tmp_path: Path, monkeypatch) -> None:
+    """The reader of checkpoints gives tensors in another order each time; tasks are then told apart by name alone."""
+    second = learn(2, parent=learn(), folder=tmp_path / "02_b")
+    expected = learn(3, parent=second)
+    read = checkpoint.load_tensors
+    monkeypatch.setattr(checkpoint, "load_tensors", lambda data: dict(sorted(read(data).items(), reverse=True)))
+    found = learn(3, parent=checkpoint.load(tmp_path / "02_b"))
+    assert all(torch.equal(tensor, found.weights[name]) for name, tensor in expected.weights.items())
 
 
 def test_a_memory_larger_than_the_new_task_does_not_lengthen_the_epoch(learn, monkeypatch) -> None:

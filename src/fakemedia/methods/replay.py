@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from fakemedia.store.batches import Batch
 
 NEEDS_MEMORY = True
+VERSION = 2
+"""2: tasks are drawn in order of their names, not in that of the reader of checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)

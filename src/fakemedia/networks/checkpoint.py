@@ -51,7 +51,8 @@ class Checkpoint:
 
 def make_checkpoint(weights: Mapping[str, Tensor], method_state: Mapping[str, Tensor],
                     meta: Mapping[str, Any]) -> Checkpoint:
-    """Return the checkpoint of tensors copied to the CPU, its `meta` completed by the SHA-256 of both files."""
+    """Return the checkpoint of tensors copied to the CPU, ordered by name, its `meta` completed by the SHA-256 of both
+    files."""
     weights, method_state = _plain(weights), _plain(method_state)
     hashes = {"weights_sha256": _sha256(serialize(weights)), "method_sha256": _sha256(serialize(method_state))}
     return Checkpoint(weights=weights, method_state=method_state, meta=json.loads(_json({**meta, **hashes})))
@@ -106,7 +107,7 @@ def recover(folder: Path) -> None:
 
 
 def load(folder: Path) -> Checkpoint:
-    """Read a checkpoint back; UserError naming the file that is missing, incomplete or changed."""
+    """Read a checkpoint back, tensors ordered by name; UserError naming the file that is missing or changed."""
     meta = read_meta(folder)
     place = _place(folder)
     return Checkpoint(meta=meta, weights=_read(place / WEIGHTS, meta["weights_sha256"]),
@@ -148,7 +149,7 @@ def is_made_by(folder: Path, recipe: Recipe) -> bool:
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
-            for name, tensor in tensors.items()}
+            for name, tensor in sorted(tensors.items())}
 
 
 def _sha256(data: bytes) -> str:
@@ -171,7 +172,7 @@ def _read(path: Path, sha256: str) -> dict[str, Tensor]:
         raise _damaged(path) from None
     if _sha256(data) != sha256:
         raise _damaged(path)
-    return load_tensors(data)
+    return dict(sorted(load_tensors(data).items()))  # It returns them in another order each time.
 
 
 def _damaged(path: Path) -> UserError:
