@@ -48,6 +48,20 @@ def class_logits(network: Any, images: Tensor, *, autocast: Autocast = nullconte
         return network(inputs).float()
 
 
+@torch.inference_mode()
+def logits_and_features(network: Any, images: Tensor, *, autocast: Autocast = nullcontext) -> tuple[Tensor, Tensor]:
+    """Return the logits and features of uint8 images (N, 3, H, W), on any device, by one forward pass.
+
+    Both on the network's device: logits float32 (N, 2); features float32 (N, D), what the head reads before any
+    standardisation.
+    """
+    device = next(network.parameters()).device
+    inputs = network.prepare(images.to(device))
+    with autocast():
+        features = network.features(inputs)
+        return network.classify(features).float(), features.float()
+
+
 def margins(logits: Tensor) -> NDArray[np.float64]:
     """Return z_fake - z_real of logits (N, 2), float64 (N,)."""
     values = logits.cpu().double().numpy()

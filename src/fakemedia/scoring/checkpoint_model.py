@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fakemedia.core.errors import UserError
 from fakemedia.evaluation.calibration import CALIBRATION_FILE, Calibration, read_calibration
-from fakemedia.scoring.model import Facts
+from fakemedia.scoring.model import Facts, Outputs
 from fakemedia.store.policies import NATIVE
 
 if TYPE_CHECKING:
@@ -29,12 +29,17 @@ class CheckpointModel:
         self.runtime = runtime
         self.network = runtime.place(restore_network(checkpoint)).eval()
 
-    def logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Return z_fake - z_real of RGB crops, uint8 (N, crop, crop, 3): float64 (N,)."""
-        from fakemedia.evaluation.predict import class_logits, margins
+    def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
+        """Return logits and embeddings of RGB crops, uint8 (N, crop, crop, 3)."""
+        from fakemedia.evaluation.predict import logits_and_features, margins
 
         with self.runtime.reproducible():
-            return margins(class_logits(self.network, as_images(crops), autocast=self.runtime.autocast))
+            logits, features = logits_and_features(self.network, as_images(crops), autocast=self.runtime.autocast)
+            return Outputs(logits=margins(logits), embeddings=features.cpu().numpy())
+
+    def logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return z_fake - z_real of RGB crops, uint8 (N, crop, crop, 3): float64 (N,)."""
+        return self.outputs(crops).logits
 
 
 def open_checkpoint(folder: Path) -> tuple[Checkpoint, Facts]:

@@ -1,4 +1,4 @@
-"""What scoring needs of a detector in any format: its facts and its logits."""
+"""What scoring needs of a detector in any format: its facts, and its logits and embeddings of crops."""
 
 from __future__ import annotations
 
@@ -30,10 +30,25 @@ class Facts:
     """SHA-256 of the checkpoint's weights; empty in ONNX files of earlier versions."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What a detector computes of N crops in one forward pass."""
+
+    logits: NDArray[np.float64]
+    """z_fake - z_real, (N,)."""
+    embeddings: NDArray[np.float32] | None
+    """The features that the head reads, before any standardisation, (N, D); None from ONNX files of earlier
+    versions."""
+
+
 class Model(Protocol):
-    """A detector that computes logits."""
+    """A detector that computes logits and embeddings."""
 
     facts: Facts
+
+    def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
+        """Return logits and embeddings of RGB crops, uint8 (N, crop, crop, 3)."""
+        ...
 
     def logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return z_fake - z_real of RGB crops, uint8 (N, crop, crop, 3): float64 (N,)."""

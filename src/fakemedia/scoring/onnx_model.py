@@ -1,4 +1,4 @@
-"""An ONNX file of `kedro export` as a detector that scores pictures: uint8 pictures in, logits out."""
+"""An ONNX file of `kedro export` as a detector that scores pictures: uint8 pictures in, logits and embeddings out."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.scoring.model import Facts
+from fakemedia.scoring.model import Facts, Outputs
 
 SUFFIX = ".onnx"
 """The suffix of a detector's ONNX file."""
 KEY = "fakemedia"
 """The key of the file's metadata that holds the facts, as JSON."""
+LOGIT, EMBEDDING = "logit", "embedding"
+"""The names of the file's outputs."""
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
@@ -35,16 +37,22 @@ class OnnxModel:
             self._session = onnxruntime.InferenceSession(path, providers=providers)
         except Exception as error:  # its errors have no common class
             raise UserError(f"The ONNX file cannot be read ({error})", where=path, do="export it again") from None
+        self._outputs = [output.name for output in self._session.get_outputs()]
         text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         if text is None:
             raise UserError("The ONNX file lacks the facts of how pictures are prepared", where=path,
                             expected="a file of kedro export")
         self.facts: Facts = plugin.configure(Facts, json.loads(text), where=path)
 
+    def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
+        """Return logits and embeddings of RGB crops, uint8 (N, crop, crop, 3); no embeddings of an earlier file."""
+        found = dict(zip(self._outputs, self._session.run(self._outputs, {"images": crops}), strict=True))
+        embeddings = np.asarray(found[EMBEDDING], np.float32) if EMBEDDING in found else None
+        return Outputs(logits=np.asarray(found[LOGIT], np.float64), embeddings=embeddings)
+
     def logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return z_fake - z_real of RGB crops, uint8 (N, crop, crop, 3): float64 (N,)."""
-        logits, = self._session.run(["logit"], {"images": crops})
-        return np.asarray(logits, np.float64)
+        return self.outputs(crops).logits
 
 
 def require_packages(*packages: str) -> None:
