@@ -1,0 +1,100 @@
+"""Whether the registry's database or server can be used: found out in seconds, before MLflow retries for minutes."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fakemedia.core.errors import UserError
+
+LOCAL = "sqlite:///"
+"""How the address of a local database begins; its absolute path follows."""
+SECONDS = 4.0
+"""How long a locked database or a silent server is waited for."""
+PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+def shown(uri: str) -> str:
+    """Return an address without user and password, for messages."""
+    parts = urlsplit(uri)
+    return uri if "@" not in parts.netloc else parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the file of a local database; None for a server."""
+    return Path(uri.removeprefix(LOCAL)) if uri.startswith(LOCAL) else None
+
+
+def check_address(uri: str) -> None:
+    """Raise UserError unless `uri` names a local database by its absolute path, or a server."""
+    path, parts = local_path(uri), urlsplit(uri)
+    is_server = parts.scheme.partition("+")[0] in PORTS and bool(parts.hostname)
+    if not (is_server if path is None else path.is_absolute()):
+        raise UserError(f"{shown(uri)!r} is no address of a registry", where="registry.uri", expected="nothing (a "
+                        f"local database), http://HOST:PORT of an MLflow server, or {LOCAL}/ABSOLUTE/PATH.db")
+
+
+def check_reachable(uri: str, *, thorough: bool = False) -> None:
+    """Raise UserError if a local database is locked, damaged or may not be written, or a server does not answer.
+
+    A local database that does not exist yet is fine. `thorough` reads the whole of a local one.
+    """
+    path = local_path(uri)
+    if path is None:
+        _check_server(uri)
+    elif path.exists():
+        _check_file(path, thorough)
+
+
+def database_error(text: str, where: object) -> UserError:
+    """Return the error of a database as one message; `text` is what the database says."""
+    said = text.lower()
+    if "locked" in said:
+        return UserError("The registry is locked by another program", where=where,
+                         expected=f"a database that is free within {SECONDS:.0f} seconds",
+                         do="wait until the other command ends, or end it, then repeat this one")
+    if "malformed" in said or "not a database" in said:
+        return UserError("The registry's database is damaged", where=where, expected="an SQLite database of MLflow",
+                         do="put back a copy of the file; the files of the versions are in the folder beside it")
+    if "disk is full" in said or "no space left" in said or "disk i/o" in said:
+        return UserError("The registry cannot be written: the disk is full", where=where, expected="free space",
+                         do="free space, then repeat the command: what was recorded before is kept")
+    if "readonly" in said or "unable to open" in said or "permission denied" in said:
+        return UserError("The registry's database may not be read or written", where=where,
+                         expected="a file and a folder that you may write", do="change their permissions")
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
+    return UserError(f"The registry refuses ({line[:300]})", where=where)
+
+
+def _check_file(path: Path, thorough: bool) -> None:
+    try:
+        with closing(sqlite3.connect(path, timeout=SECONDS, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            found = database.execute("PRAGMA quick_check(1)").fetchone()[0] if thorough else "ok"
+            database.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise database_error(str(error), path) from error
+    if found != "ok":
+        raise database_error("malformed", path)
+
+
+def _check_server(uri: str) -> None:
+    parts = urlsplit(uri)
+    host, port = str(parts.hostname), parts.port or PORTS[parts.scheme.partition("+")[0]]
+    try:
+        if parts.scheme not in ("http", "https"):
+            socket.create_connection((host, port), timeout=SECONDS).close()
+            return
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        with closing(kind(host, port, timeout=SECONDS)) as connection:
+            connection.request("GET", f"{parts.path.rstrip('/')}/health")
+            connection.getresponse().read(1)
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(f"The registry's server does not answer ({str(error) or type(error).__name__})",
+                        where=shown(uri), expected="an MLflow server at registry.uri",
+                        do="start the server, or correct the address") from error
