@@ -4,7 +4,8 @@
     python benchmarks/methods.py --data FOLDER --tune all --labels finetune,replay_12,joint --epochs 6 --lr 3e-4
 
 A frozen network and its head (`--tune head`, the default) on features that are computed once; any other `--tune` trains
-the network itself. `replay_5` keeps 5 % of the training pictures, `replay_12` 12 %. The table gives the mean over seeds
+the network itself. `replay_5` keeps 5 % of the training pictures, `replay_12` 12 %; `kd_paper` has the preset `paper`.
+The table gives the mean over seeds
 with the standard deviation: AA (mean over tasks of the accuracy at the end), pooled (over pictures), F (forgetting) and
 LA (accuracy just after learning) in percent, AUC (mean over tasks at the end), next (AUC on each task just before it is
 learned), MiB carried to the next stage, and seconds of processor time without features and scoring. `route` is the
@@ -49,12 +50,17 @@ def make_plan(given: argparse.Namespace, order: list[str], stores: Stores) -> Pl
     settings = {"taps": given.taps} | ({} if given.head == "linear" else {"head": given.head})
     network = Named(name=given.network, settings=settings)
     training = TrainingConfig(epochs=given.epochs, lr=given.lr, crop=given.crop, views=tuple(given.views.split(",")),
-                              weight_decay=given.weight_decay)
+                              weight_decay=given.weight_decay, select_on=given.select_on,
+                              norm_statistics=given.norm_statistics)
+
+    def settings_of(kind: str) -> dict[str, Any]:
+        if not kind.isdecimal():
+            return {"preset": kind} if kind else {}
+        return {"pictures": round(int(kind) / 100 * pictures), "selection": given.selection}
 
     def method(label: str) -> MethodPlan:
-        name, _, share = label.partition("_")
-        memory = {"pictures": round(float(share) / 100 * pictures), "selection": given.selection} if share else {}
-        return MethodPlan(label=label, method=name, settings=memory, network=network, tune=given.tune,
+        name, _, kind = label.partition("_")
+        return MethodPlan(label=label, method=name, settings=settings_of(kind), network=network, tune=given.tune,
                           training=training)
 
     return Plan(sequence="benchmark", collection="benchmark", stages=make_stages([(task,) for task in order]),
@@ -147,6 +153,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--select-on", default="seen", choices=["seen", "current", "none"])
+    parser.add_argument("--norm-statistics", default="running",
+                        choices=["running", "frozen_after_first", "reestimated"])
     parser.add_argument("--split", default="test", choices=SPLITS, help="what is scored; val to choose a setting")
     parser.add_argument("--keep", type=Path, help="folder that keeps pixel stores and features for the next time")
     given = parser.parse_args()

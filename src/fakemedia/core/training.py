@@ -13,6 +13,7 @@ TRAINING_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "epochs": 250, "patience": 35, "batch_size": 64, "optimizer": "sgd", "lr": 0.005, "momentum": 0.1,
         "weight_decay": 0.0, "schedule": "cosine", "period": 10, "lr_min": 1e-5, "crop": 128, "flip": False,
+        "norm_statistics": "running",
     },
 }
 
@@ -48,6 +49,11 @@ class TrainingConfig:
     views: tuple[str, ...] = ("centre",)
     """Crops of each training picture whose features are computed if only the head is trained (`tune: head`), one at
     random in each epoch: `centre`, `corners`, one corner such as `top_left`, these with `_flip`, and `random:<n>`."""
+    norm_statistics: Literal["running", "frozen_after_first", "reestimated"] = "running"
+    """Statistics of batch normalisation. `running`: those of the batch in training, of which the running mean is used
+    afterwards; `frozen_after_first`: stages that continue from another one keep its running statistics, and are trained
+    with them; `reestimated`: as `running`, but measured again after each stage, over its pictures and those in memory,
+    each task with the same share."""
     select_on: Literal["seen", "current", "none"] = "seen"
     """Keep the epoch with the best mean validation accuracy over all tasks seen, over this stage's tasks only, or
     keep the last epoch without validation."""

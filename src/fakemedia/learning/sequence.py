@@ -78,7 +78,9 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
 
     computed_with = runtime.facts()
     tuned = read_tune(planned.tune)
-    network = runtime.place(tune(_network(planned.network, seed, parent), tuned, derive(seed, "tune", stage.key)))
+    network = _network(planned.network, seed, parent)
+    network.keeps_statistics = parent is not None and planned.training.norm_statistics == "frozen_after_first"
+    network = runtime.place(tune(network, tuned, derive(seed, "tune", stage.key)))
     trainer = StageTrainer(
         config=planned.training, runtime=runtime, seed=derive(seed, "stage", stage.key), folder=folder,
         on_epoch=on_epoch, label=f"{method} seed {seed}, stage {stage.index} of {plan.stages[-1].index} {stage.name}",
@@ -144,7 +146,8 @@ def _validated(planned: MethodPlan, stage: StageData, detector: Detector, traine
     if trained is None:
         return trainer.accuracies(stage, detector)
     if all(torch.equal(tensor, trained.weights[name]) for name, tensor in detector.state_dict().items()):
-        return trained.history[trained.best_epoch - 1].get("validation", {})
+        return trainer.accuracies(stage, detector) if trained.measured_again else trained.history[
+            trained.best_epoch - 1].get("validation", {})
     if facts(planned.method).changes_selected:
         return trainer.accuracies(stage, detector)
     raise UserError("The method has changed the weights that validation selected", where=f"methods/{planned.method}.py",

@@ -26,6 +26,7 @@ from fakemedia.memory.draws import MemoryBatches
 from fakemedia.memory.held_pictures import Memory
 from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.networks.detector import Detector
+from fakemedia.networks.norm_statistics import measure_statistics
 from fakemedia.runtime.device import Runtime
 from fakemedia.runtime.signals import deferred
 from fakemedia.store.batches import Batch, EvalBatches, TrainBatches, on_device
@@ -51,6 +52,8 @@ class Trained:
     history: list[dict[str, Any]]
     """One record per epoch: epoch, lr, loss (mean of each term), and, if it was validated, accuracy (percent, mean) and
     validation (percent, by task)."""
+    measured_again: bool = False
+    """Whether the statistics of batch normalisation are others than those that were validated."""
 
 
 @dataclass(kw_only=True)
@@ -92,6 +95,20 @@ class StageTrainer:
         )
         with self.runtime.reproducible():
             self.trained = loop.run(self.label or stage.key, self.on_epoch)
+            if self.config.norm_statistics == "reestimated":
+                measure_statistics(detector, self._balanced(stage, detector))
+                self.runtime.align(detector)
+                self.trained = replace(self.trained, weights=_copied(detector), measured_again=True)
+
+    def _balanced(self, stage: StageData, detector: Detector) -> Iterator[Tensor]:
+        """Yield the inputs of one pass, each task of the stage and of its memory with the same share of every batch."""
+        memory, new = stage.memory, len(stage.train)
+        for step, batch in enumerate(self.training_batches(stage, shared=False).epoch(self.config.epochs)):
+            images, size = batch.images, len(batch.images)
+            if memory is not None:
+                count = min(size - 1, max(1, round(size * new / (new + len(memory.memory.stores)))))
+                images = torch.cat([images[:count], memory.batch(step, size - count, draw="statistics").images])
+            yield detector.prepare(images)
 
     def batches(self, stage: StageData, detector: Detector, *, epoch: int = 0) -> Iterator[Batch]:
         """Yield random crops of the stage's training images with `inputs` set: one pass, the same in every process."""

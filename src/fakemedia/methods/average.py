@@ -11,19 +11,17 @@ each other: from pretrained weights, or with a small learning rate. The first st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from fakemedia.methods.ewc import fisher_diagonal
 from fakemedia.methods.method import GradientMethod, StageData, Trainer
 from fakemedia.networks.detector import Detector
-from fakemedia.runtime.modes import evaluating
-from fakemedia.store.batches import Batch
+from fakemedia.networks.norm_statistics import measure_statistics
 
 CHANGES_SELECTED = True
 START, FISHER = "start.", "fisher."
@@ -74,7 +72,8 @@ class Average(GradientMethod):
         fisher = self._fisher(stage, detector, trainer) if self.config.kind == "cofima" else {}
         if stage.index > 1 and (self.config.share < 1 or self.config.kind == "magmax"):
             self._average(detector, before, fisher)
-            measure_statistics(detector, trainer.batches(stage, detector))
+            measure_statistics(detector, (batch.inputs for batch in trainer.batches(stage, detector)
+                                          if batch.inputs is not None))
         self.fisher = {name: values + self.fisher.get(name, 0.0) for name, values in fisher.items()}
 
     @torch.no_grad()
@@ -110,25 +109,6 @@ class Average(GradientMethod):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.start = {name.removeprefix(START): value for name, value in state.items() if name.startswith(START)}
         self.fisher = {name.removeprefix(FISHER): value for name, value in state.items() if name.startswith(FISHER)}
-
-
-@torch.no_grad()
-def measure_statistics(detector: Detector, batches: Iterable[Batch]) -> None:
-    """Measure the running statistics of batch normalisation as the mean over `batches`, unless the body is frozen."""
-    layers = [] if detector.frozen else [layer for layer in detector.modules() if isinstance(layer, _BatchNorm)
-                                         and layer.track_running_stats]
-    if not layers:
-        return
-    momenta = [layer.momentum for layer in layers]
-    with evaluating(detector):
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # pyright: ignore[reportAttributeAccessIssue]  # the mean over all batches
-            layer.train()
-        for batch in batches:
-            detector(batch.inputs)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
 
 
 def build(config: Config, seed: int) -> Average:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.rng import derive
@@ -41,6 +42,8 @@ class Detector(nn.Module):
     """Whether the body ends in feature maps (N, C, h, w), as convolutions do and transformers do not."""
     frozen = False
     """Whether the body stays in evaluation mode in training too (see `networks.tuning`)."""
+    keeps_statistics = False
+    """Whether batch normalisation keeps its running statistics in training too, and normalises by them."""
 
     def __init__(self, body: nn.Module, width: int, *, mean: Sequence[float], std: Sequence[float],
                  blocks: Blocks | None = None, head: HeadShape | None = None, side: int = 64) -> None:
@@ -70,10 +73,14 @@ class Detector(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> Detector:
-        """Put the network in training mode, except for a frozen body."""
+        """Put the network in training mode, except for a frozen body and for statistics that are kept."""
         super().train(mode)
         if self.frozen:
             self.body.eval()
+        if self.keeps_statistics:
+            for layer in self.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.eval()
         return self
 
     def prepare(self, images: Tensor) -> Tensor:
