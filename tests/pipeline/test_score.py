@@ -11,6 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fakemedia import __main__
+from fakemedia.artefacts.manifest import Recipe, make_manifest, write_manifest
+from fakemedia.catalog import TableDataset
+from fakemedia.networks.checkpoint import load
+from fakemedia.scoring import onnx_model
 from fakemedia.store.decode import content_id
 from tests.pipeline.conftest import bootstrap, run
 from tests.scoring import write_checkpoint, write_pictures
@@ -61,6 +65,42 @@ def test_checkpoints_by_handle(invoke: Callable[..., Result], project: Path, mon
     outside = invoke("score", str(project / "photos"), "--checkpoint", str(project / FOLDER / "01_gan"))
     assert outside.exit_code == 0, outside.output
     assert_refused(invoke("score", str(project / "photos"), "--checkpoint", "tiny/finetune"), "There is no checkpoint")
+
+
+def write_scores(project: Path, stage: str, *, checkpoint: str) -> None:
+    path = project / f"data/07_model_output/tiny/finetune/seed0/{stage}.parquet"
+    label = [0, 1] * 8
+    table = pd.DataFrame({"id": [str(n) for n in range(16)], "task": "gan", "label": label,
+                          "source": [str(n // 2) for n in range(16)], "logit": [2.0 * each - 1 for each in label]})
+    dataset = TableDataset(str(path))
+    dataset.save(table.astype({"label": "int8"}))
+    recipe = Recipe(producer="scores", version=1, inputs={"checkpoint": checkpoint})
+    write_manifest(make_manifest(recipe, {path.name: path}), path)
+
+
+def test_a_detector_with_the_scores_of_its_run(invoke: Callable[..., Result], project: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_checkpoint(project / f"{FOLDER}/02_latent")
+    monkeypatch.setattr(onnx_model, "find_spec", lambda name: None)
+    assert_refused(invoke("export", "tiny/finetune"), "--to FOLDER or --out FILE.onnx")
+    for checkpoint, told in ((load(folder).content, "| gan (not learned) | 16 | 8 | 100.0 no variation |"),
+                             ("of other weights", "Not measured")):
+        write_scores(project, "02_latent", checkpoint=checkpoint)
+        result = invoke("export", "tiny/finetune", "--to", "detector", "--licence", "mit")
+        assert result.exit_code == 0, result.output
+        assert "detector: convnet, 24 x 24 pixels, not calibrated" in result.output
+        card = (project / "detector/README.md").read_text()
+        assert told in card
+        assert "| gan | upsampling |" in card or told == "Not measured"
+        assert "# tiny/finetune/seed0/02_latent" in card
+
+    write_pictures(project / "photos")
+    monkeypatch.chdir(project.parent)
+    outside = invoke("score", str(project / "photos"), "--checkpoint", str(project / "detector"))
+    assert outside.exit_code == 0, outside.output
+    (project / "detector/weights.safetensors").write_bytes(b"damaged")
+    assert_refused(invoke("score", str(project / "photos"), "--checkpoint", str(project / "detector")),
+                   "detector/weights.safetensors")
 
 
 @pytest.mark.slow

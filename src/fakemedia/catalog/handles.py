@@ -5,10 +5,16 @@ from __future__ import annotations
 import glob
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fakemedia.catalog.names import CHECKPOINT
+from fakemedia.catalog.names import CHECKPOINT, SCORES
 from fakemedia.context.context import Context
 from fakemedia.core.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fakemedia.scoring.model_card import About
 
 WORDS = ("sequence", "label", "seed", "stage")
 HANDLE = re.compile(r"(?P<sequence>\w+)/(?P<label>\w+)(/(seed)?(?P<seed>\d+))?(/(?P<stage>\d+_[\w-]+))?/?")
@@ -35,6 +41,35 @@ def find_checkpoint(given: str, context: Context | None) -> Path:
             raise unknown_name(f"{word} of a checkpoint", name, names, where=given)
         keys = [key for key in keys if key[place] == name]
     return made[keys[0]]
+
+
+def described(checkpoint: Path, context: Context | None, licence: str) -> About:
+    """Return what the model card says of a checkpoint folder: for one of the project its handle, scores and families.
+
+    Scores of other weights are left out. UserError if their file is damaged.
+    """
+    from fakemedia.scoring.model_card import About
+
+    words = {path.resolve(): words for words, path in _made(context).items()} if context else {}
+    found = words.get(checkpoint.resolve())
+    if context is None or found is None:
+        return About(name=checkpoint.resolve().name, licence=licence)
+    sequence, label, seed, stage = found
+    families = context.families(context.plan(sequence).collection) if sequence in context.sequences else {}
+    return About(name=f"{sequence}/{label}/seed{seed}/{stage}", families=families, licence=licence, scores=_scores(
+        checkpoint, context.path(SCORES, sequence=sequence, label=label, seed=seed, stage=stage)))
+
+
+def _scores(checkpoint: Path, path: Path) -> pd.DataFrame | None:
+    """Return the test scores in the file `path`; None if there are none, or they are not of this checkpoint."""
+    from fakemedia.artefacts.manifest import read_manifest
+    from fakemedia.catalog.file_datasets import TableDataset
+    from fakemedia.networks.checkpoint import content_of, read_meta
+
+    manifest = read_manifest(path)
+    if manifest is None or manifest.inputs.get("checkpoint") != content_of(read_meta(checkpoint)):
+        return None
+    return TableDataset(str(path)).load()
 
 
 def _made(context: Context) -> dict[tuple[str, ...], Path]:

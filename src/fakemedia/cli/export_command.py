@@ -1,4 +1,4 @@
-"""`kedro export`: a checkpoint as one ONNX file."""
+"""`kedro export`: a checkpoint as a detector folder, or as one ONNX file."""
 
 from __future__ import annotations
 
@@ -8,21 +8,38 @@ import click
 
 from fakemedia.cli.plain_errors import plain_errors
 from fakemedia.context.loading import load_context, project_folder
+from fakemedia.core.errors import UserError
 
 
 @click.command()
 @click.argument("checkpoint")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write, such as model.onnx.")
+@click.option("--to", type=click.Path(path_type=Path), metavar="FOLDER", help="Write a detector folder: weights, "
+              "calibration, model card, hashes and, if the extra onnx is installed, model.onnx.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write one ONNX file, such as model.onnx.")
+@click.option("--state", is_flag=True, help="Add to the folder what the method needs to learn another task; "
+              "a memory holds training pictures.")
+@click.option("--licence", default="unknown", show_default=True, help="Licence of the weights on the model card, as "
+              "the Hugging Face hub names it, such as cc-by-nc-4.0.")
 @plain_errors
-def export(checkpoint: str, out: Path) -> None:
-    """Write a checkpoint as one ONNX file: uint8 pictures in, logits out, normalisation inside.
+def export(checkpoint: str, to: Path | None, out: Path | None, state: bool, licence: str) -> None:
+    """Write a checkpoint as a detector for another machine: a folder for the Hugging Face hub, or one ONNX file.
 
-    CHECKPOINT is a folder, or sequence/label[/seed][/stage] inside the project. `kedro score --checkpoint` reads the
-    file.
+    CHECKPOINT is a folder, or sequence/label[/seed][/stage] inside the project. `kedro score --checkpoint` reads both.
+    The ONNX file takes uint8 pictures and gives logits; normalisation is inside.
     """
-    from fakemedia.catalog.handles import find_checkpoint
+    from fakemedia.catalog.handles import described, find_checkpoint
+    from fakemedia.scoring.detector_folder import write_detector
     from fakemedia.scoring.onnx_export import export as write
+    from fakemedia.scoring.onnx_model import lacking
 
-    facts = write(find_checkpoint(checkpoint, load_context() if project_folder() else None), out)
-    click.echo(f"{out}: {facts.network}, {facts.crop} x {facts.crop} pixels, "
-               f"{'calibrated' if facts.calibration else 'not calibrated'}")
+    if to is None and out is None:
+        raise UserError("There is nothing to write", where="kedro export", expected="--to FOLDER or --out FILE.onnx")
+    context = load_context() if project_folder() else None
+    folder = find_checkpoint(checkpoint, context)
+    for place in (to, out):
+        if place is not None:
+            facts = (write(folder, place) if place is out else
+                     write_detector(folder, place, described(folder, context, licence), state=state,
+                                    onnx=not lacking("onnx", "onnxscript")))
+            click.echo(f"{place}: {facts.network}, {facts.crop} x {facts.crop} pixels, "
+                       f"{'calibrated' if facts.calibration else 'not calibrated'}")

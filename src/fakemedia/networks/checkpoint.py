@@ -18,7 +18,14 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from fakemedia.artefacts.files import scratch_folder, sync, writing
-from fakemedia.artefacts.manifest import FOLDER_MANIFEST, Recipe, is_current, make_manifest, manifest_bytes
+from fakemedia.artefacts.manifest import (
+    FOLDER_MANIFEST,
+    Recipe,
+    is_current,
+    make_manifest,
+    manifest_bytes,
+    read_manifest,
+)
 from fakemedia.core.errors import UserError
 from fakemedia.core.hashing import fingerprint
 
@@ -41,12 +48,17 @@ class Checkpoint:
     @property
     def content(self) -> str:
         """The hash of the weights and of the method's state: what the recipes of later artefacts name."""
-        return fingerprint({name: self.meta[name] for name in ("weights_sha256", "method_sha256")})
+        return content_of(self.meta)
 
     @property
     def crop(self) -> int:
         """The side of the square that the network sees, pixels."""
         return self.meta["training"]["crop"]
+
+
+def content_of(meta: Mapping[str, Any]) -> str:
+    """Return `Checkpoint.content` of the checkpoint with the facts `meta`."""
+    return fingerprint({name: meta[name] for name in ("weights_sha256", "method_sha256")})
 
 
 def make_checkpoint(weights: Mapping[str, Tensor], method_state: Mapping[str, Tensor],
@@ -106,12 +118,23 @@ def recover(folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load(folder: Path) -> Checkpoint:
-    """Read a checkpoint back, tensors ordered by name; UserError naming the file that is missing or changed."""
+def load(folder: Path, *, state: bool = True) -> Checkpoint:
+    """Read a checkpoint back, tensors ordered by name; UserError naming the file that is missing or changed.
+
+    Without `state` the method's state is not read, and empty: it may hold pictures, and scoring does not need it.
+    """
     meta = read_meta(folder)
     place = _place(folder)
     return Checkpoint(meta=meta, weights=_read(place / WEIGHTS, meta["weights_sha256"]),
-                      method_state=_read(place / METHOD, meta["method_sha256"]))
+                      method_state=_read_state(place, meta) if state else {})
+
+
+def _read_state(place: Path, meta: Mapping[str, Any]) -> dict[str, Tensor]:
+    manifest = read_manifest(place, folder=True)
+    if manifest is not None and METHOD not in manifest.files:
+        raise UserError("The checkpoint was exported without what its method needs to learn another task",
+                        where=place / METHOD, do="export it again with --state")
+    return _read(place / METHOD, meta["method_sha256"])
 
 
 def _place(folder: Path) -> Path:

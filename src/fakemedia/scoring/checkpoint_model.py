@@ -43,10 +43,10 @@ class CheckpointModel:
 
 
 def open_checkpoint(folder: Path) -> tuple[Checkpoint, Facts]:
-    """Return the checkpoint in `folder` and its facts; UserError if there is no complete one."""
+    """Return the checkpoint in `folder`, without its method's state, and its facts; UserError if there is none."""
     from fakemedia.networks.checkpoint import META, load
 
-    checkpoint = load(folder)
+    checkpoint = load(folder, state=False)
     meta = checkpoint.meta
     try:
         facts = Facts(

@@ -57,7 +57,12 @@ class OnnxModel:
 
 def require_packages(*packages: str) -> None:
     """Raise UserError unless all `packages` of the extra `onnx` are installed."""
-    missing = [package for package in packages if find_spec(package) is None]
+    missing = lacking(*packages)
     if missing:
         raise UserError(f"ONNX needs the packages {', '.join(missing)}, which are not installed", where=SUFFIX,
                         do="pip install 'fakemedia[onnx]'")
+
+
+def lacking(*packages: str) -> list[str]:
+    """Return those of the `packages` that are not installed."""
+    return [package for package in packages if find_spec(package) is None]

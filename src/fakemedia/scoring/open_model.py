@@ -1,4 +1,4 @@
-"""Open a detector for scoring: a checkpoint folder or an ONNX file."""
+"""Open a detector for scoring: a checkpoint folder, a detector folder or an ONNX file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fakemedia.scoring.checkpoint_model import CheckpointModel, open_checkpoint
+from fakemedia.scoring.detector_folder import is_detector, open_detector
 from fakemedia.scoring.model import Model
 from fakemedia.scoring.onnx_model import SUFFIX, OnnxModel
 
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def open_model(place: Path, runtime: Callable[[], Runtime]) -> Model:
-    """Return the model at `place`, a checkpoint folder, which computes by `runtime`, or an ONNX file of `kedro export`.
+    """Return the model at `place`: a checkpoint or detector folder, which computes by `runtime`, or an ONNX file.
 
     UserError if there is none, or it is damaged.
     """
     if place.suffix == SUFFIX:
         return OnnxModel(place)
-    checkpoint, facts = open_checkpoint(place)
+    checkpoint, facts = (open_detector if is_detector(place) else open_checkpoint)(place)
     return CheckpointModel(checkpoint, facts, runtime())
