@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from fakemedia.catalog.lineage import Lineage
-from fakemedia.catalog.names import AUDIT_PAGE, COMPARISON, HEADLINE, REPORT, SPLIT, VERDICT
+from fakemedia.catalog.names import AUDIT_PAGE, COMPARISON, HEADLINE, KEPT_RUNS, REPORT, SPLIT, VERDICT
 from fakemedia.catalog.project_catalog import ProjectContext
 from fakemedia.cli.grouped_run import check_known
 from fakemedia.context.checks import check_trainable
@@ -75,6 +76,18 @@ class ProjectHooks:
                 if text.exists():
                     click.echo("\n" + text.read_text(encoding="utf-8"))
                     click.echo(f"{name}: {context.path(entry, sequence=sequence)}")
+            if REPORT.format(sequence=sequence) in pipeline.all_outputs():
+                click.echo(f"Run: {_keep(context, sequence)} (kedro compare shows it beside others)")
+
+
+def _keep(context: Context, sequence: str) -> str:
+    """Keep the results of a finished run and return its id."""
+    from fakemedia.reporting.kept_runs import keep_run
+    from fakemedia.reporting.provenance import run_facts
+
+    plan = context.plan(sequence)
+    return keep_run(context.path(REPORT, sequence=sequence).parent, context.path(KEPT_RUNS), sequence=sequence,
+                    configuration=asdict(plan.resolved()), facts=run_facts())
 
 
 def _tags(pipeline: Pipeline) -> set[str]:

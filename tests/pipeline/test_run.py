@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from fakemedia.learning import trainer
 from tests.figures import stub_figures
@@ -115,12 +116,31 @@ def test_run_trains_every_stage_once_and_makes_the_report(first_run: tuple[Path,
     assert "http" not in page.replace("http://www.w3.org", "")
     assert "left out of training and evaluation" in page
     assert "<b>Warnings</b>" not in page
+    kept, = (project / "data/08_reporting/kept-runs").iterdir()
+    assert (kept / "report.html").read_text() == page
+    assert pd.read_csv(project / "data/08_reporting/runs.csv")["run"].unique().tolist() == [kept.name]
     for name, count in TABLES.items():
         assert len(pd.read_csv(report / "tables" / f"{name}.csv")) > 0
         assert (report / "tables" / f"{name}.tex").read_text().count("\\toprule") == count
         assert (report / "tables" / f"{name}.md").read_text().count("| ---") >= count
     table = pd.read_parquet(project / "data/07_model_output/tiny/kd/seed0/01_gan.parquet")
     assert table.groupby("task").size().to_dict() == {"gan": 32, "latent": 32}
+
+
+@pytest.mark.usefixtures("blank")
+def test_finished_runs_are_compared(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fakemedia.cli import cli
+
+    monkeypatch.chdir(finished)
+    change(finished, {"sequences": {"tiny": {"methods": {"kd": {"temperature": 4.0}}}}})
+    run(finished, tags=["training", "reporting"], only_missing_outputs=True)
+    done = CliRunner().invoke(cli, ["compare"])
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(finished / "data/08_reporting/compared_runs.csv")
+    assert table["run"].nunique() == 2
+    page = (finished / "data/08_reporting/compared_runs.html").read_text()
+    assert "methods.kd.settings.temperature" in page
+    assert CliRunner().invoke(cli, ["compare", "nothing"]).exit_code == 1
 
 
 @pytest.mark.usefixtures("blank")

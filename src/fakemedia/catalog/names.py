@@ -23,6 +23,7 @@ COMPARISON_PART = "{sequence}-comparison.{part}"
 HEADLINE = "{sequence}-report.headline"
 REPORT = "{sequence}-report.report"
 VERDICT = "{sequence}-comparison.verdict"
+KEPT_RUNS = "kept_runs"
 COMPARISON = "{sequence}-comparison.page"
 
 METHOD_PARAMETERS = "params:sequences.{sequence}.methods.{label}"

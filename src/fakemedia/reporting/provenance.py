@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,8 +29,8 @@ def provenance(histories: pd.DataFrame, seeds: Sequence[int]) -> dict[str, str]:
     """
     known = histories.reindex(columns=["computed_with", "seconds", "data"])
     facts = {
-        "Report drawn": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"), "Commit": _commit(),
-        "Machine of the report": f"{platform.platform()}, {os.cpu_count()} processor cores",
+        "Report drawn": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"), "Commit": commit(),
+        "Machine of the report": machine(),
         "Trained with": "; ".join(sorted(set(known["computed_with"].dropna()))),
         "Training time": _duration(float(np.nansum(known["seconds"].to_numpy(dtype=float)))),
         "Seeds": ", ".join(map(str, seeds)), "Data hashes": ", ".join(_hashes(known["data"].dropna().unique())),
@@ -51,12 +52,22 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min in all" if minutes >= 60 else f"{seconds / 60:.1f} min in all"
 
 
-def _commit() -> str:
+def run_facts() -> dict[str, Any]:
+    """Return commit, machine and package versions of this run."""
+    return {"commit": commit(), "machine": machine(), "versions": package_versions()}
+
+
+def machine() -> str:
+    """Return the platform and the number of processor cores."""
+    return f"{platform.platform()}, {os.cpu_count()} processor cores"
+
+
+def commit() -> str:
     """Return the commit of the working folder and whether files differ from it; nothing outside a repository."""
     try:
-        commit, changes = (
+        head, changes = (
             subprocess.run(["git", *command], capture_output=True, text=True, check=True, timeout=10).stdout
             for command in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno"]))
     except (OSError, subprocess.SubprocessError):
         return ""
-    return commit.strip() + (", with changes" if changes.strip() else "")
+    return head.strip() + (", with changes" if changes.strip() else "")

@@ -37,21 +37,22 @@ def draw_comparison(comparison: Comparison) -> list[Drawn]:
 @styled
 def arrangement_figure(arrangements: pd.DataFrame) -> Figure:
     """Draw average accuracy and forgetting of each arrangement (`Comparison.arrangements`), methods side by side."""
-    return _dots(arrangements, "arrangement", "metric", METRIC_LABELS)
+    return interval_dots(arrangements, "arrangement", "metric", METRIC_LABELS)
 
 
 @styled
 def prediction_figure(predictions: pd.DataFrame) -> Figure:
     """Draw the rank correlations of each measure (`Comparison.predictions`) with transfer and forgetting."""
     labels = {target: f"Rank correlation of distance with\n{label}" for target, label in TARGET_LABELS.items()}
-    figure = _dots(predictions, "measure", "target", labels)
+    figure = interval_dots(predictions, "measure", "target", labels)
     for axes in figure.axes:
         axes.axvline(0, color="0.4", linewidth=0.6, zorder=0)
         axes.set_xlim(-1, 1)
     return figure
 
 
-def _dots(table: pd.DataFrame, row: str, panel: str, labels: dict[str, str]) -> Figure:
+@styled
+def interval_dots(table: pd.DataFrame, row: str, panel: str, labels: dict[str, str]) -> Figure:
     """Draw a panel for each of `labels`, one row for each value of `row`, a dot with its interval for each method."""
     names, methods = list(dict.fromkeys(table[row])), list(dict.fromkeys(table["method"]))
     figure = new_figure(TWO_COLUMNS, 0.9 + 0.13 * len(names) * (len(methods) + 1))

@@ -1,0 +1,130 @@
+"""Results of finished runs, each kept under an id, so that a later run does not replace them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fakemedia.artefacts.files import moved, remove_leftovers, scratch_folder, write_file, writing
+from fakemedia.core.errors import UserError, unknown_name
+from fakemedia.core.hashing import fingerprint
+
+FACTS = "run.json"
+METRICS = "metrics.csv"
+SUMMARY = "tables/summary.csv"
+KEPT = ("report.html", "headline.txt", METRICS)
+"""The files of a report that are kept, beside its tables as CSV."""
+TABLE = "runs.csv"
+RUN = re.compile(r"\d{8}-\d{6}-.+-[0-9a-f]{6}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptRun:
+    """The results of a run: one sequence with all its labels and seeds."""
+
+    folder: Path
+    sequence: str
+    facts: Mapping[str, Any]
+    """What FACTS holds: sequence, finished, content, configuration, commit, machine, versions."""
+
+    @property
+    def id(self) -> str:
+        """Time, sequence and the first digits of its content's hash."""
+        return self.folder.name
+
+    def metrics(self) -> pd.DataFrame:
+        """Return one row for each label and seed, as `Tables.runs`."""
+        return _read(self.folder / METRICS)
+
+    def summary(self) -> pd.DataFrame:
+        """Return one row for each label and metric, as `Tables.summary`."""
+        return _read(self.folder / SUMMARY)
+
+
+def keep_run(report: Path, runs: Path, *, sequence: str, configuration: Mapping[str, Any],
+             facts: Mapping[str, Any]) -> str:
+    """Copy the results in the folder `report` to a new folder in `runs`, and update the table of all runs.
+
+    Returns the id of the run; a run with the content and configuration of one that is kept has that one's id.
+    UserError if the disk is full: nothing is half-written.
+    """
+    configuration = json.loads(json.dumps(configuration, default=str))
+    files = [name for name in KEPT if (report / name).is_file()]
+    files += sorted(path.relative_to(report).as_posix() for path in (report / "tables").glob("*.csv"))
+    content = fingerprint({"configuration": configuration, "metrics": (report / METRICS).read_text(encoding="utf-8")})
+    known, _ = kept_runs(runs)
+    same = [run.id for run in known if run.facts["content"] == content]
+    if same:
+        return same[0]
+    now = datetime.now().astimezone()
+    target = runs / f"{now:%Y%m%d-%H%M%S}-{sequence}-{content[:6]}"
+    with writing(target), scratch_folder(target) as building:
+        for name in files:
+            (building / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(report / name, building / name)
+        described = {"sequence": sequence, "finished": now.isoformat(timespec="seconds"), "content": content,
+                     "configuration": configuration, **facts}
+        (building / FACTS).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        moved(building, target)
+    write_table(runs)
+    return target.name
+
+
+def write_table(runs: Path) -> None:
+    """Write the metrics of all runs in `runs` as one CSV file beside it: one row for each run, label and seed."""
+    tables = [run.metrics().assign(run=run.id, finished=run.facts["finished"]) for run in kept_runs(runs)[0]]
+    if tables:
+        table = pd.concat(tables, ignore_index=True)
+        first = ["run", "finished"]
+        table = table[[*first, *(column for column in table if column not in first)]]
+        write_file(runs.with_name(TABLE), table.to_csv(index=False).encode())
+
+
+def kept_runs(runs: Path) -> tuple[list[KeptRun], list[str]]:
+    """Return the runs in the folder `runs`, oldest first, and the names of those that cannot be read."""
+    remove_leftovers(runs)
+    found, damaged = [], []
+    for folder in sorted(path for path in runs.glob("*") if RUN.fullmatch(path.name)):
+        try:
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            run = KeptRun(folder=folder, sequence=facts["sequence"], facts=facts)
+            complete = {"content", "finished", "configuration", "commit", "machine"} <= facts.keys()
+            complete = complete and not run.metrics().empty and not run.summary().empty
+        except (OSError, ValueError, KeyError, TypeError, UserError):
+            complete = False
+        if complete:
+            found.append(run)
+        else:
+            damaged.append(folder.name)
+    return found, damaged
+
+
+def choose_runs(runs: Sequence[KeptRun], wanted: Sequence[str], *, where: object) -> list[KeptRun]:
+    """Return the runs whose ids start as one of `wanted`, or the newest of a sequence named there; without any, all.
+
+    UserError if there are no runs, or a name fits none.
+    """
+    if not runs:
+        raise UserError("There are no finished runs", where=where, do="kedro run, which keeps its results there")
+    chosen: dict[str, KeptRun] = {}
+    for name in wanted or [run.id for run in runs]:
+        mine = [run for run in runs if run.sequence == name][-1:] or [run for run in runs if run.id.startswith(name)]
+        if not mine:
+            raise unknown_name("run", name, [*{run.sequence for run in runs}, *(run.id for run in runs)], where=where)
+        chosen |= {run.id: run for run in mine}
+    return [run for run in runs if run.id in chosen]
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The table cannot be read ({error})", where=path, do="delete the folder of the run") from None

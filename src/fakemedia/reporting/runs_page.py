@@ -1,0 +1,90 @@
+"""Finished runs side by side: one table, one figure, the settings that differ, as one HTML page and one CSV file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fakemedia.reporting.figures.arrangements import METRIC_LABELS, interval_dots
+from fakemedia.reporting.formats import Grid, to_table
+from fakemedia.reporting.grids import METRICS
+from fakemedia.reporting.kept_runs import KeptRun
+from fakemedia.reporting.pages import Cell, Table, render_page
+from fakemedia.reporting.rendering import drawn
+
+SHOWN = ("aa", "pooled", "gap_closed", "forgetting", "learning_accuracy", "c_auc")
+KEYS = ["run", "network", "method"]
+CAPTION = ("Average accuracy and forgetting of every run. Bars: 95 % intervals over test photographs and, where a run "
+           "has several, seeds.")
+NOTE = ("Means over the seeds of a run, with 95 % intervals. Runs may differ in tasks, test pictures and settings: "
+        "intervals that do not overlap say that numbers differ, not why.")
+MOST_SETTINGS = 60
+
+
+def runs_table(runs: Sequence[KeptRun]) -> pd.DataFrame:
+    """Return KEYS, seeds, metric, mean, low and high of every label of every run; one row for each metric in SHOWN."""
+    tables = []
+    for run in runs:
+        metrics = run.metrics()
+        facts = metrics.groupby("method", sort=False).agg(network=("network", "first"), seeds=("seed", "nunique"))
+        summary = run.summary()
+        tables.append(summary.loc[summary["metric"].isin(SHOWN), ["method", "metric", "mean", "low", "high"]]
+                      .merge(facts, on="method").assign(run=run.id))
+    return pd.concat(tables, ignore_index=True).loc[:, [*KEYS, "seeds", "metric", "mean", "low", "high"]]
+
+
+def differing_settings(runs: Sequence[KeptRun]) -> list[tuple[str, list[str]]]:
+    """Return the settings that are not the same in all runs: dotted key, and its value in each run."""
+    flat = [_flat(run.facts["configuration"]) for run in runs]
+    keys = sorted({key for each in flat for key in each})
+    found = [(key, [each.get(key, "") for each in flat]) for key in keys]
+    return [(key, values) for key, values in found if len(set(values)) > 1]
+
+
+def runs_page(runs: Sequence[KeptRun], damaged: Sequence[str]) -> str:
+    """Return the page that compares `runs`; `damaged` names kept runs that could not be read."""
+    table = runs_table(runs)
+    figure = drawn("runs", interval_dots(table, "run", "metric", METRIC_LABELS), CAPTION)
+    settings = differing_settings(runs)
+    return render_page(
+        "runs.html", title=f"{len(runs)} runs compared", results=to_table(_grid(table)), note=NOTE, pictures=[figure],
+        runs=_overview(runs), damaged=damaged, left_out=max(0, len(settings) - MOST_SETTINGS),
+        settings=_plain_table(["Setting", *(run.id for run in runs)],
+                              [[key, *values] for key, values in settings[:MOST_SETTINGS]]) if settings else None)
+
+
+def _overview(runs: Sequence[KeptRun]) -> Table:
+    rows = []
+    for run in runs:
+        seeds = sorted(map(int, run.metrics()["seed"].unique()))
+        rows.append([run.id, run.facts["finished"], run.sequence, ", ".join(map(str, seeds)),
+                     run.facts["commit"], run.facts["machine"]])
+    return _plain_table(["Run", "Finished", "Sequence", "Seeds", "Commit", "Machine"], rows)
+
+
+def _plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    return Table(header=header, rows=[[Cell(text=text) for text in row] for row in rows], text_columns=len(header))
+
+
+def _grid(table: pd.DataFrame) -> Grid:
+    keys = list(dict.fromkeys(table[KEYS].itertuples(index=False, name=None)))
+    by = table.set_index([*KEYS, "metric"])
+    mean, low, high = (np.array([[by[part].get((*key, metric), np.nan) for metric in SHOWN] for key in keys])
+                       for part in ("mean", "low", "high"))
+    return Grid(name="runs", title="Finished runs", where="", note=NOTE, header=("Run", "Network", "Label"),
+                keys=tuple(keys), columns=tuple(METRICS[metric] for metric in SHOWN), mean=mean, low=low, high=high)
+
+
+def _flat(value: Any, key: str = "") -> dict[str, str]:
+    """Return the leaves of nested mappings and lists as JSON texts by dotted key; named items of a list by name."""
+    if isinstance(value, Mapping) and value:
+        parts = value.items()
+    elif isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+        parts = ((each.get("label") or each.get("index") or place, each) for place, each in enumerate(value))
+    else:
+        return {key: json.dumps(value)}
+    return {name: leaf for part, each in parts for name, leaf in _flat(each, f"{key}.{part}".lstrip(".")).items()}
