@@ -158,7 +158,7 @@ class TestCommand:
     def run(self, checkpoint: Path, told: list[str]):
         def run(*paths: Path, **options: Path | None) -> None:
             score_pictures([str(path) for path in paths], runtime=cpu, tell=told.append, batch_size=64, crops=16,
-                           **{"checkpoint": checkpoint, "saliency": None, "out": None, **options})
+                           frames=16, **{"checkpoint": checkpoint, "saliency": None, "out": None, **options})
 
         return run
 
@@ -174,7 +174,7 @@ class TestCommand:
         assert str(paths[0]) in text
         table = pd.read_csv(tmp_path / "out/scores.csv", keep_default_na=False)
         assert list(table) == ["path", "p_fake", "verdict", "reason", "logit", "threshold", "crops", "seen", "width",
-                               "height", "sha256", "detector", "error"]
+                               "height", "sha256", "detector", "error", "frames", "p_low", "p_high", "loudest"]
         assert sorted(table["path"]) == sorted(f"../in/{path.name}" for path in (tmp_path / "in").iterdir())
         assert f"../in/{odd.name}" in set(table["path"])
         row = table.set_index("path").loc["../in/0.png"]
@@ -207,7 +207,7 @@ class TestCommand:
 
     def test_only_unreadable_files(self, run, tmp_path: Path) -> None:
         (tmp_path / "text.png").write_text("no picture")
-        with pytest.raises(UserError, match=r"No picture could be scored(?s:.*)text\.png: no image format"):
+        with pytest.raises(UserError, match=r"No picture or video could be scored(?s:.*)text\.png: no image format"):
             run(tmp_path, out=tmp_path / "scores.csv")
         assert not (tmp_path / "scores.csv").exists()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import BinaryIO
 
 from filelock import lock_descriptor
 
@@ -35,11 +36,18 @@ def sync(path: Path) -> None:
 
 def read_regular(path: str | Path, size: int = -1) -> bytes:
     """Return the content of a regular file, or its first `size` bytes; OSError for anything else, such as a pipe."""
+    with open_regular(path) as file:
+        return file.read(size)
+
+
+@contextmanager
+def open_regular(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; OSError for anything else, such as a pipe."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "Not a regular file")
-        return file.read(size)
+        yield file
 
 
 def check_writable(folder: Path) -> None:

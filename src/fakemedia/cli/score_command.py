@@ -1,4 +1,4 @@
-"""`kedro score`: are these pictures fake?"""
+"""`kedro score`: are these pictures and videos fake?"""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from fakemedia.core.errors import UserError
 @click.option("--out", type=click.Path(path_type=Path), help="CSV file for the scores.")
 @click.option("--crops", default=16, show_default=True, type=click.IntRange(min=1), help="Crops of a picture at most, "
               "spread evenly over it; their mean logit counts. 1: the centre only, as in evaluation.")
+@click.option("--frames", default=16, show_default=True, type=click.IntRange(min=1), help="Frames of a video, at even "
+              "distances; their mean logit counts.")
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(min=1), help="Crops at once.")
 @plain_errors
 def score(paths: tuple[str, ...], checkpoint: str, **options: Any) -> None:
-    """Score pictures: files, folders (with all below them) and globs.
+    """Score pictures and videos: files, folders (with all below them) and globs.
 
     Each gets P(fake) and a verdict (fake, not flagged, unsure; unknown without a calibration). Files that cannot be
     read are listed and skipped.

@@ -1,4 +1,4 @@
-"""Score picture files: from paths to the table, the CSV file and the overlays."""
+"""Score pictures and videos: from paths to the table, the CSV file and the overlays."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from typing import TYPE_CHECKING
 
 from fakemedia.artefacts.files import check_writable, write_file
 from fakemedia.core.errors import UserError
+from fakemedia.scoring.clips import score_clips
 from fakemedia.scoring.open_model import open_model
-from fakemedia.scoring.paths import check_file, find_pictures
+from fakemedia.scoring.paths import check_file, find_media
 from fakemedia.scoring.scores import score_files
-from fakemedia.scoring.summary import csv_table, describe, reasons, shortened, summarise
+from fakemedia.scoring.summary import csv_table, describe, joined, reasons, shortened, summarise
 
 if TYPE_CHECKING:
     from fakemedia.runtime.device import Runtime
 
 
 def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | None, out: Path | None,
-                   batch_size: int, crops: int, runtime: Callable[[], Runtime], tell: Callable[[str], None]) -> None:
-    """Score the pictures at `paths` (see `find_pictures`) by `checkpoint` (see `open_model`); print with `tell`.
+                   batch_size: int, crops: int, frames: int, runtime: Callable[[], Runtime],
+                   tell: Callable[[str], None]) -> None:
+    """Score pictures and videos at `paths` (see `find_media`) by `checkpoint` (see `open_model`); print with `tell`.
 
-    At most `crops` crops of each picture are used. With `out` the scores are written as a CSV file (see
-    `csv_table`); with `saliency` an overlay of each picture into that folder. UserError, before anything is scored, if
-    an input does not exist or a result cannot be written; and at the end, if no picture could be read.
+    At most `crops` crops of each picture, and `frames` frames of each video, are used. With `out` the scores are
+    written as a CSV file (see `csv_table`); with `saliency` an overlay of each picture, and of the loudest frame of
+    each video, into that folder. UserError, before anything is scored, if an input does not exist or a result cannot be
+    written; and at the end, if no file could be read.
     """
-    found = find_pictures(paths, without=saliency)
+    found = find_media(paths, without=saliency)
     if saliency is not None:
         check_writable(saliency)
     if out is not None:
@@ -37,12 +40,15 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
     if saliency is not None:
         from fakemedia.scoring.overlays import Overlays
 
-        on_batch = Overlays(model, saliency, found.files).write
+        on_batch = Overlays(model, saliency, [*found.files, *found.clips]).write
     tell(describe(model.facts, checkpoint, crops))
-    scores = score_files(model, found.files, batch_size=batch_size, crops=crops, on_batch=on_batch)
+    options = {"batch_size": batch_size, "crops": crops, "on_batch": on_batch}
+    tables = [score_files(model, found.files, **options)] if found.files else []
+    tables += [score_clips(model, found.clips, frames=frames, **options)] if found.clips else []
+    scores = joined(tables)
     if all(scores["error"]):
-        raise UserError("No picture could be scored", where="; ".join(shortened(reasons(scores, found))),
-                        expected="picture files")
+        raise UserError("No picture or video could be scored", where="; ".join(shortened(reasons(scores, found))),
+                        expected="picture or video files")
     tell("")
     tell(summarise(scores, found))
     if out is not None:

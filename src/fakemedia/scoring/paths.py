@@ -1,4 +1,4 @@
-"""Which picture files are scored, and whether the results can be written."""
+"""Which pictures and videos are scored, and whether the results can be written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from fakemedia.artefacts.files import check_writable
 from fakemedia.core.errors import UserError
-from fakemedia.sources.pictures import PICTURES, SUFFIXES, is_ignored
+from fakemedia.sources.pictures import PICTURES, Media, is_ignored
+from fakemedia.sources.video import VIDEOS
 from fakemedia.sources.walking import head_of
 
 
@@ -22,18 +23,20 @@ class Found:
 
     files: list[Path] = field(default_factory=list)
     """Picture files, each once, in the order given; within a folder sorted by name."""
+    clips: list[Path] = field(default_factory=list)
+    """Video files, likewise."""
     others: Counter[str] = field(default_factory=Counter)
-    """Number of files in the folders that are not pictures, by the suffix of their names."""
+    """Number of files in the folders that are neither, by the suffix of their names."""
     closed: dict[Path, str] = field(default_factory=dict)
     """Folders that could not be listed, with the reason."""
 
 
-def find_pictures(given: Iterable[str], *, without: Path | None = None) -> Found:
-    """Return the picture files at the paths `given`, except those below the folder `without`.
+def find_media(given: Iterable[str], *, without: Path | None = None) -> Found:
+    """Return the pictures and videos at the paths `given`, except those below the folder `without`.
 
-    A file is accepted under any name; of a folder, and of those below it, all files with the suffix or the first bytes
-    of a picture, except hidden ones; anything else is a glob (`**` for any depth). UserError if a path does not exist,
-    or no picture is found.
+    A file is accepted under any name, and is a picture unless it has the suffix or the first bytes of a video; of a
+    folder, and of those below it, all files with the suffix or the first bytes of either, except hidden ones; anything
+    else is a glob (`**` for any depth). UserError if a path does not exist, or neither is found.
     """
     found = Found()
     for text in given:
@@ -45,18 +48,28 @@ def find_pictures(given: Iterable[str], *, without: Path | None = None) -> Found
             if os.path.isdir(place):
                 _add_below(place, found)
             else:
-                found.files.append(Path(place))
+                (found.clips if _is(VIDEOS, Path(place)) else found.files).append(Path(place))
+    found.files, found.clips = (_once(paths, without) for paths in (found.files, found.clips))
+    if not found.files and not found.clips:
+        others = ", ".join(f"{count} {suffix}" for suffix, count in found.others.most_common(5))
+        raise UserError("There is no picture or video", where=", ".join(map(shown, given)),
+                        expected=f"files that end in {', '.join((*PICTURES.suffixes, *VIDEOS.suffixes))}; found "
+                                 f"{others or 'no file'}")
+    return found
+
+
+def _once(paths: list[Path], without: Path | None) -> list[Path]:
+    """Return each path once, except those below the folder `without`."""
     first: dict[Path, Path] = {}
-    for path in found.files:
+    for path in paths:
         absolute = Path(os.path.abspath(path))
         if without is None or without.absolute() not in absolute.parents:
             first.setdefault(absolute, path)
-    found.files = list(first.values())
-    if not found.files:
-        others = ", ".join(f"{count} {suffix}" for suffix, count in found.others.most_common(5))
-        raise UserError("There is no picture", where=", ".join(map(shown, given)),
-                        expected=f"files that end in {', '.join(SUFFIXES)}; found {others or 'no file'}")
-    return found
+    return list(first.values())
+
+
+def _is(media: Media, path: Path) -> bool:
+    return media.includes(path.name, partial(head_of, path))
 
 
 def check_file(path: Path) -> None:
@@ -79,8 +92,11 @@ def _add_below(folder: str, found: Found) -> None:
         entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(name for name in names if not is_ignored(name)):
-            if PICTURES.includes(name, partial(head_of, Path(place, name))):
-                found.files.append(Path(place, name))
+            path = Path(place, name)
+            if _is(PICTURES, path):
+                found.files.append(path)
+            elif _is(VIDEOS, path):
+                found.clips.append(path)
             else:
                 found.others[Path(name).suffix or name] += 1
 

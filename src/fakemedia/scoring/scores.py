@@ -16,6 +16,7 @@ from scipy.special import expit
 
 from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
+from fakemedia.evaluation.calibration import Calibration
 from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.scoring.crop_layout import CROPS, View, view
 from fakemedia.scoring.model import Model
@@ -67,7 +68,11 @@ def score_files(model: Model, files: Sequence[Path], *, batch_size: int = BATCH,
                                    ahead=2 * together), strict=True)
     tables = []
     while batch := list(islice(opened, together)):
-        tables.append(_score(model, batch, batch_size, on_batch))
+        table = score_batch(model, batch, batch_size)
+        found = [each for _, each in batch if isinstance(each, Opened)]
+        if on_batch is not None and found:
+            on_batch(table.loc[table["error"] == ""], found)
+        tables.append(table)
     scores = pd.concat(tables, ignore_index=True)
     scores.attrs["seconds"] = time.perf_counter() - start
     return scores
@@ -112,8 +117,8 @@ def picture_logits(model: Model, views: Sequence[View], batch_size: int) -> NDAr
     return np.array([part.mean() if len(part) else np.nan for part in parts])
 
 
-def _score(model: Model, batch: Sequence[tuple[Path, Opened | str]], batch_size: int,
-           on_batch: OnBatch | None) -> pd.DataFrame:
+def score_batch(model: Model, batch: Sequence[tuple[Path, Opened | str]], batch_size: int) -> pd.DataFrame:
+    """Return the rows of `score_files` for files that were read, or the reasons why they could not be."""
     found = [each for _, each in batch if isinstance(each, Opened)]
     read = np.array([isinstance(each, Opened) for _, each in batch])
     logits = picture_logits(model, [each.view for each in found], batch_size)
@@ -122,7 +127,7 @@ def _score(model: Model, batch: Sequence[tuple[Path, Opened | str]], batch_size:
     p_fake = np.full(len(found), np.nan)
     p_fake[judged] = expit(logits[judged]) if calibration is None else calibration.probability(logits[judged])
     verdicts = np.full(len(found), UNSURE, object)
-    verdicts[judged] = UNKNOWN if calibration is None else _verdicts(calibration.verdict(logits[judged]))
+    verdicts[judged] = verdict_of(calibration, logits[judged])
     scored = pd.DataFrame({
         "p_fake": p_fake, "verdict": verdicts, "reason": np.where(judged, "", EVEN_PICTURE), "logit": logits,
         "crops": [len(each.view.crops) for each in found], "seen": [each.view.share for each in found],
@@ -134,10 +139,12 @@ def _score(model: Model, batch: Sequence[tuple[Path, Opened | str]], batch_size:
     table = table.astype({"crops": np.int64, "width": np.int64, "height": np.int64})
     table.insert(0, "path", pd.Series([str(path) for path, _ in batch], dtype=object))  # not all names are Unicode
     table["error"] = [each if isinstance(each, str) else "" for _, each in batch]
-    if on_batch is not None and found:
-        on_batch(table.loc[read], found)
     return table
 
 
-def _verdicts(called: NDArray[np.str_]) -> NDArray[np.object_]:
+def verdict_of(calibration: Calibration | None, logits: NDArray[np.float64]) -> NDArray[np.object_]:
+    """Return the verdict, one of VERDICTS, for each of `logits` (N,)."""
+    if calibration is None:
+        return np.full(len(logits), UNKNOWN, object)
+    called = calibration.verdict(logits)
     return np.where(called == "real", NOT_FLAGGED, called.astype(object))

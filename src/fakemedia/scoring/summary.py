@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,10 @@ from fakemedia.scoring.scores import VERDICTS
 FEW = 20
 """Pictures that are listed one by one; of more, those with the highest P(fake)."""
 HIGHEST = 5
+CLIP = ("frames", "p_low", "p_high", "loudest")
+"""The columns that only videos fill; see `score_clips`."""
+NOT_INDEPENDENT = ("Intervals of videos (95 %) assume independent frames. Frames of one video are not, so that the "
+                   "uncertainty is larger.")
 FOLDERS = 20
 """Folders that are counted one by one at most."""
 
@@ -47,21 +52,48 @@ def _reading(calibration: Calibration | None) -> str:
 
 def summarise(scores: pd.DataFrame, found: Found) -> str:
     """Return the scores of a few pictures, or the highest of many; what was skipped and why; counts and speed."""
+    scores = joined([scores])
     scored = scores.loc[scores["error"] == ""]
     few = len(scored) <= FEW
     listed = scored if few else scored.sort_values("p_fake", ascending=False, kind="stable").head(HIGHEST)
-    lines = [] if few else [f"The {HIGHEST} pictures with the highest P(fake):"]
-    lines += ["P(fake)  verdict      seen  picture"]
+    lines = [] if few else [f"The {HIGHEST} files with the highest P(fake):"]
+    lines += ["P(fake)  verdict      seen  file"]
     lines += [f"{'      -' if np.isnan(p_fake) else f'{p_fake:7.3f}'}  {verdict:11} {seen:5.0%}  {shown(path)}"
-              + (f" ({reason})" if reason else "")
-              for p_fake, verdict, seen, path, reason in zip(
-                  *(listed[name] for name in ("p_fake", "verdict", "seen", "path", "reason")), strict=True)]
+              + (f" ({more})" if more else "")
+              for p_fake, verdict, seen, path, more in zip(
+                  *(listed[name] for name in ("p_fake", "verdict", "seen", "path")), map(_more, _each(listed)),
+                  strict=True)]
     lines += [*_by_folder(scored), *_skipped(scores, found)]
     seen = scored.loc[scored["crops"] > 0, "seen"]
     share = f"{seen.median():.0%} of a picture was seen (median), " if len(seen) else ""
+    if scored["frames"].any():
+        lines += ["", NOT_INDEPENDENT]
+    images = scores["frames"].clip(lower=1).sum()
     lines += ["", f"{len(scored)} scored: {_counts(Counter(scored['verdict']))}",
-              f"{share}{len(scores) / scores.attrs['seconds']:.0f} images a second"]
+              f"{share}{images / scores.attrs['seconds']:.0f} images a second"]
     return "\n".join(lines)
+
+
+def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the scores of pictures (`score_files`) and videos (`score_clips`) as one table; pictures have 0 frames."""
+    scores = pd.concat([table.assign(path=table["path"].astype(object)) for table in tables], ignore_index=True)
+    scores = scores.reindex(columns=[*scores.columns, *(name for name in CLIP if name not in scores)])
+    scores = scores.fillna({"frames": 0, "loudest": ""}).astype({"frames": int, "loudest": object})
+    scores.attrs["seconds"] = sum(table.attrs.get("seconds", 0.0) for table in tables)
+    return scores
+
+
+def _each(rows: pd.DataFrame) -> Iterator[Any]:
+    return iter(rows.itertuples())
+
+
+def _more(row: Any) -> str:
+    """Return what is said of a file behind its path: of a video frames, interval and loudest frames; a reason."""
+    if not row.frames:
+        return row.reason
+    between = "" if np.isnan(row.p_low) else f", {row.p_low:.3f} to {row.p_high:.3f}"
+    frames = f"{row.frames} frame{'s' if row.frames > 1 else ''}{between}; loudest at {row.loudest}"
+    return f"{frames}; {row.reason}" if row.reason else frames
 
 
 def csv_table(scores: pd.DataFrame, facts: Facts, folder: Path) -> pd.DataFrame:
@@ -69,12 +101,12 @@ def csv_table(scores: pd.DataFrame, facts: Facts, folder: Path) -> pd.DataFrame:
 
     Paths are relative to `folder`; numbers have 4 decimals. Columns: path, p_fake, verdict, reason, logit, threshold
     (P(fake) above which a picture is flagged), crops, seen (share of the picture), width, height, sha256 (of the file),
-    detector (SHA-256 of the weights), error.
+    detector (SHA-256 of the weights), error; of a video, too: frames (0 of a picture), p_low, p_high, loudest.
     """
-    table = scores.round({"p_fake": 4, "logit": 4, "seen": 4})
+    table = scores.round({"p_fake": 4, "logit": 4, "seen": 4, "p_low": 4, "p_high": 4})
     table["path"] = pd.Series([os.path.relpath(path, folder) for path in scores["path"]], table.index, dtype=object)
     table.insert(5, "threshold", round(facts.calibration.threshold, 4) if facts.calibration else np.nan)
-    table.insert(len(table.columns) - 1, "detector", facts.weights_sha256 or facts.fingerprint)
+    table.insert(list(table).index("error"), "detector", facts.weights_sha256 or facts.fingerprint)
     return table
 
 

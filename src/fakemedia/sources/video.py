@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from fakemedia.core.errors import UserError
+from fakemedia.sources.excerpts import excerpt
 from fakemedia.sources.file_tree import Tree
+from fakemedia.sources.frames import frames_at
 from fakemedia.sources.pictures import PICTURES, Media
 from fakemedia.sources.source import Item, Note
 from fakemedia.sources.splits import complete
@@ -27,6 +28,8 @@ from fakemedia.sources.tree_source import TreeSource, by_task, task_above_split
 if TYPE_CHECKING:
     from skimage.feature import Cascade
 
+VERSION = 2
+"""Version of the frames: raised when other frames, or other pixels of them, are read."""
 MARGIN = 1.3
 SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 """Files with these endings are taken for videos; others if their first bytes say so."""
@@ -81,29 +84,8 @@ class VideoSource:
 
 def _frame(read: Callable[[], bytes], share: float, faces: bool) -> bytes:
     """Return the frame of a video after `share` of its length, or the largest face in it, as PNG."""
-    try:
-        import av  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise UserError("Reading videos needs a package that is not installed", where="source video",
-                        do="pip install 'fakemedia[video]'") from None
-    try:
-        with av.open(io.BytesIO(read())) as container:
-            stream = container.streams.video[0]
-            target = int(share * (stream.duration or 0)) + (stream.start_time or 0)
-            container.seek(target, stream=stream)
-            image = None
-            for decoded in container.decode(stream):
-                image = decoded
-                if decoded.pts is None or decoded.pts >= target:
-                    break
-            if image is None:
-                raise OSError("the video has no frame there")
-            picture = image.to_image()
-    except (av.FFmpegError, IndexError) as error:
-        raise OSError(f"{type(error).__name__}: {error}") from None
-    buffer = io.BytesIO()
-    (crop_face(picture) if faces else picture).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    frame = next(frames_at(io.BytesIO(read()), [share]))
+    return excerpt(crop_face(frame.image) if faces else frame.image, codec=frame.codec, mode=frame.mode)
 
 
 def crop_face(picture: Image.Image) -> Image.Image:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fakemedia.sources.excerpts import origin
+
 CODECS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 EXTRAS = {"HEIF": "heic", "JXL": "jxl"}
 """Formats that a package of its own adds to Pillow, and the extra of this project that installs it."""
@@ -37,8 +39,8 @@ class DecodeError(ValueError):
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded image file: `pixels` uint8 (H, W, 3), read-only; `codec` (lower case) and colour `mode` of the file;
-    `quality` of a JPEG, 1 to 100, or 0."""
+    """A decoded image file: `pixels` uint8 (H, W, 3), read-only; `codec` (lower case) and colour `mode` of the file, or
+    of the one that it was taken from (see `sources.excerpts`); `quality` of a JPEG, 1 to 100, or 0."""
 
     pixels: NDArray[np.uint8]
     codec: str
@@ -79,9 +81,9 @@ def read_picture(data: bytes) -> Picture:
                 raise DecodeError(f"{width} x {height} pixels are more than {MAX_PIXELS} in all")
             codec, mode = str(image.format).lower(), image.mode
             image.load()
-            quality = _quality(getattr(image, "quantization", None))
+            facts = origin(image.info) or (codec, mode, _quality(getattr(image, "quantization", None)))
             _turn_upright(image)
-            return Picture(np.asarray(_to_rgb(image)), codec, mode, quality)
+            return Picture(np.asarray(_to_rgb(image)), *facts)
     except DecodeError:
         raise
     except UnidentifiedImageError:  # Its text names an object in memory.

@@ -1,0 +1,131 @@
+"""The scores of videos: each from its frames at even distances."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit
+from scipy.stats import t as student
+
+from fakemedia.artefacts.files import open_regular
+from fakemedia.artefacts.manifest import file_sha256
+from fakemedia.core.errors import UserError
+from fakemedia.runtime.threads import cores, thread_map
+from fakemedia.scoring.crop_layout import CROPS, view
+from fakemedia.scoring.model import Facts, Model
+from fakemedia.scoring.scores import BATCH, EVEN_PICTURE, UNSURE, OnBatch, Opened, score_batch, verdict_of
+from fakemedia.sources.frames import INSTALL, frames_at
+from fakemedia.store.policies import policy_function
+
+FRAMES = 16
+"""Frames of a video, by default."""
+LEVEL = 0.95
+LOUDEST = 3
+"""Frames with the highest P(fake) that are named."""
+DISAGREE = "its frames disagree: the interval holds the threshold"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """The frames of a video file that were read."""
+
+    seconds: list[float]
+    """The time of each frame."""
+    frames: list[Opened]
+    sha256: str
+    """SHA-256 of the file."""
+
+
+def score_clips(model: Model, files: Sequence[Path], *, frames: int = FRAMES, batch_size: int = BATCH,
+                crops: int = CROPS, on_batch: OnBatch | None = None, progress: bool = True) -> pd.DataFrame:
+    """Return the scores of video `files`, one row each in their order.
+
+    The logit of a video is the mean over those of its `frames`, `crops` of each at most; frames that show nothing are
+    left out. Its interval is that of Student's t over the logits of the frames, mapped to P(fake). Frames of one video
+    are not independent, so the true uncertainty is larger. A video whose interval holds the threshold is unsure.
+
+    Columns: those of `score_files` (`crops` in all, `seen` the mean over the frames) and frames (int64, those that were
+    judged), p_low, p_high (float64, the ends of the 95 % interval; NaN for fewer than two frames), loudest (str: times
+    and P(fake) of the frames with the highest). `on_batch` gets the loudest frame of each video.
+    """
+    start = time.perf_counter()
+    read = clip_reader(model.facts, frames, crops, whole=on_batch is not None)
+    rows = []
+    for path, clip in zip(files, thread_map(read, files, workers=cores(), title="score videos", total=len(files),
+                                            progress=progress), strict=True):
+        rows.append(_skipped(path, clip) if isinstance(clip, str) else _score(model, path, clip, batch_size, on_batch))
+    scores = pd.DataFrame(rows)
+    scores["path"] = scores["path"].astype(object)  # not all names are Unicode
+    scores.attrs["seconds"] = time.perf_counter() - start
+    return scores
+
+
+def clip_reader(facts: Facts, frames: int, crops: int, *, whole: bool = False) -> Callable[[Path], Clip | str]:
+    """Return a function that reads the frames of a video for a detector, or returns why it cannot be read.
+
+    There are `frames` at most, `crops` of each at most; `whole` keeps the full frames.
+    """
+    keep = policy_function(facts.policy)
+    shares = [(number + 0.5) / frames for number in range(frames)]
+
+    def read(path: Path) -> Clip | str:
+        opened: dict[float, Opened] = {}
+        try:
+            with open_regular(path) as file:
+                for frame in frames_at(file, shares):
+                    picture = keep(np.asarray(frame.image))
+                    opened.setdefault(frame.seconds, Opened(view=view(picture, facts.crop, crops), sha256="",
+                                                            picture=picture if whole else None))
+            return Clip(seconds=list(opened), frames=list(opened.values()), sha256=file_sha256(path))
+        except UserError:
+            return f"a video; to read it: {INSTALL}"
+        except OSError as error:
+            return error.strerror or str(error)
+
+    return read
+
+
+def mean_interval(logits: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the ends of the LEVEL interval of the mean of `logits` (N,) by Student's t; NaN for fewer than two."""
+    if len(logits) < 2:
+        return np.nan, np.nan
+    half = student.ppf((1 + LEVEL) / 2, len(logits) - 1) * logits.std(ddof=1) / np.sqrt(len(logits))
+    return float(logits.mean() - half), float(logits.mean() + half)
+
+
+def _skipped(path: Path, why: str) -> dict[str, object]:
+    return {"path": str(path), "p_fake": np.nan, "verdict": "", "reason": "", "logit": np.nan, "crops": 0, "seen": 0.0,
+            "width": 0, "height": 0, "sha256": "", "error": why, "frames": 0, "p_low": np.nan, "p_high": np.nan,
+            "loudest": ""}
+
+
+def _score(model: Model, path: Path, clip: Clip, batch_size: int, on_batch: OnBatch | None) -> dict[str, object]:
+    """Return the row of a video that was read."""
+    rows = score_batch(model, [(path, frame) for frame in clip.frames], batch_size)
+    judged = rows.loc[rows["logit"].notna()]
+    first = clip.frames[0].view
+    row = _skipped(path, "") | {
+        "verdict": UNSURE, "reason": EVEN_PICTURE, "crops": int(rows["crops"].to_numpy().sum()), "width": first.width,
+        "height": first.height, "sha256": clip.sha256, "frames": len(judged)}
+    if judged.empty:
+        return row
+    logits, calibration = judged["logit"].to_numpy(), model.facts.calibration
+    mean, ends = np.array([logits.mean()]), np.array(mean_interval(logits))
+    probability = expit if calibration is None else calibration.probability
+    p_fake, (low, high) = float(probability(mean)[0]), probability(ends)
+    loudest = judged.sort_values("p_fake", ascending=False, kind="stable").head(LOUDEST)
+    named = ", ".join(f"{clip.seconds[at]:.2f} s {p_fake:.3f}" for at, p_fake in loudest["p_fake"].items())
+    disagree = calibration is not None and low <= calibration.threshold < high
+    row |= {"p_fake": p_fake, "logit": float(mean[0]), "seen": float(judged["seen"].mean()), "p_low": float(low),
+            "p_high": float(high), "loudest": named, "reason": DISAGREE if disagree else "",
+            "verdict": UNSURE if disagree else str(verdict_of(calibration, mean)[0])}
+    if on_batch is not None:
+        at = loudest.index[0]
+        on_batch(rows.loc[[at]].assign(path=f"{path}#{clip.seconds[at]:.2f}s"), [clip.frames[at]])
+    return row
