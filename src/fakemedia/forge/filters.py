@@ -39,3 +39,20 @@ def sharpen(image: Float, amount: float, sigma: float = 1.0) -> Float:
 def to_uint8(image: Float) -> NDArray[np.uint8]:
     """Return the image rounded and clipped to 0..255."""
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def as_grey_as(picture: NDArray[np.uint8], image: Float) -> Float:
+    """Return `image`, without colour if `picture` has none: a network adds traces of colour to grey photographs."""
+    grey = (picture == picture[..., :1]).all()
+    return np.broadcast_to(image.mean(axis=2, keepdims=True), image.shape) if grey else image
+
+
+def repainted(picture: NDArray[np.uint8], image: Float, strength: float) -> Float:
+    """Return `picture` with `strength` parts of the structure of `image`, and its own colours, brightness and contrast.
+
+    The mean of the channels of `image` is brought to the mean and standard deviation of that of `picture`; the
+    difference of the two is added to all channels.
+    """
+    before, after = picture.astype(np.float32).mean(axis=2), image.mean(axis=2)
+    matched = (after - after.mean()) * (before.std() / max(float(after.std()), 1e-6)) + before.mean()
+    return picture + strength * (matched - before)[..., None]

@@ -166,12 +166,14 @@ def _path(split: str, label: str, index: int) -> str:
 def _recipe(task: _Task, photographs: Mapping[str, list[Photograph]]) -> Recipe:
     """Return everything that the pictures of a task depend on."""
     config = task.config
+    weights_file = getattr(load(FAMILIES, task.family), "weights_file", None)
+    weights = {} if weights_file is None else {"weights": file_sha256(weights_file(task.settings))}
     return Recipe(producer="forge", version=VERSION, settings={
         "task": task.name, "family": task.family, "family_version": constant(FAMILIES, task.family, "VERSION", 1),
         "settings": vars(task.settings), "size": config.size, "scale": config.scale, "per_class": config.per_class,
         "seed": config.seed,
-    }, inputs={f"{split}/{photograph.name}": file_sha256(photograph.path)
-               for split, found in photographs.items() for photograph in found})
+    }, inputs=weights | {f"{split}/{photograph.name}": file_sha256(photograph.path)
+                         for split, found in photographs.items() for photograph in found})
 
 
 def _is_made(folder: Path, recipe: Recipe) -> bool:
@@ -193,7 +195,8 @@ def _describe(folder: Path, jobs: list[_Job], recipe: Recipe) -> None:
     versions = {name: version(name) for name in ("fakemedia", "numpy", "pillow", "scipy")}
     with (folder / RECORD).open("w", encoding="utf-8") as file:
         record = {"fingerprint": recipe.fingerprint, "version": recipe.version, **recipe.settings,
-                  "photographs": dict(recipe.inputs)}
+                  "photographs": {name: sha256 for name, sha256 in recipe.inputs.items() if name != "weights"},
+                  **({"weights": recipe.inputs["weights"]} if "weights" in recipe.inputs else {})}
         json.dump({**record, "versions": {"python": platform.python_version(), **versions}}, file, indent=2)
         file.flush()
         os.fsync(file.fileno())
