@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from fakemedia.learning.sequence import learn_stage, restore_network
 from fakemedia.methods.experts import Config as ExpertsConfig
 from fakemedia.methods.experts import Experts, ExpertsHead, task_centres
 from fakemedia.methods.moments import Moments, moments
-from fakemedia.methods.ridge import best_head, solver, targets
+from fakemedia.methods.ridge import STRENGTHS, Judged, ProjectedHead, best_head, judged, solver
 from fakemedia.methods.slda import discriminant
 from fakemedia.networks.checkpoint import Checkpoint
 from fakemedia.runtime.device import Runtime
@@ -42,8 +42,8 @@ def task(seed: int, count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
 TASKS = [task(seed, 30 + 10 * seed) for seed in range(3)]
 
 
-def summed(*numbers: int, centred: bool = False) -> Moments:
-    found = [moments(*TASKS[number], centred=centred) for number in numbers]
+def summed(*numbers: int) -> Moments:
+    found = [moments("abc"[number], *TASKS[number]) for number in numbers]
     total = found[0]
     for each in found[1:]:
         total = total.plus(each)
@@ -69,33 +69,88 @@ def test_ridge_is_that_of_weighed_least_squares() -> None:
 def test_any_order_gives_the_same_head_and_a_task_can_be_taken_out() -> None:
     one, other = solver(summed(0, 1, 2)).head(0.01), solver(summed(2, 0, 1)).head(0.01)
     torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
-    without = solver(summed(0, 1, 2).plus(moments(*TASKS[1]), sign=-1.0)).head(0.01)
+    without = solver(summed(0, 1, 2).minus(summed(1))).head(0.01)
     torch.testing.assert_close(without, solver(summed(0, 2)).head(0.01), rtol=1e-8, atol=1e-8)
 
 
 def test_sums_survive_a_checkpoint() -> None:
     sums = summed(0, 1)
     again = Moments.load(sums.state_dict())
-    for name, value in vars(sums).items():
-        torch.testing.assert_close(getattr(again, name), value, rtol=1e-14, atol=0)
+    for name in ("cells", "totals", "scatter"):
+        torch.testing.assert_close(getattr(again, name), getattr(sums, name), rtol=1e-14, atol=0)
     assert sums.state_dict()["scatter"].numel() == WIDTH * (WIDTH + 1) // 2
+    with pytest.raises(UserError, match="earlier version"):
+        Moments.load({"cells": torch.ones(2), "scatter": torch.ones(3)})
 
 
-def test_validation_chooses_the_strength_with_the_least_error_of_classes() -> None:
-    sums, seen = summed(0), targets([TASKS[0]])
-    weight, bias = best_head(sums, None, seen)
+def test_sums_are_added_and_subtracted_only_where_that_is_right() -> None:
+    with pytest.raises(UserError, match="'a' was learned before"):
+        summed(0, 1).plus(summed(0))
+    with pytest.raises(UserError, match="other features"):
+        summed(0).plus(moments("b", TASKS[1][0][:, :3], TASKS[1][1]))
+    one_more = torch.cat([TASKS[1][0], TASKS[1][0][:1]]), torch.cat([TASKS[1][1], TASKS[1][1][:1]])
+    with pytest.raises(UserError, match="not those that were learned"):
+        summed(0, 1).minus(moments("b", *one_more))
 
-    def error(head: tuple[torch.Tensor, torch.Tensor]) -> float:
-        return sum(float((values @ head[0] + head[1] - wanted).square().mean()) for values, wanted, _ in seen)
 
-    assert error((weight, bias)) <= min(error(solver(sums).head(strength)) for strength in (0.1, 1.0, 10.0))
+def test_a_class_without_pictures_is_no_cell() -> None:
+    features, labels = TASKS[0]
+    fakes = moments("fakes", features[labels == 1], labels[labels == 1])
+    assert fakes.cells.tolist() == [0, 1]
+    torch.testing.assert_close(summed(1).plus(fakes).totals, summed(1).totals + fakes.totals, rtol=1e-14, atol=0)
+
+
+def chosen(errors: list[list[float]], tasks: str, labels: list[int], sources: str) -> int:
+    """Return which of heads with the given outputs, all labels being wanted as 0 or 1, is taken."""
+    outputs = torch.tensor(errors, dtype=torch.float64).sqrt().T
+    wanted = torch.tensor([2.0 * label - 1 for label in labels], dtype=torch.float64)
+    pictures = Judged((wanted[:, None] + outputs).double(), np.array(labels), np.array(list(tasks)),
+                      np.array(list(sources)))
+    return pictures.best([(torch.eye(len(errors), dtype=torch.float64)[number], torch.tensor(0.0))
+                          for number in range(len(errors))])
+
+
+def test_validation_weighs_every_class_of_every_task_the_same() -> None:
+    """The first head is right on the many pictures of one cell, the second on the few of the other three."""
+    tasks, labels = "aaaaaabbb", [0, 0, 0, 0, 0, 1, 0, 1, 1]
+    many, few = [0.0] * 5 + [1.0] * 4, [1.0] * 5 + [0.0] * 4
+    assert chosen([many, few], tasks, labels, "abcdefghi") == 1
+    assert chosen([few, many], tasks, labels, "abcdefghi") == 0
+
+
+def test_the_strongest_head_within_one_standard_error_is_taken() -> None:
+    tasks, labels, sources = "aaaaaaaa", [0, 0, 0, 0, 1, 1, 1, 1], "abcdefgh"
+    weak = [1.0] * 8
+    worse = [1.3, 0.9, 1.1, 1.0, 1.2, 0.8, 1.2, 1.0]
+    more = np.array(worse) - 1
+    centred = more - np.repeat([more[:4].mean(), more[4:].mean()], 4)
+    error = np.sqrt(np.square(centred / 8).sum() * 8 / 7)
+    assert more.mean() > error
+    assert chosen([weak, worse], tasks, labels, sources) == 0
+    noisier = (1 + more.mean() + 2 * centred).tolist()
+    assert more.mean() < 2 * error
+    assert chosen([weak, noisier], tasks, labels, sources) == 1
+    # The same pictures from two sources, in which the differences add up to nothing.
+    paired = 1 + more.mean() + 0.3 * np.array([1, -1, 1, -1, 1, -1, 1, -1])
+    assert chosen([weak, paired.tolist()], tasks, labels, sources) == 1
+    assert chosen([weak, paired.tolist()], tasks, labels, "xxyyxxyy") == 0
+
+
+def test_the_strength_without_validation_and_as_given() -> None:
+    sums = summed(0, 1)
+    torch.testing.assert_close(best_head(sums, None, None), solver(sums).head(1.0), rtol=0, atol=0)
+    pictures = judged({"a": TASKS[0]}, {"a": [str(number) for number in range(len(TASKS[0][1]))]})
+    torch.testing.assert_close(best_head(sums, 3.0, pictures), solver(sums).head(3.0), rtol=0, atol=0)
+    weight, _ = best_head(sums, None, pictures)
+    assert any(torch.equal(weight, solver(sums).head(strength)[0]) for strength in STRENGTHS)
 
 
 def test_the_discriminant_is_that_of_class_means_and_the_common_covariance() -> None:
-    weight, bias = discriminant(summed(0, 1, centred=True), 1e-9)
+    weight, bias = discriminant(summed(0, 1), 1e-9)
     cells = [[features[labels == label].double() for features, labels in TASKS[:2]] for label in (0, 1)]
     means = [torch.stack([cell.mean(0) for cell in of_class]).mean(0) for of_class in cells]
-    covariance = torch.stack([torch.cov(cell.T, correction=0) for of_class in cells for cell in of_class]).mean(0)
+    centred = [[cell - mean for cell in of_class] for of_class, mean in zip(cells, means, strict=True)]
+    covariance = torch.stack([cell.T @ cell / len(cell) for of_class in centred for cell in of_class]).mean(0)
     expected = torch.linalg.solve(covariance, means[1] - means[0])
     torch.testing.assert_close(weight, expected, rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(bias, -expected @ (means[0] + means[1]) / 2, rtol=1e-6, atol=1e-9)
@@ -126,18 +181,48 @@ def stores(make_store):
 
 @pytest.fixture(scope="module")
 def learn(stores):
-    def run(method: str, order: str = "abc", tune: str = "head", **settings: Any) -> Iterator[Checkpoint]:
-        stages = make_stages([(name,) for name in order])
+    def run(method: str, order: Iterable[Iterable[str]] = "abc", tune: str = "head", parent: Checkpoint | None = None,
+            **settings: Any) -> Iterator[Checkpoint]:
+        stages = make_stages([tuple(names) for names in order])
         plan = make_plan({method: settings}, stages=stages, training=TrainingConfig(batch_size=8, crop=8),
                          network=Named(name="convnet", settings={"width": 8, "depth": 2, "taps": "both"})).resolved()
         plan = replace(plan, methods=tuple(replace(each, tune=tune) for each in plan.methods))
-        parent = None
         for stage in stages:
             parent = learn_stage(plan=plan, method=method, seed=0, stage=stage, parent=parent, train=stores,
                                  validation=stores, folder=None, runtime=CPU)
             yield parent
 
     return run
+
+
+@pytest.mark.parametrize(("method", "settings"), [("ridge", {}), ("ridge", {"projection": 30}), ("slda", {})])
+def test_a_sequence_ends_with_the_statistics_of_joint_training(learn, method: str, settings: dict) -> None:
+    sequence = [*learn(method, **settings)][-1]
+    joint, = learn(method, order=[("c", "a", "b")], **settings)
+    assert sequence.method_state.keys() == joint.method_state.keys()
+    for name, tensor in joint.method_state.items():
+        torch.testing.assert_close(sequence.method_state[name], tensor, rtol=1e-9, atol=1e-9)
+    for name in ("head.weight", "head.bias"):
+        torch.testing.assert_close(sequence.weights[name], joint.weights[name], rtol=1e-6, atol=1e-6)  # float32
+
+
+def test_a_projection_is_part_of_the_head_and_the_same_at_all_stages(learn, stores) -> None:
+    first, _, third = learn("ridge", projection=30)
+    assert torch.equal(first.weights["head.projection"], third.weights["head.projection"])
+    head = restore_network(third).head
+    assert isinstance(head, ProjectedHead)
+    features = torch.randn(5, head.projection.shape[1], generator=torch.Generator().manual_seed(0))
+    hidden = (features @ head.projection.T).clamp(min=0)
+    torch.testing.assert_close(head(features), hidden @ head.weight.T + head.bias)
+    right = (margins(third, stores) > 0) == np.concatenate([store.labels for store in stores.values()])
+    assert right.mean() > 0.8
+
+
+def test_a_parent_with_another_projection_is_refused(learn) -> None:
+    parent = next(learn("ridge", projection=30))
+    with pytest.raises(UserError, match="other features") as caught:
+        next(learn("ridge", order="bc", parent=parent))
+    assert "30 numbers a picture, found 40" in str(caught.value)
 
 
 def margins(checkpoint: Checkpoint, stores: Mapping[str, Any]) -> np.ndarray:
@@ -180,4 +265,4 @@ def test_an_expert_needs_both_classes() -> None:
 
     stage = StageData(**vars(STAGES[0]), train={"a": None})  # type: ignore[dict-item]
     with pytest.raises(UserError, match="one class only"):
-        Experts(ExpertsConfig(), 0).fit(stage, convnet.build(convnet.Config(), 0), OneClass())  # type: ignore[arg-type]
+        Experts(ExpertsConfig()).fit(stage, convnet.build(convnet.Config(), 0), OneClass())  # type: ignore[arg-type]

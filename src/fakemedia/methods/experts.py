@@ -1,8 +1,8 @@
 """One expert per task: its own ridge head, and a router that selects the task whose pictures are closest.
 
 The router compares the features, scaled to length 1, with K centres of each task (k-means); the nearest centre's task
-decides (S-Prompts, Wang et al. 2022). Nothing of an earlier expert changes. Features separate content rather than
-traces, so tasks with similar pictures are confused: check how often the router is right.
+decides (S-Prompts, Wang et al. 2022). An expert depends on its own task alone, not on seeds or other tasks. Features
+separate content rather than traces, so tasks with similar pictures are confused: check how often the router is right.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fakemedia.core.errors import UserError
+from fakemedia.core.rng import derive
 from fakemedia.methods.method import Method, StageData, Trainer
 from fakemedia.methods.moments import by_task, moments
-from fakemedia.methods.ridge import best_head, targets
+from fakemedia.methods.ridge import best_head, judged
 from fakemedia.networks.detector import Detector
 
 TRAINS_BODY = False
 FIRST_STAGE_IS_FINETUNE = False
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class Config:
     centres: int = 5
     """K, centres per task."""
     strength: float | None = None
-    """lambda of the ridge heads; None: chosen on the task's validation pictures (0.1 where there are none)."""
+    """lambda of the ridge heads; None: chosen as `ridge` does, on the task's validation pictures."""
 
     def __post_init__(self) -> None:
         if self.centres < 1 or (self.strength is not None and not self.strength > 0):
@@ -78,8 +80,8 @@ def task_centres(features: Tensor, count: int, seed: int) -> Tensor:
 class Experts(Method):
     """One expert per task, and a router."""
 
-    def __init__(self, config: Config, seed: int) -> None:
-        self.config, self.seed = config, seed
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def fit(self, stage: StageData, detector: Detector, trainer: Trainer) -> None:
         """Add an expert for each task of the stage."""
@@ -90,13 +92,14 @@ class Experts(Method):
         """Add an expert for each task of a stage."""
         validation = by_task(earlier.validation, detector, trainer) if self.config.strength is None else {}
         for task, (features, labels) in by_task(earlier.train, detector, trainer).items():
-            sums = moments(features, labels)
+            sums = moments(task, features, labels)
             if not (sums.cells > 0).all():
                 raise UserError("The task has training pictures of one class only", where=f"{task}, method experts",
                                 expected="real and fake training pictures", do="use ridge or replay")
-            own = targets([validation[task]]) if task in validation else []
-            weight, bias = best_head(sums, self.config.strength, own)
-            self._add(detector, task_centres(features, self.config.centres, self.seed), weight, bias)
+            own = {task: validation[task]} if task in validation else {}
+            pictures = judged(own, {task: earlier.validation[task].sources for task in own})
+            weight, bias = best_head(sums, self.config.strength, pictures)
+            self._add(detector, task_centres(features, self.config.centres, derive(0, "centres", task)), weight, bias)
 
     def _add(self, detector: Detector, centres: Tensor, weight: Tensor, bias: Tensor) -> None:
         parts = [centres[None], weight[None].float(), bias[None].float()]
@@ -114,4 +117,4 @@ class Experts(Method):
 
 def build(config: Config, seed: int) -> Experts:
     """Return experts with a router."""
-    return Experts(config, seed)
+    return Experts(config)

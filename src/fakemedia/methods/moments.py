@@ -8,64 +8,155 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fakemedia.core.errors import UserError
 from fakemedia.core.types import FAKE, REAL
-from fakemedia.methods.method import Trainer
+from fakemedia.methods.method import Method, StageData, Trainer
 from fakemedia.networks.detector import Detector
 from fakemedia.runtime.modes import evaluating
 from fakemedia.store.batches import Batch
 from fakemedia.store.pixels import PixelStore
 
+MEANS = "means."
+"""Prefix of the names of the tasks' means in the state of a method."""
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over cells, the classes of tasks; float64."""
+    """Sums over cells, the classes of tasks, in float64; the tasks are those of `means`."""
 
-    cells: Tensor
-    """Cells of each class, (2,)."""
-    means: Tensor
-    """Sums of the cells' means, (2, D)."""
+    means: Mapping[str, Tensor]
+    """The means of a task's classes, (2, D); NaN for one without pictures."""
     scatter: Tensor
-    """Sum of the cells' mean outer products, (D, D): raw, or of features centred on their cell's mean."""
+    """Sum of the cells' mean outer products, (D, D)."""
 
-    def plus(self, other: Moments, sign: float = 1.0) -> Moments:
-        """Return the sums of both, or without `other` where `sign` is -1."""
-        return Moments(self.cells + sign * other.cells, self.means + sign * other.means,
-                       self.scatter + sign * other.scatter)
+    @property
+    def cells(self) -> Tensor:
+        """Cells of each class, (2,)."""
+        return (~self._stacked()[:, :, 0].isnan()).double().sum(0)
+
+    @property
+    def totals(self) -> Tensor:
+        """Sums of the cells' means, (2, D)."""
+        return self._stacked().nansum(0)
+
+    def _stacked(self) -> Tensor:
+        """Return the means in one order, whatever that of the tasks: sums then are equal to the last digit."""
+        return torch.stack([self.means[task] for task in sorted(self.means)])
+
+    def plus(self, other: Moments) -> Moments:
+        """Return the sums of both; UserError if a task is in both, or the features have other sizes."""
+        self._check_size(other)
+        if again := self.means.keys() & other.means.keys():
+            raise UserError(f"The task {min(again)!r} was learned before", expected="a task that is not learned yet",
+                            do="leave it out, or give it another name")
+        return Moments({**self.means, **other.means}, self.scatter + other.scatter)
+
+    def minus(self, other: Moments) -> Moments:
+        """Return the sums without those of the task of `other`; UserError unless its pictures are those in the sums."""
+        self._check_size(other)
+        (task, means), = other.means.items()
+        # The means tell: another picture moves them by a standard deviation over the number of pictures.
+        deviation = (self.scatter.diagonal() / self.cells.sum()).sqrt()
+        if not torch.allclose(self.means[task] / deviation, means / deviation, rtol=0, atol=1e-5, equal_nan=True):
+            raise UserError(f"The training pictures of {task!r} are not those that were learned",
+                            expected="the pictures, and a device that gives their features",
+                            do="bring back the data as it was learned, and ingest it")
+        return Moments({name: each for name, each in self.means.items() if name != task}, self.scatter - other.scatter)
+
+    def _check_size(self, other: Moments) -> None:
+        mine, given = len(self.scatter), len(other.scatter)
+        if mine != given:
+            raise UserError("The statistics of the parent checkpoint are of other features",
+                            expected=f"{mine} numbers a picture, found {given}",
+                            do="use the taps and the projection that the parent was made with")
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the sums as tensors; half of the symmetric one."""
         size = len(self.scatter)
         half = self.scatter[tuple(torch.tril_indices(size, size, device=self.scatter.device))]
-        return {"cells": self.cells, "means": self.means, "scatter": half}
+        return {**{f"{MEANS}{task}": means for task, means in self.means.items()}, "scatter": half}
 
     @classmethod
     def load(cls, state: Mapping[str, Tensor]) -> Moments:
-        """Return the sums that `state_dict` returned."""
-        size = state["means"].shape[1]
+        """Return the sums that `state_dict` returned; UserError if an earlier version did."""
+        means = {name.removeprefix(MEANS): each for name, each in state.items() if name.startswith(MEANS)}
+        if not means:
+            raise UserError("The statistics of the parent checkpoint were written by an earlier version",
+                            expected="the means of each task", do="train it again")
+        size = next(iter(means.values())).shape[1]
         scatter = state["scatter"].new_zeros(size, size)
         scatter[tuple(torch.tril_indices(size, size, device=scatter.device))] = state["scatter"]
-        return cls(state["cells"], state["means"], scatter + scatter.tril(-1).T)
+        return cls(means, scatter + scatter.tril(-1).T)
 
 
 @torch.no_grad()
-def moments(features: Tensor, labels: Tensor, *, centred: bool = False) -> Moments:
+def moments(task: str, features: Tensor, labels: Tensor) -> Moments:
     """Return the sums over the pictures of one task: `features` (N, D), `labels` (N,)."""
     values = features.double()
     size = values.shape[1]
-    cells, means, scatter = values.new_zeros(2), values.new_zeros(2, size), values.new_zeros(size, size)
+    means, scatter = values.new_full((2, size), torch.nan), values.new_zeros(size, size)
     for label in (REAL, FAKE):
         mine = values[labels == label]
         if not len(mine):
             continue
-        cells[label] = 1
         means[label] = mine.mean(0)
-        mine = mine - means[label] if centred else mine
         scatter.addmm_(mine.T, mine, alpha=1 / len(mine))
-    return Moments(cells, means, scatter)
+    return Moments({task: means}, scatter)
+
+
+class FromSums(Method):
+    """A method whose head follows from the sums over all tasks seen."""
+
+    sums: Moments | None = None
+
+    def solve(self, sums: Moments, stage: StageData, detector: Detector, trainer: Trainer) -> None:
+        """Give `detector` the head that follows from `sums`, which have cells of both classes."""
+        raise NotImplementedError
+
+    def inputs(self, features: Tensor, detector: Detector) -> Tensor:
+        """Return what is summed of the body's features (N, D)."""
+        return features
+
+    def fit(self, stage: StageData, detector: Detector, trainer: Trainer) -> None:
+        """Add the stage's tasks and solve."""
+        self.review(stage, detector, trainer)
+        self._solve(stage, detector, trainer)
+
+    def review(self, earlier: StageData, detector: Detector, trainer: Trainer) -> None:
+        """Add the tasks of a stage."""
+        for task, (features, labels) in by_task(earlier.train, detector, trainer).items():
+            found = self._moments(task, features, labels, detector)
+            self.sums = found if self.sums is None else self.sums.plus(found)
+
+    def unlearn(self, task: str, stage: StageData, detector: Detector, trainer: Trainer) -> None:
+        """Subtract the sums of `task` and solve."""
+        assert self.sums is not None
+        (features, labels), = by_task({task: stage.train[task]}, detector, trainer).values()
+        self.sums = self.sums.minus(self._moments(task, features, labels, detector))
+        self._solve(stage, detector, trainer)
+
+    def _moments(self, task: str, features: Tensor, labels: Tensor, detector: Detector) -> Moments:
+        return moments(task, self.inputs(features, detector), labels)
+
+    def _solve(self, stage: StageData, detector: Detector, trainer: Trainer) -> None:
+        if self.sums is None or not (self.sums.cells > 0).all():
+            raise UserError("The tasks learned so far have pictures of one class only", where=f"stage {stage.key}",
+                            expected="real and fake training pictures", do="add those of the other class to a task")
+        self.solve(self.sums, stage, detector, trainer)
+
+    def shape(self, detector: Detector, weights: Mapping[str, Tensor]) -> None:
+        """Give `detector` the linear head that this method leaves."""
+        detector.head = nn.Linear(weights["head.weight"].shape[1], 2)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {} if self.sums is None else self.sums.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.sums = Moments.load(state) if state else None
 
 
 @torch.no_grad()
@@ -84,11 +175,15 @@ def _read(batches: Iterable[Batch], detector: Detector) -> tuple[Tensor, Tensor]
     return torch.cat([values for values, _ in parts]), torch.cat([labels for _, labels in parts])
 
 
-@torch.no_grad()
-def write_head(detector: Detector, weight: Tensor, bias: Tensor) -> None:
+def set_linear(detector: Detector, weight: Tensor, bias: Tensor) -> None:
     """Make the detector's head linear, with the margin z_fake - z_real = weight h + bias; `weight` (D,)."""
-    head = torch.nn.Linear(len(weight), 2).to(weight.device) if not isinstance(detector.head, torch.nn.Linear) else (
-        detector.head)
-    head.weight.copy_(torch.stack([-weight, weight]) / 2)
-    head.bias.copy_(torch.stack([-bias, bias]) / 2)
-    detector.head = head
+    if not isinstance(detector.head, nn.Linear):
+        detector.head = nn.Linear(len(weight), 2).to(weight.device)
+    write_margin(detector.head, weight, bias)
+
+
+@torch.no_grad()
+def write_margin(linear: Any, weight: Tensor, bias: Tensor) -> None:
+    """Let `linear`, a module with a weight (2, D) and a bias (2,), give logits with the margin weight h + bias."""
+    for own, value in ((linear.weight, weight), (linear.bias, bias)):
+        own.copy_(torch.stack([-value, value]) / 2)

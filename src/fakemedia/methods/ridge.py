@@ -9,37 +9,46 @@ as AIR, Fang et al. 2024). The outputs are no log-odds: calibration makes probab
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fakemedia.core.errors import UserError
-from fakemedia.core.types import FAKE, REAL
-from fakemedia.methods.method import Method, StageData, Trainer
-from fakemedia.methods.moments import Moments, by_task, moments, write_head
+from fakemedia.core.rng import generator
+from fakemedia.methods.method import StageData, Trainer
+from fakemedia.methods.moments import FromSums, Moments, by_task, set_linear, write_margin
 from fakemedia.networks.detector import Detector
 
 TRAINS_BODY = False
 FIRST_STAGE_IS_FINETUNE = False
-STRENGTHS = tuple(10 ** (power / 2) for power in range(-2, 3))
-"""Values of lambda that validation chooses from; the features have variance 1. Smaller ones fit the few pictures of a
-task by heart, and a validation split of few source groups does not tell."""
-DEFAULT_STRENGTH = 0.1
+VERSION = 2
+STRENGTHS = tuple(10.0 ** power for power in range(-3, 5))
+"""Values of lambda that validation chooses from. The matrix that lambda is added to is the correlation of the features
+over cells: its diagonal is 1."""
+DEFAULT_STRENGTH = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Regularisation."""
+    """Regularisation, and the features that are regressed on."""
 
     strength: float | None = None
-    """lambda; None: the one with the least squared error on validation pictures of all tasks seen, every class of every
-    task with the same weight (0.1 where there are none)."""
+    """lambda, in units of the variance of a feature; None: one of 0.001, 0.01, ... 10,000 by the squared error on
+    validation pictures of all tasks seen, every class of every task with the same weight: the strongest that is not
+    worse than the best one by more than a standard error over source groups (1 where there are no pictures)."""
+    projection: int = 0
+    """Numbers that a fixed random projection with ReLU makes of the features, for a head that is not linear in them
+    (RanPAC: 10,000; the statistics grow with the square); 0: none."""
 
     def __post_init__(self) -> None:
         if self.strength is not None and not self.strength > 0:
             raise ValueError("strength above 0, or none")
+        if self.projection < 0:
+            raise ValueError("projection of at least 0")
 
 
 @dataclass(frozen=True)
@@ -67,73 +76,131 @@ class Solver:
 
 def solver(sums: Moments) -> Solver:
     """Return what heads are solved from; `sums` are raw."""
-    count = sums.cells.sum()
-    mean = sums.means.sum(0) / count
+    cells, totals = sums.cells, sums.totals
+    count = cells.sum()
+    mean = totals.sum(0) / count
     covariance = sums.scatter / count - torch.outer(mean, mean)
     variance = covariance.diagonal().clamp(min=0)
     scale = torch.where(variance > 1e-12 * (1 + mean.square()), variance.rsqrt(), torch.zeros_like(variance))
-    offset = (sums.cells[1] - sums.cells[0]) / count
-    target = ((sums.means[1] - sums.means[0]) / count - mean * offset) * scale
+    offset = (cells[1] - cells[0]) / count
+    target = ((totals[1] - totals[0]) / count - mean * offset) * scale
     return Solver(covariance * scale[:, None] * scale, target, mean, scale, offset)
 
 
-Weighed = tuple[Tensor, Tensor, float]
+@dataclass(frozen=True)
+class Judged:
+    """Pictures that choose among heads."""
+
+    features: Tensor
+    """(N, D)."""
+    labels: NDArray[np.integer]
+    tasks: NDArray[np.str_]
+    sources: NDArray[np.str_]
+
+    def errors(self, weight: Tensor, bias: Tensor) -> NDArray[np.float64]:
+        """Return the squared error of each picture, (N,)."""
+        margins = (self.features.double() @ weight + bias).cpu().numpy()
+        return np.square(margins - (2.0 * self.labels - 1))
+
+    def best(self, heads: list[tuple[Tensor, Tensor]]) -> int:
+        """Return the number of the head to take of `heads`, the most regularised last.
+
+        It is the last one whose error is not above the least by more than the standard error of that difference over
+        source groups, every class of every task with the same weight (Hastie et al. 2009, Section 7.10).
+        """
+        cells = np.unique(np.char.add(self.tasks, self.labels.astype(np.str_)), return_inverse=True)[1]
+        sizes = np.bincount(cells)
+        weights = 1 / (len(sizes) * sizes[cells])
+        groups = np.unique(self.sources, return_inverse=True)[1]
+        errors = [self.errors(*head) for head in heads]
+        least = int(np.argmin([weights @ each for each in errors]))
+
+        def fits(more: NDArray[np.float64]) -> bool:
+            """Return whether errors that are larger by `more` (N,) are larger by one standard error at most."""
+            centred = more - (np.bincount(cells, more) / sizes)[cells]
+            parts = np.bincount(groups, weights * centred)
+            spread = np.sqrt(np.square(parts).sum() * len(parts) / max(len(parts) - 1, 1))
+            return weights @ more <= spread
+
+        return max(number for number in range(least, len(heads)) if fits(errors[number] - errors[least]))
 
 
-def targets(tasks: Iterable[tuple[Tensor, Tensor]]) -> list[Weighed]:
-    """Return the features, the target y and the weight of a picture for each class of each task.
+def judged(validation: Mapping[str, tuple[Tensor, Tensor]], sources: Mapping[str, list[str]]) -> Judged | None:
+    """Return the pictures of `validation`, features (N, D) and labels (N,) by task; None if there are none."""
+    if not validation:
+        return None
+    return Judged(torch.cat([features for features, _ in validation.values()]),
+                  torch.cat([labels for _, labels in validation.values()]).cpu().numpy(),
+                  np.repeat(list(validation), [len(labels) for _, labels in validation.values()]),
+                  np.concatenate([np.asarray(sources[task], np.str_) for task in validation]))
 
-    `tasks` are features (N, D) and labels (N,).
-    """
-    cells = [(features[labels == label].double(), 2.0 * label - 1) for features, labels in tasks
-             for label in (REAL, FAKE)]
-    return [(values, values.new_tensor(target), 1 / len(values)) for values, target in cells if len(values)]
 
-
-def best_head(sums: Moments, strength: float | None, validation: list[Weighed]) -> tuple[Tensor, Tensor]:
-    """Return the head of `strength`, or the one with the least error on `validation` (the strongest of several)."""
+def best_head(sums: Moments, strength: float | None, pictures: Judged | None) -> tuple[Tensor, Tensor]:
+    """Return the head of `strength`, or if that is None the one of STRENGTHS that `pictures` choose."""
     found = solver(sums)
-    if strength is not None or not validation:
+    if strength is not None or pictures is None:
         return found.head(strength or DEFAULT_STRENGTH)
-    heads = [found.head(each) for each in reversed(STRENGTHS)]
-    errors = [sum(float(share * (values @ weight + bias - wanted).square().sum())
-                  for values, wanted, share in validation) for weight, bias in heads]
-    return heads[errors.index(min(errors))]
+    heads = [found.head(each) for each in STRENGTHS]
+    return heads[pictures.best(heads)]
 
 
-class Ridge(Method):
-    """A linear head from sums over all tasks seen."""
+class ProjectedHead(nn.Module):
+    """A linear head on max(0, P f) of the features f, with the fixed projection P."""
+
+    projection: Tensor
+    """(M, D)."""
+
+    def __init__(self, size: int, width: int) -> None:
+        """Draw P, `size` x `width`: the same for all stages, seeds and orders, so that sums can be added."""
+        super().__init__()
+        drawn = generator(0, "projection", size, width).standard_normal((size, width), np.float32)
+        self.register_buffer("projection", torch.from_numpy(drawn / np.sqrt(width, dtype=np.float32)))
+        self.weight, self.bias = nn.Parameter(torch.zeros(2, size)), nn.Parameter(torch.zeros(2))
+
+    def project(self, features: Tensor) -> Tensor:
+        """Return what the linear head sees (N, M) of features (N, D)."""
+        return torch.relu(features @ self.projection.T)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits (N, 2) of features (N, D)."""
+        return F.linear(self.project(features), self.weight, self.bias)
+
+
+class Ridge(FromSums):
+    """A head from sums over all tasks seen."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.sums: Moments | None = None
 
-    def fit(self, stage: StageData, detector: Detector, trainer: Trainer) -> None:
-        """Add the stage's tasks and solve."""
-        self.review(stage, detector, trainer)
-        assert self.sums is not None
-        if not (self.sums.cells > 0).all():
-            raise UserError("The tasks learned so far have pictures of one class only",
-                            where=f"stage {stage.key}", expected="real and fake training pictures",
-                            do="add those of the other class to a task")
-        seen = by_task(stage.validation, detector, trainer) if self.config.strength is None else {}
-        write_head(detector, *best_head(self.sums, self.config.strength, targets(seen.values())))
+    def inputs(self, features: Tensor, detector: Detector) -> Tensor:
+        """Return the features, or their projection."""
+        return self._projected(detector, features).project(features) if self.config.projection else features
 
-    def review(self, earlier: StageData, detector: Detector, trainer: Trainer) -> None:
-        """Add the tasks of a stage."""
-        for features, labels in by_task(earlier.train, detector, trainer).values():
-            found = moments(features, labels)
-            self.sums = found if self.sums is None else self.sums.plus(found)
+    def solve(self, sums: Moments, stage: StageData, detector: Detector, trainer: Trainer) -> None:
+        """Give `detector` the head of the strength that validation chooses."""
+        seen = {} if self.config.strength is not None else {
+            task: (self.inputs(features, detector), labels)
+            for task, (features, labels) in by_task(stage.validation, detector, trainer).items()}
+        weight, bias = best_head(sums, self.config.strength, judged(seen, {
+            task: stage.validation[task].sources for task in seen}))
+        if self.config.projection:
+            write_margin(self._projected(detector, sums.scatter), weight, bias)
+        else:
+            set_linear(detector, weight, bias)
+
+    def _projected(self, detector: Detector, like: Tensor) -> ProjectedHead:
+        """Return the head of `detector`, which becomes a projected one on the device of `like` unless it is one."""
+        size = (self.config.projection, detector.width)
+        if not isinstance(detector.head, ProjectedHead) or detector.head.projection.shape != size:
+            detector.head = ProjectedHead(*size).to(like.device)
+        return detector.head
 
     def shape(self, detector: Detector, weights: Mapping[str, Tensor]) -> None:
-        """Give `detector` the linear head that this method leaves."""
-        detector.head = nn.Linear(weights["head.weight"].shape[1], 2)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {} if self.sums is None else self.sums.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.sums = Moments.load(state) if state else None
+        """Give `detector` the head that this method leaves."""
+        if "head.projection" in weights:
+            detector.head = ProjectedHead(*weights["head.projection"].shape)
+        else:
+            super().shape(detector, weights)
 
 
 def build(config: Config, seed: int) -> Ridge:
