@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 
 from fakemedia.core import plugin
@@ -20,6 +22,8 @@ from fakemedia.core.types import make_stages
 from fakemedia.learning.optimizers import make_optimizer
 from fakemedia.learning.trainer import StageTrainer, history_path
 from fakemedia.learning.validation import PASSES, validation_images
+from fakemedia.memory.budget import MIB
+from fakemedia.memory.held_pictures import HeldPictures, Memory
 from fakemedia.methods.method import GradientMethod, Method, StageData, facts
 from fakemedia.networks.checkpoint import read_meta
 from fakemedia.networks.detector import Detector
@@ -27,6 +31,7 @@ from fakemedia.networks.tuning import tune
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.batches import Batch, TrainBatches
 from fakemedia.store.pixels import PixelStore
+from fakemedia.store.policies import NATIVE
 
 STEPS = 2
 """Steps that are timed, after as many for warm-up."""
@@ -57,14 +62,15 @@ def passes(config: TrainingConfig, images: int, validated: Sequence[int]) -> int
 def room(method: MethodPlan) -> Room:
     """Return what a stage of `method` writes, by creating the network and the method's state.
 
-    `method` is resolved. The state of the first stage is used for all: what grows with the stages counts once.
+    `method` is resolved. The state of the first stage is used for all: what grows with the stages counts once. The
+    pictures of a full memory are counted with the size of the crop.
     """
-    network, fitted = _prepared(method, Runtime(accelerator="cpu"))
+    network, fitted, _ = _prepared(method, Runtime(accelerator="cpu"))
     optimizer = make_optimizer(network, method.training)
     for parameter in filter(lambda each: each.requires_grad, network.parameters()):
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
-    weights, carried = _bytes(network.state_dict()), _bytes(fitted.state_dict())
+    weights, carried = _bytes(network.state_dict()), _bytes(fitted.state_dict()) + _kept(fitted, method.training.crop)
     best = weights if method.training.select_on != "none" else 0
     return Room(checkpoint=weights + carried, resume=weights + best + carried + _bytes(optimizer.state_dict()))
 
@@ -76,7 +82,7 @@ def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first
     """
     if first and facts(method.method).first_stage_is_finetune:
         method = replace(method, method="finetune", settings={})
-    network, fitted = _prepared(method, runtime)
+    network, fitted, stage = _prepared(method, runtime)
     if not isinstance(fitted, GradientMethod):
         return None
     rates: list[float] = []
@@ -86,7 +92,7 @@ def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first
     level = logging.getLogger("fakemedia.learning").level
     logging.getLogger("fakemedia.learning").setLevel(logging.WARNING)
     try:
-        trainer.train(fitted, StageData(**vars(SECOND), train={store.task: store}), network)
+        trainer.train(fitted, replace(stage, train={store.task: store}), network)
     finally:
         logging.getLogger("fakemedia.learning").setLevel(level)
     return rates[-1]
@@ -127,32 +133,47 @@ class _FewBatches(TrainBatches):
 
 
 class _TwoImages(StageTrainer):
-    """Passes over two striped images, without training."""
+    """Passes over the pictures of a stage in order, without training."""
 
     def train(self, method: GradientMethod, stage: StageData, detector: Detector) -> None:
         pass
 
     def batches(self, stage: StageData, detector: Detector, *, epoch: int = 0) -> Iterator[Batch]:
-        side = self.config.crop
-        images = torch.arange(6 * side * side, device=self.runtime.device).view(2, 3, side, side).to(torch.uint8)
-        labels = torch.tensor([0, 1], device=self.runtime.device)
-        yield Batch(images=images, labels=labels, tasks=torch.zeros_like(labels), rows=labels,
-                    inputs=detector.prepare(images))
-
-    def examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
-        return self.batches(StageData(**vars(FIRST)), detector)
+        return self.examples(stage.train, detector)
 
 
-def _prepared(method: MethodPlan, runtime: Runtime) -> tuple[Detector, Method]:
-    """Return network and method as they begin a second stage, from random weights and two striped images."""
+def _two_images(side: int) -> HeldPictures:
+    """Return a real and a fake striped picture of `side` x `side` pixels."""
+    images = pd.DataFrame({"id": ["real", "fake"], "label": [0, 1], "source": ["real", "fake"], "height": side,
+                           "width": side, "rank": 0})
+    return HeldPictures("first", NATIVE, images, np.arange(6 * side * side).astype(np.uint8))
+
+
+def _prepared(method: MethodPlan, runtime: Runtime) -> tuple[Detector, Method, StageData]:
+    """Return network, method and stage as a second stage begins, from random weights and two striped images."""
     settings = {**method.network.settings, "pretrained": "none"}
     network: Detector = plugin.create("networks", method.network.name, settings, 0)
     network = runtime.place(tune(network, read_tune(method.tune)))
     fitted: Method = plugin.create("methods", method.method, method.settings, 0)
-    fitted.fit(StageData(**vars(FIRST)), network, _TwoImages(config=method.training, runtime=runtime, seed=0))
+    trainer = _TwoImages(config=method.training, runtime=runtime, seed=0)
+    images = _two_images(method.training.crop)
+    fitted.fit(StageData(**vars(FIRST), train={images.task: images}), network, trainer)
+    second = StageData(**vars(SECOND))
+    if fitted.memory is not None:
+        memory = Memory({images.task: images})
+        fitted.remember(memory, network, trainer)
+        second = replace(second, memory=trainer.memory_batches(memory, seed=0))
     if isinstance(fitted, GradientMethod):
-        fitted.before_stage(StageData(**vars(SECOND)), network)
-    return network, fitted
+        fitted.before_stage(second, network)
+    return network, fitted, second
+
+
+def _kept(method: Method, side: int) -> int:
+    """Return the bytes of the pictures that `method` keeps at most, if they are `side` x `side` pixels."""
+    if method.memory is None:
+        return 0
+    limit = float("inf") if method.memory.mib is None else method.memory.mib * MIB
+    return int(min(3 * side * side * method.memory.pictures, limit))
 
 
 def _bytes(state: Any) -> int:
