@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import sqlite3
 import threading
@@ -15,21 +14,15 @@ import pytest
 from fakemedia.core.errors import UserError
 from fakemedia.registry import database
 from fakemedia.registry.client import DATABASE, FINISHED, RUNNING, Registry, open_registry
+from tests.registries import new_registry
 
 pytest.importorskip("mlflow")
 
 
-@pytest.fixture(scope="module")
-def _empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("empty")
-    open_registry("", folder)
-    return folder
-
-
 @pytest.fixture
-def folder(_empty: Path, tmp_path: Path) -> Path:
-    """Return a copy of a new registry: making the tables takes seconds."""
-    return shutil.copytree(_empty, tmp_path / "registry")
+def folder(tmp_path: Path) -> Path:
+    """Return the folder of a new registry."""
+    return new_registry(tmp_path / "registry")
 
 
 @pytest.fixture
@@ -118,14 +111,14 @@ def test_what_a_full_disk_says_is_one_message(registry: Registry, folder: Path) 
     assert "the disk is full" in str(database.database_error(str(said.value), folder))
 
 
-@pytest.mark.parametrize("uri", ["nonsense", "sqlite:///relative.db", "ftp://host/x", "http://"])
+@pytest.mark.parametrize("uri", ["nonsense", "sqlite:///relative.db", "postgresql://host/x", "http://"])
 def test_an_address_that_is_none(uri: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no address of a registry"):
         open_registry(uri, tmp_path)
 
 
 def test_the_password_of_an_address_is_not_shown() -> None:
-    assert database.shown("postgresql://me:secret@host:5432/db") == "postgresql://host:5432/db"
+    assert database.shown("http://me:secret@host:5000/db") == "http://host:5000/db"
 
 
 @pytest.fixture

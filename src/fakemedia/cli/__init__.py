@@ -1,13 +1,17 @@
-"""Commands of the project: `run` with errors in one message, `step`, `score`, `export`, `plan` and `compare`."""
+"""Commands of the project, and `run` with errors in one message."""
 
 import click
 
 from fakemedia.cli.compare_command import compare
 from fakemedia.cli.export_command import export
 from fakemedia.cli.plan_command import plan
+from fakemedia.cli.promote_command import promote
+from fakemedia.cli.register_command import register
+from fakemedia.cli.rollback_command import rollback
 from fakemedia.cli.run_command import run
 from fakemedia.cli.score_command import score
 from fakemedia.cli.step_command import step
+from fakemedia.cli.versions_command import versions
 
 
 @click.group(name="fakemedia")
@@ -15,5 +19,5 @@ def cli() -> None:
     """Commands of the fakemedia project."""
 
 
-for command in (run, step, score, export, plan, compare):
+for command in (run, step, score, export, plan, compare, register, versions, promote, rollback):
     cli.add_command(command)

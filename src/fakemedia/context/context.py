@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fakemedia.forge import ForgeConfig
     from fakemedia.ingest.collection import CollectionConfig
     from fakemedia.networks.views import FeatureConfig
+    from fakemedia.registry.client import Registry
     from fakemedia.runtime.device import Runtime
     from fakemedia.similarity.measure import Measure
     from fakemedia.sources.source import Source
@@ -106,6 +107,14 @@ class Context:
         from fakemedia.networks.views import FeatureConfig
 
         return plugin.configure(FeatureConfig, self.parameters.get("features") or {}, where="features")
+
+    def open_registry(self) -> Registry:
+        """Return the registry of detectors (imports MLflow); UserError if it cannot be read or written."""
+        from fakemedia.registry.client import open_registry
+        from fakemedia.registry.registry_config import RegistryConfig
+
+        config = plugin.configure(RegistryConfig, self.parameters.get("registry") or {}, where="registry")
+        return open_registry(config.uri, self.root / config.folder)
 
     def robustness(self, sequence: str) -> RobustnessConfig | None:
         """Return how robustness is measured for `sequence`; None if it is not."""

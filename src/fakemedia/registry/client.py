@@ -101,6 +101,11 @@ class Registry:
         """The database's file or the server's address, for messages."""
         return str(local_path(self.uri) or shown(self.uri))
 
+    @property
+    def is_copied(self) -> bool:
+        """Whether `files` returns copies of the files on a server."""
+        return local_path(self.uri) is None
+
     def connect(self) -> None:
         """Make the client, and the tables of a new database."""
         for name, value in ENVIRONMENT.items():
@@ -136,7 +141,7 @@ class Registry:
         """Yield the client; what it raises becomes a UserError."""
         from mlflow.exceptions import MlflowException
 
-        if local_path(self.uri) is not None:
+        if not self.is_copied:
             check_reachable(self.uri)
         try:
             yield self._client
@@ -183,12 +188,12 @@ class Registry:
         found = client.get_experiment_by_name(name)
         if found is not None:
             return found.experiment_id
-        local = local_path(self.uri) is not None
-        return client.create_experiment(name, artifact_location=(self.folder / FILES).as_uri() if local else None)
+        return client.create_experiment(
+            name, artifact_location=None if self.is_copied else (self.folder / FILES).as_uri())
 
     def keep_files(self, run: str, source: Path) -> None:
         """Store a copy of the files in the folder `source`, and of those below it, with a run."""
-        if local_path(self.uri) is None:
+        if self.is_copied:
             with self._talking() as client:
                 client.log_artifacts(run, str(source))
             return
@@ -199,7 +204,7 @@ class Registry:
 
     def files(self, run: str) -> Path:
         """Return the folder with the files of a run, to be read only; those of a server are fetched once."""
-        if local_path(self.uri) is not None:
+        if not self.is_copied:
             return self._local_files(run)
         place = self.folder / CACHE / run
         if not place.is_dir():

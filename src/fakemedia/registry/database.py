@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +14,7 @@ LOCAL = "sqlite:///"
 """How the address of a local database begins; its absolute path follows."""
 SECONDS = 4.0
 """How long a locked database or a silent server is waited for."""
-PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+SERVERS = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
 
 
 def shown(uri: str) -> str:
@@ -32,7 +31,7 @@ def local_path(uri: str) -> Path | None:
 def check_address(uri: str) -> None:
     """Raise UserError unless `uri` names a local database by its absolute path, or a server."""
     path, parts = local_path(uri), urlsplit(uri)
-    is_server = parts.scheme.partition("+")[0] in PORTS and bool(parts.hostname)
+    is_server = parts.scheme in SERVERS and bool(parts.hostname)
     if not (is_server if path is None else path.is_absolute()):
         raise UserError(f"{shown(uri)!r} is no address of a registry", where="registry.uri", expected="nothing (a "
                         f"local database), http://HOST:PORT of an MLflow server, or {LOCAL}/ABSOLUTE/PATH.db")
@@ -85,16 +84,11 @@ def _check_file(path: Path, thorough: bool) -> None:
 
 def _check_server(uri: str) -> None:
     parts = urlsplit(uri)
-    host, port = str(parts.hostname), parts.port or PORTS[parts.scheme.partition("+")[0]]
     try:
-        if parts.scheme not in ("http", "https"):
-            socket.create_connection((host, port), timeout=SECONDS).close()
-            return
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        with closing(kind(host, port, timeout=SECONDS)) as connection:
+        with closing(SERVERS[parts.scheme](str(parts.hostname), parts.port, timeout=SECONDS)) as connection:
             connection.request("GET", f"{parts.path.rstrip('/')}/health")
             connection.getresponse().read(1)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise UserError(f"The registry's server does not answer ({str(error) or type(error).__name__})",
                         where=shown(uri), expected="an MLflow server at registry.uri",
                         do="start the server, or correct the address") from error
