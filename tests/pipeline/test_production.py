@@ -1,0 +1,80 @@
+"""`kedro register`, `promote`, `rollback` and `versions` on what a run has made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fakemedia.registry import database
+from fakemedia.scoring import onnx_export
+from tests.pipeline.conftest import bootstrap, change
+from tests.registries import new_registry
+from tests.scoring import write_checkpoint
+
+pytest.importorskip("mlflow")
+pytest.importorskip("onnxscript")
+FOLDER = "data/06_models/tiny/finetune"
+
+
+@pytest.fixture
+def invoke(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Return a function that calls our commands in the project."""
+    monkeypatch.chdir(project)
+    bootstrap()
+    from fakemedia.cli import cli
+
+    new_registry(project / "data/09_registry")
+    return lambda *arguments: CliRunner().invoke(cli, arguments)
+
+
+def assert_refused(result: Result, *parts: str) -> None:
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.output
+    for part in parts:
+        assert part in result.output
+
+
+def test_from_checkpoint_to_champion_and_back(invoke: Callable[..., Result], project: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_export, "export", lambda folder, out: out.write_bytes(b"onnx"))
+    for seed, width in ((0, 4), (1, 8)):
+        write_checkpoint(project / f"{FOLDER}/seed{seed}/01_gan", settings={"pretrained": "none", "width": width})
+    assert "No version yet" in invoke("versions").output
+    assert "No promotion yet" in invoke("versions", "--history").output
+    assert_refused(invoke("promote", "--by", "ada"), "no versions yet", "kedro register")
+    assert_refused(invoke("register", "tiny/kd"), "finetune")
+
+    made = invoke("register", "tiny/finetune")
+    assert made.exit_code == 0, made.output
+    assert "Version 1: tiny/finetune/seed0/01_gan" in made.output
+    assert_refused(invoke("rollback", "--by", "ada"), "no champion yet", "kedro promote")
+    assert "Champion: version 1" in invoke("promote", "--by", "ada").output
+    assert "Version 2: tiny/finetune/seed1/01_gan" in invoke("register", "tiny/finetune", "--seed", "1").output
+    assert_refused(invoke("promote", "--by", "ada"), "report of a gate", "--force REASON")
+    assert_refused(invoke("promote", "--by", "ada", "--force", "x", "--gate", "y"), "not both")
+    assert_refused(invoke("promote", "5", "--by", "ada"), "Unknown version '5'")
+    assert "to go back to it" in invoke("promote", "--by", "ada", "--force", "urgent").output
+    assert "Champion: version 1; before: version 2" in invoke("rollback", "--by", "bob", "--reason", "alarms").output
+
+    listed = invoke("versions").output
+    assert "champion" in listed
+    assert "tiny/finetune/seed1/01_gan" in listed
+    told = invoke("versions", "--history").output
+    assert all(word in told for word in ("ada", "urgent", "rollback", "bob", "alarms"))
+    files = sorted(path.name for path in (project / "data/09_registry/files").rglob("*.*") if path.is_file())
+    assert {"model.onnx", "method.safetensors", "weights.safetensors", "README.md", "manifest.json"} <= set(files)
+
+
+def test_a_registry_that_cannot_be_used_is_one_message(invoke: Callable[..., Result], project: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "SECONDS", 0.2)
+    change(project, {"registry": {"uri": "http://127.0.0.1:9"}})
+    assert_refused(invoke("versions"), "does not answer", "127.0.0.1:9")
+    change(project, {"registry": {"uri": "nowhere"}})
+    assert_refused(invoke("versions"), "no address of a registry")
+    change(project, {"registry": {"uri": ""}})
+    (project / "data/09_registry/registry.db").write_text("no database" * 100)
+    assert_refused(invoke("versions"), "damaged", "registry.db")
