@@ -49,9 +49,10 @@ def make_plan(given: argparse.Namespace, order: list[str], stores: Stores) -> Pl
     pictures = sum(map(len, stores["train"].values()))
     settings = {"taps": given.taps} | ({} if given.head == "linear" else {"head": given.head})
     network = Named(name=given.network, settings=settings)
-    training = TrainingConfig(epochs=given.epochs, lr=given.lr, crop=given.crop, views=tuple(given.views.split(",")),
-                              weight_decay=given.weight_decay, select_on=given.select_on,
-                              norm_statistics=given.norm_statistics)
+    training = TrainingConfig(epochs=given.epochs, batch_size=given.batch_size, lr=given.lr, crop=given.crop,
+                              views=tuple(given.views.split(",")), weight_decay=given.weight_decay,
+                              select_on=given.select_on, norm_statistics=given.norm_statistics,
+                              correction=given.correction)
 
     def settings_of(kind: str) -> dict[str, Any]:
         if not kind.isdecimal():
@@ -151,11 +152,13 @@ def main() -> None:
     parser.add_argument("--selection", default="reservoir")
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--select-on", default="seen", choices=["seen", "current", "none"])
     parser.add_argument("--norm-statistics", default="running",
                         choices=["running", "frozen_after_first", "reestimated"])
+    parser.add_argument("--correction", default="none", choices=["none", "affine"])
     parser.add_argument("--split", default="test", choices=SPLITS, help="what is scored; val to choose a setting")
     parser.add_argument("--keep", type=Path, help="folder that keeps pixel stores and features for the next time")
     given = parser.parse_args()

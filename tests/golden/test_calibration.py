@@ -294,3 +294,42 @@ def test_a_damaged_file_is_named(text: str) -> None:
 def test_a_target_that_cannot_be_meant(target: float) -> None:
     with pytest.raises(ValueError, match=r"0\.95"):
         CalibrationConfig(target=target)
+
+
+class TestAffine:
+    """The correction a d + b of the log-odds."""
+
+    @pytest.mark.parametrize(("scale", "shift"), [(3.0, 5.0), (0.2, -1.0), (40.0, 300.0)])
+    def test_it_equals_weighted_logistic_regression(self, scale: float, shift: float) -> None:
+        labels, logits = overconfident(scale=scale, shift=shift)
+        tasks = np.where(generator(6, "task").random(len(labels)) < 0.9, "a", "b").tolist()
+        weights = cal.equal_weights(labels, tasks)
+        fitted = LogisticRegression(C=1e12, tol=1e-12, max_iter=1000).fit((logits[:, None] - shift) / scale, labels,
+                                                                          len(labels) * weights)
+        slope = fitted.coef_[0, 0] / scale
+        a, b = cal.fit_affine(labels, logits, weights)
+        assert a == pytest.approx(slope, rel=1e-5)
+        assert b == pytest.approx(fitted.intercept_[0] - slope * shift, rel=1e-5, abs=1e-5)
+
+    def test_what_is_corrected_needs_no_temperature_and_is_not_corrected_again(self) -> None:
+        labels, logits = overconfident(shift=5.0)
+        weights = cal.equal_weights(labels, ["a"] * len(labels))
+        a, b = cal.fit_affine(labels, logits, weights)
+        assert cal.fit_temperature(labels, a * logits + b, weights) == pytest.approx(1, rel=1e-6)
+        assert cal.fit_affine(labels, a * logits + b, weights) == pytest.approx((1, 0), abs=1e-6)
+
+    def test_a_lost_order_is_not_reversed(self) -> None:
+        labels, logits = overconfident()
+        a, b = cal.fit_affine(labels, -logits, uniform(labels))
+        assert a == pytest.approx(1 / cal.TEMPERATURES[1])
+        assert b == pytest.approx(math.log(labels.mean() / (1 - labels.mean())), abs=0.02)
+
+    def test_separable_logits_are_separated_at_zero(self) -> None:
+        labels, logits = np.array([0, 0, 1, 1]), np.array([4.0, 5.0, 7.0, 8.0])
+        a, b = cal.fit_affine(labels, logits, uniform(labels))
+        assert a == pytest.approx(1 / cal.TEMPERATURES[0])
+        assert a * 6 + b == pytest.approx(0, abs=1e-6)
+
+    @pytest.mark.parametrize(("labels", "logits"), [([1, 1], [1.0, 2.0]), ([0, 1], [3.0, 3.0])])
+    def test_it_is_the_identity_where_nothing_can_be_fitted(self, labels: list[int], logits: list[float]) -> None:
+        assert cal.fit_affine(np.array(labels), np.array(logits), np.full(2, 0.5)) == (1.0, 0.0)

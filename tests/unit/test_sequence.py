@@ -84,7 +84,11 @@ def test_tasks_that_a_stage_reads():
     assert PLAN.validated_tasks("kd", TWO) == ("a", "b")
     current = make_plan(training=replace(PLAN.training, select_on="current"))
     assert current.validated_tasks("kd", TWO) == ("b",)
-    assert make_plan(training=replace(PLAN.training, select_on="none")).validated_tasks("kd", TWO) == ()
+    none = make_plan(training=replace(PLAN.training, select_on="none"))
+    assert none.validated_tasks("kd", TWO) == none.validation_tasks("kd", TWO) == ()
+    corrected = make_plan(training=replace(PLAN.training, select_on="none", correction="affine"))
+    assert corrected.validated_tasks("kd", TWO) == ()
+    assert corrected.validation_tasks("kd", TWO) == ("a", "b")
 
 
 def test_a_checkpoint_says_what_it_was_made_from(learn, first, stores, tmp_path):

@@ -206,7 +206,7 @@ class Lineage:
         wanted, parent = plan.stage(stage), plan.parent(label, plan.stage(stage))
         inputs = {f"{task} {split}": self.store(collection=plan.collection, task=task, split=split)
                   for split, tasks in (("train", plan.trained_tasks(label, wanted)),
-                                       ("val", plan.validated_tasks(label, wanted))) for task in tasks}
+                                       ("val", plan.validation_tasks(label, wanted))) for task in tasks}
         if parent is not None:
             inputs["parent"] = self.checkpoint(sequence=sequence, label=label, stage=parent.key, seed=seed)
 

@@ -154,6 +154,11 @@ class Plan:
         return {"seen": stage.seen, "current": self.trained_tasks(label, stage),
                 "none": ()}[self.method(label).training.select_on]
 
+    def validation_tasks(self, label: str, stage: Stage) -> tuple[str, ...]:
+        """Return the tasks whose validation images `stage` reads, to choose the epoch or to correct the log-odds."""
+        corrected = self.method(label).training.correction != "none"
+        return stage.seen if corrected else self.validated_tasks(label, stage)
+
     def rooted(self, root: Path) -> Plan:
         """Return the plan with relative paths of weights files counted from `root`, the project's folder."""
         return replace(self, network=self.network.rooted(root),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -202,16 +202,40 @@ def fit_temperature(labels: Labels, logits: Floats, weights: Floats) -> float:
     margins = _margins(labels, logits)
     if not _both(labels) or not margins.any():
         return 1.0
+    return _temperature(lambda log_inverse: -float(weights @ (margins * expit(-np.exp(log_inverse) * margins))))
 
-    def slope(log_inverse: float) -> float:
-        return -float(weights @ (margins * expit(-np.exp(log_inverse) * margins)))
 
+def _temperature(slope: Callable[[float], float]) -> float:
+    """Return the T in TEMPERATURES where `slope`, an increasing function of -log T, is zero, or the nearest end."""
     low, high = (-math.log(temperature) for temperature in reversed(TEMPERATURES))
     if slope(high) <= 0:
         return TEMPERATURES[0]
     if slope(low) >= 0:
         return TEMPERATURES[1]
     return math.exp(-root_scalar(slope, bracket=(low, high), xtol=1e-12).root)
+
+
+def fit_affine(labels: Labels, logits: Floats, weights: Floats) -> tuple[float, float]:
+    """Return the a and b for which a logit + b has the smallest negative log-likelihood, 1 / a in TEMPERATURES.
+
+    The bias correction of Wu et al. (CVPR 2019, Eq. 4) for two classes. a stays above 0: a wrong order is not reversed.
+    1 and 0 where a class is absent or all logits are equal.
+    """
+    if not _both(labels) or not np.ptp(logits):
+        return 1.0, 0.0
+    fakes = float(weights @ (labels == FAKE))
+
+    def offset(scale: float) -> float:
+        scaled = scale * logits
+        return float(root_scalar(lambda shift: float(weights @ expit(scaled + shift)) - fakes, xtol=1e-12,
+                                 bracket=(-scaled.max() - 2 * LIMIT, -scaled.min() + 2 * LIMIT)).root)
+
+    def slope(log_scale: float) -> float:
+        scale = math.exp(log_scale)
+        return float(weights @ (logits * (expit(scale * logits + offset(scale)) - (labels == FAKE))))
+
+    scale = 1 / _temperature(slope)
+    return scale, offset(scale)
 
 
 def fit_threshold(labels: Labels, odds: Floats, weights: Floats) -> float:

@@ -41,6 +41,7 @@ class Head(Detector):
         self.body, self.head = nn.Identity(), detector.head
         self.register_buffer("feature_mean", detector.feature_mean)
         self.register_buffer("feature_scale", detector.feature_scale)
+        self.register_buffer("correction", detector.correction)
         self.blocks, self.taps, self.width, self.maps = detector.blocks, "head", detector.width, False
 
     def prepare(self, images: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from fakemedia.core.types import Stage
 from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 from fakemedia.evaluation.perturbed import score_perturbed
 from fakemedia.evaluation.predict import score_suite
+from fakemedia.learning.correction import affine_correction
 from fakemedia.learning.head_trainer import fitting, score_features
 from fakemedia.learning.keeping import check_memory, kept, write_memory
 from fakemedia.learning.recipes import stage_recipe
@@ -52,7 +53,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     """Learn `stage` by `method` from the parent's checkpoint, save it as `folder` and return it.
 
     `plan` is resolved. `train` and `validation` hold at least the stores of `plan.trained_tasks` and
-    `plan.validated_tasks`. A method that joins tasks ignores `parent`; without one, a stage begins with the
+    `plan.validation_tasks`. A method that joins tasks ignores `parent`; without one, a stage begins with the
     start network. If the parent was made by another method, this one first reviews the training images of the earlier
     tasks, which `train` must then hold too. If only the head is trained, `features` gives the folder for the
     features of a task's pictures; None: a temporary one, for a single process.
@@ -68,9 +69,9 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     reviewed = earlier if parent is not None and parent.meta["method"]["name"] != planned.method else ()
     learned = _pick(train, plan.trained_tasks(method, stage), stage, "training")
     reviewed_stores = _pick(train, reviewed, stage, "training")
-    validated = _pick(validation, plan.validated_tasks(method, stage), stage, "validation")
+    validation = _pick(validation, plan.validation_tasks(method, stage), stage, "validation")
     causes = _by_task(train={task: store.fingerprint for task, store in (reviewed_stores | learned).items()},
-                      val={task: store.fingerprint for task, store in validated.items()})
+                      val={task: store.fingerprint for task, store in validation.items()})
     start = parent.content if parent is not None else None
     recipe = stage_recipe(method=planned, seed=seed, stage=stage, data=causes, parent=start)
     if folder is not None and _is_saved(folder, recipe, runtime):
@@ -79,6 +80,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     computed_with = runtime.facts()
     tuned = read_tune(planned.tune)
     network = _network(planned.network, seed, parent)
+    network.correction = None
     network.keeps_statistics = parent is not None and planned.training.norm_statistics == "frozen_after_first"
     network = runtime.place(tune(network, tuned, derive(seed, "tune", stage.key)))
     trainer = StageTrainer(
@@ -87,6 +89,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         identity={"parameters or data": replace(recipe, inputs={**recipe.inputs, "parent": ""}).fingerprint,
                   "parent checkpoint": start or "",
                   "versions": fingerprint(VERSIONS), "code": _code_hash(), "device": fingerprint(computed_with)})
+    validated = {task: validation[task] for task in plan.validated_tasks(method, stage)}
     data = StageData(**vars(stage), train=learned, validation=validated, seed=derive(seed, "batches", stage.key))
     held = Memory.read(parent.method_state) if parent is not None and fitted.memory is not None else Memory()
     standardised = learned if parent is None and isinstance(fitted, GradientMethod) else {}
@@ -106,6 +109,9 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         if fitted.memory is not None:
             held = kept(held, learned, fitted.memory, derive(seed, "memory"), detector, trainer)
             fitted.remember(held, detector, trainer)
+        if planned.training.correction == "affine":
+            network.correction = detector.correction = affine_correction(detector, validation, trainer)
+            accuracies = trainer.accuracies(data, detector)
     checkpoint = make_checkpoint(merge(network).state_dict(), {**fitted.state_dict(), **held.tensors()}, {
         "fingerprint": recipe.fingerprint, "parent": start,
         "parent_weights_sha256": parent.meta["weights_sha256"] if parent is not None else None,
@@ -251,7 +257,7 @@ def _network(named: Named, seed: int, checkpoint: Checkpoint | None) -> Detector
                         do=f"name the network {found}, or start from a checkpoint of {named.name}")
     settings = {**named.settings, "pretrained": "none"}
     network: Detector = plugin.create("networks", named.name, settings, derive(seed, "network"))
-    network.standardise(checkpoint.weights)
+    network.make_room(checkpoint.weights)
     given = _shapes(checkpoint.weights)
     if _shapes(network.state_dict()) != given and "method" in checkpoint.meta:
         method = checkpoint.meta["method"]

@@ -38,6 +38,7 @@ class Detector(nn.Module):
     std: Tensor
     feature_mean: Tensor | None
     feature_scale: Tensor | None
+    correction: Tensor | None
     maps = True
     """Whether the body ends in feature maps (N, C, h, w), as convolutions do and transformers do not."""
     frozen = False
@@ -69,6 +70,8 @@ class Detector(nn.Module):
         # Where set, (D,), the head sees (features - feature_mean) * feature_scale.
         self.register_buffer("feature_mean", None)
         self.register_buffer("feature_scale", None)
+        # Where set, (2,): the log-odds d = z_fake - z_real become correction[0] d + correction[1].
+        self.register_buffer("correction", None)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -106,11 +109,15 @@ class Detector(nn.Module):
             features = features.float()
             if self.feature_mean is not None and self.feature_scale is not None:
                 features = (features - self.feature_mean) * self.feature_scale
-            return self.head(features)
+            logits = self.head(features)
+            if self.correction is None:
+                return logits
+            scale, offset = self.correction
+            return torch.stack([scale * logits[:, 0], scale * logits[:, 1] + offset], 1)
 
-    def standardise(self, weights: Mapping[str, Tensor]) -> None:
-        """Make room for the standardisation of features if `weights`, a state dict, hold one."""
-        for name in ("feature_mean", "feature_scale"):
+    def make_room(self, weights: Mapping[str, Tensor]) -> None:
+        """Make room for the standardisation of features and the correction if `weights`, a state dict, hold them."""
+        for name in ("feature_mean", "feature_scale", "correction"):
             if name in weights:
                 setattr(self, name, torch.empty_like(weights[name]))
 

@@ -18,11 +18,12 @@ def load_weights(network: Detector, path: Path, *, classifier: str = "head") -> 
     """Load `path` into `network`: a checkpoint folder of this project, or the state dict of the architecture in `body`.
 
     A state dict is a safetensors file or one that torch.load reads with weights_only. Its `classifier` becomes the
-    head if the shape fits and is ignored otherwise. Raises UserError for a file that is missing, unreadable or of
-    another network; the message names the first tensors that do not match.
+    head if the shape fits and is ignored otherwise. A checkpoint's correction of the log-odds is left out. Raises
+    UserError for a file that is missing, unreadable or of another network; the message names the first tensors that do
+    not match.
     """
     state = _read_state(path / WEIGHTS_FILE if path.is_dir() else path)
-    network.standardise(state)
+    network.make_room(state)
     own = network.state_dict()
     if not any(name.startswith("body.") for name in state):
         state = _as_detector(state, classifier, own)
@@ -40,6 +41,7 @@ def load_weights(network: Detector, path: Path, *, classifier: str = "head") -> 
             do="give the weights of this network, or name the network that they belong to",
         )
     network.load_state_dict(state)
+    network.correction = None
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
