@@ -47,7 +47,7 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
     if len({*sources, target}) <= len(sources):
         raise UserError("Two datasets have one name", where=", ".join([*sources, target]),
                         expected="a task folder of a different name for each task")
-    _check_place(output_dir, input_model)
+    check_place(output_dir, input_model)
     parent = load(input_model) if input_model is not None else None
     if parent is not None and parent.meta["network"]["name"] != network:
         raise UserError("The input model is of another network", where=input_model, expected=network,
@@ -58,7 +58,7 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
     stores = {split: {task: of_task[split] for task, of_task in opened.items()} for split in SPLITS}
     learned = learn_stage(plan=plan, method=method, seed=seed, stage=plan.stages[-1], parent=parent,
                           train=stores["train"], validation=stores["val"], folder=output_dir, runtime=runtime)
-    _calibrate(learned, stores["val"], output_dir, runtime, calibration)
+    calibrate_checkpoint(learned, stores["val"], output_dir, runtime, calibration)
     measured = {key: _measure(checkpoint, stores["test"], runtime)
                 for key, checkpoint in (("before", parent), ("after", learned)) if checkpoint is not None}
     return pd.DataFrame([
@@ -73,14 +73,14 @@ def _task(folder: Path) -> str:
     return check_name(folder.resolve().name)
 
 
-def _check_place(output_dir: Path, input_model: Path | None) -> None:
+def check_place(output_dir: Path, input_model: Path | None) -> None:
     """Raise UserError unless `output_dir` is new, empty or an older checkpoint, which is replaced."""
     if input_model is not None and output_dir.resolve() == input_model.resolve():
         raise UserError("The output would replace the input model", where=output_dir, expected="a folder of its own")
     held = {path.name for path in output_dir.iterdir() if path.suffix != PARTIAL} if output_dir.is_dir() else set()
     if output_dir.is_file() or held - {*FILES, CALIBRATION_FILE}:
         raise UserError("The output folder holds other files than a checkpoint", where=output_dir,
-                        expected="a new or empty folder, or a checkpoint to replace", do="name another --output-dir")
+                        expected="a new or empty folder, or a checkpoint to replace", do="name another folder")
 
 
 def _plan(network: str, parent: Checkpoint | None, method: str, pretrained: str | None, preset: str | None,
@@ -109,7 +109,7 @@ def _stores(folder: Path, cache: Path) -> dict[str, PixelStore]:
     return {split: ensure_store(index, source, split, place / split, workers=workers) for split in SPLITS}
 
 
-def _calibrate(checkpoint: Checkpoint, validation: dict[str, PixelStore], folder: Path, runtime: Runtime,
+def calibrate_checkpoint(checkpoint: Checkpoint, validation: dict[str, PixelStore], folder: Path, runtime: Runtime,
                config: CalibrationConfig) -> None:
     """Calibrate the checkpoint in `folder` on validation images of all tasks that it has seen."""
     scores = score_checkpoint(checkpoint, validation, runtime=runtime)

@@ -23,6 +23,7 @@ from fakemedia.networks.detector import Detector
 
 TRAINS_BODY = False
 FIRST_STAGE_IS_FINETUNE = False
+UNLEARNS = True
 VERSION = 2
 
 
@@ -77,6 +78,14 @@ def task_centres(features: Tensor, count: int, seed: int) -> Tensor:
     return torch.from_numpy(found)[torch.arange(count) % len(found)].to(features)
 
 
+def _head(centres: Tensor, weight: Tensor, bias: Tensor) -> ExpertsHead:
+    """Return the head of experts with centres (T, K, D), weight (T, D) and bias (T,), on their device."""
+    head = ExpertsHead(*centres.shape).to(centres.device)
+    for own, values in zip((head.centres, head.weight, head.bias), (centres, weight, bias), strict=True):
+        own.copy_(values)
+    return head
+
+
 class Experts(Method):
     """One expert per task, and a router."""
 
@@ -101,13 +110,21 @@ class Experts(Method):
             weight, bias = best_head(sums, self.config.strength, pictures)
             self._add(detector, task_centres(features, self.config.centres, derive(0, "centres", task)), weight, bias)
 
+    @torch.no_grad()
+    def unlearn(self, task: str, stage: StageData, detector: Detector, trainer: Trainer) -> None:
+        """Remove the expert of `task`; the experts are in the order of the tasks seen."""
+        before = detector.head
+        if not isinstance(before, ExpertsHead) or len(before.weight) != len(stage.seen):
+            raise UserError("The checkpoint does not hold an expert for each task", where=f"stage {stage.key}",
+                            expected=f"{len(stage.seen)} experts", do="train it again")
+        rows = [row for row, each in enumerate(stage.seen) if each != task]
+        detector.head = _head(before.centres[rows], before.weight[rows], before.bias[rows])
+
     def _add(self, detector: Detector, centres: Tensor, weight: Tensor, bias: Tensor) -> None:
         parts = [centres[None], weight[None].float(), bias[None].float()]
         if isinstance(before := detector.head, ExpertsHead):
             parts = [torch.cat(pair) for pair in zip((before.centres, before.weight, before.bias), parts, strict=True)]
-        detector.head = head = ExpertsHead(*parts[0].shape).to(centres.device)
-        for own, values in zip((head.centres, head.weight, head.bias), parts, strict=True):
-            own.copy_(values)
+        detector.head = _head(*parts)
 
     def shape(self, detector: Detector, weights: Mapping[str, Tensor]) -> None:
         """Give `detector` the head that `weights` belong to, if it is one of experts."""

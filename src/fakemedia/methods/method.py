@@ -47,6 +47,8 @@ class Facts:
     """Whether it needs pictures of earlier tasks."""
     changes_selected: bool = False
     """Whether it changes the weights that the trainer selected; they are then validated once more."""
+    unlearns: bool = False
+    """Whether `unlearn` takes a task out exactly."""
     version: int = 1
     """Raised when its results change."""
 
@@ -106,6 +108,14 @@ class Method:
 
     def review(self, earlier: StageData, detector: Detector, trainer: Trainer) -> None:
         """Compute the state that `earlier` would have left, if another method learned it and left `detector`."""
+
+    def unlearn(self, task: str, stage: StageData, detector: Detector, trainer: Trainer) -> None:
+        """Give state and `detector` what they would be without `task`; for a method that declares `UNLEARNS`.
+
+        `stage` is the last one that was learned, `seen` being all tasks; its `train` holds the training pictures of
+        `task`, if they still exist, and its `validation` those of the other tasks.
+        """
+        raise NotImplementedError
 
     def remember(self, memory: Memory, detector: Detector, trainer: Trainer) -> None:
         """Called with the pictures that are kept after a stage; `detector` is its result."""

@@ -135,6 +135,10 @@ class FromSums(Method):
     def unlearn(self, task: str, stage: StageData, detector: Detector, trainer: Trainer) -> None:
         """Subtract the sums of `task` and solve."""
         assert self.sums is not None
+        if task not in stage.train:
+            raise UserError(f"The training pictures of {task!r} are missing, or changed since they were ingested",
+                            expected="the pictures that were learned: what was summed of them is subtracted",
+                            do="bring them back and ingest them: kedro run --tags ingestion")
         (features, labels), = by_task({task: stage.train[task]}, detector, trainer).values()
         self.sums = self.sums.minus(self._moments(task, features, labels, detector))
         self._solve(stage, detector, trainer)

@@ -25,6 +25,7 @@ from fakemedia.networks.detector import Detector
 
 TRAINS_BODY = False
 FIRST_STAGE_IS_FINETUNE = False
+UNLEARNS = True
 VERSION = 2
 STRENGTHS = tuple(10.0 ** power for power in range(-3, 5))
 """Values of lambda that validation chooses from. The matrix that lambda is added to is the correlation of the features

@@ -19,6 +19,7 @@ from fakemedia.networks.detector import Detector
 
 TRAINS_BODY = False
 FIRST_STAGE_IS_FINETUNE = False
+UNLEARNS = True
 VERSION = 2
 
 

@@ -1,0 +1,73 @@
+"""`kedro unlearn`: a task is taken out of a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fakemedia.catalog.lineage import Lineage
+from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.context.context import Context
+from fakemedia.context.loading import load_context
+from fakemedia.core.errors import UserError
+
+if TYPE_CHECKING:
+    from fakemedia.store.pixels import PixelStore
+
+
+@click.command()
+@click.argument("run", metavar="SEQUENCE/LABEL")
+@click.option("--task", required=True, help="The task to unlearn.")
+@click.option("--seed", type=click.IntRange(min=0), show_default="the first", help="Seed of the run.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the new checkpoint.")
+@plain_errors
+def unlearn(run: str, task: str, seed: int | None, out: Path) -> None:
+    """Take a task out of the last checkpoint of a run, as if it had never been learned.
+
+    For the methods ridge, slda and experts. The statistics of the task are subtracted, so its training pictures are
+    read once more: unlearn a task before you delete them. Settings and the calibration are chosen again on validation
+    pictures of the other tasks. The checkpoint of the run is left as it is.
+    """
+    from fakemedia.catalog.handles import find_checkpoint
+    from fakemedia.learning.one_step import calibrate_checkpoint, check_place
+    from fakemedia.learning.unlearn import check_unlearns
+    from fakemedia.learning.unlearn import unlearn as without
+    from fakemedia.networks.checkpoint import load
+
+    sequence, *rest = run.split("/")
+    if len(rest) != 1:
+        raise UserError("This names no run", where=run, expected="sequence/label, such as demo/ridge")
+    context = load_context()
+    source = find_checkpoint(run if seed is None else f"{run}/{seed}", context)
+    check_place(out, source)
+    checkpoint, collection = load(source), context.plan(sequence).collection
+    check_unlearns(checkpoint, task)
+    validation = {each: _store(context, collection, each, "val")
+                  for each in checkpoint.meta["stage"]["seen"] if each != task}
+    missing = [each for each, store in validation.items() if store is None]
+    if missing:
+        raise UserError(f"The data of {', '.join(missing)} are not ingested, or changed since", where=source,
+                        expected="the validation pictures of the tasks that remain",
+                        do=f"kedro run --pipelines {sequence} --tags ingestion")
+    known = {each: store for each, store in validation.items() if store is not None}
+    found = without(checkpoint, task, train=_store(context, collection, task, "train"), validation=known,
+                    runtime=context.runtime, folder=out,
+                    features=lambda each: context.features_folder(collection, each))
+    calibrate_checkpoint(found, known, out, context.runtime, context.calibration)
+    click.echo(f"{out}: {run} without {task}; it knows {', '.join(known)}")
+    for each, accuracy in found.meta["validation"].items():
+        click.echo(f"  {each:<20} {accuracy:5.1f} % of the validation pictures right")
+
+
+def _store(context: Context, collection: str, task: str, split: str) -> PixelStore | None:
+    """Return the current store of a split; None if it is not ingested, or changed since."""
+    from fakemedia.store.pixels import PixelStore
+
+    lineage = Lineage(context)
+    artefact = lineage.store(collection=collection, task=task, split=split)
+    if lineage.content(artefact) is None:
+        return None
+    store = PixelStore.open(artefact.path)
+    return PixelStore.open(artefact.path, lineage.files(collection=collection, task=task)) if store.streams else store
