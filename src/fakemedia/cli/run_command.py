@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import traceback
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import click
@@ -14,7 +15,8 @@ from kedro.framework.project import pipelines
 from fakemedia.catalog.lineage import Lineage
 from fakemedia.cli.grouped_run import asked, check_known, measure_first
 from fakemedia.cli.plain_errors import plain_errors
-from fakemedia.context.loading import load_context
+from fakemedia.cli.run_log import logging_to_file
+from fakemedia.context.loading import load_context, project_folder
 from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.runtime import launch
 
@@ -26,8 +28,9 @@ def _run(**options: Any) -> Any:
     options = {**options, "runner": options["runner"] or RUNNER}
     launch.hush()
     try:
-        measure_first(options, kedro_run.callback)  # type: ignore[arg-type]
-        return kedro_run.callback(**options)  # type: ignore[misc]
+        with _logging():
+            measure_first(options, kedro_run.callback)  # type: ignore[arg-type]
+            return kedro_run.callback(**options)  # type: ignore[misc]
     except launch.Wanted as wanted:
         launch.restart(wanted.devices)
     except ValueError as error:
@@ -39,6 +42,12 @@ def _run(**options: Any) -> Any:
         _check_tags(options["tags"] or ())
         raise UserError(str(error), where="options of kedro run", do="see the names with: kedro registry describe"
                         ) from error
+
+
+def _logging() -> AbstractContextManager[Any]:
+    """Log to the project's file, by the first of several processes."""
+    project = project_folder()
+    return logging_to_file(project) if project is not None and launch.number() == 0 else nullcontext()
 
 
 def _is_refusal(error: ValueError) -> bool:

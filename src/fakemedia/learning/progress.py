@@ -64,7 +64,7 @@ class Progress:
         seconds = sum(record["seconds"] for record in history)
         rate = sum(record["images_per_second"] * record["seconds"] for record in history) / seconds
         validation = f", validation {best_accuracy:.1f} %" if best_accuracy >= 0 else ""
-        logger.info("%s: epoch %d of %d kept%s, %s at %.0f images/s", self.label, best_epoch, len(history), validation,
+        logger.debug("%s: epoch %d of %d kept%s, %s at %.0f images/s", self.label, best_epoch, len(history), validation,
                     timedelta(seconds=round(seconds)), rate)
 
 

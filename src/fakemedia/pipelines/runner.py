@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
+import click
 from kedro.framework.project import pipelines
 from kedro.io import MemoryDataset
 from kedro.pipeline import Pipeline
@@ -11,12 +13,14 @@ from kedro.pipeline.node import Node
 from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
+from fakemedia.pipelines.run_progress import RunProgress
 from fakemedia.runtime import launch
 
 if TYPE_CHECKING:
     from pluggy import PluginManager
 
     from fakemedia.catalog.project_catalog import ProjectCatalog
+    from fakemedia.context.context import Context
 
 
 def is_shared(node: Node) -> bool:
@@ -33,10 +37,14 @@ class ProjectRunner(SequentialRunner):
 
     def run(self, pipeline: Pipeline, catalog: ProjectCatalog, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run the nodes of `pipeline` and those that make what these need in memory."""
-        return super().run(with_memory_inputs(pipeline, catalog), catalog, *args, **kwargs)
+        complete = with_memory_inputs(pipeline, catalog)
+        self._asked = len(complete.nodes)
+        return super().run(complete, catalog, *args, **kwargs)
 
     def _run(self, pipeline: Pipeline, catalog: ProjectCatalog, hook_manager: PluginManager | None = None,
              run_id: str | None = None) -> None:
+        if launch.number() == 0 and hook_manager is not None and catalog.lineage is not None:
+            self._follow(pipeline, catalog.lineage.context, hook_manager)
         if launch.count() == 1:
             return super()._run(pipeline, catalog, hook_manager, run_id)
         assert catalog.lineage is not None
@@ -51,6 +59,18 @@ class ProjectRunner(SequentialRunner):
                 Task(node=node, catalog=catalog, is_async=False, hook_manager=hook_manager, run_id=run_id).execute()
             if rank == 0 and not is_shared(node):
                 runtime.wait()
+
+    @property
+    def _logger(self) -> logging.Logger:
+        return logging.getLogger("kedro.runner")
+
+    def _follow(self, pipeline: Pipeline, context: Context, hook_manager: PluginManager) -> None:
+        """Print how many nodes are skipped, and let the run print how far it is."""
+        if len(pipeline.nodes) < self._asked:
+            skipped = self._asked - len(pipeline.nodes)
+            click.echo(f"Skipped: {skipped} of {self._asked} steps, whose results are current")
+        sequences = {str(node.namespace).partition("-")[0] for node in pipeline.nodes if is_shared(node)}
+        hook_manager.register(RunProgress(pipeline.nodes, [context.plan(name) for name in sorted(sequences)]))
 
     def _suggest_resume_scenario(self, *args: Any, **kwargs: Any) -> None:
         """Suggest nothing: after a failure the same command resumes."""

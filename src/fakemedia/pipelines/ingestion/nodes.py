@@ -84,7 +84,7 @@ def audit_images(settings: CollectionConfig, index: pd.DataFrame) -> pd.DataFram
     findings = audit_task(index, settings.audit_config)
     task, state = index["task"].iloc[0] if len(index) else "", verdict(findings)
     counts = ", ".join(f"{kind} {count}" for kind, count in findings["finding"].value_counts().items())
-    logger.log(logging.INFO if state == "pass" else logging.WARNING, "Audit of %s: %s%s", task, state,
+    logger.log(logging.DEBUG if state == "pass" else logging.WARNING, "Audit of %s: %s%s", task, state,
                f" ({counts}; {findings['left_out'].sum()} left out)" if counts else "")
     return findings
 

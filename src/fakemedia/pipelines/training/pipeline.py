@@ -66,7 +66,7 @@ class _Method:
         )
 
     def _name(self, verb: str, seed: int, stage: Stage) -> str:
-        return f"{verb}_{self.label}_{stage.index}_{stage.name}_seed{seed}"
+        return node_name(verb, self.label, seed, stage)
 
     def _path(self, entry: str, seed: int, stage: Stage) -> Path:
         return self.context.path(entry, sequence=self.plan.sequence, label=self.label, seed=seed, stage=stage.key)
@@ -124,6 +124,11 @@ class _Method:
         return node(bound(collect, runs=runs, perturbed=keys, label=self.label),
                     [*parts, *(_local(ROBUSTNESS, seed, stage) for seed, stage in perturbed)], "results",
                     name=f"collect_{self.label}", tags=["reporting", self.label])
+
+
+def node_name(verb: str, label: str, seed: int, stage: Stage) -> str:
+    """Return the name of a node of a stage, within its method's namespace."""
+    return f"{verb}_{label}_{stage.index}_{stage.name}_seed{seed}"
 
 
 def _local(pattern: str, seed: int, stage: Stage) -> str:

@@ -1,0 +1,93 @@
+"""How far a run is: one line for each finished phase, and during training how long the rest will take."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+import click
+from kedro.framework.hooks import hook_impl
+from kedro.pipeline.node import Node
+
+from fakemedia.core.plan import Plan
+from fakemedia.pipelines.training.pipeline import node_name
+
+PHASES = {"ingestion": "Ingestion", "grouping": "Similarity", "training": "Training", "reporting": "Report"}
+QUIET = 10.0
+"""Seconds between two lines of a phase, at least."""
+
+
+class RunProgress:
+    """A hook that counts the finished nodes of a run, and prints.
+
+    The time left is that of the trainings, each costed by the tasks that it learns: what a label took per task so far,
+    or the mean of the others where none of its stages is finished.
+    """
+
+    def __init__(self, nodes: Iterable[Node], plans: Iterable[Plan]) -> None:
+        """Follow the run of `nodes`, which train the stages of `plans`."""
+        nodes = list(nodes)
+        self._left = Counter(phase for node in nodes if (phase := _phase(node)))
+        self._total = Counter(self._left)
+        costs = stage_costs(plans)
+        self._costs = {node.name: costs[node.name] for node in nodes if node.name in costs}
+        self._stages = len(self._costs)
+        self._spent: dict[str, float] = defaultdict(float)
+        self._rates: dict[str, float] = {}
+        self._begun = self._told = time.monotonic()
+        self._started = self._begun
+
+    @hook_impl
+    def before_node_run(self) -> None:
+        """Note when the node began."""
+        self._started = time.monotonic()
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Count the node; print where its phase ends, or some time has passed since the last line."""
+        now, phase = time.monotonic(), _phase(node)
+        if phase is None:
+            return
+        self._left[phase] -= 1
+        self._spent[phase] += now - self._started
+        if node.name in self._costs:
+            label = str(node.namespace)
+            rate = (now - self._started) / self._costs.pop(node.name)
+            self._rates[label] = max(rate, self._rates.get(label, 0.0))
+        if self._left[phase] == 0:
+            self._tell(f"{PHASES[phase]}: {self._done(phase)}, {_time(self._spent[phase])}", now)
+        elif phase == "training" and self._costs and now - self._told > QUIET:
+            self._tell(f"Training: {self._stages - len(self._costs)} of {self._stages} stages, about "
+                       f"{_time(self.seconds_left())} left", now)
+
+    def seconds_left(self) -> float:
+        """Return how long the trainings that are left will take, seconds."""
+        usual = sum(self._rates.values()) / max(1, len(self._rates))
+        return sum(cost * self._rates.get(name.partition(".")[0], usual) for name, cost in self._costs.items())
+
+    def _done(self, phase: str) -> str:
+        return f"{self._stages} stages" if phase == "training" else f"{self._total[phase]} steps"
+
+    def _tell(self, line: str, now: float) -> None:
+        click.echo(line)
+        self._told = now
+
+
+def stage_costs(plans: Iterable[Plan]) -> Mapping[str, float]:
+    """Return the number of tasks that each training of `plans` learns, by the name of its node."""
+    return {f"{plan.sequence}-{method.label}.{node_name('train', method.label, seed, stage)}":
+            float(len(plan.trained_tasks(method.label, stage)))
+            for plan in plans for method in plan.methods for seed in plan.seeds for stage in plan.learned(method.label)}
+
+
+def _phase(node: Node) -> str | None:
+    """Return the phase that a node belongs to; one that gathers data also has the tags of all its readers."""
+    if str(node.namespace).endswith("-data"):
+        return "ingestion"
+    return next((phase for phase in PHASES if phase in node.tags), None)
+
+
+def _time(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
