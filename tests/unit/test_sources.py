@@ -12,14 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from skimage.data import astronaut, coffee
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
 from fakemedia.ingest.index import build_index, check_index
 from fakemedia.sources.source import Source
-from fakemedia.sources.video import crop_face
+from tests.videos import shades, write_video
 
 
 def picture(seed: int) -> bytes:
@@ -154,21 +153,9 @@ def test_huggingface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(not importlib.util.find_spec("av"), reason="needs the extra video")
 def test_video(tmp_path: Path) -> None:
-    import av
-
     for split in SPLITS:
         for label in CLASS_FOLDERS:
-            folder = tmp_path / "faces" / split / label
-            folder.mkdir(parents=True)
-            with av.open(str(folder / "clip.mp4"), "w") as container:
-                stream = container.add_stream("mpeg4", rate=10)
-                stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
-                for number in range(20):
-                    shade = np.full((32, 32, 3), 12 * number, np.uint8)
-                    for packet in stream.encode(av.VideoFrame.from_ndarray(shade, format="rgb24")):
-                        container.mux(packet)
-                for packet in stream.encode():
-                    container.mux(packet)
+            write_video(tmp_path / "faces" / split / label / "clip.mp4", shades(20))
     (tmp_path / "faces/train/1_fake/broken.mp4").write_bytes(b"no video")
     source = source_of("video", root=str(tmp_path), frames=4)
     index = build_index(source, "faces", workers=2, progress=False)
@@ -179,25 +166,6 @@ def test_video(tmp_path: Path) -> None:
     first = index[index["path"].str.startswith("faces/train/0_real")]
     assert first["mean"].is_monotonic_increasing
     assert first["source"].nunique() == 1
-    faceless = build_index(source_of("video", root=str(tmp_path), frames=1, faces=True), "faces", workers=1,
-                           progress=False)
-    assert (faceless.loc[~faceless["path"].str.contains("broken"), "error"] == "no face was found in the frame").all()
-
-
-@pytest.mark.parametrize("scale", [0.5, 1, 3])
-def test_a_frame_is_cropped_to_its_largest_face(scale: float) -> None:
-    portrait = astronaut()
-    portrait[115:121, 219:225] = (0, 255, 0)  # A spot on the nose.
-    frame = Image.new("RGB", (900, 600), (30, 60, 90))
-    frame.paste(Image.fromarray(portrait), (300, 50))
-    face = crop_face(frame.resize((round(900 * scale), round(600 * scale))))
-    assert face.width == pytest.approx(face.height, abs=2)
-    assert face.width == pytest.approx(1.3 * 93 * scale, rel=0.25)
-    red, green, blue = np.moveaxis(np.asarray(face, int), 2, 0)
-    spot = np.unravel_index(np.argmax(green - red - blue), green.shape)
-    assert np.abs(np.array(spot) / face.width - 0.5).max() < 0.15
-    with pytest.raises(OSError, match="no face"):
-        crop_face(Image.fromarray(coffee()))
 
 
 @pytest.mark.parametrize(("name", "package"), [("huggingface", "datasets"), ("video", "av")])

@@ -72,11 +72,13 @@ class Lineage:
     @_once
     def index(self, *, collection: str, task: str) -> Artefact:
         """Return the index of a task; it is current while the source has the files that were indexed."""
+        from fakemedia.ingest.derived import derivation
         from fakemedia.ingest.index import index_recipe
 
-        source = self.context.collection_parameters(collection)["source"]
+        settings = self.context.collection(collection)
         return Artefact(path=self.context.path(names.INDEX, collection=collection, task=task),
-                        recipe=lambda _: index_recipe(task, source), holds=lambda: self._is_indexed(collection, task))
+                        recipe=lambda _: index_recipe(task, settings.source, derivation(settings)),
+                        holds=lambda: self._is_indexed(collection, task))
 
     def _is_indexed(self, collection: str, task: str) -> bool:
         """Return whether the source has the files that were indexed; changed modification times are recorded."""

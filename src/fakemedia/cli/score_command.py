@@ -23,6 +23,9 @@ from fakemedia.core.errors import UserError
               "spread evenly over it; their mean logit counts. 1: the centre only, as in evaluation.")
 @click.option("--frames", default=16, show_default=True, type=click.IntRange(min=1), help="Frames of a video, at even "
               "distances; their mean logit counts.")
+@click.option("--faces", type=click.Choice(["frontal", "mtcnn"]), is_flag=False, flag_value="frontal", help="Score the "
+              "largest face of each picture and frame; files without one are skipped. mtcnn (extra faces) finds faces "
+              "from the side, too.")
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(min=1), help="Crops at once.")
 @plain_errors
 def score(paths: tuple[str, ...], checkpoint: str, **options: Any) -> None:

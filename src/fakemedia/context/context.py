@@ -176,10 +176,13 @@ class Context:
         return collection_config(self.collection_parameters(name), where=f"collections.{name}")
 
     def open_source(self, name: str) -> Source:
-        """Return the source of the collection `name`."""
+        """Return the source of the collection `name`, with the pictures that it asks for."""
+        from fakemedia.ingest.derived import derived
+
         source = self.collection_parameters(name)["source"]
         settings = {key: value for key, value in source.items() if key != "name"}
-        return plugin.create("sources", source["name"], settings, where=f"collections.{name}.source")
+        opened = plugin.create("sources", source["name"], settings, where=f"collections.{name}.source")
+        return derived(opened, self.collection(name))
 
     def forge_config(self, name: str) -> ForgeConfig | None:
         """Return how the forge makes the collection `name`; None if its pictures come from elsewhere."""

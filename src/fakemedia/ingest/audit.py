@@ -18,8 +18,9 @@ from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import UNREADABLE, check_index
 from fakemedia.ingest.perceptual import near_pairs
 from fakemedia.ingest.shortcut import container_auc
+from fakemedia.store.faces import NO_FACE
 
-VERSION = 1
+VERSION = 2
 """Version of the rules below: raised when their results change."""
 FAULT, WARNING, NOTE = "fault", "warning", "note"
 COLUMNS = ("task", "finding", "severity", "split", "path", "id", "other", "left_out", "detail")
@@ -35,6 +36,7 @@ def audit_task(index: pd.DataFrame, config: AuditConfig) -> pd.DataFrame:
     is one, and `other` the image that it repeats; `left_out`: the image is in the quarantine.
 
     - `unreadable` (fault), `empty` (nearly constant picture), `sheet` (note: a grid of equal tiles);
+    - `no_face` (note; always left out): where faces are asked for, none was found;
     - `duplicate`, `leak`, `contradiction`: the same file again in one split, in two splits, or as real and as fake;
       `near_duplicate`, `near_leak`: nearly the same picture (perceptual hashes within 3 of 64 bits, similar grey
       levels) of another source group in one split, or of any in two splits. The image named is the one that is left out
@@ -49,7 +51,7 @@ def audit_task(index: pd.DataFrame, config: AuditConfig) -> pd.DataFrame:
     found += [*_source_leaks(rows), *_imbalance(rows, config.imbalance), *_shortcut(rows, config.shortcut_auc),
               *_cut(rows), *_beside(index.attrs.get("notes", []))]
     table = pd.DataFrame(found, columns=[name for name in COLUMNS if name not in ("task", "left_out")])
-    table["left_out"] = table["finding"].isin(config.quarantine)
+    table["left_out"] = table["finding"].isin((*config.quarantine, "no_face"))
     return table.fillna("").assign(task=str(rows["task"].iloc[0]) if len(rows) else "").loc[:, list(COLUMNS)]
 
 
@@ -124,7 +126,10 @@ def _each(rows: pd.DataFrame) -> Iterable[Any]:
 
 def _unreadable(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
     for row in _each(rows.loc[rows["error"] != ""]):
-        yield _finding("unreadable", FAULT, row, detail=str(row.error))
+        if row.error == NO_FACE:
+            yield _finding("no_face", NOTE, row, detail="no face was found, and it is left out")
+        else:
+            yield _finding("unreadable", FAULT, row, detail=str(row.error))
 
 
 def _empty(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
@@ -208,7 +213,7 @@ def _beside(notes: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
 
 
 def _imbalance(rows: pd.DataFrame, most: float) -> Iterator[dict[str, str]]:
-    for split, labels in rows.groupby("split")["label"]:
+    for split, labels in rows.loc[rows["error"] != NO_FACE].groupby("split")["label"]:
         real, fake = np.count_nonzero(labels == 0), np.count_nonzero(labels == 1)
         if max(real, fake) > most * min(real, fake):
             yield _finding("imbalance", WARNING, split=str(split), detail=f"{real} real and {fake} fake images")

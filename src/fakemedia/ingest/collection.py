@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fakemedia.core.plugin import configure
+from fakemedia.store.faces import Detector
 
 Quarantined = Literal["unreadable", "empty", "duplicate", "near_duplicate", "leak", "near_leak", "source_leak",
                       "contradiction", "sheet"]
@@ -43,8 +44,16 @@ class CollectionConfig:
     families: Mapping[str, str] = field(default_factory=dict)
     """Family of the generator of each task, if known; the report compares the families. Forged tasks have
     theirs."""
+    faces: bool | Detector = False
+    """Crop each picture to its largest face, found by `frontal` (true means this) or, with the extra `faces`, `mtcnn`;
+    pictures without a face are noted and left out."""
     audit: Mapping[str, Any] = field(default_factory=dict)
     """Requirements of the audit; see `AuditConfig`."""
+
+    @property
+    def detector(self) -> Detector | None:
+        """The detector of faces; None: pictures are not cropped."""
+        return "frontal" if self.faces is True else self.faces or None
 
     @property
     def audit_config(self) -> AuditConfig:

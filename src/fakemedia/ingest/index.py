@@ -43,15 +43,16 @@ VERSION = 1
 """Version of the measured columns, beside that of decoding: raised when results change."""
 
 
-def index_recipe(task: str, source: Mapping[str, Any]) -> Recipe:
-    """Return what the index of `task` is made from: the collection's `source`, its name and settings.
+def index_recipe(task: str, source: Mapping[str, Any], derivation: Mapping[str, Any] | None = None) -> Recipe:
+    """Return what the index of `task` is made from: the collection's `source`, its name and settings, and how pictures
+    are taken from its files (see `ingest.derived`).
 
     Where the files are (`root`) does not count; the files themselves are compared by `refreshed`.
     """
     settings = {key: value for key, value in source.items() if key != "root"}
     return Recipe(producer="index", version=VERSION, settings={
         "task": task, "source": settings, "source_version": plugin.constant("sources", source["name"], "VERSION", 1),
-        "decode": decode.VERSION})
+        "decode": decode.VERSION, **(derivation or {})})
 
 
 def index_content(index: pd.DataFrame) -> str:

@@ -17,6 +17,7 @@ from fakemedia.reporting.style import COLOURS, TWO_COLUMNS, new_figure, styled
 
 MEANINGS = {
     "unreadable": "The file cannot be read as a picture.",
+    "no_face": "The picture has no face that is found. It is left out.",
     "empty": "The picture is a single colour, or nearly.",
     "sheet": "The picture is a grid of equal tiles. If the tiles are the data, cut it; they share a source.",
     "duplicate": "The same file is twice in one split.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,18 @@ from fakemedia.core.errors import UserError
 from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.scoring.crop_layout import CROPS, view
 from fakemedia.scoring.model import Facts, Model
-from fakemedia.scoring.scores import BATCH, EVEN_PICTURE, UNSURE, OnBatch, Opened, score_batch, verdict_of
+from fakemedia.scoring.scores import (
+    BATCH,
+    EVEN_PICTURE,
+    UNSURE,
+    OnBatch,
+    Opened,
+    picture_function,
+    score_batch,
+    verdict_of,
+)
 from fakemedia.sources.frames import INSTALL, frames_at
-from fakemedia.store.policies import policy_function
+from fakemedia.store.faces import NO_FACE, Detector, NoFaceError
 
 FRAMES = 16
 """Frames of a video, by default."""
@@ -43,7 +53,8 @@ class Clip:
 
 
 def score_clips(model: Model, files: Sequence[Path], *, frames: int = FRAMES, batch_size: int = BATCH,
-                crops: int = CROPS, on_batch: OnBatch | None = None, progress: bool = True) -> pd.DataFrame:
+                crops: int = CROPS, faces: Detector | None = None, on_batch: OnBatch | None = None,
+                progress: bool = True) -> pd.DataFrame:
     """Return the scores of video `files`, one row each in their order.
 
     The logit of a video is the mean over those of its `frames`, `crops` of each at most; frames that show nothing are
@@ -55,7 +66,7 @@ def score_clips(model: Model, files: Sequence[Path], *, frames: int = FRAMES, ba
     and P(fake) of the frames with the highest). `on_batch` gets the loudest frame of each video.
     """
     start = time.perf_counter()
-    read = clip_reader(model.facts, frames, crops, whole=on_batch is not None)
+    read = clip_reader(model.facts, frames, crops, faces=faces, whole=on_batch is not None)
     rows = []
     for path, clip in zip(files, thread_map(read, files, workers=cores(), title="score videos", total=len(files),
                                             progress=progress), strict=True):
@@ -66,12 +77,14 @@ def score_clips(model: Model, files: Sequence[Path], *, frames: int = FRAMES, ba
     return scores
 
 
-def clip_reader(facts: Facts, frames: int, crops: int, *, whole: bool = False) -> Callable[[Path], Clip | str]:
+def clip_reader(facts: Facts, frames: int, crops: int, *, faces: Detector | None = None,
+                whole: bool = False) -> Callable[[Path], Clip | str]:
     """Return a function that reads the frames of a video for a detector, or returns why it cannot be read.
 
-    There are `frames` at most, `crops` of each at most; `whole` keeps the full frames.
+    There are `frames` at most, `crops` of each at most; with `faces` a frame is its largest face, and those without a
+    face are left out; `whole` keeps the full frames.
     """
-    keep = policy_function(facts.policy)
+    keep = picture_function(facts.policy, faces)
     shares = [(number + 0.5) / frames for number in range(frames)]
 
     def read(path: Path) -> Clip | str:
@@ -79,9 +92,12 @@ def clip_reader(facts: Facts, frames: int, crops: int, *, whole: bool = False) -
         try:
             with open_regular(path) as file:
                 for frame in frames_at(file, shares):
-                    picture = keep(np.asarray(frame.image))
-                    opened.setdefault(frame.seconds, Opened(view=view(picture, facts.crop, crops), sha256="",
-                                                            picture=picture if whole else None))
+                    with suppress(NoFaceError):
+                        picture = keep(np.asarray(frame.image))
+                        opened.setdefault(frame.seconds, Opened(view=view(picture, facts.crop, crops), sha256="",
+                                                                picture=picture if whole else None))
+            if not opened:
+                return f"{NO_FACE} in {frames} frames"
             return Clip(seconds=list(opened), frames=list(opened.values()), sha256=file_sha256(path))
         except UserError:
             return f"a video; to read it: {INSTALL}"

@@ -13,20 +13,22 @@ from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.paths import check_file, find_media
 from fakemedia.scoring.scores import score_files
 from fakemedia.scoring.summary import csv_table, describe, joined, reasons, shortened, summarise
+from fakemedia.store.faces import Detector, check_detector
 
 if TYPE_CHECKING:
     from fakemedia.runtime.device import Runtime
 
 
 def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | None, out: Path | None,
-                   batch_size: int, crops: int, frames: int, runtime: Callable[[], Runtime],
+                   batch_size: int, crops: int, frames: int, faces: Detector | None, runtime: Callable[[], Runtime],
                    tell: Callable[[str], None]) -> None:
     """Score pictures and videos at `paths` (see `find_media`) by `checkpoint` (see `open_model`); print with `tell`.
 
-    At most `crops` crops of each picture, and `frames` frames of each video, are used. With `out` the scores are
-    written as a CSV file (see `csv_table`); with `saliency` an overlay of each picture, and of the loudest frame of
-    each video, into that folder. UserError, before anything is scored, if an input does not exist or a result cannot be
-    written; and at the end, if no file could be read.
+    At most `crops` crops of each picture, and `frames` frames of each video, are used; each is cropped to its largest
+    face first, if a detector of `faces` is given. With `out` the scores are written as a CSV file (see `csv_table`);
+    with `saliency` an overlay of each picture, and of the loudest frame of each video, into that folder. UserError,
+    before anything is scored, if an input does not exist or a result cannot be written; and at the end, if no file
+    could be read.
     """
     found = find_media(paths, without=saliency)
     if saliency is not None:
@@ -35,6 +37,8 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
         if out.suffix != ".csv":
             raise UserError("The file's name has another ending", where=out, expected="a name that ends in .csv")
         check_file(out)
+    if faces is not None:
+        check_detector(faces)
     model = open_model(checkpoint, runtime)
     on_batch = None
     if saliency is not None:
@@ -42,7 +46,7 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
 
         on_batch = Overlays(model, saliency, [*found.files, *found.clips]).write
     tell(describe(model.facts, checkpoint, crops))
-    options = {"batch_size": batch_size, "crops": crops, "on_batch": on_batch}
+    options = {"batch_size": batch_size, "crops": crops, "faces": faces, "on_batch": on_batch}
     tables = [score_files(model, found.files, **options)] if found.files else []
     tables += [score_clips(model, found.clips, frames=frames, **options)] if found.clips else []
     scores = joined(tables)

@@ -21,6 +21,7 @@ from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.scoring.crop_layout import CROPS, View, view
 from fakemedia.scoring.model import Model
 from fakemedia.store.decode import DecodeError, decode
+from fakemedia.store.faces import Detector, check_detector, crop_face
 from fakemedia.store.policies import policy_function
 
 BATCH = 64
@@ -46,13 +47,14 @@ OnBatch = Callable[[pd.DataFrame, list[Opened]], None]
 
 
 def score_files(model: Model, files: Sequence[Path], *, batch_size: int = BATCH, crops: int = CROPS,
-                on_batch: OnBatch | None = None, progress: bool = True) -> pd.DataFrame:
+                faces: Detector | None = None, on_batch: OnBatch | None = None,
+                progress: bool = True) -> pd.DataFrame:
     """Return the scores of picture `files`, one row each in their order.
 
     The logit of a picture is the mean over its crops, `crops` at most (see `scoring.crop_layout.view`). The
     calibration is that of centre crops: the mean varies less, so that P(fake) is nearer to 0.5 than the frequency of
     fakes and errs on the side of `unsure`. With `crops` = 1 the network gets the same input as from a pixel
-    store.
+    store. With a detector of `faces` the largest face of a picture is scored, and one without is skipped.
 
     Columns: path (str), p_fake (float64, calibrated), verdict (one of VERDICTS), reason (str: why a picture is unsure
     without a score), logit (float64, z_fake - z_real), crops (int64), seen (float64, share of the picture that they
@@ -62,7 +64,7 @@ def score_files(model: Model, files: Sequence[Path], *, batch_size: int = BATCH,
     `attrs["seconds"]` is the time that it took. UserError if the network gives scores that are not finite.
     """
     start = time.perf_counter()
-    read = reader(model.facts.policy, model.facts.crop, crops, whole=on_batch is not None)
+    read = reader(model.facts.policy, model.facts.crop, crops, faces=faces, whole=on_batch is not None)
     together = max(1, batch_size // crops)
     opened = zip(files, thread_map(read, files, workers=cores(), title="score", total=len(files), progress=progress,
                                    ahead=2 * together), strict=True)
@@ -78,12 +80,14 @@ def score_files(model: Model, files: Sequence[Path], *, batch_size: int = BATCH,
     return scores
 
 
-def reader(policy: str, size: int, crops: int, *, whole: bool = False) -> Callable[[Path], Opened | str]:
+def reader(policy: str, size: int, crops: int, *, faces: Detector | None = None,
+           whole: bool = False) -> Callable[[Path], Opened | str]:
     """Return a function that reads a picture file under `policy`, or returns the reason why it cannot be read.
 
-    `size` is the side of its crops, pixels, `crops` their number at most; `whole` keeps the full picture.
+    `size` is the side of its crops, pixels, `crops` their number at most; with `faces` the picture is its largest face;
+    `whole` keeps the full picture.
     """
-    keep = policy_function(policy)
+    keep = picture_function(policy, faces)
 
     def read(path: Path) -> Opened | str:
         try:
@@ -97,6 +101,16 @@ def reader(policy: str, size: int, crops: int, *, whole: bool = False) -> Callab
                       picture=picture if whole else None)
 
     return read
+
+
+def picture_function(policy: str, faces: Detector | None) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+    """Return the function from a decoded picture, uint8 (H, W, 3), to what is scored of it: its largest face, if a
+    detector of `faces` is given (NoFaceError: there is none), under `policy`."""
+    keep = policy_function(policy)
+    if faces is None:
+        return keep
+    check_detector(faces)
+    return lambda picture: keep(crop_face(picture, faces))
 
 
 def picture_logits(model: Model, views: Sequence[View], batch_size: int) -> NDArray[np.float64]:

@@ -1,8 +1,7 @@
 """Frames of video files in the reference layout, `<task>/{train,val,test}/{0_real,1_fake}/*.mp4`; needs the extra
 `video`.
 
-The frames of one video are one source group. Missing splits are made by rule, video by video. Faces are found
-by the local binary pattern cascade that comes with scikit-image (Liao et al., ICB 2007): frontal ones, upright.
+The frames of one video are one source group. Missing splits are made by rule, video by video.
 """
 
 from __future__ import annotations
@@ -10,12 +9,8 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-from PIL import Image
 
 from fakemedia.sources.excerpts import excerpt
 from fakemedia.sources.file_tree import Tree
@@ -25,12 +20,8 @@ from fakemedia.sources.source import Item, Note
 from fakemedia.sources.splits import complete
 from fakemedia.sources.tree_source import TreeSource, by_task, task_above_split
 
-if TYPE_CHECKING:
-    from skimage.feature import Cascade
-
 VERSION = 2
 """Version of the frames: raised when other frames, or other pixels of them, are read."""
-MARGIN = 1.3
 SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 """Files with these endings are taken for videos; others if their first bytes say so."""
 
@@ -43,8 +34,6 @@ class Config:
     """The folder that holds one folder for each task."""
     frames: int = 8
     """Frames per video, evenly spaced."""
-    faces: bool = False
-    """Crop each frame to its largest face, a square of MARGIN times its side; without a face it is unreadable."""
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -57,17 +46,15 @@ class VideoSource:
 
     videos: TreeSource
     frames: int
-    faces: bool
 
     def tasks(self) -> list[str]:
         """Return the names of the tasks, sorted; UserError without `root`."""
         return self.videos.tasks()
 
     def items(self, task: str) -> list[Item]:
-        """Return an item for each frame, `<path of the video>#<number>-<of how many>`, and `-face` if it is cropped: a
-        path stands for one picture. UserError if there is no such task."""
-        ending = f"-{self.frames}{'-face' if self.faces else ''}"
-        frames = [replace(video, path=f"{video.path}#{frame:04d}{ending}", source=video.source or video.path)
+        """Return an item for each frame, `<path of the video>#<number>-<of how many>`: a path stands for one
+        picture. UserError if there is no such task."""
+        frames = [replace(video, path=f"{video.path}#{frame:04d}-{self.frames}", source=video.source or video.path)
                   for video in self.videos.files(task) for frame in range(self.frames)]
         return complete(frames, where=self.videos.place_of(task))
 
@@ -79,41 +66,13 @@ class VideoSource:
         """Return a function that reads a frame as PNG; OSError if the video cannot be decoded there."""
         video, _, frame = path.rpartition("#")
         number = int(frame.partition("-")[0])
-        return partial(_frame, self.videos.tree.reader(video), (number + 0.5) / self.frames, self.faces)
+        return partial(_frame, self.videos.tree.reader(video), (number + 0.5) / self.frames)
 
 
-def _frame(read: Callable[[], bytes], share: float, faces: bool) -> bytes:
-    """Return the frame of a video after `share` of its length, or the largest face in it, as PNG."""
+def _frame(read: Callable[[], bytes], share: float) -> bytes:
+    """Return the frame of a video after `share` of its length as PNG."""
     frame = next(frames_at(io.BytesIO(read()), [share]))
-    return excerpt(crop_face(frame.image) if faces else frame.image, codec=frame.codec, mode=frame.mode)
-
-
-def crop_face(picture: Image.Image) -> Image.Image:
-    """Return the surroundings of the largest face in an RGB picture, in the picture's own pixels.
-
-    They are a square of MARGIN times the face's side, as far as it is inside the picture. OSError: no face was found.
-    """
-    step = max(1, min(picture.size) // 320)
-    small = np.asarray(picture.reduce(step))
-    sides = [min(small.shape[:2]) // part for part in (10, 1)]
-    found = _detector().detect_multi_scale(img=small, scale_factor=1.2, step_ratio=1, min_size=(sides[0], sides[0]),
-                                           max_size=(sides[1], sides[1]))
-    if not found:
-        raise OSError("no face was found in the frame")
-    face = max(found, key=lambda box: box["width"])
-    centre = [step * (face[at] + face[length] / 2) for at, length in (("c", "width"), ("r", "height"))]
-    half = step * MARGIN * face["width"] / 2
-    box = [round(min(max(edge, 0), limit)) for sign in (-1, 1)
-           for edge, limit in zip((middle + sign * half for middle in centre), picture.size, strict=True)]
-    return picture.crop((box[0], box[1], box[2], box[3]))
-
-
-@cache
-def _detector() -> Cascade:
-    from skimage.data import lbp_frontal_face_cascade_filename
-    from skimage.feature import Cascade
-
-    return Cascade(lbp_frontal_face_cascade_filename())
+    return excerpt(frame.image, codec=frame.codec, mode=frame.mode)
 
 
 def starts_like_video(head: bytes) -> bool:
@@ -129,4 +88,4 @@ VIDEOS = Media("videos", SUFFIXES, starts_like_video)
 def build(config: Config) -> VideoSource:
     """Return the source; nothing is read yet."""
     place = partial(by_task, task_of=task_above_split)
-    return VideoSource(TreeSource(Tree(Path(config.root)), place, VIDEOS), config.frames, config.faces)
+    return VideoSource(TreeSource(Tree(Path(config.root)), place, VIDEOS), config.frames)

@@ -54,11 +54,12 @@ def index_images(settings: CollectionConfig, source: Source, *, task: str, path:
     decoded is kept in `pool` for the stores.
     """
     from fakemedia.artefacts.manifest import is_current
+    from fakemedia.ingest.derived import derivation
     from fakemedia.ingest.index import build_index, index_recipe, read_index
     from fakemedia.store.pool import Pool
 
     previous = None
-    if is_current(path, index_recipe(task, settings.source)):
+    if is_current(path, index_recipe(task, settings.source, derivation(settings))):
         with suppress(UserError):
             previous = read_index(path)
     if settings.stream:
