@@ -24,12 +24,15 @@ def registry(tmp_path: Path) -> Registry:
 
 def test_a_detector_becomes_a_version(registry: Registry, tmp_path: Path) -> None:
     folder = write_detector(tmp_path / "one")
-    sha256 = json.loads((folder / "checkpoint.json").read_text())["weights_sha256"]
+    meta = json.loads((folder / "checkpoint.json").read_text())
+    (folder / "checkpoint.json").write_text(json.dumps({**meta, "data": {"two": {"train": "aa", "val": "bb"}}}))
+    sha256 = meta["weights_sha256"]
     write_calibration(folder, calibration(sha256))
     made = register(registry, folder, origin="demo/kd/seed0/02_b")
     assert (made.number, made.aliases, made.facts.parent) == (1, ("candidate",), None)
     assert (made.facts.origin, made.facts.network) == ("demo/kd/seed0/02_b", "convnet")
     assert made.facts.tasks == ("one", "two")
+    assert made.facts.data == {"two train": "aa", "two val": "bb"}
     assert made.facts.weights_sha256 == sha256
     assert made.facts.calibration is not None
     assert made.facts.calibration["threshold"] == 0.5

@@ -35,7 +35,8 @@ FINISHED, FAILED, RUNNING = "FINISHED", "FAILED", "RUNNING"
 PATIENCE = 1.0
 """Seconds to wait for another command's change to end."""
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-               "MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+               "MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+               "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 """Settings of MLflow, unless the user gives others."""
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fakemedia.artefacts.manifest import file_sha256, read_manifest
+from fakemedia.artefacts.manifest import file_sha256
 from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.core.hashing import fingerprint
 from fakemedia.registry.client import FINISHED, RUNNING, Entry, Registry
@@ -94,15 +94,13 @@ def describe(folder: Path, origin: str) -> Facts:
 
     checkpoint, facts = open_checkpoint(folder)
     return Facts(origin=origin, network=facts.network, tasks=facts.tasks, weights_sha256=facts.weights_sha256,
-                 checkpoint=checkpoint.content, data=_data(folder, checkpoint.meta),
+                 checkpoint=checkpoint.content, data=_data(checkpoint.meta),
                  calibration=None if facts.calibration is None else asdict(facts.calibration))
 
 
-def _data(folder: Path, meta: Mapping[str, Any]) -> dict[str, str]:
-    """Return the content hash of each split that the last stage read."""
-    manifest = read_manifest(folder, folder=True)
-    inputs = meta.get("inputs") or (manifest.inputs if manifest else {})
-    return {name: content for name, content in inputs.items() if " " in name}
+def _data(meta: Mapping[str, Any]) -> dict[str, str]:
+    return {f"{task} {split}": content for task, splits in meta.get("data", {}).items()
+            for split, content in splits.items() if content}
 
 
 def _parent(folder: Path, known: list[Version]) -> int | None:

@@ -66,10 +66,10 @@ def score_files(model: Model, files: Sequence[Path], *, batch_size: int = BATCH,
     start = time.perf_counter()
     read = reader(model.facts.policy, model.facts.crop, crops, faces=faces, whole=on_batch is not None)
     together = max(1, batch_size // crops)
-    opened = zip(files, thread_map(read, files, workers=cores(), title="score", total=len(files), progress=progress,
-                                   ahead=2 * together), strict=True)
+    pairs = zip(files, thread_map(read, files, workers=cores(), title="score", total=len(files), progress=progress,
+                                  ahead=2 * together), strict=True)
     tables = []
-    while batch := list(islice(opened, together)):
+    while batch := list(islice(pairs, together)):
         table = score_batch(model, batch, batch_size)
         found = [each for _, each in batch if isinstance(each, Opened)]
         if on_batch is not None and found:
@@ -136,14 +136,9 @@ def score_batch(model: Model, batch: Sequence[tuple[Path, Opened | str]], batch_
     found = [each for _, each in batch if isinstance(each, Opened)]
     read = np.array([isinstance(each, Opened) for _, each in batch])
     logits = picture_logits(model, [each.view for each in found], batch_size)
-    calibration = model.facts.calibration
-    judged = np.isfinite(logits)
-    p_fake = np.full(len(found), np.nan)
-    p_fake[judged] = expit(logits[judged]) if calibration is None else calibration.probability(logits[judged])
-    verdicts = np.full(len(found), UNSURE, object)
-    verdicts[judged] = verdict_of(calibration, logits[judged])
+    p_fake, verdicts = judged(model.facts.calibration, logits)
     scored = pd.DataFrame({
-        "p_fake": p_fake, "verdict": verdicts, "reason": np.where(judged, "", EVEN_PICTURE), "logit": logits,
+        "p_fake": p_fake, "verdict": verdicts, "reason": np.where(np.isnan(logits), EVEN_PICTURE, ""), "logit": logits,
         "crops": [len(each.view.crops) for each in found], "seen": [each.view.share for each in found],
         "width": [each.view.width for each in found], "height": [each.view.height for each in found],
         "sha256": [each.sha256 for each in found],
@@ -154,6 +149,16 @@ def score_batch(model: Model, batch: Sequence[tuple[Path, Opened | str]], batch_
     table.insert(0, "path", pd.Series([str(path) for path, _ in batch], dtype=object))  # not all names are Unicode
     table["error"] = [each if isinstance(each, str) else "" for _, each in batch]
     return table
+
+
+def judged(calibration: Calibration | None, logits: NDArray[np.float64]) -> tuple[NDArray[np.float64],
+                                                                                  NDArray[np.object_]]:
+    """Return P(fake), float64 (N,), and the verdict of each of `logits` (N,); NaN and `unsure` for a NaN."""
+    scored = ~np.isnan(logits)
+    p_fake, verdicts = np.full(len(logits), np.nan), np.full(len(logits), UNSURE, object)
+    p_fake[scored] = expit(logits[scored]) if calibration is None else calibration.probability(logits[scored])
+    verdicts[scored] = verdict_of(calibration, logits[scored])
+    return p_fake, verdicts
 
 
 def verdict_of(calibration: Calibration | None, logits: NDArray[np.float64]) -> NDArray[np.object_]:
