@@ -106,6 +106,22 @@ def test_batches_depend_on_seed_epoch_and_place_alone(stores: list[PixelStore], 
         assert torch.equal(join(single, name)[:len(shown)], shown)
 
 
+def test_augmented_crops_depend_on_seed_epoch_and_place_alone_and_never_stay_on_the_device(
+        stores: list[PixelStore]) -> None:
+    def shown(crop: np.ndarray, seed: int) -> np.ndarray:
+        return np.full_like(crop, seed % 256)
+
+    def of(size: int, epoch: int, start: int = 0) -> torch.Tensor:
+        batches = TrainBatches(stores, batch_size=size, crop=4, flip=True, seed=3, augment=shown)
+        return join(list(batches.to(torch.device("cpu"), room=10**9).epoch(epoch, start)), "images")
+
+    whole = of(5, 2)
+    assert torch.equal(of(5, 2, 3), whole[15:])
+    assert torch.equal(of(1, 2)[:len(whole)], whole)
+    assert not torch.equal(of(5, 1), whole)
+    assert len({int(image[0, 0, 0]) for image in whole}) > len(whole) // 2
+
+
 def test_another_seed_is_another_order(stores: list[PixelStore]) -> None:
     rows = [join(list(batches_of(stores[2:], seed=seed).epoch(0)), "rows").tolist() for seed in range(2)]
     assert rows[0] != rows[1]

@@ -183,6 +183,7 @@ class TestViews:
     def test_names(self) -> None:
         assert read_views(["corners", "centre", "centre"]) == ("top_left", "top_right", "bottom_left", "bottom_right",
                                                               "centre")
+        assert read_views(["corners+blur_jpeg"])[0] == "top_left+blur_jpeg"
         assert read_views(["random:3", "random1"]) == ("random0", "random1", "random2")
         for wrong in (["center"], ["random"], ["corners_flip"], []):
             with pytest.raises(UserError):

@@ -81,6 +81,17 @@ def test_features_are_computed_once(learn, tmp_path: Path, monkeypatch: pytest.M
     assert not moved(one, learn("head", features=tmp_path.joinpath, views=("centre", "random:2")))
 
 
+def test_augmentations_are_further_views(learn, tmp_path: Path) -> None:
+    plain = learn("head", views=("centre", "random:1"))
+    augmented = learn("head", features=tmp_path.joinpath, views=("centre", "random:1"), augment="blur_jpeg")
+    assert {path.name.partition("-")[0] for path in tmp_path.glob("*/*/*/*/*")} == {
+        "centre", "random0", "centre+blur_jpeg", "random0+blur_jpeg"}
+    assert moved(plain, augmented)
+    assert not moved(augmented, learn("head", views=("centre", "random:1"), augment="blur_jpeg"))
+    first = learn("head", method="replay", augment="blur_jpeg")
+    assert moved(first, learn("head", 2, method="replay", parent=first, augment="blur_jpeg"))
+
+
 def test_kept_features_give_the_weights_that_temporary_ones_give(learn, tmp_path: Path) -> None:
     assert not moved(learn("head"), learn("head", features=tmp_path.joinpath))
 

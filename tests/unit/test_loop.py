@@ -209,6 +209,27 @@ def test_a_run_killed_inside_an_epoch_equals_an_uninterrupted_one(train, tmp_pat
     assert whole.best_epoch == 2
 
 
+def test_a_run_with_augmented_crops_killed_inside_an_epoch_equals_an_uninterrupted_one(train, tmp_path):
+    class Killed(GradientMethod):
+        steps = 0
+
+        def loss(self, detector, batch, logits):
+            self.steps += 1
+            if self.steps == 6:
+                raise Interrupt
+            return super().loss(detector, batch, logits)
+
+    config, saving = replace(CONFIG, augment="blur_jpeg"), replace(CPU, save_minutes=0.0)
+    whole = train(config, method=GradientMethod())
+    with pytest.raises(Interrupt):
+        train(config, method=Killed(), folder=tmp_path / "x", runtime=saving)
+    again = Killed()
+    again.steps = 6
+    assert_same(whole, train(config, method=again, folder=tmp_path / "x", runtime=saving))
+    assert again.steps < 6 + 12
+    assert whole.history[0]["loss"] != train(method=GradientMethod()).history[0]["loss"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("place", ["step", "validation"])
 def test_a_stop_saves_the_last_whole_step(train, tmp_path, monkeypatch, number, place):

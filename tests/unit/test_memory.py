@@ -115,6 +115,15 @@ def test_each_class_of_each_task_is_drawn_as_often(stores) -> None:
         [(task, label) for task in range(2) for label in range(2)], 18)
 
 
+def test_random_crops_are_augmented_and_centre_crops_are_not(stores) -> None:
+    plain, changed = batches(stores), batches(stores, augment=lambda crop, seed: 255 - crop)
+    assert torch.equal(changed.batch(4, 8).images, 255 - plain.batch(4, 8).images)
+    assert torch.equal(changed.batch(4, 8, at_centre=True).images, plain.batch(4, 8, at_centre=True).images)
+    seeds = batches(stores, augment=lambda crop, seed: np.full_like(crop, seed % 256))
+    assert torch.equal(seeds.batch(4, 8).images, seeds.batch(4, 8).images)
+    assert len({int(image[0, 0, 0]) for image in seeds.batch(4, 8).images}) > 4
+
+
 def test_a_batch_depends_on_its_step_alone_and_crops_are_fresh(stores) -> None:
     one, two = batches(stores), batches(stores)
     one.batch(0, 8)

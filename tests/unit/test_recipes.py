@@ -59,6 +59,15 @@ def test_a_raised_version_of_the_features_is_another_recipe_where_the_head_alone
     assert made(method=replace(METHOD, tune="head")) != of_head
 
 
+def test_a_raised_version_of_an_augmentation_is_another_recipe_where_it_is_used(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    used = replace(METHOD, training=TrainingConfig(augment="blur_jpeg"))
+    before, with_it = made(), made(method=used)
+    monkeypatch.setattr(recipes, "augment_version", lambda name: 99)
+    assert made() == before
+    assert len({before, with_it, made(method=used)}) == 3
+
+
 def test_a_weights_file_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:
     def of(name: str, content: bytes) -> str:
         path = tmp_path / name

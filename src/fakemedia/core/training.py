@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fakemedia.core import plugin
+
 LEAST_CROP = 8
 """Pixels: the strides of a network reduce smaller images to nothing."""
 
@@ -46,6 +48,10 @@ class TrainingConfig:
     """Side of the square crop that the network sees, pixels: random in training, the centre in evaluation."""
     flip: bool = True
     """Mirror half of the training crops."""
+    augment: str = "none"
+    """Changes of the training crops, each drawn by seed, picture and epoch: `none`, `blur_jpeg`, `blur_jpeg_01`, or
+    another file in `store/augmentations/`. If only the head is trained, each of `views` has an augmented one beside
+    it."""
     views: tuple[str, ...] = ("centre",)
     """Crops of each training picture whose features are computed if only the head is trained (`tune: head`), one at
     random in each epoch: `centre`, `corners`, one corner such as `top_left`, these with `_flip`, and `random:<n>`."""
@@ -74,6 +80,8 @@ class TrainingConfig:
         for key in ("epochs", "batch_size", "validation_every", "period"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} of at least 1")
+        if self.augment not in (known := ("none", *plugin.names("store.augmentations"))):
+            raise ValueError(f"augment: one of {', '.join(known)}")
         if self.crop < LEAST_CROP:
             raise ValueError(f"crop of at least {LEAST_CROP}")
         for key in ("patience", "validation_max"):

@@ -29,6 +29,7 @@ from fakemedia.networks.checkpoint import read_meta
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.tuning import tune
 from fakemedia.runtime.device import Runtime
+from fakemedia.store.augmentations.augmentation import make_augment
 from fakemedia.store.batches import Batch, TrainBatches
 from fakemedia.store.pixels import PixelStore
 from fakemedia.store.policies import NATIVE
@@ -110,7 +111,8 @@ def noted_rate(method: MethodPlan, folder: Path, runtime: Runtime) -> float | No
         return None
     config, facts = asdict(method.training), {"network": asdict(method.network), "tune": method.tune,
                                               "method": asdict(method.named), "computed_with": runtime.facts()}
-    same = all(meta["training"].get(key) == config[key] for key in ("batch_size", "crop", "flip", "optimizer"))
+    alike = ("batch_size", "crop", "flip", "augment", "optimizer")
+    same = all(meta["training"].get(key) == config[key] for key in alike)
     if not records or not same or any(_plain(meta.get(key)) != _plain(value) for key, value in facts.items()):
         return None
     rates = sorted(record["images_per_second"] for record in records)
@@ -123,7 +125,7 @@ class _FewSteps(StageTrainer):
     def training_batches(self, stage: StageData, *, shared: bool) -> TrainBatches:
         config = self.config
         return _FewBatches(list(stage.train.values()), batch_size=config.batch_size, crop=config.crop, flip=config.flip,
-                           seed=0).to(self.runtime.device, self.runtime.room())
+                           seed=0, augment=make_augment(config.augment)).to(self.runtime.device, self.runtime.room())
 
 
 class _FewBatches(TrainBatches):

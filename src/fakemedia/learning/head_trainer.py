@@ -26,7 +26,7 @@ from fakemedia.memory.held_pictures import HeldPictures, Memory
 from fakemedia.methods.method import StageData
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.features import FeatureCache, Features
-from fakemedia.networks.views import CENTRE
+from fakemedia.networks.views import CENTRE, with_augmented
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.batches import Batch, Draws, TrainBatches
 from fakemedia.store.pixels import PixelStore
@@ -97,7 +97,7 @@ class FeatureBatches(TrainBatches):
         draws, views = super()._draw(epoch), len(self._features[0].views)
         return replace(draws, tops=integers(derive(self.seed, "view", epoch), np.arange(len(draws.rows)), views))
 
-    def _batch(self, draws: Draws) -> Batch:
+    def _batch(self, draws: Draws, epoch: int) -> Batch:
         values = np.empty((len(draws.rows), self._features[0].values.shape[-1]), np.float32)
         for task, features in enumerate(self._features):
             mine = np.flatnonzero(draws.tasks == task)
@@ -134,7 +134,7 @@ class HeadTrainer(StageTrainer):
     def training_batches(self, stage: StageData, *, shared: bool) -> TrainBatches:
         """Return the training batches on the device: this process's share of each, or the whole."""
         config, stores = self.config, list(stage.train.values())
-        features = [self.features(store, config.views) for store in stores]
+        features = [self.features(store, with_augmented(config.views, config.augment)) for store in stores]
         share = (self.runtime.rank, self.runtime.world) if shared else (0, 1)
         return FeatureBatches(stores, features, batch_size=config.batch_size, crop=config.crop, flip=False,
                               seed=stage.seed, share=share).to(self.runtime.device, 0)
@@ -153,7 +153,7 @@ class HeadTrainer(StageTrainer):
         """Return the features of the pictures of `memory` as batches, this process's share; None if it is empty."""
         if not memory.stores:
             return None
-        views = [CENTRE, *(view for view in self.config.views if view != CENTRE)]
+        views = [CENTRE, *(view for view in with_augmented(self.config.views, self.config.augment) if view != CENTRE)]
         return FeatureMemory(memory, [self.features(store, views) for store in memory.stores.values()], flip=False,
                              crop=self.config.crop, seed=seed, share=(self.runtime.rank, self.runtime.world),
                              device=self.runtime.device)

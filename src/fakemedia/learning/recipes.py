@@ -12,6 +12,7 @@ from fakemedia.artefacts.manifest import Recipe, file_sha256
 from fakemedia.core import plugin
 from fakemedia.core.plan import MethodPlan, Named
 from fakemedia.core.types import Stage
+from fakemedia.store.augmentations.augmentation import NONE, augment_version
 
 if TYPE_CHECKING:
     from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
@@ -32,13 +33,15 @@ def stage_recipe(*, method: MethodPlan, seed: int, stage: Stage, data: Mapping[s
     content hashes of the splits that it reads; `parent` is the content hash of the checkpoint that it starts from.
     """
     inputs = {f"{task} {split}": content for task, splits in data.items() for split, content in splits.items()}
+    augment = method.training.augment
     return Recipe(
         producer="stage", version=VERSION,
         settings={"network": identified(method.network), "tune": method.tune, "method": method.named,
                   "training": method.training, "seed": seed, "stage": stage,
                   "versions": {"method": plugin.constant("methods", method.method, "VERSION", 1),
                                "network": plugin.constant("networks", method.network.name, "VERSION", 1),
-                               **({"features": _features_version()} if method.tune == "head" else {})}},
+                               **({"features": _features_version()} if method.tune == "head" else {}),
+                               **({"augmentation": augment_version(augment)} if augment != NONE else {})}},
         inputs=inputs if parent is None else {**inputs, "parent": parent},
     )
 

@@ -29,6 +29,7 @@ from fakemedia.networks.detector import Detector
 from fakemedia.networks.norm_statistics import measure_statistics
 from fakemedia.runtime.device import Runtime
 from fakemedia.runtime.signals import deferred
+from fakemedia.store.augmentations.augmentation import make_augment
 from fakemedia.store.batches import Batch, EvalBatches, TrainBatches, on_device
 from fakemedia.store.pixels import PixelStore
 
@@ -139,13 +140,14 @@ class StageTrainer:
         if not memory.stores:
             return None
         return MemoryBatches(memory, crop=self.config.crop, flip=self.config.flip, seed=seed,
-                             share=(self.runtime.rank, self.runtime.world), device=self.runtime.device)
+                             share=(self.runtime.rank, self.runtime.world), device=self.runtime.device,
+                             augment=make_augment(self.config.augment))
 
     def training_batches(self, stage: StageData, *, shared: bool) -> TrainBatches:
         """Return the training batches on the device: this process's share of each, or the whole."""
         config, runtime = self.config, self.runtime
         batches = TrainBatches(list(stage.train.values()), batch_size=config.batch_size, crop=config.crop,
-                               flip=config.flip, seed=stage.seed,
+                               flip=config.flip, seed=stage.seed, augment=make_augment(config.augment),
                                share=(runtime.rank, runtime.world) if shared else (0, 1))
         return batches.to(runtime.device, runtime.room() if shared else 0)
 

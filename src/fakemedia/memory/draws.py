@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fakemedia.core.rng import bits, derive, integers
 from fakemedia.memory.held_pictures import Memory, cells
+from fakemedia.store.augmentations.augmentation import Augment, augmented
 from fakemedia.store.batches import Batch
 from fakemedia.store.crops import centre
 
@@ -22,9 +23,10 @@ class MemoryBatches:
     """
 
     def __init__(self, memory: Memory, *, crop: int, flip: bool, seed: int, share: tuple[int, int] = (0, 1),
-                 device: torch.device | None = None) -> None:
+                 device: torch.device | None = None, augment: Augment | None = None) -> None:
         """Take crops of `crop` x `crop` pixels of `memory`; `share`: rank of this process, and number of processes."""
         self.memory, self.crop, self.flip, self.seed = memory, crop, flip, seed
+        self._augment = augment
         self.device = device or torch.device("cpu")
         self._rank, self._world = share
         self._stores, self._cells = list(memory.stores.values()), list(cells(memory.stores))
@@ -32,7 +34,7 @@ class MemoryBatches:
     def batch(self, step: int, size: int, *, at_centre: bool = False, draw: str = "memory") -> Batch:
         """Return the batch of a step, of `size` pictures in this process, on the device.
 
-        `tasks` are positions in the memory. `at_centre`: centre crops, never mirrored. `draw` names one of several
+        `tasks` are positions in the memory. `at_centre`: centre crops, as they are. `draw` names one of several
         batches of a step.
         """
         positions = (step * self._world + self._rank) * size + np.arange(size)
@@ -72,4 +74,6 @@ class MemoryBatches:
         if self.flip:
             mirrored = integers(derive(self.seed, draw, "flip"), positions, 2).astype(bool)
             images[mirrored] = images[mirrored, :, ::-1]
+        if self._augment is not None:
+            images = augmented(images, self._augment, derive(self.seed, draw, "augment"), positions)
         return images

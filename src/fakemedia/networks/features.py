@@ -37,9 +37,10 @@ from fakemedia.artefacts.manifest import (
 from fakemedia.core.errors import UserError
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.taps import Taps
-from fakemedia.networks.views import CENTRE, read_views, view_crops
+from fakemedia.networks.views import AUGMENTED, CENTRE, read_views, view_crops, view_seed
 from fakemedia.runtime.device import Runtime
 from fakemedia.runtime.modes import evaluating
+from fakemedia.store.augmentations.augmentation import augment_version
 from fakemedia.store.pixels import PixelStore
 
 VERSION = 2
@@ -89,9 +90,10 @@ def body_sha256(detector: Detector) -> str:
 
 def features_recipe(store: PixelStore, view: str, *, weights: str, taps: Taps, crop: int, seed: int) -> Recipe:
     """Return what the features of `store` in one view depend on; `weights` is the body's SHA-256."""
+    _, plus, augment = view.partition(AUGMENTED)
     return Recipe(producer="features", version=VERSION, inputs={"weights": weights, "store": store.fingerprint},
                   settings={"taps": taps, "view": view, "crop": crop, "policy": store.policy,
-                            "seed": seed if view.startswith("random") else None})
+                            "seed": view_seed(view, seed), **({"augment": augment_version(augment)} if plus else {})})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fakemedia.core import plugin
 from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.core.rng import derive, integers
+from fakemedia.store.augmentations.augmentation import KIND, NONE, augmented, make_augment
 from fakemedia.store.crops import centre
 from fakemedia.store.pixels import PixelStore
 
 CENTRE = "centre"
 CORNERS = ("top_left", "top_right", "bottom_left", "bottom_right")
 FLIP = "_flip"
+AUGMENTED = "+"
 _RANDOM = re.compile(r"random(:?)(\d+)")
 
 
@@ -40,19 +43,23 @@ def read_views(names: Iterable[str], *, where: object = None) -> tuple[str, ...]
     """Return the views that `names` stand for, each once, in order; UserError for an unknown name.
 
     A view is `centre`, a corner such as `top_left`, one of these mirrored (`centre_flip`), or `random<k>`: crop k of
-    those drawn by seed, of which half are mirrored. `corners` stands for the four, `random:<n>` for n of them.
+    those drawn by seed, of which half are mirrored. `corners` stands for the four, `random:<n>` for n of them. Each of
+    these may be augmented: `centre+blur_jpeg`.
 
     >>> read_views(["centre", "random:2"])
     ('centre', 'random0', 'random1')
     """
     views: list[str] = []
     for name in names:
-        drawn = _RANDOM.fullmatch(str(name))
-        if name == "corners":
-            views += CORNERS
+        place, plus, augment = str(name).partition(AUGMENTED)
+        drawn = _RANDOM.fullmatch(place)
+        if plus and augment not in plugin.names(KIND):
+            raise unknown_name("augmentation", augment, plugin.names(KIND), where=where)
+        if place == "corners":
+            views += [f"{corner}{plus}{augment}" for corner in CORNERS]
         elif drawn and drawn[1]:
-            views += [f"random{number}" for number in range(int(drawn[2]))]
-        elif drawn or str(name).removesuffix(FLIP) in (CENTRE, *CORNERS):
+            views += [f"random{number}{plus}{augment}" for number in range(int(drawn[2]))]
+        elif drawn or place.removesuffix(FLIP) in (CENTRE, *CORNERS):
             views.append(str(name))
         else:
             known = [CENTRE, *CORNERS, *(f"{place}{FLIP}" for place in (CENTRE, *CORNERS)), "corners", "random:<n>"]
@@ -62,14 +69,30 @@ def read_views(names: Iterable[str], *, where: object = None) -> tuple[str, ...]
     return tuple(dict.fromkeys(views))
 
 
+def with_augmented(names: Iterable[str], augment: str) -> tuple[str, ...]:
+    """Return the views `names`, and each once more as `augment` changes it; `none` adds nothing.
+
+    >>> with_augmented(["centre", "random:2"], "blur_jpeg")
+    ('centre', 'random:2', 'centre+blur_jpeg', 'random:2+blur_jpeg')
+    """
+    views = tuple(names)
+    return views if augment == NONE else (*views, *(f"{view}{AUGMENTED}{augment}" for view in views))
+
+
+def view_seed(view: str, seed: int) -> int | None:
+    """Return what the crops of `view` depend on of `seed`: `seed`, or None for a view without anything random."""
+    return seed if AUGMENTED in view or view.startswith("random") else None
+
+
 def view_crops(store: PixelStore, rows: NDArray[np.int64], view: str, crop: int, seed: int) -> NDArray[np.uint8]:
     """Return the crops of `crop` x `crop` pixels that `view` shows of the images `rows`, uint8 (N, crop, crop, 3).
 
-    `seed` draws those of a random view; each depends only on the seed, the view and the row.
+    `seed` draws those of a random or augmented view; each depends only on the seed, the view and the row.
     """
     tops, lefts = store.limits(rows, crop)
-    mirrored = np.full(len(rows), view.endswith(FLIP))
-    place = view.removesuffix(FLIP)
+    place, _, augment = view.partition(AUGMENTED)
+    mirrored = np.full(len(rows), place.endswith(FLIP))
+    place = place.removesuffix(FLIP)
     if drawn := _RANDOM.fullmatch(place):
         number = int(drawn[2])
         mirrored = integers(derive(seed, "view flip", number), rows, 2).astype(bool)
@@ -81,4 +104,5 @@ def view_crops(store: PixelStore, rows: NDArray[np.int64], view: str, crop: int,
         tops, lefts = tops * place.startswith("bottom"), lefts * place.endswith("right")
     images = store.crops(rows, tops, lefts, crop)
     images[mirrored] = images[mirrored, :, ::-1]
-    return images
+    change = make_augment(augment) if augment else None
+    return images if change is None else augmented(images, change, derive(seed, "view augment", view), rows)

@@ -20,6 +20,7 @@ from torch import Tensor
 from fakemedia.core.errors import UserError
 from fakemedia.core.rng import bits, derive, integers
 from fakemedia.runtime.threads import cores
+from fakemedia.store.augmentations.augmentation import Augment, augmented
 from fakemedia.store.pixels import PixelStore
 from fakemedia.store.resident import ResidentPixels, ahead, pixel_bytes
 
@@ -61,6 +62,8 @@ class Draws:
     tops: Any
     lefts: Any
     mirrored: Any
+    places: Any
+    """Positions in the epoch."""
 
     def at(self, places: Any) -> Draws:
         """Return the draws at `places`, a slice or positions."""
@@ -77,9 +80,9 @@ def _batch(images: NDArray[np.uint8], labels: NDArray[np.int64], tasks: NDArray[
                  tasks=torch.from_numpy(tasks), rows=torch.from_numpy(rows))
 
 
-def _workers(stores: Sequence[PixelStore], device: torch.device) -> int:
+def _workers(stores: Sequence[PixelStore], device: torch.device, augment: Augment | None) -> int:
     """Return how many threads make batches ahead: none if crops are cheap compared with the step."""
-    if any(store.streams for store in stores):
+    if augment is not None or any(store.streams for store in stores):
         return cores()
     return 0 if device.type == "cpu" else 2
 
@@ -117,7 +120,7 @@ def _copied(batch: Batch, copied: torch.cuda.Event) -> Batch:
 
 
 class TrainBatches:
-    """Shuffled random crops, some mirrored, of one or several stores.
+    """Shuffled random crops, some mirrored, all augmented if asked for, of one or several stores.
 
     An epoch has as many images as the stores together; a remainder smaller than a batch is dropped. Several stores
     alternate, so that each has the same share of every epoch. Each store is read completely in random order before it
@@ -125,8 +128,8 @@ class TrainBatches:
     """
 
     def __init__(self, stores: Sequence[PixelStore], *, batch_size: int, crop: int, flip: bool, seed: int,
-                 share: tuple[int, int] = (0, 1)) -> None:
-        """Take crops of `crop` x `crop` pixels; `flip` mirrors half of them.
+                 share: tuple[int, int] = (0, 1), augment: Augment | None = None) -> None:
+        """Take crops of `crop` x `crop` pixels; `flip` mirrors half of them; `augment` then sees each.
 
         `share` is the rank of this process and the number of processes that divide each batch.
         UserError: fewer images than `batch_size`, a batch that cannot be divided, a crop larger than every image, or
@@ -135,6 +138,7 @@ class TrainBatches:
         self.stores = list(stores)
         self.batch_size, self.crop, self.flip, self.seed = batch_size, crop, flip, seed
         self._rank, self._world = share
+        self._augment = augment
         self._size = sum(len(store) for store in self.stores)
         self._resident: ResidentPixels | None = None
         self._device = torch.device("cpu")
@@ -167,11 +171,12 @@ class TrainBatches:
     def to(self, device: torch.device, room: int) -> TrainBatches:
         """Make the batches on `device` from now on; all pixels are kept there if they need no more than `room` bytes.
 
-        Otherwise, batches are cropped in the host's memory and copied while the device computes. The batches are the
-        same in both cases.
+        Otherwise, and with an augmentation, which the host computes, batches are cropped in the host's memory and
+        copied while the device computes. The batches are the same in both cases.
         """
         self._device = device
-        if not any(store.streams for store in self.stores) and pixel_bytes(self.stores) <= room:
+        streams = any(store.streams for store in self.stores)
+        if self._augment is None and not streams and pixel_bytes(self.stores) <= room:
             self._resident = ResidentPixels(self.stores, device)
         return self
 
@@ -183,7 +188,8 @@ class TrainBatches:
             drawn = draws.to(self._device)
             yield from (self._resident_batch(drawn.at(at)) for at in places)
             return
-        made = ahead(lambda at: self._batch(draws.at(at)), places, _workers(self.stores, self._device))
+        made = ahead(lambda at: self._batch(draws.at(at), epoch), places,
+                     _workers(self.stores, self._device, self._augment))
         yield from on_device(made, self._device)
 
     def _share(self, step: int) -> slice:
@@ -206,7 +212,7 @@ class TrainBatches:
             labels[mine] = store.labels[rows[mine]]
             max_tops[mine], max_lefts[mine] = store.limits(rows[mine], self.crop)
         flips = integers(derive(self.seed, "flip", epoch), positions, 2) if self.flip else np.zeros_like(rows)
-        return Draws(tasks=tasks, rows=rows, labels=labels, mirrored=flips.astype(bool),
+        return Draws(tasks=tasks, rows=rows, labels=labels, mirrored=flips.astype(bool), places=positions,
                      tops=integers(derive(self.seed, "top", epoch), positions, max_tops + 1),
                      lefts=integers(derive(self.seed, "left", epoch), positions, max_lefts + 1))
 
@@ -218,13 +224,15 @@ class TrainBatches:
                   for number in np.unique(passes).tolist()}
         return np.concatenate([order[places[passes == number]] for number, order in orders.items()])
 
-    def _batch(self, draws: Draws) -> Batch:
+    def _batch(self, draws: Draws, epoch: int) -> Batch:
         images = np.empty((len(draws.rows), self.crop, self.crop, 3), np.uint8)
         for task, store in enumerate(self.stores):
             mine = np.flatnonzero(draws.tasks == task)
             images[mine] = store.crops(draws.rows[mine], draws.tops[mine], draws.lefts[mine], self.crop)
         chosen = np.flatnonzero(draws.mirrored)
         images[chosen] = _mirrored(images[chosen])
+        if self._augment is not None:
+            images = augmented(images, self._augment, derive(self.seed, "augment", epoch), draws.places)
         batch = _batch(images, draws.labels, draws.tasks, draws.rows)
         return batch.pinned() if self._device.type == "cuda" else batch  # in the thread that makes it
 

@@ -1,0 +1,1 @@
+"""Augmentations of training crops: one file each."""
