@@ -18,7 +18,16 @@ from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import build_index, index_content
 from fakemedia.ingest.perceptual import look, near_pairs
-from fakemedia.reporting.audit_page import CAPTION, audit_figure, audit_page, audit_summary, gather_findings
+from fakemedia.reporting.audit_page import (
+    CAPTION,
+    DRAWN,
+    POINTS,
+    audit_caption,
+    audit_figure,
+    audit_page,
+    audit_summary,
+    gather_findings,
+)
 from fakemedia.reporting.rendering import drawn
 from fakemedia.sources.folder import FolderSource
 
@@ -175,6 +184,33 @@ def test_tasks_that_share_images_are_noted(tmp_path: Path) -> None:
     assert notes["detail"].iloc[0].startswith("5 images (0_real) are also in imle; 5 of them in train")
     findings = gather_findings(indexes, [audit_task(index, AuditConfig()) for index in indexes])
     assert verdict(findings) == "pass"
+
+
+def thirty_tasks() -> list[pd.DataFrame]:
+    """Return indexes of 30 tasks that share ten images; real and fake differ in codec in those of odd number."""
+    made = []
+    for number in range(30):
+        name, label = f"task{number:02d}", np.arange(1000) % 2
+        facts = {"id": [f"{'' if i < 10 else number}-{i}" for i in range(1000)], "path": [f"{i}" for i in range(1000)],
+                 "task": name, "split": "train", "label": label, "mode": "RGB", "quality": 0, "width": 64, "error": "",
+                 "height": 64 + np.arange(1000) // 2, "codec": np.where(label * (number % 2), "webp", "png")}
+        made.append(pd.DataFrame(facts))
+    return made
+
+
+def test_thirty_tasks_take_one_merge_and_a_figure_of_those_that_differ_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    indexes, merges = thirty_tasks(), []
+    merge = pd.DataFrame.merge
+    monkeypatch.setattr(pd.DataFrame, "merge", lambda *given, **more: merges.append(1) or merge(*given, **more))
+    assert len(shared_images(indexes)) == 30 * 29 / 2
+    assert len(merges) == 1
+    figure = audit_figure(indexes)
+    titles = [axes.get_title(loc="left") for axes in figure.axes[::2]]
+    assert titles == [f"task{number:02d}" for number in range(1, 2 * DRAWN, 2)]
+    assert figure.get_figheight() < 11
+    assert all(len(line.get_xdata()) <= POINTS for axes in figure.axes for line in axes.lines)
+    assert audit_caption(30).endswith(f"Of 30 tasks, the {DRAWN} where they differ most are shown.")
+    assert audit_caption(DRAWN) == CAPTION
 
 
 def test_the_page_tells_all(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import ks_2samp
 
 from fakemedia.core.types import SPLITS
 from fakemedia.ingest.audit import FAULT, NOTE, WARNING, kept_rows, shared_images, verdict
@@ -40,6 +41,10 @@ WORDS = {"pass": "No problems found.", "warn": "Read the warnings before you tra
 CAPTION = ("Left: codec, JPEG quality and colour mode of real and fake images. Right: their sizes. Where the two "
            "differ, a detector can separate them without using traces.")
 CLASSES = ("real", "fake")
+DRAWN = 12
+"""Tasks that the figure shows at most."""
+POINTS = 400
+"""Images of one class whose sizes the figure shows at most."""
 SHOWN = 20
 """Findings of one kind in one task that the page lists; the table has all."""
 
@@ -86,8 +91,12 @@ def _container(index: pd.DataFrame) -> pd.Series:
 
 @styled
 def audit_figure(indexes: Sequence[pd.DataFrame]) -> Figure:
-    """Return the containers (codec, JPEG quality, mode) and the sizes of real and fake images, one row per task."""
-    whole = [index.loc[index["error"] == ""] for index in indexes]
+    """Return the containers (codec, JPEG quality, mode) and the sizes of real and fake images, one row per task.
+
+    Of more than DRAWN tasks it has those where real and fake differ most; of more than POINTS images of a class sizes
+    at even distances.
+    """
+    whole = _most_different([index.loc[index["error"] == ""] for index in indexes])
     figure = new_figure(TWO_COLUMNS, 0.8 + 0.75 * len(whole))
     axes = figure.subplots(len(whole), 2, squeeze=False, sharex="col")
     kinds = sorted({str(kind) for index in whole for kind in _container(index).unique()})
@@ -100,6 +109,7 @@ def audit_figure(indexes: Sequence[pd.DataFrame]) -> Figure:
                 colour = COLOURS[kinds.index(str(kind)) % len(COLOURS)]
                 bars.barh(place, 100 * share, 0.36, left=left, color=colour, edgecolor="white", linewidth=0.4)
                 left += 100 * share
+            mine = mine.iloc[::max(1, -(-len(mine) // POINTS))]
             sizes.plot(mine["width"], mine["height"], "o" if label == 0 else "x", markersize=3, alpha=0.5,
                        color=COLOURS[label], label=name, markerfacecolor="none")
         bars.set_yticks([0.2, -0.2], CLASSES)
@@ -114,6 +124,30 @@ def audit_figure(indexes: Sequence[pd.DataFrame]) -> Figure:
     figure.legend(handles, labels, loc="outside upper left", ncols=min(4, len(kinds)))
     axes[0, 1].legend(loc="upper right", ncols=2, bbox_to_anchor=(1, 1.45))
     return figure
+
+
+def audit_caption(tasks: int) -> str:
+    """Return the caption of the figure of so many tasks."""
+    return CAPTION + (f" Of {tasks} tasks, the {DRAWN} where they differ most are shown." if tasks > DRAWN else "")
+
+
+def _most_different(indexes: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Return the DRAWN tasks where real and fake differ most in container or size, in their order."""
+    apart = [_difference(index) for index in indexes]
+    chosen = sorted(range(len(indexes)), key=lambda at: -apart[at])[:DRAWN]
+    return [indexes[at] for at in sorted(chosen)]
+
+
+def _difference(index: pd.DataFrame) -> float:
+    """Return how much real and fake differ, 0 to 1: the larger one of the total variation distance of their containers
+    and the Kolmogorov-Smirnov statistic of their numbers of pixels."""
+    real, fake = (index.loc[index["label"] == label] for label in (0, 1))
+    if real.empty or fake.empty:
+        return 1.0
+    shares = [_container(rows).value_counts(normalize=True) for rows in (real, fake)]
+    variation = shares[0].sub(shares[1], fill_value=0).abs().sum() / 2
+    areas = [rows["width"] * rows["height"] for rows in (real, fake)]
+    return max(float(variation), float(ks_2samp(*areas, method="asymp")[0]))  # pyright: ignore[reportArgumentType]
 
 
 def audit_page(sequence: str, indexes: Sequence[pd.DataFrame], findings: pd.DataFrame, figure: Drawn) -> str:

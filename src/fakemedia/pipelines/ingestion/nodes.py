@@ -95,12 +95,13 @@ def summarise_audit(*tables: pd.DataFrame) -> tuple[pd.DataFrame, str, list[Draw
 
     `tables` are the indexes and then the findings of the tasks.
     """
-    from fakemedia.reporting.audit_page import CAPTION, audit_figure, audit_summary, gather_findings
+    from fakemedia.reporting.audit_page import audit_caption, audit_figure, audit_summary, gather_findings
     from fakemedia.reporting.rendering import drawn
 
     half = len(tables) // 2
     indexes, findings = list(tables[:half]), gather_findings(tables[:half], tables[half:])
-    return findings, audit_summary(indexes, findings), [drawn("containers", audit_figure(indexes), CAPTION)]
+    figure = drawn("containers", audit_figure(indexes), audit_caption(len(indexes)))
+    return findings, audit_summary(indexes, findings), [figure]
 
 
 def write_audit_page(findings: pd.DataFrame, figures: list[Drawn], *indexes: pd.DataFrame, sequence: str) -> str:
