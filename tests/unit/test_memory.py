@@ -57,13 +57,20 @@ def test_herding_is_that_of_a_search_through_all_pictures() -> None:
     assert herding_order(features, 6) == chosen
 
 
-def test_source_groups_are_kept_whole_where_they_fit() -> None:
-    groups = [f"g{number // 3}" for number in range(12)]
-    order = random_order([f"{number}" for number in range(12)], groups, seed=3)
-    kept = within(order, groups, [1] * 12, pictures=7, room=float("inf"))
-    counts = Counter(groups[each] for each in kept)
-    assert sorted(counts.values()) == [1, 3, 3]
-    assert within(order, groups, [4] * 12, pictures=7, room=12) == kept[:3]
+def test_a_memory_spreads_over_the_source_groups() -> None:
+    ids, groups = ([f"{number}" for number in range(30)], [f"g{number // 10}" for number in range(20)] + ["g2"] * 10)
+    order = random_order(ids, groups, seed=3)
+    kept = within(order, [1] * 30, pictures=8, room=float("inf"))
+    assert sorted(Counter(groups[each] for each in kept).values()) == [2, 3, 3]
+    assert within(order, [1] * 30, pictures=5, room=float("inf")) == kept[:5]
+    assert within(order, [4] * 30, pictures=7, room=12) == kept[:3]
+    assert sorted(order) == list(range(30))
+
+
+def test_small_groups_leave_their_turns_to_the_others() -> None:
+    groups = ["small", *["large"] * 9]
+    kept = random_order([f"{number}" for number in range(10)], groups, seed=0)[:4]
+    assert Counter(groups[each] for each in kept) == {"small": 1, "large": 3}
 
 
 def test_the_same_groups_come_first_in_both_classes() -> None:

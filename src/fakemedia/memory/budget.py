@@ -22,8 +22,9 @@ class Budget:
     mib: float | None = None
     """Upper limit of their pixels, MiB; None: no limit."""
     selection: Selection = "reservoir"
-    """`reservoir`: at random, complete source groups if they fit; `random`: at random, picture by picture; `herding`:
-    those whose mean is closest to that of their class in the network's features (Rebuffi et al. 2017, algorithm 4)."""
+    """`reservoir`: at random, spread over the source groups, the same ones in both classes; `random`: at random among
+    all pictures; `herding`: those whose mean is closest to that of their class in the network's features (Rebuffi et
+    al. 2017, algorithm 4). Only training pictures are kept, so none shares its source group with a held-out split."""
 
     def __post_init__(self) -> None:
         if self.pictures < 1 or (self.mib is not None and not self.mib > 0):

@@ -128,7 +128,7 @@ def updated(memory: Memory, learned: Mapping[str, PixelStore], config: Budget, *
     for task, store in stores.items():
         mine = [(rows, counts[cell]) for cell, rows in cells.items() if cell[0] == task]
         if isinstance(store, HeldPictures):
-            chosen = [_shrunk(store, rows, count, room, config) for rows, count in mine]
+            chosen = [_shrunk(store, rows, count, room) for rows, count in mine]
             kept[task] = store.kept(np.sort(np.concatenate(chosen)))
         else:
             found = features(store) if config.selection == "herding" else None
@@ -140,23 +140,18 @@ def updated(memory: Memory, learned: Mapping[str, PixelStore], config: Budget, *
 def _chosen(store: PixelStore, rows: NDArray[np.int64], count: int, room: float, config: Budget, seed: int,
             features: NDArray[np.floating] | None) -> NDArray[np.int64]:
     """Return the rows that are kept of a class, in order of preference."""
-    ids, groups = [store.ids[row] for row in rows], _groups(store, rows, config)
     if features is None:
+        ids = [store.ids[row] for row in rows]
+        groups = [store.sources[row] for row in rows] if config.selection == "reservoir" else ids
         order = random_order(ids, groups, derive(seed, "memory"))
     else:
         order = herding_order(features[rows], count)
-    return rows[within(order, groups, _bytes(store, rows), pictures=count, room=room)]
+    return rows[within(order, _bytes(store, rows), pictures=count, room=room)]
 
 
-def _shrunk(store: HeldPictures, rows: NDArray[np.int64], count: int, room: float,
-            config: Budget) -> NDArray[np.int64]:
+def _shrunk(store: HeldPictures, rows: NDArray[np.int64], count: int, room: float) -> NDArray[np.int64]:
     order = np.argsort(store.images["rank"].to_numpy()[rows], kind="stable").tolist()
-    return rows[within(order, _groups(store, rows, config), _bytes(store, rows), pictures=count, room=room)]
-
-
-def _groups(store: PixelStore, rows: NDArray[np.int64], config: Budget) -> list[str]:
-    """Return what is kept together of the pictures `rows`: source groups, or each picture alone."""
-    return [store.sources[row] if config.selection == "reservoir" else store.ids[row] for row in rows]
+    return rows[within(order, _bytes(store, rows), pictures=count, room=room)]
 
 
 def _bytes(store: PixelStore, rows: NDArray[np.int64]) -> list[int]:

@@ -11,12 +11,18 @@ from fakemedia.core.rng import derive
 
 
 def random_order(ids: Sequence[str], groups: Sequence[str], seed: int) -> list[int]:
-    """Return the positions of pictures in random order, those of a group one after another.
+    """Return the positions of pictures in random order: one picture of every group, then a second of each, and so on.
 
-    A picture's position depends only on the seed, its group and its content id: taking the first ones is reservoir
-    sampling by random keys (Efraimidis and Spirakis 2006), and the same groups come first in both classes of a task.
+    A picture's key depends only on the seed and its content id, a group's only on the seed and its name, so taking the
+    first ones is reservoir sampling by random keys (Efraimidis and Spirakis 2006), spread over the groups; the same
+    groups come first in both classes of a task, and what a smaller budget keeps is among what a larger one keeps.
     """
-    return sorted(range(len(ids)), key=lambda each: (derive(seed, groups[each]), groups[each], derive(seed, ids[each])))
+    members: dict[str, list[int]] = {}
+    for each in sorted(range(len(ids)), key=lambda each: derive(seed, ids[each])):
+        members.setdefault(groups[each], []).append(each)
+    turns = {each: turn for of_group in members.values() for turn, each in enumerate(of_group)}
+    keys = {group: (derive(seed, group), group) for group in members}
+    return sorted(range(len(ids)), key=lambda each: (turns[each], keys[groups[each]]))
 
 
 def herding_order(features: NDArray[np.floating], most: int) -> list[int]:
@@ -38,21 +44,14 @@ def herding_order(features: NDArray[np.floating], most: int) -> list[int]:
     return chosen
 
 
-def within(order: Sequence[int], groups: Sequence[str], sizes: Sequence[int], *, pictures: int,
-           room: float) -> list[int]:
-    """Return those of `order` that are kept: at most so many `pictures` of `room` bytes together, in order.
+def within(order: Sequence[int], sizes: Sequence[int], *, pictures: int, room: float) -> list[int]:
+    """Return the first of `order` that are kept: so many `pictures` at most, of `room` bytes together.
 
-    Complete groups first, as long as one fits; the rest is filled picture by picture. `groups` and `sizes`
-    (bytes) are by position.
+    One that does not fit is left out. `sizes` (bytes) are by position.
     """
-    members: dict[str, list[int]] = {}
+    kept: list[int] = []
     for each in order:
-        members.setdefault(groups[each], []).append(each)
-    kept: set[int] = set()
-    for parts in (list(members.values()), [[each] for each in order]):
-        for part in parts:
-            size = sum(sizes[each] for each in part)
-            if kept.isdisjoint(part) and len(kept) + len(part) <= pictures and size <= room:
-                kept.update(part)
-                room -= size
-    return [each for each in order if each in kept]
+        if len(kept) < pictures and sizes[each] <= room:
+            kept.append(each)
+            room -= sizes[each]
+    return kept

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from fakemedia.store.batches import Batch
 
 NEEDS_MEMORY = True
-VERSION = 2
-"""2: tasks are drawn in order of their names, not in that of the reader of checkpoints."""
+VERSION = 3
+"""2: tasks are drawn in order of their names. 3: the memory spreads over the source groups."""
 KEYS, LOGITS = "keys.", "logits."
 
 

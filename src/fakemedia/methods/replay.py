@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from fakemedia.store.batches import Batch
 
 NEEDS_MEMORY = True
-VERSION = 2
-"""2: tasks are drawn in order of their names, not in that of the reader of checkpoints."""
+VERSION = 3
+"""2: tasks are drawn in order of their names. 3: the memory spreads over the source groups."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,9 @@ class Config:
     mib: float | None = None
     """Upper limit of their pixels, MiB; None: no limit."""
     selection: Selection = "reservoir"
-    """`reservoir`: at random, complete source groups if they fit; `random`: at random, picture by picture; `herding`:
-    those whose mean is closest to that of their class in the network's features (Rebuffi et al. 2017)."""
+    """`reservoir`: at random, spread over the source groups, the same ones in both classes; `random`: at random among
+    all pictures; `herding`: those whose mean is closest to that of their class in the network's features (Rebuffi et
+    al. 2017). Only training pictures are kept, so none shares its source group with a held-out split."""
 
     def __post_init__(self) -> None:
         Budget(pictures=self.pictures, mib=self.mib, selection=self.selection)
