@@ -52,8 +52,7 @@ def nested(*keys: str, value: object) -> dict:
     (("runtime", "save_minutes"), -1, "save_minutes of at least 0"),
     (("calibration", "target"), 95, "such as 0.95"),
     (("calibration", "targt"), 0.9, "did you mean 'target'"),
-    (("features", "views"), ["center"], "did you mean 'centre'"),
-    (("features", "max_gib"), 0, "max_gib above 0"),
+    (("runtime", "features_gib"), 0, "features_gib above 0"),
 ])
 def test_a_fault_in_the_configuration(project: Path, keys: tuple[str, ...], value: object, message: str) -> None:
     change(project, nested(*keys, value=value))

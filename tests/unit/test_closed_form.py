@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation.predict import predict
 from fakemedia.learning.sequence import learn_stage, restore_network
+from fakemedia.memory.held_pictures import held
 from fakemedia.methods.experts import Config as ExpertsConfig
 from fakemedia.methods.experts import Experts, ExpertsHead, task_centres
 from fakemedia.methods.moments import Moments, moments
@@ -24,6 +26,7 @@ from fakemedia.methods.ridge import STRENGTHS, Judged, ProjectedHead, best_head,
 from fakemedia.methods.slda import discriminant
 from fakemedia.networks.checkpoint import Checkpoint
 from fakemedia.runtime.device import Runtime
+from fakemedia.store.pixels import PixelStore
 from tests.plans import make_plan
 from tests.unit.conftest import noise
 
@@ -180,16 +183,24 @@ def stores(make_store):
 
 
 @pytest.fixture(scope="module")
+def one_class(stores) -> PixelStore:
+    """The fake pictures of a task alone."""
+    rows = np.flatnonzero(stores["b"].labels == 1)
+    return held(stores["b"], rows, np.arange(len(rows)))
+
+
+@pytest.fixture(scope="module")
 def learn(stores):
     def run(method: str, order: Iterable[Iterable[str]] = "abc", tune: str = "head", parent: Checkpoint | None = None,
+            taps: str = "both", more: Mapping[str, PixelStore] = {}, folder: Path | None = None,
             **settings: Any) -> Iterator[Checkpoint]:
-        stages = make_stages([tuple(names) for names in order])
+        stages, given = make_stages([tuple(names) for names in order]), {**stores, **more}
         plan = make_plan({method: settings}, stages=stages, training=TrainingConfig(batch_size=8, crop=8),
-                         network=Named(name="convnet", settings={"width": 8, "depth": 2, "taps": "both"})).resolved()
+                         network=Named(name="convnet", settings={"width": 8, "depth": 2, "taps": taps})).resolved()
         plan = replace(plan, methods=tuple(replace(each, tune=tune) for each in plan.methods))
         for stage in stages:
-            parent = learn_stage(plan=plan, method=method, seed=0, stage=stage, parent=parent, train=stores,
-                                 validation=stores, folder=None, runtime=CPU)
+            parent = learn_stage(plan=plan, method=method, seed=0, stage=stage, parent=parent, train=given,
+                                 validation=given, folder=folder, runtime=CPU)
             yield parent
 
     return run
@@ -223,6 +234,29 @@ def test_a_parent_with_another_projection_is_refused(learn) -> None:
     with pytest.raises(UserError, match="other features") as caught:
         next(learn("ridge", order="bc", parent=parent))
     assert "30 numbers a picture, found 40" in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["ridge", "slda", "experts"])
+def test_a_parent_of_other_taps_or_tune_is_refused(learn, method: str, tmp_path: Path) -> None:
+    parent = next(learn(method))
+    with pytest.raises(UserError, match="taps: head, found both"):
+        next(learn(method, order="bc", parent=parent, taps="head", folder=tmp_path / "stage"))
+    if method != "experts":  # whose state is its head
+        with pytest.raises(UserError, match="tune: all, found head"):
+            next(learn(method, order="bc", parent=parent, tune="all", folder=tmp_path / "stage"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", ["ridge", "slda"])
+def test_a_stage_with_one_class(learn, one_class, method: str, tmp_path: Path) -> None:
+    """It is refused while no other task has the other class; later it adds what it has."""
+    fakes = {"fakes": one_class}
+    with pytest.raises(UserError, match="one class only"):
+        next(learn(method, order=[("fakes",)], more=fakes, folder=tmp_path / "stage"))
+    assert not list(tmp_path.iterdir())
+    alone, both = ([*learn(method, order=order, more=fakes)][-1] for order in (["a"], ["a", ("fakes",)]))
+    assert not torch.equal(alone.weights["head.weight"], both.weights["head.weight"])
+    assert both.weights["head.weight"].isfinite().all()
 
 
 def margins(checkpoint: Checkpoint, stores: Mapping[str, Any]) -> np.ndarray:

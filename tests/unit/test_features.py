@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from fakemedia.artefacts.files import GIB
 from fakemedia.artefacts.manifest import read_manifest
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.networks import features as module
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.features import FeatureCache, body_sha256, features
-from fakemedia.networks.views import FeatureConfig, read_views, view_crops
+from fakemedia.networks.views import read_views, view_crops
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.pixels import PixelStore
 
+CPU = Runtime(accelerator="cpu", precision="float32")
 VIEWS = ("centre", "top_left_flip", "random1")
 
 
@@ -48,7 +51,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def cache(folder: Path, detector: Detector | None = None, **settings) -> FeatureCache:
     return FeatureCache(**{"folder": folder, "detector": detector or build(), "crop": 12, "batch_size": 8,
-                           "runtime": Runtime(accelerator="cpu", precision="float32"), "progress": False, **settings})
+                           "runtime": CPU, "progress": False, **settings})
 
 
 def test_they_are_those_of_the_network(store: PixelStore, tmp_path: Path, computed: list[int]) -> None:
@@ -144,12 +147,19 @@ def test_an_interrupted_extraction_continues(store: PixelStore, tmp_path: Path, 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(store: PixelStore, tmp_path: Path) -> None:
     width = build().width
-    with pytest.raises(UserError, match=r"(?s)features of 69 pictures and views do not fit.*raise features\.max_gib"):
-        cache(tmp_path, max_bytes=2 * width * 69 - 1).read(store, VIEWS)
+
+    def limited(folder: Path, size: float, **settings) -> FeatureCache:
+        return cache(folder, runtime=replace(CPU, features_gib=size / GIB), **settings)
+
+    with pytest.raises(UserError, match=r"(?s)features of 69 pictures and views do not fit.*runtime\.features_gib"):
+        limited(tmp_path, 2 * width * 69 - 1).read(store, VIEWS)
     assert not list(tmp_path.iterdir())
-    cache(tmp_path, max_bytes=2 * width * 23).read(store)
+    limited(tmp_path / "a", 2 * width * 23).read(store)
     with pytest.raises(UserError, match="do not fit"):
-        cache(tmp_path, max_bytes=2 * width * 23 + 2000).read(store, ["top_left"])
+        limited(tmp_path / "a", 2 * width * 23 + 2000).read(store, ["top_left"])
+    with pytest.raises(UserError, match="do not fit"):
+        limited(tmp_path / "b", 2 * width * 23 + 2000, within=tmp_path).read(store)
+    limited(tmp_path / "b", 2 * width * 23 + 2000).read(store)
 
 
 def test_features_that_are_not_finite_are_refused(store: PixelStore, tmp_path: Path) -> None:
@@ -189,7 +199,7 @@ class TestViews:
             with pytest.raises(UserError):
                 read_views(wrong)
         with pytest.raises(UserError, match="did you mean 'centre'"):
-            plugin.configure(FeatureConfig, {"views": ["center"]}, where="features")
+            read_views(["center"])
 
     def test_what_they_show(self, store: PixelStore) -> None:
         rows = np.array([3, 0, 7])

@@ -11,7 +11,6 @@ def check_trainable(context: Context, plan: Plan) -> None:
     plan.check(context.root)
     plan.rooted(context.root).resolved()
     context.calibration  # noqa: B018
-    context.features  # noqa: B018
     if robustness := context.robustness(plan.sequence):
         robustness.conditions()
     context.collection(plan.collection).audit_config  # noqa: B018

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
     from fakemedia.forge import ForgeConfig
     from fakemedia.ingest.collection import CollectionConfig
-    from fakemedia.networks.views import FeatureConfig
     from fakemedia.registry.client import Registry
     from fakemedia.runtime.device import Runtime
     from fakemedia.similarity.measure import Measure
@@ -100,13 +99,6 @@ class Context:
         from fakemedia.evaluation.calibration import CalibrationConfig
 
         return plugin.configure(CalibrationConfig, self.parameters.get("calibration") or {}, where="calibration")
-
-    @cached_property
-    def features(self) -> FeatureConfig:
-        """Which features are stored of a network of which only the head is trained."""
-        from fakemedia.networks.views import FeatureConfig
-
-        return plugin.configure(FeatureConfig, self.parameters.get("features") or {}, where="features")
 
     def open_registry(self) -> Registry:
         """Return the registry of detectors (imports MLflow); UserError if it cannot be read or written."""

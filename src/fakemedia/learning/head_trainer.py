@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from os.path import commonpath
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -179,8 +180,9 @@ class HeadTrainer(StageTrainer):
     def _cache(self, task: str) -> FeatureCache:
         if task not in self._caches:
             size = self.runtime.evaluation_batch(self.config.batch_size)
-            self._caches[task] = FeatureCache(folder=self.place(task), detector=self.network, crop=self.config.crop,
-                                              runtime=self.runtime, batch_size=size)
+            places = [self.place(each) for each in (task, f"{task}-")]
+            self._caches[task] = FeatureCache(folder=places[0], detector=self.network, crop=self.config.crop,
+                                              runtime=self.runtime, batch_size=size, within=Path(commonpath(places)))
         return self._caches[task]
 
 

@@ -32,6 +32,7 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
 
     A dataset is a task folder in the reference layout; its name is the task's. Without an input model the target is
     learned as the first task, from `pretrained` weights (None: the network's default). Pixel stores go to `cache`.
+    From an input model the step takes what is trained of the network, and, for the same method, its settings.
     Returns one row per task with its role, and accuracy (percent) and AUC on its test split before (NaN without an
     input model) and after the step.
 
@@ -91,11 +92,13 @@ def _plan(network: str, parent: Checkpoint | None, method: str, pretrained: str 
     weights = {} if pretrained is None else {"pretrained": pretrained}
     of_network = dict(parent.meta["network"]["settings"]) if parent else weights
     start = Named(name=network, settings=of_network)
+    learned = parent.meta["method"] if parent is not None else {"name": "", "settings": {}}
+    own = {"preset": preset} if preset in presets else dict(learned["settings"]) if learned["name"] == method else {}
     return Plan(
         sequence="step", collection="step", stages=make_stages([tuple(sources), (target,)] if sources else [(target,)]),
         network=start, training=training, seeds=(seed,),
-        methods=(MethodPlan(label=method, method=method, settings={"preset": preset} if preset in presets else {},
-                            network=start, training=training),),
+        methods=(MethodPlan(label=method, method=method, settings=own, network=start, training=training,
+                            tune=parent.meta["tune"] if parent else "all"),),
     ).resolved()
 
 

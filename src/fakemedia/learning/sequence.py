@@ -67,6 +67,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     parent = None if planned.joins else parent
     earlier = tuple(task for task in stage.seen if task not in stage.tasks)
     reviewed = earlier if parent is not None and parent.meta["method"]["name"] != planned.method else ()
+    _check_tune(planned, parent)
     learned = _pick(train, plan.trained_tasks(method, stage), stage, "training")
     reviewed_stores = _pick(train, reviewed, stage, "training")
     validation = _pick(validation, plan.validation_tasks(method, stage), stage, "validation")
@@ -130,6 +131,17 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         runtime.wait()
         checkpoint = load(folder) if runtime.rank else checkpoint
     return checkpoint
+
+
+def _check_tune(method: MethodPlan, parent: Checkpoint | None) -> None:
+    """Raise UserError if `method` would continue with a state of its own that belongs to another `tune`."""
+    if parent is None or parent.meta["method"]["name"] != method.method or not parent.method_state:
+        return
+    if parent.meta["tune"] != method.tune:
+        raise UserError(f"The parent checkpoint holds a state of {method.method} for another choice of trained weights",
+                        where=f"checkpoint {parent.meta['fingerprint']}", expected=f"tune: {method.tune}, found "
+                        f"{parent.meta['tune']}", do=f"use tune: {parent.meta['tune']}, or train the earlier stages "
+                        f"with tune: {method.tune}")
 
 
 def _is_saved(folder: Path, recipe: Recipe, runtime: Runtime) -> bool:
@@ -256,6 +268,11 @@ def _network(named: Named, seed: int, checkpoint: Checkpoint | None) -> Detector
                         expected=f"{named.name}, found {found}",
                         do=f"name the network {found}, or start from a checkpoint of {named.name}")
     settings = {**named.settings, "pretrained": "none"}
+    taps, wanted = (given.get("taps", "head") for given in (checkpoint.meta["network"]["settings"], settings))
+    if taps != wanted:
+        raise UserError("The checkpoint is of other features of the network",
+                        where=f"checkpoint {checkpoint.meta['fingerprint']}", expected=f"taps: {wanted}, found {taps}",
+                        do=f"use taps: {taps}, or start from a checkpoint with taps: {wanted}")
     network: Detector = plugin.create("networks", named.name, settings, derive(seed, "network"))
     network.make_room(checkpoint.weights)
     given = _shapes(checkpoint.weights)

@@ -4,7 +4,7 @@ A method that trains only the head (`tune: head`) reads them instead of the pict
 CPU. They are stored as float16, which changes them by one part in 2,000 at most, in
 `<folder>/<network>/<task>/<split>/<view>-<recipe>/`, a file for every CHUNK of pictures. Files appear complete or not
 at all, so an interrupted extraction resumes where it stopped. Nothing is ever removed: features that do not fit in
-`max_bytes` are refused before anything is computed.
+`runtime.features_gib` are refused before anything is computed.
 """
 
 from __future__ import annotations
@@ -112,15 +112,15 @@ class FeatureCache:
     """Pictures at once."""
     taps: Taps | None = None
     """Other taps than the detector's own."""
-    max_bytes: float = 20 * GIB
-    """Upper limit of the size of `folder`."""
+    within: Path | None = None
+    """The folder whose size `runtime.features_gib` limits; None: `folder`."""
     progress: bool = True
 
     def read(self, store: PixelStore, views: Sequence[str] = (CENTRE,)) -> Features:
         """Return the features of all pictures of `store` in `views`, computing what the folder lacks.
 
         Of several processes each computes its share. A damaged file is computed again. UserError: an unknown view, or
-        features that do not fit in `max_bytes` together with what the folder holds.
+        features that do not fit in `runtime.features_gib` with those that are stored.
         """
         parts = [self._part(store, view) for view in read_views(views)]
         kept = [part.read() for part in parts]
@@ -169,14 +169,15 @@ class FeatureCache:
                             self._taps).shape[1]
 
     def _check_fits(self, pictures: int) -> None:
-        held = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        place, limit = self.within or self.folder, self.runtime.features_gib
+        held = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
         needed = 2 * pictures * self._width
-        if held + needed > self.max_bytes:
+        if held + needed > limit * GIB:
             raise UserError(
                 f"The features of {pictures} pictures and views do not fit: they need {needed / GIB:.2f} GiB",
-                where=self.folder, expected=f"{self.max_bytes / GIB:.2f} GiB at most, of which {held / GIB:.2f} are "
+                where=place, expected=f"{limit:.2f} GiB at most, of which {held / GIB:.2f} are "
                 "taken", do="delete folders there that are not needed (one for each network, taps and crop), use fewer "
-                "views, or raise features.max_gib")
+                "views, or raise runtime.features_gib")
 
     def _compute(self, missing: list[tuple[_Part, int]]) -> None:
         """Compute and write this process's share of `missing`: parts and numbers of their files."""

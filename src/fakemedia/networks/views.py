@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +20,6 @@ CORNERS = ("top_left", "top_right", "bottom_left", "bottom_right")
 FLIP = "_flip"
 AUGMENTED = "+"
 _RANDOM = re.compile(r"random(:?)(\d+)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureConfig:
-    """Features of a network of which only the head is trained."""
-
-    views: tuple[str, ...] = (CENTRE,)
-    """Crops of each training picture: `centre`, `corners`, one corner such as `top_left`, these with `_flip`, and
-    `random:<n>`. Validation and test pictures are seen by their centre."""
-    max_gib: float = 20.0
-    """Upper limit of the stored features, GiB."""
-
-    def __post_init__(self) -> None:
-        read_views(self.views)
-        if not self.max_gib > 0:
-            raise ValueError("max_gib above 0")
 
 
 def read_views(names: Iterable[str], *, where: object = None) -> tuple[str, ...]:

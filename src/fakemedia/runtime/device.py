@@ -53,10 +53,14 @@ class Runtime:
     save_minutes: float = 5.0
     """Minutes of training within an epoch after which the state is saved, so that a killed run can resume there; it is
     always saved at the end of an epoch."""
+    features_gib: float = 20.0
+    """Upper limit of the features of a collection that are stored where only heads are trained, GiB."""
 
     def __post_init__(self) -> None:
         if self.devices < 1 or not 0 <= self.resident_share < 1 or not self.save_minutes >= 0:
             raise ValueError("devices of at least 1, resident_share in [0, 1) and save_minutes of at least 0")
+        if not self.features_gib > 0:
+            raise ValueError("features_gib above 0")
 
     @property
     def device(self) -> torch.device:
