@@ -25,7 +25,7 @@ def plain_errors(command: Callable) -> Callable:
                 click.echo(f"\n{signals.message()}", err=True)
             raise click.exceptions.Exit(signals.STATUS) from None
         except Exception as error:
-            told = _user_error(error)
+            told = user_error(error)
             if told is None:
                 raise
             raise click.ClickException(str(told)) from error
@@ -33,7 +33,7 @@ def plain_errors(command: Callable) -> Callable:
     return wrapped
 
 
-def _user_error(error: BaseException | None) -> UserError | None:
+def user_error(error: BaseException | None) -> UserError | None:
     """Return the error of the user's input that led to `error`; None if there is none."""
     while error is not None:
         if isinstance(error, UserError):

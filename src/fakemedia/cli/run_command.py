@@ -23,16 +23,21 @@ from fakemedia.runtime import launch
 RUNNER = "fakemedia.pipelines.runner.ProjectRunner"
 
 
-@plain_errors
-def _run(**options: Any) -> Any:
+def defaults() -> dict[str, Any]:
+    """Return the options of a plain `kedro run`."""
+    return kedro_run.make_context("run", []).params
+
+
+def run_pipelines(**options: Any) -> Any:
+    """Run pipelines with all the `options` of `kedro run`, groups found first.
+
+    UserError for bad input, `launch.Wanted` if the run needs several processes.
+    """
     options = {**options, "runner": options["runner"] or RUNNER}
-    launch.hush()
     try:
         with _logging():
             measure_first(options, kedro_run.callback)  # type: ignore[arg-type]
             return kedro_run.callback(**options)  # type: ignore[misc]
-    except launch.Wanted as wanted:
-        launch.restart(wanted.devices)
     except ValueError as error:
         if not _is_refusal(error):
             raise
@@ -42,6 +47,15 @@ def _run(**options: Any) -> Any:
         _check_tags(options["tags"] or ())
         raise UserError(str(error), where="options of kedro run", do="see the names with: kedro registry describe"
                         ) from error
+
+
+@plain_errors
+def _run(**options: Any) -> Any:
+    launch.hush()
+    try:
+        return run_pipelines(**options)
+    except launch.Wanted as wanted:
+        launch.restart(wanted.devices)
 
 
 def _logging() -> AbstractContextManager[Any]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fakemedia.artefacts.files import check_writable, write_file
 from fakemedia.core.errors import UserError
-from fakemedia.scoring.clips import score_clips
+from fakemedia.scoring.clips import FRAMES, score_clips
+from fakemedia.scoring.crop_layout import CROPS
+from fakemedia.scoring.model import Model
 from fakemedia.scoring.open_model import open_model
-from fakemedia.scoring.paths import check_file, find_media
-from fakemedia.scoring.scores import score_files
+from fakemedia.scoring.paths import Found, check_file, find_media
+from fakemedia.scoring.scores import BATCH, OnBatch, score_files
 from fakemedia.scoring.summary import csv_table, describe, joined, reasons, shortened, summarise
 from fakemedia.store.faces import Detector, check_detector
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from fakemedia.runtime.device import Runtime
 
 
@@ -46,10 +50,7 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
 
         on_batch = Overlays(model, saliency, [*found.files, *found.clips]).write
     tell(describe(model.facts, checkpoint, crops))
-    options = {"batch_size": batch_size, "crops": crops, "faces": faces, "on_batch": on_batch}
-    tables = [score_files(model, found.files, **options)] if found.files else []
-    tables += [score_clips(model, found.clips, frames=frames, **options)] if found.clips else []
-    scores = joined(tables)
+    scores = score_found(model, found, batch_size=batch_size, crops=crops, frames=frames, faces=faces, on_batch=on_batch)
     if all(scores["error"]):
         raise UserError("No picture or video could be scored", where="; ".join(shortened(reasons(scores, found))),
                         expected="picture or video files")
@@ -61,3 +62,14 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
         tell(f"Scores: {out}")
     if saliency is not None:
         tell(f"Overlays: {saliency}")
+
+
+def score_found(model: Model, found: Found, *, batch_size: int = BATCH, crops: int = CROPS, frames: int = FRAMES,
+                faces: Detector | None = None, on_batch: OnBatch | None = None,
+                progress: bool = True) -> pd.DataFrame:
+    """Return the scores of the pictures of `found`, then those of its videos; see `score_files` and `score_clips`."""
+    options: dict[str, Any] = {"batch_size": batch_size, "crops": crops, "faces": faces, "on_batch": on_batch,
+                               "progress": progress}
+    tables = [score_files(model, found.files, **options)] if found.files else []
+    tables += [score_clips(model, found.clips, frames=frames, **options)] if found.clips else []
+    return joined(tables)

@@ -18,7 +18,7 @@ from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
 from fakemedia.evaluation.calibration import Calibration
 from fakemedia.runtime.threads import cores, thread_map
-from fakemedia.scoring.crop_layout import CROPS, View, view
+from fakemedia.scoring.crop_layout import CROPS, Pixels, View, view
 from fakemedia.scoring.model import Model
 from fakemedia.store.decode import DecodeError, decode
 from fakemedia.store.faces import Detector, check_detector, crop_face
@@ -38,7 +38,7 @@ class Opened:
 
     view: View
     sha256: str
-    """SHA-256 of the file."""
+    """SHA-256 of the file; empty for a picture in memory."""
     picture: NDArray[np.uint8] | None
     """The full picture, uint8 (H, W, 3), if requested."""
 
@@ -46,27 +46,29 @@ class Opened:
 OnBatch = Callable[[pd.DataFrame, list[Opened]], None]
 
 
-def score_files(model: Model, files: Sequence[Path], *, batch_size: int = BATCH, crops: int = CROPS,
+def score_files(model: Model, files: Sequence[Path | Pixels], *, batch_size: int = BATCH, crops: int = CROPS,
                 faces: Detector | None = None, on_batch: OnBatch | None = None,
                 progress: bool = True) -> pd.DataFrame:
-    """Return the scores of picture `files`, one row each in their order.
+    """Return the scores of picture `files`, one row each in their order; pictures in memory, uint8 (H, W, 3), too.
 
     The logit of a picture is the mean over its crops, `crops` at most (see `scoring.crop_layout.view`). The
     calibration is that of centre crops: the mean varies less, so that P(fake) is nearer to 0.5 than the frequency of
     fakes and errs on the side of `unsure`. With `crops` = 1 the network gets the same input as from a pixel
     store. With a detector of `faces` the largest face of a picture is scored, and one without is skipped.
 
-    Columns: path (str), p_fake (float64, calibrated), verdict (one of VERDICTS), reason (str: why a picture is unsure
-    without a score), logit (float64, z_fake - z_real), crops (int64), seen (float64, share of the picture that they
-    show), width, height (int64, pixels), sha256 (str, of the file), error (str: why the file was skipped, or empty; the
-    others are then NaN, 0 and empty). Files are decoded by one thread per core, ahead of the network; `on_batch` is
-    called with the rows that were scored of each batch and what was read of them, with the whole pictures.
-    `attrs["seconds"]` is the time that it took. UserError if the network gives scores that are not finite.
+    Columns: path (str; of a picture in memory `picture 0`, ..., by its place), p_fake (float64, calibrated),
+    verdict (one of VERDICTS), reason (str: why a picture is unsure without a score), logit (float64, z_fake -
+    z_real), crops (int64), seen (float64, share of the picture that they show), width, height (int64, pixels),
+    sha256 (str, of the file), error (str: why the file was skipped, or empty; the others are then NaN, 0 and
+    empty). Files are decoded by one thread per core, ahead of the network; `on_batch` is called with the rows that
+    were scored of each batch and what was read of them, with the whole pictures. `attrs["seconds"]` is the time
+    that it took. UserError if the network gives scores that are not finite.
     """
     start = time.perf_counter()
     read = reader(model.facts.policy, model.facts.crop, crops, faces=faces, whole=on_batch is not None)
     together = max(1, batch_size // crops)
-    pairs = zip(files, thread_map(read, files, workers=cores(), title="score", total=len(files), progress=progress,
+    names = [str(file) if isinstance(file, Path) else f"picture {number}" for number, file in enumerate(files)]
+    pairs = zip(names, thread_map(read, files, workers=cores(), title="score", total=len(files), progress=progress,
                                   ahead=2 * together), strict=True)
     tables = []
     while batch := list(islice(pairs, together)):
@@ -81,23 +83,23 @@ def score_files(model: Model, files: Sequence[Path], *, batch_size: int = BATCH,
 
 
 def reader(policy: str, size: int, crops: int, *, faces: Detector | None = None,
-           whole: bool = False) -> Callable[[Path], Opened | str]:
+           whole: bool = False) -> Callable[[Path | Pixels], Opened | str]:
     """Return a function that reads a picture file under `policy`, or returns the reason why it cannot be read.
 
-    `size` is the side of its crops, pixels, `crops` their number at most; with `faces` the picture is its largest face;
-    `whole` keeps the full picture.
+    It takes a picture in memory, uint8 (H, W, 3), too. `size` is the side of its crops, pixels, `crops` their number at
+    most; with `faces` the picture is its largest face; `whole` keeps the full picture.
     """
     keep = picture_function(policy, faces)
 
-    def read(path: Path) -> Opened | str:
+    def read(file: Path | Pixels) -> Opened | str:
         try:
-            data = read_regular(path)
-            picture = keep(decode(data))
+            data = read_regular(file) if isinstance(file, Path) else None
+            picture = keep(decode(data) if data is not None else file)
         except DecodeError as error:
             return str(error)
         except OSError as error:
             return error.strerror or str(error)
-        return Opened(view=view(picture, size, crops), sha256=hashlib.sha256(data).hexdigest(),
+        return Opened(view=view(picture, size, crops), sha256=hashlib.sha256(data).hexdigest() if data is not None else "",
                       picture=picture if whole else None)
 
     return read
@@ -131,7 +133,7 @@ def picture_logits(model: Model, views: Sequence[View], batch_size: int) -> NDAr
     return np.array([part.mean() if len(part) else np.nan for part in parts])
 
 
-def score_batch(model: Model, batch: Sequence[tuple[Path, Opened | str]], batch_size: int) -> pd.DataFrame:
+def score_batch(model: Model, batch: Sequence[tuple[str | Path, Opened | str]], batch_size: int) -> pd.DataFrame:
     """Return the rows of `score_files` for files that were read, or the reasons why they could not be."""
     found = [each for _, each in batch if isinstance(each, Opened)]
     read = np.array([isinstance(each, Opened) for _, each in batch])
@@ -146,7 +148,7 @@ def score_batch(model: Model, batch: Sequence[tuple[Path, Opened | str]], batch_
     table = scored.reindex(range(len(batch)))
     table = table.fillna({"verdict": "", "reason": "", "sha256": "", "crops": 0, "width": 0, "height": 0, "seen": 0.0})
     table = table.astype({"crops": np.int64, "width": np.int64, "height": np.int64})
-    table.insert(0, "path", pd.Series([str(path) for path, _ in batch], dtype=object))  # not all names are Unicode
+    table.insert(0, "path", pd.Series([str(name) for name, _ in batch], dtype=object))  # not all names are Unicode
     table["error"] = [each if isinstance(each, str) else "" for _, each in batch]
     return table
 

@@ -82,14 +82,22 @@ def read_picture(data: bytes) -> Picture:
             codec, mode = str(image.format).lower(), image.mode
             image.load()
             facts = origin(image.info) or (codec, mode, _quality(getattr(image, "quantization", None)))
-            _turn_upright(image)
-            return Picture(np.asarray(_to_rgb(image)), *facts)
+            return Picture(upright_rgb(image), *facts)
     except DecodeError:
         raise
     except UnidentifiedImageError:  # Its text names an object in memory.
         raise DecodeError("no image format is recognised" if data else "the file is empty") from None
     except Exception as error:  # Hostile bytes make the codecs raise nearly anything.
         raise DecodeError(f"{type(error).__name__}: {error}") from error
+
+
+def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels of an opened picture, uint8 (H, W, 3) RGB, by the rules of `read_picture`.
+
+    It is turned in place. DecodeError for samples whose range is not known.
+    """
+    _turn_upright(image)
+    return np.asarray(_to_rgb(image))
 
 
 def _formats(data: bytes) -> tuple[str, ...]:
