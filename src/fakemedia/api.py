@@ -54,9 +54,9 @@ class Detector:
         `pictures` are paths (files, folders, globs; videos too), or pictures in memory: arrays uint8 (H, W, 3), RGB,
         or Pillow images. At most `crops` crops of each are used, `batch_size` at once.
 
-        Columns as in `fakemedia.scoring.scores.score_files`, for videos `scoring.clips.score_clips`: path (of a picture in memory `picture 0`, ...), p_fake,
-        verdict, reason, logit, crops, seen, width, height, sha256, error. UserError if a path does not exist, there is
-        no picture, or an array has another shape or type.
+        Columns as in `fakemedia.scoring.scores.score_files`, of videos as in `scoring.clips.score_clips`: path (of
+        a picture in memory `picture 0`, ...), p_fake, verdict, reason, logit, crops, seen, width, height, sha256,
+        error. UserError if a path does not exist, there is nothing to score, or an array has another shape or type.
         """
         from fakemedia.scoring.command import score_found
         from fakemedia.scoring.scores import score_files
