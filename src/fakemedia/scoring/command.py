@@ -50,7 +50,8 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
 
         on_batch = Overlays(model, saliency, [*found.files, *found.clips]).write
     tell(describe(model.facts, checkpoint, crops))
-    scores = score_found(model, found, batch_size=batch_size, crops=crops, frames=frames, faces=faces, on_batch=on_batch)
+    scores = score_found(model, found, batch_size=batch_size, crops=crops, frames=frames, faces=faces,
+                         on_batch=on_batch)
     if all(scores["error"]):
         raise UserError("No picture or video could be scored", where="; ".join(shortened(reasons(scores, found))),
                         expected="picture or video files")

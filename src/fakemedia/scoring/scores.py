@@ -93,14 +93,14 @@ def reader(policy: str, size: int, crops: int, *, faces: Detector | None = None,
 
     def read(file: Path | Pixels) -> Opened | str:
         try:
-            data = read_regular(file) if isinstance(file, Path) else None
-            picture = keep(decode(data) if data is not None else file)
+            data = read_regular(file) if isinstance(file, Path) else b""
+            picture = keep(decode(data) if isinstance(file, Path) else file)
         except DecodeError as error:
             return str(error)
         except OSError as error:
             return error.strerror or str(error)
-        return Opened(view=view(picture, size, crops), sha256=hashlib.sha256(data).hexdigest() if data is not None else "",
-                      picture=picture if whole else None)
+        sha256 = hashlib.sha256(data).hexdigest() if isinstance(file, Path) else ""
+        return Opened(view=view(picture, size, crops), sha256=sha256, picture=picture if whole else None)
 
     return read
 
