@@ -11,11 +11,12 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from fakemedia.catalog.lineage import Lineage
-from fakemedia.catalog.names import AUDIT_PAGE, COMPARISON, HEADLINE, KEPT_RUNS, REPORT, SPLIT, VERDICT
+from fakemedia.catalog.names import AUDIT_PAGE, CHECKPOINT, COMPARISON, HEADLINE, KEPT_RUNS, REPORT, SPLIT, VERDICT
 from fakemedia.catalog.project_catalog import ProjectContext
 from fakemedia.cli.grouped_run import check_known
 from fakemedia.context.checks import check_trainable
 from fakemedia.context.context import Context
+from fakemedia.core.errors import UserError
 from fakemedia.core.plan import Plan
 from fakemedia.pipelines.runner import is_shared
 from fakemedia.runtime import launch
@@ -34,6 +35,7 @@ class ProjectHooks:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         """Check the settings of every plugin, that the data exist, and that the report can be written."""
         context, tags = self._context, _tags(pipeline)
+        self._tracked = context.tracking.enabled
         for plan in _plans(context, run_params):
             if "ingestion" in tags:
                 _check_layout(context, plan)
@@ -77,7 +79,10 @@ class ProjectHooks:
                     click.echo("\n" + text.read_text(encoding="utf-8"))
                     click.echo(f"{name}: {context.path(entry, sequence=sequence)}")
             if REPORT.format(sequence=sequence) in pipeline.all_outputs():
-                click.echo(f"Run: {_keep(context, sequence)} (kedro compare shows it beside others)")
+                kept = _keep(context, sequence)
+                click.echo(f"Run: {kept} (kedro compare shows it beside others)")
+                if self._tracked:
+                    _track(context, sequence, kept)
 
 
 def _keep(context: Context, sequence: str) -> str:
@@ -88,6 +93,25 @@ def _keep(context: Context, sequence: str) -> str:
     plan = context.plan(sequence)
     return keep_run(context.path(REPORT, sequence=sequence).parent, context.path(KEPT_RUNS), sequence=sequence,
                     configuration=asdict(plan.resolved()), facts=run_facts())
+
+
+def _track(context: Context, sequence: str, kept: str) -> None:
+    """Log a kept run to MLflow; a server that does not answer is named, and stops nothing."""
+    from fakemedia.registry.tracking import track_run
+    from fakemedia.reporting.kept_runs import choose_runs, kept_runs
+
+    plan, folder = context.plan(sequence), context.path(KEPT_RUNS)
+    run, = choose_runs(kept_runs(folder)[0], [kept], where=folder)
+    checkpoints = {method.label: context.path(CHECKPOINT, sequence=sequence, label=method.label, seed=plan.seeds[0],
+                                              stage=plan.learned(method.label)[-1].key) for method in plan.methods}
+    figures = context.path(REPORT, sequence=sequence).parent / "figures"
+    try:
+        registry = context.open_registry(context.tracking.uri)
+        track_run(registry, run, figures, checkpoints)
+    except UserError as error:
+        click.echo(f"The run is not logged to MLflow: {error}", err=True)
+    else:
+        click.echo(f"Logged to MLflow: {registry.where}")
 
 
 def _tags(pipeline: Pipeline) -> set[str]:

@@ -258,3 +258,12 @@ def test_a_stale_checkpoint_is_never_used(finished: Path, trained: list[str]) ->
     run(project, tags=["kd"])
     assert trained == ["kd 01_gan"]
     assert json.loads(meta.read_text()) == facts
+
+
+@pytest.mark.usefixtures("blank")
+@pytest.mark.parametrize(("uri", "told"), [("", "Logged to MLflow"), ("http://127.0.0.1:9", "is not logged to MLflow")])
+def test_tracking_never_stops_a_run(finished: Path, capsys: pytest.CaptureFixture[str], uri: str, told: str) -> None:
+    change(finished, {"tracking": {"enabled": True, "uri": uri}})
+    run(finished, tags=["reporting"])
+    output = capsys.readouterr()
+    assert told in output.out + output.err

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fakemedia.forge import ForgeConfig
     from fakemedia.ingest.collection import CollectionConfig
     from fakemedia.registry.client import Registry
+    from fakemedia.registry.registry_config import RegistryConfig, TrackingConfig
     from fakemedia.runtime.device import Runtime
     from fakemedia.similarity.measure import Measure
     from fakemedia.sources.source import Source
@@ -100,13 +101,28 @@ class Context:
 
         return plugin.configure(CalibrationConfig, self.parameters.get("calibration") or {}, where="calibration")
 
-    def open_registry(self) -> Registry:
-        """Return the registry of detectors (imports MLflow); UserError if it cannot be read or written."""
-        from fakemedia.registry.client import open_registry
+    @cached_property
+    def registry(self) -> RegistryConfig:
+        """Where the registry of detectors is."""
         from fakemedia.registry.registry_config import RegistryConfig
 
-        config = plugin.configure(RegistryConfig, self.parameters.get("registry") or {}, where="registry")
-        return open_registry(config.uri, self.root / config.folder)
+        return plugin.configure(RegistryConfig, self.parameters.get("registry") or {}, where="registry")
+
+    def open_registry(self, uri: str | None = None) -> Registry:
+        """Return the registry of detectors, or that at `uri` (imports MLflow).
+
+        UserError if it cannot be read or written.
+        """
+        from fakemedia.registry.client import open_registry
+
+        return open_registry(uri or self.registry.uri, self.root / self.registry.folder)
+
+    @cached_property
+    def tracking(self) -> TrackingConfig:
+        """Whether finished runs are logged to MLflow, and where."""
+        from fakemedia.registry.registry_config import TrackingConfig
+
+        return plugin.configure(TrackingConfig, self.parameters.get("tracking") or {}, where="tracking")
 
     def robustness(self, sequence: str) -> RobustnessConfig | None:
         """Return how robustness is measured for `sequence`; None if it is not."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 MODEL = "detector"
 """The name of the registered model whose versions are the detectors."""
 DATABASE, FILES, CACHE, LOCK = "registry.db", "files", "cache", ".lock"
+BATCH = 100
+"""Metrics or parameters of one request, MLflow's limit for parameters."""
 FINISHED, FAILED, RUNNING = "FINISHED", "FAILED", "RUNNING"
 """Statuses of a run."""
 PATIENCE = 1.0
@@ -151,15 +154,20 @@ class Registry:
 
     def record(self, experiment: str, name: str, *, tags: Mapping[str, str] | None = None,
                params: Mapping[str, Any] | None = None, metrics: Mapping[str, float] | None = None,
-               status: str = FINISHED) -> str:
-        """Record a run in `experiment` and return its id; with the status RUNNING it is completed by `finish`."""
+               steps: Sequence[tuple[str, int, float]] = (), status: str = FINISHED) -> str:
+        """Record a run in `experiment` and return its id; with the status RUNNING it is completed by `finish`.
+
+        `steps` are metrics at a step: name, step, value; those that are not finite are left out.
+        """
         from mlflow.entities import Metric, Param
 
         with self._talking() as client:
             run = client.create_run(self._experiment(experiment), run_name=name, tags=dict(tags or {})).info
-            client.log_batch(
-                run.run_id, metrics=[Metric(key, value, run.start_time, 0) for key, value in (metrics or {}).items()],
-                params=[Param(key, str(value)) for key, value in (params or {}).items()])
+            values = [*((key, 0, value) for key, value in (metrics or {}).items()), *steps]
+            logged = [Metric(key, value, run.start_time, step) for key, step, value in values if isfinite(value)]
+            given = [Param(key, str(value)) for key, value in (params or {}).items()]
+            for start in range(0, max(len(logged), len(given)), BATCH):
+                client.log_batch(run.run_id, metrics=logged[start:start + BATCH], params=given[start:start + BATCH])
             if status != RUNNING:
                 client.set_terminated(run.run_id, status)
             return run.run_id

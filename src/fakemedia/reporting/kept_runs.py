@@ -19,7 +19,6 @@ from fakemedia.core.hashing import fingerprint
 
 FACTS = "run.json"
 METRICS = "metrics.csv"
-SUMMARY = "tables/summary.csv"
 KEPT = ("report.html", "headline.txt", METRICS)
 """The files of a report that are kept, beside its tables as CSV."""
 TABLE = "runs.csv"
@@ -46,7 +45,11 @@ class KeptRun:
 
     def summary(self) -> pd.DataFrame:
         """Return one row for each label and metric, as `Tables.summary`."""
-        return _read(self.folder / SUMMARY)
+        return self.table("summary")
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return a table of the report, such as `matrices`."""
+        return _read(self.folder / "tables" / f"{name}.csv")
 
 
 def keep_run(report: Path, runs: Path, *, sequence: str, configuration: Mapping[str, Any],
@@ -121,6 +124,18 @@ def choose_runs(runs: Sequence[KeptRun], wanted: Sequence[str], *, where: object
             raise unknown_name("run", name, [*{run.sequence for run in runs}, *(run.id for run in runs)], where=where)
         chosen |= {run.id: run for run in mine}
     return [run for run in runs if run.id in chosen]
+
+
+def flat_settings(value: Any, key: str = "") -> dict[str, str]:
+    """Return the leaves of nested mappings and lists as JSON texts by dotted key; named items of a list by name."""
+    if isinstance(value, Mapping) and value:
+        parts = value.items()
+    elif isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+        parts = ((each.get("label") or each.get("index") or place, each) for place, each in enumerate(value))
+    else:
+        return {key: json.dumps(value)}
+    return {name: leaf for part, each in parts
+            for name, leaf in flat_settings(each, f"{key}.{part}".lstrip(".")).items()}
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,7 +10,7 @@ import pandas as pd
 from fakemedia.reporting.figures.arrangements import METRIC_LABELS, interval_dots
 from fakemedia.reporting.formats import Grid, to_table
 from fakemedia.reporting.grids import METRICS
-from fakemedia.reporting.kept_runs import KeptRun
+from fakemedia.reporting.kept_runs import KeptRun, flat_settings
 from fakemedia.reporting.pages import Cell, Table, render_page
 from fakemedia.reporting.rendering import drawn
 
@@ -39,7 +37,7 @@ def runs_table(runs: Sequence[KeptRun]) -> pd.DataFrame:
 
 def differing_settings(runs: Sequence[KeptRun]) -> list[tuple[str, list[str]]]:
     """Return the settings that are not the same in all runs: dotted key, and its value in each run."""
-    flat = [_flat(run.facts["configuration"]) for run in runs]
+    flat = [flat_settings(run.facts["configuration"]) for run in runs]
     keys = sorted({key for each in flat for key in each})
     found = [(key, [each.get(key, "") for each in flat]) for key in keys]
     return [(key, values) for key, values in found if len(set(values)) > 1]
@@ -77,14 +75,3 @@ def _grid(table: pd.DataFrame) -> Grid:
                        for part in ("mean", "low", "high"))
     return Grid(name="runs", title="Finished runs", where="", note=NOTE, header=("Run", "Network", "Label"),
                 keys=tuple(keys), columns=tuple(METRICS[metric] for metric in SHOWN), mean=mean, low=low, high=high)
-
-
-def _flat(value: Any, key: str = "") -> dict[str, str]:
-    """Return the leaves of nested mappings and lists as JSON texts by dotted key; named items of a list by name."""
-    if isinstance(value, Mapping) and value:
-        parts = value.items()
-    elif isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
-        parts = ((each.get("label") or each.get("index") or place, each) for place, each in enumerate(value))
-    else:
-        return {key: json.dumps(value)}
-    return {name: leaf for part, each in parts for name, leaf in _flat(each, f"{key}.{part}".lstrip(".")).items()}
