@@ -17,6 +17,7 @@ from fakemedia.ingest.index import check_readable, index_fingerprint
 from fakemedia.ingest.process_pool import picture_map
 from fakemedia.sources.source import Source
 from fakemedia.store import decode, policies
+from fakemedia.store.decoders import decoder_versions, merged
 from fakemedia.store.images import IMAGES, PIXELS, PLACES, Facts, write_images
 from fakemedia.store.pixels import Files, PixelStore, not_as_indexed
 from fakemedia.store.policies import NATIVE, kept_size, policy_function
@@ -66,6 +67,7 @@ def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | P
     recipe = store_recipe(index_fingerprint(index, split), policy=policy, stream=stream)
     content = store_fingerprint(index, split, policy)
     with scratch_folder(folder) as building:
+        decoder = decoder_versions(rows["codec"])
         if stream:
             images, size = _streamed(rows, policy), 0
         else:
@@ -74,8 +76,10 @@ def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | P
             places, size = _fill(building / PIXELS, rows, source, donors, policy=policy, room=room or Room(),
                                  workers=workers, progress=progress)
             images = _placed(rows, places)
+            decoder = merged([decoder, *({name: donor.decoder[name] for name in decoder if name in donor.decoder}
+                                         for donor in donors if not donor.places.keys().isdisjoint(places))])
         facts = Facts(policy=policy, bytes=size, task=str(rows["task"].iloc[0]), split=split, images=len(rows),
-                      streams=stream)
+                      streams=stream, decoder=decoder)
         write_images(images, facts, building)
         manifest = make_manifest(recipe, {IMAGES: building / IMAGES}, content=content)
         write_manifest(manifest, building, folder=True)

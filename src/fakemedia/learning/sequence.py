@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import cache
@@ -40,8 +41,10 @@ from fakemedia.networks.tuning import merge, tune
 from fakemedia.networks.views import read_views
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.batches import TrainBatches
+from fakemedia.store.decoders import differences, merged
 from fakemedia.store.pixels import PixelStore
 
+logger = logging.getLogger(__name__)
 Stores = Mapping[str, PixelStore]
 VERSIONS = {name: version(name) for name in ("fakemedia", "torch", "timm")}
 
@@ -78,6 +81,9 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     if folder is not None and _is_saved(folder, recipe, runtime):
         return load(folder)
 
+    decoder = merged(store.decoder for store in (reviewed_stores | learned).values())
+    if parent is not None:
+        decoder = _with_decoder_of(parent, decoder, where=f"{method}, stage {stage.key}")
     computed_with = runtime.facts()
     tuned = read_tune(planned.tune)
     network = _network(planned.network, seed, parent)
@@ -118,7 +124,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         "parent_weights_sha256": parent.meta["weights_sha256"] if parent is not None else None,
         "network": asdict(planned.network), "tune": planned.tune,
         "method": asdict(planned.named), "training": asdict(planned.training), "seed": seed, "stage": asdict(stage),
-        "data": causes, "policy": next(iter(learned.values())).policy,
+        "data": causes, "policy": next(iter(learned.values())).policy, "decoder": decoder,
         "best_epoch": trainer.trained.best_epoch if trainer.trained else 0,
         "history": trainer.trained.history if trainer.trained else [], "validation": accuracies,
         "versions": VERSIONS, "computed_with": computed_with,
@@ -142,6 +148,17 @@ def _check_tune(method: MethodPlan, parent: Checkpoint | None) -> None:
                         where=f"checkpoint {parent.meta['fingerprint']}", expected=f"tune: {method.tune}, found "
                         f"{parent.meta['tune']}", do=f"use tune: {parent.meta['tune']}, or train the earlier stages "
                         f"with tune: {method.tune}")
+
+
+def _with_decoder_of(parent: Checkpoint, decoder: dict[str, str], *, where: str) -> dict[str, str]:
+    """Return the decoders of the pictures of `parent` and of a stage upon it; a warning names those that differ."""
+    before = parent.meta.get("decoder", {})
+    found = differences(before, decoder)
+    if found:
+        logger.warning("%s: pictures were decoded by %s, with which the parent was trained: pixels of lossy formats "
+                       "may differ. To decode all pictures alike, delete the pixel stores, data/03_primary.", where,
+                       ", ".join(found))
+    return merged([before, decoder])
 
 
 def _is_saved(folder: Path, recipe: Recipe, runtime: Runtime) -> bool:

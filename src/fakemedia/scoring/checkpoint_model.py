@@ -52,7 +52,7 @@ def open_checkpoint(folder: Path) -> tuple[Checkpoint, Facts]:
         facts = Facts(
             network=meta["network"]["name"], tasks=tuple(meta["stage"]["seen"]), crop=meta["training"]["crop"],
             policy=meta.get("policy", NATIVE), fingerprint=meta["fingerprint"],
-            weights_sha256=meta["weights_sha256"],
+            weights_sha256=meta["weights_sha256"], decoder=meta.get("decoder", {}),
             calibration=_calibration(folder / CALIBRATION_FILE, meta["weights_sha256"]))
     except (KeyError, TypeError) as error:
         raise UserError(f"The checkpoint lacks facts of how it was made ({error!r})", where=folder / META,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,8 @@ class Facts:
     """Fingerprint of what the checkpoint was made from."""
     calibration: Calibration | None
     """From logits to P(fake) and verdicts; None: the checkpoint is not calibrated."""
+    decoder: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the libraries that decoded its training pictures; empty in checkpoints of earlier versions."""
     weights_sha256: str = ""
     """SHA-256 of the checkpoint's weights; empty in ONNX files of earlier versions."""
 

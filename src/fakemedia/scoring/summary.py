@@ -15,6 +15,7 @@ from fakemedia.evaluation.calibration import Calibration
 from fakemedia.scoring.model import Facts
 from fakemedia.scoring.paths import Found, shown
 from fakemedia.scoring.scores import VERDICTS
+from fakemedia.store.decoders import differences, installed
 
 FEW = 20
 """Pictures that are listed one by one; of more, those with the highest P(fake)."""
@@ -36,8 +37,17 @@ def describe(facts: Facts, place: Path, crops: int) -> str:
         f"Detector: {shown(os.path.relpath(place))} ({facts.network}{weights})",
         f"  knows {', '.join(facts.tasks) or 'no task'}; fakes of other generators may be not flagged",
         f"  sees {looked}",
+        *_other_decoders(facts),
         f"Calibration: {_reading(facts.calibration)}",
     ])
+
+
+def _other_decoders(facts: Facts) -> Iterator[str]:
+    """Yield a warning if pictures are decoded by other libraries here than its training pictures were."""
+    found = differences(facts.decoder, installed(facts.decoder))
+    if found:
+        yield (f"  warning: pictures are decoded by {', '.join(found)}, with which it was trained: "
+               "pixels of lossy formats may differ")
 
 
 def _reading(calibration: Calibration | None) -> str:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
-import PIL
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import features
 
 from fakemedia.artefacts.files import sync
 
@@ -36,14 +33,8 @@ class Facts:
     streams: bool = False
     """Whether pictures are decoded at every access."""
     format: int = FORMAT
-    decoder: dict[str, str] = field(default_factory=lambda: dict(decoder_versions()))
-    """The versions of the libraries that decoded the pictures."""
-
-
-@cache
-def decoder_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decode pictures here."""
-    return {"pillow": PIL.__version__, "libjpeg_turbo": str(features.version("libjpeg_turbo"))}
+    decoder: dict[str, str] = field(default_factory=dict)
+    """The versions of the libraries that decoded the pictures; see `store.decoders`."""
 
 
 def write_images(table: pd.DataFrame, facts: Facts, folder: Path) -> None:

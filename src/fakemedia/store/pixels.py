@@ -54,7 +54,8 @@ class PixelStore:
     alone, so it must be given their places (`files`). Pictures are compared with their checksums when they are first
     read.
 
-    Attributes: `folder`, `task`, `split`, `policy`, `fingerprint` (content and policy), `streams`.
+    Attributes: `folder`, `task`, `split`, `policy`, `fingerprint` (content and policy), `streams`,
+    `decoder` (versions of the libraries that decoded the pictures; see `store.decoders`).
     """
 
     def __init__(self, folder: str | Path, files: Files | None = None) -> None:
@@ -72,7 +73,7 @@ class PixelStore:
             raise UserError(f"No pixel store can be opened ({what})", where=self.folder, do=REBUILD,
                             expected=f"a complete pixel store of format {FORMAT}") from None
         self.task, self.split, self.policy = self._facts.task, self._facts.split, self._facts.policy
-        self.streams = self._facts.streams
+        self.streams, self.decoder = self._facts.streams, self._facts.decoder
         self.fingerprint = manifest.content
 
     @classmethod

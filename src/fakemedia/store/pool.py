@@ -141,6 +141,7 @@ class DecodedPictures:
         if facts.policy != policy or facts.streams:
             raise ValueError("other pictures")
         self.path = folder / PIXELS
+        self.decoder = facts.decoder
         table = pd.read_parquet(folder / IMAGES, columns=list(PLACES))
         self.places = {row[0]: row[1:] for row in table.itertuples(index=False, name=None)}
         self._file = self.path.open("rb", buffering=0)
