@@ -72,7 +72,8 @@ def _memory(crop: int) -> MemoryBatches:
 
 
 def _second() -> StageData:
-    return replace(SECOND, memory=_memory(12))
+    memory = _memory(12)
+    return replace(SECOND, train={"b": memory.memory.stores["a"]}, memory=memory)
 
 
 def _terms(method: GradientMethod, detector: Detector, batch: Batch) -> dict[str, torch.Tensor]:

@@ -23,9 +23,11 @@ from fakemedia.memory.draws import MemoryBatches
 from fakemedia.memory.held_pictures import PREFIX, Memory, updated
 from fakemedia.memory.selection import herding_order, random_order, within
 from fakemedia.methods import replay
-from fakemedia.networks import checkpoint
+from fakemedia.methods.method import StageData
+from fakemedia.networks import checkpoint, convnet
 from fakemedia.networks.checkpoint import Checkpoint
 from fakemedia.runtime.device import Runtime
+from fakemedia.store.batches import TrainBatches
 from tests.plans import make_plan
 from tests.unit.conftest import noise
 
@@ -155,6 +157,22 @@ def test_classes_of_tasks_weigh_the_same_in_the_loss() -> None:
     found = replay.balanced_cross_entropy(logits, labels, tasks)
     means = [F.cross_entropy(logits[part], labels[part]) for part in ([0, 1, 2], [3, 4], [5], [6])]
     assert torch.allclose(found, torch.stack(means).mean())
+
+
+def test_each_class_of_each_task_old_or_new_has_the_same_share_in_the_loss(stores, make_store) -> None:
+    uneven = make_store("c", [picture for number, picture in enumerate(noise(24, 12, 50.0, 9)) if number % 6 != 1])
+    held, method = batches(stores), replay.Replay(replay.Config())
+    network = convnet.build(convnet.Config(width=8, depth=2), 0)
+    method.before_stage(StageData(**vars(STAGES[2]), train={"c": uneven}, memory=held), network)
+    shares: Counter[tuple[int, int]] = Counter()
+    new = TrainBatches([uneven], batch_size=4, crop=8, flip=False, seed=1)
+    for step, batch in enumerate(new.epoch(0)):
+        mixed = method.mix(batch, step)
+        logits = torch.zeros(len(mixed.labels), 2, requires_grad=True)
+        method.loss(network, mixed, logits)["total"].backward()
+        for task, label, gradient in zip(mixed.tasks.tolist(), mixed.labels.tolist(), logits.grad, strict=True):
+            shares[task, label] += gradient.abs().sum().item() / new.steps
+    assert shares == pytest.approx(dict.fromkeys([(task, label) for task in range(3) for label in range(2)], 1 / 6))
 
 
 @pytest.fixture

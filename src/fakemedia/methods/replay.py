@@ -1,10 +1,11 @@
 """Experience replay: pictures of earlier tasks are learned again beside the new ones.
 
-total = 1/2 CE(new) + 1/2 CE(memory)
+total = (1 - w) CE(new) + w CE(memory),    w = earlier tasks / tasks seen
 
-CE(memory) is the mean over the classes of earlier tasks of the mean over their pictures, so each class of each task has
-the same weight (Rolnick et al. 2019; Chaudhry et al. 2019, balanced here). Both pass through the network together. An
-epoch is one pass over the new task, for any size of the memory. The first stage is fine-tuning.
+Either CE is the mean over the pictures of a batch, weighted so that both classes of a task have the same weight: every
+class of every task, old or new, has the same share in the loss of an epoch (Rolnick et al. 2019; Chaudhry et al. 2019,
+balanced here). Both pass through the network together. An epoch is one pass over the new task, for any size of the
+memory. The first stage is fine-tuning.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fakemedia.core.errors import UserError
 from fakemedia.memory.budget import Budget, Selection
 from fakemedia.memory.draws import MemoryBatches
+from fakemedia.memory.held_pictures import cells
 from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.networks.detector import Detector
 
@@ -26,8 +30,9 @@ if TYPE_CHECKING:
     from fakemedia.store.batches import Batch
 
 NEEDS_MEMORY = True
-VERSION = 3
-"""2: tasks are drawn in order of their names. 3: the memory spreads over the source groups."""
+VERSION = 4
+"""2: tasks are drawn in order of their names. 3: the memory spreads over the source groups.
+4: each task has the same weight, old or new."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +70,23 @@ def joined(batch: Batch, other: Batch, first: int) -> Batch:
 
 
 def balanced_cross_entropy(logits: Tensor, labels: Tensor, tasks: Tensor) -> Tensor:
-    """Return the mean over the classes of each task of their mean cross entropy, a scalar; `logits` are (N, 2)."""
-    _, cells = torch.unique(2 * tasks + labels, return_inverse=True)
-    sizes = torch.bincount(cells)
-    weights = 1.0 / (sizes[cells] * len(sizes))
+    """Return the mean cross entropy, a scalar, with equal weights of the classes, and of the tasks within a class.
+
+    `logits` are (N, 2).
+    """
+    cells, places = torch.unique(2 * tasks + labels, return_inverse=True)
+    sizes, tasks_of_class = torch.bincount(places), torch.bincount(cells % 2, minlength=2)
+    weights = 1.0 / (sizes[places] * tasks_of_class[labels] * (tasks_of_class > 0).sum())
     return (weights * F.cross_entropy(logits.float(), labels, reduction="none")).sum()
+
+
+def class_weights(counts: NDArray[np.integer]) -> Tensor:
+    """Return the weight of a picture of each class, float32, of mean 1 over the pictures; `counts` are (..., 2).
+
+    The classes that are there get the same total weight.
+    """
+    there = (counts > 0).sum(-1, keepdims=True)
+    return torch.from_numpy(counts.sum(-1, keepdims=True) / (there * np.maximum(counts, 1))).float()
 
 
 class Replay(GradientMethod):
@@ -80,9 +97,16 @@ class Replay(GradientMethod):
         self.memory = Budget(pictures=config.pictures, mib=config.mib, selection=config.selection)
         self.held: MemoryBatches | None = None
         self.tasks = 0
+        self.weights = self.held_weights = torch.ones(0)
 
     def before_stage(self, stage: StageData, detector: Detector) -> None:
         self.held, self.tasks = memory_batches(stage, "replay"), len(stage.tasks)
+        if self.held is None:
+            return
+        device = next(detector.parameters()).device
+        counts = np.stack([np.bincount(store.labels, minlength=2) for store in stage.train.values()])
+        held = np.bincount([label for _, label, _ in cells(self.held.memory.stores)], minlength=2)
+        self.weights, self.held_weights = class_weights(counts).to(device), class_weights(held).to(device)
 
     def mix(self, batch: Batch, step: int) -> Batch:
         if self.held is None:
@@ -92,10 +116,13 @@ class Replay(GradientMethod):
     def loss(self, detector: Detector, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         if self.held is None:
             return super().loss(detector, batch, logits)
-        new = batch.tasks < self.tasks
-        learned = F.cross_entropy(logits[new].float(), batch.labels[new])
-        replayed = balanced_cross_entropy(logits[~new], batch.labels[~new], batch.tasks[~new])
-        return {"cross_entropy": learned, "replay": replayed, "total": 0.5 * learned + 0.5 * replayed}
+        new, labels = batch.tasks < self.tasks, batch.labels
+        losses = F.cross_entropy(logits.float(), labels, reduction="none")
+        learned = (self.weights[batch.tasks[new], labels[new]] * losses[new]).mean()
+        replayed = (self.held_weights[labels[~new]] * losses[~new]).mean()
+        earlier = len(self.held.memory.stores)
+        share = earlier / (earlier + self.tasks)
+        return {"cross_entropy": learned, "replay": replayed, "total": (1 - share) * learned + share * replayed}
 
 
 def build(config: Config, seed: int) -> Replay:
