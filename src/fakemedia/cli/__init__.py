@@ -10,6 +10,7 @@ from fakemedia.cli.register_command import register
 from fakemedia.cli.rollback_command import rollback
 from fakemedia.cli.run_command import run
 from fakemedia.cli.score_command import score
+from fakemedia.cli.serve_command import serve
 from fakemedia.cli.step_command import step
 from fakemedia.cli.unlearn_command import unlearn
 from fakemedia.cli.versions_command import versions
@@ -20,5 +21,5 @@ def cli() -> None:
     """Commands of the fakemedia project."""
 
 
-for command in (run, step, score, export, plan, compare, register, versions, promote, rollback, unlearn):
+for command in (run, step, score, export, plan, compare, register, versions, promote, rollback, serve, unlearn):
     cli.add_command(command)

@@ -1,0 +1,112 @@
+"""Crops of concurrent requests go through the network together."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fakemedia.scoring.model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computed:
+    """What the network gives for the crops of one picture."""
+
+    logits: NDArray[np.float64]
+    """z_fake - z_real of each crop, (K,)."""
+    embedding: NDArray[np.float32] | None
+    """Mean of the embeddings of the crops, (D,); None without crops, and from models without embeddings."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    model: Model
+    crops: NDArray[np.uint8]
+    answer: Future[Computed]
+
+
+class Batcher:
+    """One thread that runs the network on the crops that wait, `most` at once."""
+
+    def __init__(self, *, most: int, wait: float, on_batch: Callable[[int], None] = lambda crops: None) -> None:
+        """An incomplete batch waits `wait` seconds for more crops; `on_batch` is told the crops of each batch."""
+        self._most, self._wait, self._on_batch = most, wait, on_batch
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
+        self._thread.start()
+
+    def submit(self, model: Model, crops: NDArray[np.uint8]) -> Future[Computed]:
+        """Return the answer of `model` to the crops of one picture, uint8 (K, crop, crop, 3), when it is computed.
+
+        It is cancelled like any future; what is cancelled before its batch is not computed.
+        """
+        answer: Future[Computed] = Future()
+        if len(crops):
+            self._jobs.put(_Job(model, crops, answer))
+        else:
+            answer.set_result(Computed(logits=np.empty(0), embedding=None))
+        return answer
+
+    def close(self) -> None:
+        """Answer what waits, then end the thread."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        kept: _Job | None = None
+        while True:
+            job = kept or self._jobs.get()
+            if job is None:
+                return
+            batch, kept, ended = self._collect(job)
+            running = [each for each in batch if each.answer.set_running_or_notify_cancel()]
+            if running:
+                self._compute(running)
+            if ended:
+                if kept is not None and kept.answer.set_running_or_notify_cancel():
+                    self._compute([kept])
+                return
+
+    def _collect(self, first: _Job) -> tuple[list[_Job], _Job | None, bool]:
+        """Return the jobs of a batch for one model, the job that begins the next one, and whether this is the end."""
+        batch, crops, until = [first], len(first.crops), time.monotonic() + self._wait
+        while crops < self._most:
+            try:
+                left = until - time.monotonic()
+                job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
+            except queue.Empty:
+                return batch, None, False
+            if job is None:
+                return batch, None, True
+            if job.model is not first.model or crops + len(job.crops) > self._most:
+                return batch, job, False
+            batch.append(job)
+            crops += len(job.crops)
+        return batch, None, False
+
+    def _compute(self, batch: list[_Job]) -> None:
+        crops = np.concatenate([job.crops for job in batch]) if len(batch) > 1 else batch[0].crops
+        self._on_batch(len(crops))
+        try:
+            found = [batch[0].model.outputs(crops[start:start + self._most])
+                     for start in range(0, len(crops), self._most)]
+            logits = np.concatenate([each.logits for each in found])
+            embeddings = [each.embeddings for each in found if each.embeddings is not None]
+            rows = np.concatenate(embeddings) if embeddings else None
+        except Exception as error:  # The thread must go on: the requests of this batch get the error.
+            for job in batch:
+                job.answer.set_exception(error)
+            return
+        start = 0
+        for job in batch:
+            part = slice(start, start + len(job.crops))
+            start = part.stop
+            job.answer.set_result(Computed(logits=logits[part], embedding=None if rows is None else
+                                           rows[part].mean(axis=0, dtype=np.float32)))

@@ -1,0 +1,85 @@
+"""The detector that serves now: the version that an alias names, exchanged while requests are answered."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fakemedia.core.errors import UserError
+from fakemedia.registry.client import Registry
+from fakemedia.registry.versions import Version, find_version, open_version
+from fakemedia.scoring.model import Model
+from fakemedia.scoring.onnx_model import OnnxModel
+
+ONNX = "model.onnx"
+LOGGER = logging.getLogger("fakemedia.serving")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """A version that is ready: its files were verified, and its network has computed once."""
+
+    version: Version
+    model: Model
+
+
+def open_serving(registry: Registry, version: Version) -> Serving:
+    """Return `version`, ready to serve; UserError if a file was changed, or it has no ONNX file."""
+    folder = open_version(registry, version)
+    if ONNX not in version.files:
+        raise UserError(f"Version {version.number} has no ONNX file", where=folder, expected=ONNX,
+                        do="register the checkpoint again with the extra onnx installed")
+    model = OnnxModel(folder / ONNX)
+    model.outputs(np.zeros((1, model.facts.crop, model.facts.crop, 3), np.uint8))
+    return Serving(version=version, model=model)
+
+
+class LiveDetector:
+    """Follows an alias. `current` is replaced in one step; whoever took the former one finishes with it."""
+
+    def __init__(self, registry: Registry, alias: str, *, on_swap: Callable[[Serving], None] = lambda serving: None,
+                 on_failure: Callable[[], None] = lambda: None) -> None:
+        """Open the version that `alias` names; UserError if there is none, or it cannot serve."""
+        self._registry, self._alias, self._on_swap, self._on_failure = registry, alias, on_swap, on_failure
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.current = open_serving(registry, find_version(registry, alias))
+        self.problem = ""
+        """Why the alias could not be followed, the last time that it was tried; empty if it was."""
+        on_swap(self.current)
+
+    def follow(self, seconds: float) -> None:
+        """Begin to look every so many seconds which version the alias names."""
+        self._thread = threading.Thread(target=self._run, args=(seconds,), name="alias", daemon=True)
+        self._thread.start()
+
+    def refresh(self) -> None:
+        """Serve the version that the alias names now; if it cannot serve, or the alias is gone, keep the former."""
+        try:
+            named = self._registry.aliases().get(self._alias)
+            if named is None:
+                raise UserError(f"The alias {self._alias!r} names no version any more", where=self._registry.where)
+            if named != self.current.version.number:
+                self.current = open_serving(self._registry, find_version(self._registry, named))
+                LOGGER.info("version %d serves now", named)
+                self._on_swap(self.current)
+            self.problem = ""
+        except UserError as error:
+            if str(error) != self.problem:
+                LOGGER.error("version %d goes on serving: %s", self.current.version.number, error)
+            self.problem = str(error)
+            self._on_failure()
+
+    def close(self) -> None:
+        """End following."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, seconds: float) -> None:
+        while not self._stop.wait(seconds):
+            self.refresh()

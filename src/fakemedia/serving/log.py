@@ -1,0 +1,158 @@
+"""The log of what was scored: an SQLite database that monitoring reads while the service writes.
+
+One row a picture; the picture itself is not kept. A thread writes every FLUSH seconds, so a killed service loses at
+most the last second. The oldest rows beyond a number are removed. If the disk is full the service goes on, and what
+could not be written is counted.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fakemedia.artefacts.files import check_writable
+from fakemedia.core.errors import UserError
+
+FLUSH = 0.5
+"""Seconds between two writes."""
+WAITING = 20000
+"""Rows that may wait for the disk at most; further ones push out the oldest."""
+EVERY = 100
+"""Writes between two removals of old rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A picture that was scored."""
+
+    time: float
+    """Seconds since 1970, UTC."""
+    version: int
+    """Version of the detector."""
+    detector: str
+    """Content hash of the version."""
+    source: str
+    """Where the client says that the picture is from; empty if it does not."""
+    sha256: str
+    """SHA-256 of the file."""
+    bytes: int
+    codec: str
+    mode: str
+    quality: int
+    """Estimated quality of a JPEG; 0 for other codecs."""
+    width: int
+    """Of the picture, pixels."""
+    height: int
+    crops: int
+    seen: float
+    """Share of the picture that the crops show."""
+    logit: float | None
+    """z_fake - z_real, mean of the crops; None where there was nothing to judge."""
+    p_fake: float | None
+    verdict: str
+    novelty: float | None
+    """Distance of the embedding from what the detector knows; None without a measure of novelty."""
+    embedding: bytes | None
+    """The mean embedding of the crops, D numbers of float16; None without one."""
+
+
+NAMES = [field.name for field in fields(Row)]
+TABLE = f"CREATE TABLE IF NOT EXISTS scores (id INTEGER PRIMARY KEY AUTOINCREMENT, {', '.join(NAMES)})"
+INSERT = f"INSERT INTO scores ({', '.join(NAMES)}) VALUES ({', '.join(f':{name}' for name in NAMES)})"
+
+
+def packed(embedding: NDArray[np.floating] | None) -> bytes | None:
+    """Return an embedding (D,) as a log keeps it: float16, little-endian, within its range."""
+    if embedding is None:
+        return None
+    return np.clip(embedding, -65504, 65504).astype("<f2").tobytes()
+
+
+class ScoreLog:
+    """Writes rows in a thread of its own."""
+
+    def __init__(self, path: Path, *, rows: int) -> None:
+        """Open or create the database; at most `rows` are kept. UserError if it cannot be written, or is damaged."""
+        check_writable(path.parent)
+        self.path, self._rows = path, rows
+        self.lost = 0
+        """Rows that could not be written."""
+        try:
+            self._connect().close()
+        except sqlite3.Error as error:
+            raise UserError(f"The log cannot be written ({error})", where=path, expected="an SQLite database of "
+                            "kedro serve, or no file", do="move the file away") from error
+        self._waiting: deque[Row] = deque()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Let `rows` be written within FLUSH seconds."""
+        self._waiting.extend(rows)
+        while len(self._waiting) > WAITING:
+            self._waiting.popleft()
+            self.lost += 1
+
+    def close(self) -> None:
+        """Write what waits and end."""
+        self._stop.set()
+        self._thread.join()
+
+    def _connect(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self.path, timeout=5)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute(TABLE)
+        database.commit()
+        return database
+
+    def _run(self) -> None:
+        writes = 0
+        while not self._stop.wait(FLUSH):
+            writes += self._write(prune=writes % EVERY == 0)
+        self._write(prune=True)
+
+    def _write(self, *, prune: bool) -> bool:
+        """Write what waits; what cannot be written waits for the next time."""
+        rows = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not rows:
+            return False
+        try:
+            with closing(self._connect()) as database, database:
+                database.executemany(INSERT, [asdict(row) for row in rows])
+                if prune:
+                    database.execute("DELETE FROM scores WHERE id <= (SELECT max(id) FROM scores) - ?", [self._rows])
+        except sqlite3.Error:
+            self._waiting.extendleft(reversed(rows))
+            return False
+        return True
+
+
+def read_log(path: Path, *, since: float = 0.0, until: float = float("inf")) -> pd.DataFrame:
+    """Return the rows with since <= time < until, in the order of their writing; columns as in `Row`, and `id`.
+
+    `embedding` holds arrays, float16 (D,), or None. UserError if there is no log, or it is damaged.
+    """
+    if not path.is_file():
+        raise UserError("There is no log of scored pictures", where=path, expected="a log of kedro serve",
+                        do="set serving.log, or wait for the first pictures")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as database:
+            table = pd.read_sql_query("SELECT * FROM scores WHERE time >= ? AND time < ? ORDER BY id", database,
+                                      params=[since, min(until, 1e300)])
+    except (sqlite3.Error, pd.errors.DatabaseError) as error:
+        raise UserError(f"The log of scored pictures cannot be read ({error})", where=path,
+                        expected="a log of kedro serve") from error
+    table["embedding"] = pd.Series([None if each is None else np.frombuffer(each, "<f2")
+                                    for each in table["embedding"]], table.index, dtype=object)
+    return table.astype(dict.fromkeys(("logit", "p_fake", "novelty"), float))

@@ -1,0 +1,75 @@
+"""Runs the service: one port, a clean end after SIGTERM."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from fakemedia.core.errors import UserError
+from fakemedia.registry.client import Registry
+from fakemedia.serving.app import Service, make_app
+from fakemedia.serving.counters import Counters
+from fakemedia.serving.live_detector import LiveDetector
+from fakemedia.serving.log import ScoreLog
+from fakemedia.serving.serving_config import ServingConfig
+
+
+def make_service(registry: Registry, *, alias: str, config: ServingConfig, log: Path | None, token: str) -> Service:
+    """Return the service of the version that `alias` names, which is followed; UserError if it cannot serve.
+
+    `log` is the database of what is scored; None: nothing is logged.
+    """
+    counters = Counters()
+    live = LiveDetector(registry, alias, on_failure=counters.swap_failures.inc, on_swap=counters.swapped)
+    service = Service(live=live, config=config, counters=counters, token=token,
+                      log=None if log is None else ScoreLog(log, rows=config.log_rows))
+    live.follow(config.poll_seconds)
+    return service
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to `host` and `port`; UserError if the port is in use or may not be used."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen(1024)
+    except OSError as error:
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror or error})"
+        raise UserError(f"Port {port} {why}", where=f"{host}:{port}", expected="a free port",
+                        do="end the other program, or choose another --port") from error
+    return made
+
+
+def run(service: Service, listening: socket.socket, tell: Callable[[str], None]) -> None:
+    """Answer requests until Ctrl-C or SIGTERM; then answer those at work, for `drain_seconds` at most, and end."""
+    config = uvicorn.Config(make_app(service), log_level="warning", access_log=False, lifespan="off",
+                            timeout_graceful_shutdown=round(service.config.drain_seconds) or 1, server_header=False)
+    server = uvicorn.Server(config)
+    ended = threading.Event()
+
+    def serve() -> None:
+        try:
+            server.run(sockets=[listening])
+        finally:
+            ended.set()
+
+    # In a thread of its own uvicorn leaves signals alone: they are those of every command here. An event is waited for
+    # because Thread.join, if a signal interrupts it, takes the thread for ended.
+    threading.Thread(target=serve, name="http", daemon=True).start()
+    try:
+        while not ended.wait(0.5):
+            pass
+    except KeyboardInterrupt:
+        service.draining = True
+        tell(f"Ending: {service.working} requests are at work")
+        server.should_exit = True
+        ended.wait(service.config.drain_seconds + 2)
+    finally:
+        service.close()

@@ -1,0 +1,42 @@
+"""Bounds and settings of the HTTP service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingConfig:
+    """Bounds and settings of the HTTP service."""
+
+    max_bytes: int = 33554432
+    """Largest request, bytes; a larger one is refused with status 413."""
+    max_pictures: int = 32
+    """Most pictures in a request; more are refused with status 413."""
+    max_pixels: int = 50000000
+    """Largest picture, pixels; a larger one is refused with status 413 before it is decoded."""
+    max_requests: int = 32
+    """Most requests at work at once; further ones are refused with status 429."""
+    seconds: float = 30.0
+    """Time to receive a request (status 408), and to score its pictures (status 503)."""
+    crops: int = 16
+    """Most crops of a picture, as in `kedro score`."""
+    batch: int = 64
+    """Most crops that the network gets at once, from all requests together."""
+    wait_ms: float = 2.0
+    """How long an incomplete batch waits for more crops, milliseconds."""
+    poll_seconds: float = 2.0
+    """How often the registry is asked which version the alias names, seconds."""
+    drain_seconds: float = 15.0
+    """How long requests may take to end after SIGTERM, seconds."""
+    log: str = "data/09_registry/scores.db"
+    """SQLite database of what was scored, relative to the project; empty: nothing is logged."""
+    log_rows: int = 1000000
+    """Most pictures in the log; the oldest are removed."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name not in ("log", "wait_ms") and value <= 0:
+                raise ValueError(f"{name} above 0")
+        if self.wait_ms < 0:
+            raise ValueError("wait_ms of at least 0")
