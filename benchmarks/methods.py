@@ -4,8 +4,9 @@
     python benchmarks/methods.py --data FOLDER --tune all --labels finetune,replay_12,joint --epochs 6 --lr 3e-4
 
 A frozen network and its head (`--tune head`, the default) on features that are computed once; any other `--tune` trains
-the network itself. `replay_5` keeps 5 % of the training pictures, `replay_12` 12 %; `kd_paper` has the preset `paper`.
-The table gives the mean over seeds
+the network itself. `replay_5` keeps 5 % of the training pictures, `replay_12` 12 %; `kd_paper` has the preset `paper`;
+any other label has its settings in `--settings`, as JSON: '{"ewc_strong": {"weight": 1e5}}'. `--terms` adds the loss
+terms of the second stage in its first and last epoch. The table gives the mean over seeds
 with the standard deviation: AA (mean over tasks of the accuracy at the end), pooled (over pictures), F (forgetting) and
 LA (accuracy just after learning) in percent, AUC (mean over tasks at the end), next (AUC on each task just before it is
 learned), MiB carried to the next stage, and seconds of processor time without features and scoring. `route` is the
@@ -15,6 +16,7 @@ share of test pictures that the router of `experts` sends to their own task's ex
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -54,14 +56,18 @@ def make_plan(given: argparse.Namespace, order: list[str], stores: Stores) -> Pl
                               select_on=given.select_on, norm_statistics=given.norm_statistics,
                               correction=given.correction)
 
-    def settings_of(kind: str) -> dict[str, Any]:
+    own = json.loads(given.settings)
+
+    def settings_of(label: str, kind: str) -> dict[str, Any]:
+        if label in own:
+            return own[label]
         if not kind.isdecimal():
             return {"preset": kind} if kind else {}
         return {"pictures": round(int(kind) / 100 * pictures), "selection": given.selection}
 
     def method(label: str) -> MethodPlan:
         name, _, kind = label.partition("_")
-        return MethodPlan(label=label, method=name, settings=settings_of(kind), network=network, tune=given.tune,
+        return MethodPlan(label=label, method=name, settings=settings_of(label, kind), network=network, tune=given.tune,
                           training=training)
 
     return Plan(sequence="benchmark", collection="benchmark", stages=make_stages([(task,) for task in order]),
@@ -99,6 +105,7 @@ def run(plan: Plan, label: str, seed: int, stores: Stores, scorer: Scorer, runti
         place: Path, split: str) -> dict[str, Any]:
     """Return the row of the table for one run."""
     stages, parent, used, route = plan.learned(label), None, 0.0, None
+    terms: list[dict[str, float]] = []
     tasks = list(plan.tasks)
     accuracy, areas = np.full((2, len(plan.stages), len(tasks)), np.nan)
     pooled, carried = np.nan, 0
@@ -107,6 +114,8 @@ def run(plan: Plan, label: str, seed: int, stores: Stores, scorer: Scorer, runti
         parent = learn_stage(plan=plan, method=label, seed=seed, stage=stage, parent=parent, train=stores["train"],
                              validation=stores["val"], folder=None, runtime=runtime, features=place.joinpath)
         used += time.process_time() - begun
+        if stage.index == 2 and parent.meta["history"]:
+            terms = [parent.meta["history"][epoch]["loss"] for epoch in (0, -1)]
         found, route = scorer.logits(parent, {task: stores[split][task] for task in tasks})
         labels = [stores[split][task].labels for task in tasks]
         right = [(logits > 0) == of_task for logits, of_task in zip(found, labels, strict=True)]
@@ -119,7 +128,7 @@ def run(plan: Plan, label: str, seed: int, stores: Stores, scorer: Scorer, runti
     return {"label": label, "AA": made["aa"], "pooled": pooled, "F": made["forgetting"],
             "LA": made["learning_accuracy"], "AUC": areas[-1].mean(), "next": np.diag(areas, 1).mean(),
             "MiB": carried / 2**20, "seconds": used, "route": None if route is None else 100 * route,
-            "tasks": accuracy[-1]}
+            "tasks": accuracy[-1], "terms": terms}
 
 
 def table(rows: list[dict[str, Any]], tasks: list[str]) -> Iterator[str]:
@@ -128,12 +137,20 @@ def table(rows: list[dict[str, Any]], tasks: list[str]) -> Iterator[str]:
     yield (f"{'':<12}{'AA':>13}{'pooled':>8}{'F':>13}{'LA':>7}{'AUC':>7}{'next':>7}{'MiB':>7}{'seconds':>9}{'route':>7}"
            f"   {' '.join(tasks)}")
     for label, runs in frame.groupby("label", sort=False):
-        mean = runs.drop(columns=["label", "tasks"]).astype(float).mean()
+        mean = runs.drop(columns=["label", "tasks", "terms"]).astype(float).mean()
         spread = runs[["AA", "F"]].astype(float).std(ddof=1).fillna(0.0)
         each = " ".join(f"{value:.1f}" for value in np.mean(runs["tasks"].tolist(), axis=0))
         yield (f"{label:<12}{mean['AA']:>7.1f} ({spread['AA']:.1f}){mean['pooled']:>8.1f}{mean['F']:>7.1f} "
                f"({spread['F']:.1f}){mean['LA']:>7.1f}{mean['AUC']:>7.3f}{mean['next']:>7.3f}{mean['MiB']:>7.1f}"
                f"{mean['seconds']:>9.1f}{mean['route']:>7.1f}   {each}")
+
+
+def term_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the loss terms of the second stage in its first and last epoch: means over seeds."""
+    for label, runs in pd.DataFrame(rows).groupby("label", sort=False):
+        for epoch, records in zip(("first", "last"), zip(*runs["terms"], strict=True), strict=False):
+            means = pd.DataFrame(list(records)).mean()
+            yield f"{label:<12} {epoch:<5} epoch: " + ", ".join(f"{name} {value:.4g}" for name, value in means.items())
 
 
 def main() -> None:
@@ -160,6 +177,8 @@ def main() -> None:
                         choices=["running", "frozen_after_first", "reestimated"])
     parser.add_argument("--correction", default="none", choices=["none", "affine"])
     parser.add_argument("--split", default="test", choices=SPLITS, help="what is scored; val to choose a setting")
+    parser.add_argument("--settings", default="{}")
+    parser.add_argument("--terms", action="store_true")
     parser.add_argument("--keep", type=Path, help="folder that keeps pixel stores and features for the next time")
     given = parser.parse_args()
     tasks = sorted(path.name for path in given.data.iterdir() if path.is_dir())
@@ -180,7 +199,7 @@ def main() -> None:
             for method in plan.methods:
                 rows += [run(plan, method.label, seed, stores, scorer, runtime, place / "features", given.split)
                          for seed in plan.seeds]
-            print(*table(rows, order), sep="\n", flush=True)
+            print(*table(rows, order), *(term_lines(rows) if given.terms else []), sep="\n", flush=True)
 
 
 if __name__ == "__main__":
