@@ -102,3 +102,9 @@ def test_unknown_names(step) -> None:
         assert result.exit_code == 2
         assert f"'{name}' is not one of" in result.output
     assert_refused(step("a", "models/c", "--pretrained", "weights.pt"), "There are no weights", "weights.pt")
+
+
+def test_advice_names_the_options_of_this_command(step) -> None:
+    result = step("a", "models/c", "--crop", "20")
+    assert_refused(result, "crop of 20 pixels is larger than every image", "lower --crop")
+    assert "training.crop" not in result.output

@@ -162,9 +162,17 @@ def test_images_smaller_than_the_crop_are_padded(stores: list[PixelStore], tmp_p
     assert images[0, 2, 0].tolist() == [2, 1, 0, 1, 2, 3, 4, 5, 6, 7, 6, 5]
 
 
+def test_a_batch_has_no_more_images_than_the_stage(stores: list[PixelStore]) -> None:
+    few = batches_of(stores[:1], batch_size=64)
+    assert (few.batch_size, few.steps, few.images) == (7, 1, 7)
+    assert sorted(next(few.epoch(0)).rows.tolist()) == list(range(7))
+    shares = [TrainBatches(stores[:1], batch_size=64, crop=4, flip=True, seed=0, share=(rank, 2)) for rank in range(2)]
+    assert [len(next(share.epoch(0)).rows) for share in shares] == [3, 3]
+
+
 def test_training_batches_refuse_what_cannot_work(stores: list[PixelStore], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="batch of 8 is larger than the 7 training images"):
-        batches_of(stores[:1], batch_size=8)
+    with pytest.raises(UserError, match=r"fewer training images \(7\) than devices \(8\)"):
+        TrainBatches(stores[:1], batch_size=8, crop=4, flip=True, seed=0, share=(0, 8))
     other = make_store(tmp_path, 4, 2)
     other.policy = "resize:4"
     with pytest.raises(UserError, match="different policies"):

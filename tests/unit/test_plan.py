@@ -57,6 +57,46 @@ def test_what_a_method_reads_and_starts_from() -> None:
         plan.stage("02_gan")
 
 
+class TestTrainingOfAStage:
+    """`training.stages`: keys that differ at the stage that learns a task."""
+
+    def test_a_label_s_keys_replace_those_of_the_sequence_key_by_key(self) -> None:
+        plan = make_plan(parameters(
+            training={"epochs": 3, "stages": {"swap": {"epochs": 9, "batch_size": 8}}},
+            methods={"kd": {}, "own": {"method": "kd", "training": {"lr": 0.1, "stages": {
+                "swap": {"epochs": 5}, "latent": {"lr": 0.2}}}}}), "tiny")
+        _, two, three = plan.stages
+        kd, own = plan.methods
+        assert [kd.at(stage).training.epochs for stage in plan.stages] == [3, 9, 3]
+        assert [own.at(stage).training.epochs for stage in plan.stages] == [3, 5, 3]
+        assert (own.at(two).training.batch_size, own.at(two).training.lr, own.at(three).training.lr) == (8, 0.1, 0.2)
+        assert kd.training.epochs == 3
+
+    def test_what_a_stage_reads_follows_its_own_keys(self) -> None:
+        own = {"select_on": "none", "correction": "affine"}
+        plan = make_plan(parameters(training={"stages": {"swap": own}}), "tiny")
+        one, two, three = plan.stages
+        assert [plan.validated_tasks("kd", stage) for stage in plan.stages] == [one.seen, (), three.seen]
+        assert plan.validation_tasks("kd", two) == two.seen
+
+    @pytest.mark.parametrize(("stages", "message"), [
+        ({"swop": {"epochs": 2}}, r"(?s)Unknown task 'swop'.*training\.stages.*did you mean 'swap'"),
+        ({"swap": {"crop": 8}}, "crop cannot differ"), ({"swap": 3}, "not a mapping"), ([], "not a mapping"),
+        ({"swap": {"epoch": 2}}, r"(?s)Unknown key 'epoch'.*training\.stages\.swap"),
+        ({"swap": {"epochs": 0}}, "epochs of at least 1"),
+    ])
+    def test_what_cannot_be_meant(self, stages: Any, message: str) -> None:
+        for changes in ({"training": {"stages": stages}}, {"methods": {"kd": {"training": {"stages": stages}}}}):
+            with pytest.raises(UserError, match=message):
+                make_plan(parameters(**changes), "tiny")
+
+    def test_tasks_of_one_stage_agree(self) -> None:
+        given = {"gan": {"epochs": 2}, "swap": {"epochs": 3}}
+        plan = make_plan(parameters(training={"stages": given}, stages=[["gan", "swap"], ["latent"]]), "tiny")
+        with pytest.raises(UserError, match="two values of epochs: 2 and 3"):
+            plan.method("kd").at(plan.stages[0])
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"tasks": "gan"}, "has no tasks"),
     ({"tasks": 3}, "has no tasks"),

@@ -37,6 +37,14 @@ def test_a_stage_depends_on_every_cause_but_not_on_the_label() -> None:
     assert made(method=replace(METHOD, label="other")) == made()
 
 
+def test_the_training_of_another_stage_is_no_cause() -> None:
+    one, two = make_stages([("a",), ("b",)])
+    longer = replace(METHOD, by_task={"b": {"epochs": 31}})
+    assert made(method=longer, stage=one) == made(stage=one)
+    assert made(method=longer, stage=two) != made(stage=two)
+    assert made(method=longer, stage=two) == made(method=replace(METHOD, training=TrainingConfig(epochs=31)), stage=two)
+
+
 @pytest.mark.parametrize(("kind", "name"), [("methods", "kd"), ("networks", "convnet")])
 def test_a_raised_version_of_a_plugin_is_another_recipe(monkeypatch: pytest.MonkeyPatch, kind: str, name: str) -> None:
     before, constant = made(), plugin.constant

@@ -190,12 +190,12 @@ def test_a_checkpoint_of_another_method_is_reviewed(learn, first, stores):
 
 
 def test_what_a_later_stage_cannot_train_on_is_found_at_the_start(stores, noise_store):
-    fewer = {**stores, "c": noise_store(images=6)}
+    smaller = {**stores, "c": noise_store(images=6, size=7)}
     check_stages(PLAN, "kd", stores)
-    check_stages(PLAN, "joint", fewer)
+    check_stages(PLAN, "joint", smaller)
     check_stages(PLAN, "kd", {"a": stores["a"]})
-    with pytest.raises(UserError, match="batch of 8 is larger than the 6 training images"):
-        check_stages(PLAN, "kd", fewer)
+    with pytest.raises(UserError, match="crop of 8 pixels is larger than every image"):
+        check_stages(PLAN, "kd", smaller)
 
 
 def test_a_single_step_by_hand(learn, first, stores):

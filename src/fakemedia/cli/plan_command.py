@@ -58,6 +58,7 @@ def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]
     from fakemedia.learning.cost import passes, room
     from fakemedia.learning.resume import resume_path
     from fakemedia.learning.sequence import check_stages
+    from fakemedia.learning.steps import steps
 
     given = context.plan(sequence)
     check_trainable(context, given)
@@ -78,13 +79,13 @@ def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]
         validated = [sizes[task] for task in plan.validated_tasks(method, stage)]
         known = None not in (*counts, *validated)
         images = sum(count["train"] for count in counts if count) if known else None
-        config = plan.method(method).training
+        config = plan.method(method).at(stage).training
         rate = None if fresh or images is None else rates.of(method, stage)
         work = 0 if images is None else passes(config, images, [count["val"] for count in validated if count])
         rows.append(Planned(
             method=method, seed=seed, stage=stage, epochs=config.epochs, images=images, room=rooms[method],
             status=FRESH if fresh else BEGUN if resume_path(folder).exists() else NEW,
-            steps=None if images is None else images // config.batch_size,
+            steps=None if images is None else steps(config, images),
             seconds=0.0 if fresh else None if rate is None else work / rate))
     return rows, [*notes, *rates.notes()]
 
@@ -145,7 +146,7 @@ class _Rates:
         for other, seed, stage in _stages(self.plan):
             if other == method and (stage.index == 1) == first:
                 folder = _folder(self.context, self.plan, method, seed, stage)
-                rate = noted_rate(self.plan.method(method), folder, self.context.runtime)
+                rate = noted_rate(self.plan.method(method).at(stage), folder, self.context.runtime)
                 if rate is not None:
                     return rate, EARLIER
         return None

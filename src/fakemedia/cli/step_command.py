@@ -10,6 +10,18 @@ import click
 from fakemedia.cli.plain_errors import plain_errors
 from fakemedia.context.loading import load_context
 from fakemedia.core import plugin
+from fakemedia.core.errors import UserError
+
+OPTIONS = {"training.batch_size": "--batch-size", "training.crop": "--crop", "training.epochs": "--epochs",
+           "training.lr": "the learning rate (training.lr of a sequence; kedro step has no option for it)"}
+
+
+def _with_options(error: UserError) -> UserError:
+    """Return `error` with the options of this command for the keys of a sequence's training."""
+    text = str(error)
+    for key, option in OPTIONS.items():
+        text = text.replace(key, option)
+    return UserError(text)
 
 
 @click.command()
@@ -39,7 +51,10 @@ def step(**options: Any) -> None:
     from fakemedia.learning.one_step import learn_step
 
     context = load_context()
-    table = learn_step(**options, cache=context.path("step_stores"), runtime=context.runtime,
-                       calibration=context.calibration)
+    try:
+        table = learn_step(**options, cache=context.path("step_stores"), runtime=context.runtime,
+                           calibration=context.calibration)
+    except UserError as error:
+        raise _with_options(error) from error
     click.echo(table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
     click.echo(f"Checkpoint: {options['output_dir']}")

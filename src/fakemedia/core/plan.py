@@ -12,7 +12,7 @@ from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.core.hashing import fingerprint
 from fakemedia.core.plugin import configure, names, resolve, with_preset
 from fakemedia.core.stages import Group, GroupingConfig, SimilarityConfig, read_stages
-from fakemedia.core.training import TRAINING_PRESETS, TrainingConfig
+from fakemedia.core.training import TRAINING_PRESETS, ByTask, TrainingConfig, read_by_task, training_at
 from fakemedia.core.tune import read_tune
 from fakemedia.core.types import Stage, check_name, make_stages
 
@@ -64,11 +64,17 @@ class MethodPlan:
     tune: str = "all"
     """Which weights are trained; see `core.tune.read_tune`."""
     training: TrainingConfig
+    by_task: ByTask = field(default_factory=dict)
+    """The key `stages` of its training."""
 
     @property
     def named(self) -> Named:
         """The method's plugin and settings, without the label."""
         return Named(name=self.method, settings=self.settings)
+
+    def at(self, stage: Stage) -> MethodPlan:
+        """Return the method with the training of `stage`; UserError if its tasks are given two values of a key."""
+        return replace(self, training=training_at(self.training, self.by_task, stage.tasks))
 
     @property
     def joins(self) -> bool:
@@ -152,11 +158,11 @@ class Plan:
     def validated_tasks(self, label: str, stage: Stage) -> tuple[str, ...]:
         """Return the tasks whose validation images choose the epoch of `stage`."""
         return {"seen": stage.seen, "current": self.trained_tasks(label, stage),
-                "none": ()}[self.method(label).training.select_on]
+                "none": ()}[self.method(label).at(stage).training.select_on]
 
     def validation_tasks(self, label: str, stage: Stage) -> tuple[str, ...]:
         """Return the tasks whose validation images `stage` reads, to choose the epoch or to correct the log-odds."""
-        corrected = self.method(label).training.correction != "none"
+        corrected = self.method(label).at(stage).training.correction != "none"
         return stage.seen if corrected else self.validated_tasks(label, stage)
 
     def rooted(self, root: Path) -> Plan:
@@ -234,7 +240,17 @@ def _tune(given: Any, where: str) -> str:
     return given
 
 
-def _method(label: Any, given: Any, base: MethodPlan, where: str) -> MethodPlan:
+def _training(given: Any, base: TrainingConfig | None, by_task: ByTask, tasks: tuple[str, ...],
+              where: str) -> tuple[TrainingConfig, ByTask]:
+    """Return the training that `given` describes, and what differs by task; `base` and `by_task` give the rest."""
+    settings = with_preset(_mapping(given, where), TRAINING_PRESETS, where=where)
+    own = settings.pop("stages", None)
+    training = configure(TrainingConfig, {**(vars(base) if base else {}), **settings}, where=where)
+    read = read_by_task(own, tasks, training, where=f"{where}.stages")
+    return training, {task: {**by_task.get(task, {}), **read.get(task, {})} for task in {**by_task, **read}}
+
+
+def _method(label: Any, given: Any, base: MethodPlan, tasks: tuple[str, ...], where: str) -> MethodPlan:
     """Return what the label `label` configures; `base` gives the rest."""
     settings = dict(_mapping(given, where))
     own = {key: settings.pop(key) for key in LABEL_KEYS if key in settings}
@@ -243,24 +259,24 @@ def _method(label: Any, given: Any, base: MethodPlan, where: str) -> MethodPlan:
         raise unknown_name("method", method, names("methods"), where=f"{where}.method" if "method" in own else where)
     if "-" in check_name(label, kind="label"):
         raise UserError(f"The label {label!r} cannot be used", where=where, expected="'_' instead of '-'")
-    training = with_preset(_mapping(own.get("training"), f"{where}.training"), TRAINING_PRESETS,
-                           where=f"{where}.training")
+    training, by_task = _training(own.get("training"), base.training, base.by_task, tasks, f"{where}.training")
     return MethodPlan(
         label=label, method=method, settings=settings,
         network=_network(own["network"], base.network, f"{where}.network") if "network" in own else base.network,
         tune=_tune(own["tune"], f"{where}.tune") if "tune" in own else base.tune,
-        training=configure(TrainingConfig, {**vars(base.training), **training}, where=f"{where}.training"),
+        training=training, by_task=by_task,
     )
 
 
-def _methods(given: Mapping[str, Any], network: Named, training: TrainingConfig, where: str) -> tuple[MethodPlan, ...]:
-    base = MethodPlan(label="", method="", network=network, training=training,
+def _methods(given: Mapping[str, Any], network: Named, training: TrainingConfig, by_task: ByTask,
+             tasks: tuple[str, ...], where: str) -> tuple[MethodPlan, ...]:
+    base = MethodPlan(label="", method="", network=network, training=training, by_task=by_task,
                       tune=_tune(given.get("tune", "all"), f"{where}.tune"))
     methods = _mapping(given.get("methods"), f"{where}.methods")
     if not methods:
         raise UserError("The sequence has no methods", where=f"{where}.methods",
                         expected=f"some of {', '.join(names('methods'))}")
-    return tuple(_method(label, value, base, f"{where}.methods.{label}") for label, value in methods.items())
+    return tuple(_method(label, value, base, tasks, f"{where}.methods.{label}") for label, value in methods.items())
 
 
 def _tasks(given: Any, where: str) -> tuple[str, ...]:
@@ -319,8 +335,7 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
     check_name(collection, kind="collection")
     tasks = _tasks(given.get("tasks"), f"{where}.tasks")
     network = _network(given.get("network"), None, f"{where}.network")
-    training = configure(TrainingConfig, _mapping(given.get("training"), f"{where}.training"),
-                         where=f"{where}.training", presets=TRAINING_PRESETS)
+    training, by_task = _training(given.get("training"), None, {}, tasks, f"{where}.training")
     stages = read_stages(given.get("stages"), tasks, where=f"{where}.stages")
     grouping = stages if isinstance(stages, GroupingConfig) else None
     similarity, measures = _similarity(parameters, given, grouping, where)
@@ -328,7 +343,7 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
         sequence=sequence, collection=collection, listed=tasks, network=network, training=training,
         stages=() if isinstance(stages, GroupingConfig) else make_stages(list(stages)), grouping=grouping,
         similarity=similarity, measures=measures, against=given["against"],
-        methods=_methods(given, network, training, where), seeds=_seeds(parameters, given, where),
+        methods=_methods(given, network, training, by_task, tasks, where), seeds=_seeds(parameters, given, where),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from fakemedia.core import plugin
+from fakemedia.core.errors import UserError, unknown_name
 
 LEAST_CROP = 8
 """Pixels: the strides of a network reduce smaller images to nothing."""
@@ -94,3 +96,39 @@ class TrainingConfig:
             raise ValueError("lr above 0")
         if not (0 <= self.momentum < 1 and self.weight_decay >= 0 and self.lr_min >= 0):
             raise ValueError("momentum in [0, 1), weight_decay and lr_min of at least 0")
+
+
+ByTask = Mapping[str, Mapping[str, Any]]
+"""Keys of the training that differ at the stage that learns a task, by task."""
+
+
+def read_by_task(given: Any, tasks: Iterable[str], training: TrainingConfig, *, where: str) -> ByTask:
+    """Return `given`, the keys that differ by task from `training`; UserError for unknown tasks and keys that do not
+    fit, and for `crop`, which is one for all scores of a label."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise UserError(f"{given!r} is not a mapping", where=where, expected="tasks, each with keys of the training")
+    known = tuple(tasks)
+    for task, keys in given.items():
+        place = f"{where}.{task}"
+        if task not in known:
+            raise unknown_name("task", task, known, where=where)
+        if not isinstance(keys, Mapping):
+            raise UserError(f"{keys!r} is not a mapping", where=place, expected="keys of the training")
+        if "crop" in keys:
+            raise UserError("The crop cannot differ between stages", where=place,
+                            expected="one crop for all stages of a label", do="set it in training.crop")
+        plugin.configure(TrainingConfig, {**vars(training), **keys}, where=place)
+    return {task: dict(keys) for task, keys in given.items()}
+
+
+def training_at(training: TrainingConfig, by_task: ByTask, tasks: Iterable[str]) -> TrainingConfig:
+    """Return `training` with what `by_task` says of `tasks`, those of one stage; UserError if it says two things."""
+    own: dict[str, Any] = {}
+    for task in tasks:
+        for key, value in by_task.get(task, {}).items():
+            if own.setdefault(key, value) != value:
+                raise UserError(f"The tasks of one stage are to be trained with two values of {key}: {own[key]!r} and "
+                                f"{value!r}", where=f"training.stages.{task}", expected="one value a stage")
+    return plugin.configure(TrainingConfig, {**vars(training), **own}, where="training.stages") if own else training

@@ -33,6 +33,7 @@ def stage_recipe(*, method: MethodPlan, seed: int, stage: Stage, data: Mapping[s
     content hashes of the splits that it reads; `parent` is the content hash of the checkpoint that it starts from.
     """
     inputs = {f"{task} {split}": content for task, splits in data.items() for split, content in splits.items()}
+    method = method.at(stage)
     augment = method.training.augment
     return Recipe(
         producer="stage", version=VERSION,

@@ -32,6 +32,7 @@ from fakemedia.learning.head_trainer import fitting, score_features
 from fakemedia.learning.keeping import check_memory, kept, write_memory
 from fakemedia.learning.recipes import stage_recipe
 from fakemedia.learning.resume import remove_resume
+from fakemedia.learning.steps import note_steps
 from fakemedia.learning.trainer import StageTrainer, to_device
 from fakemedia.memory.held_pictures import Memory, without_memory
 from fakemedia.methods.method import GradientMethod, Method, StageData, facts
@@ -65,7 +66,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     state that was saved last. Raises UserError for a missing store, a parent of another network, and what the
     trainer and `save` raise.
     """
-    planned = plan.method(method)
+    planned = plan.method(method).at(stage)
     fitted = make_method(planned, seed, stage)
     parent = None if planned.joins else parent
     earlier = tuple(task for task in stage.seen if task not in stage.tasks)
@@ -84,6 +85,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     decoder = merged(store.decoder for store in (reviewed_stores | learned).values())
     if parent is not None:
         decoder = _with_decoder_of(parent, decoder, where=f"{method}, stage {stage.key}")
+    if isinstance(fitted, GradientMethod) and runtime.rank == 0:
+        note_steps(plan, method, stage, train)
     computed_with = runtime.facts()
     tuned = read_tune(planned.tune)
     network = _network(planned.network, seed, parent)
@@ -195,9 +198,9 @@ def check_stages(plan: Plan, method: str, stores: Stores) -> None:
 
     `learn_stage` raises it too, but only after the earlier stages are trained.
     """
-    config = plan.method(method).training
-    read_views(config.views, where=f"sequences.{plan.sequence}, {method}: training.views")
     for stage in plan.learned(method):
+        config = plan.method(method).at(stage).training
+        read_views(config.views, where=f"sequences.{plan.sequence}, {method}: training.views")
         tasks = plan.trained_tasks(method, stage)
         if all(task in stores for task in tasks):
             TrainBatches([stores[task] for task in tasks], batch_size=config.batch_size, crop=config.crop,

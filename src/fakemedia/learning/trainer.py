@@ -197,7 +197,7 @@ class _Loop:
             self._restore(self.files.load())
         forward, stepper = self.runtime.setup(self.detector, self.optimizer)
         with Progress(label, epochs=self.config.epochs, images=self.train.images,
-                      done=self.epoch * self.train.images + self.step * self.config.batch_size) as progress:
+                      done=self.epoch * self.train.images + self.step * self.train.batch_size) as progress:
             while not self.done:
                 record = self._epoch(forward, stepper, progress)
                 self._save_epoch()
@@ -273,7 +273,7 @@ class _Loop:
             self.terms = tuple(terms)
             self.unread.append(torch.stack([term.detach().float() for term in terms.values()]))
             self.step += 1
-            progress.step(self.config.batch_size)
+            progress.step(self.train.batch_size)
             if self.runtime.world > 1 and self.step % TOGETHER and self.step < self.train.steps:
                 continue
             stop, save, show = self.runtime.any_of(

@@ -131,21 +131,22 @@ class TrainBatches:
                  share: tuple[int, int] = (0, 1), augment: Augment | None = None) -> None:
         """Take crops of `crop` x `crop` pixels; `flip` mirrors half of them; `augment` then sees each.
 
-        `share` is the rank of this process and the number of processes that divide each batch.
-        UserError: fewer images than `batch_size`, a batch that cannot be divided, a crop larger than every image, or
-        stores decoded under different policies.
+        `share` is the rank of this process and the number of processes that divide each batch. A batch has no more
+        images than the stores together. UserError: fewer images than processes, a batch that cannot be divided, a crop
+        larger than every image, or stores decoded under different policies.
         """
         self.stores = list(stores)
-        self.batch_size, self.crop, self.flip, self.seed = batch_size, crop, flip, seed
+        self.crop, self.flip, self.seed = crop, flip, seed
         self._rank, self._world = share
         self._augment = augment
         self._size = sum(len(store) for store in self.stores)
         self._resident: ResidentPixels | None = None
         self._device = torch.device("cpu")
         names = ", ".join(store.task for store in self.stores)
-        if self._size < batch_size:
-            raise UserError(f"A batch of {batch_size} is larger than the {self._size} training images",
-                            where=f"training split of {names}", do="lower training.batch_size or add images")
+        self.batch_size = batch_size if batch_size <= self._size else self._size - self._size % self._world
+        if self.batch_size < 1:
+            raise UserError(f"There are fewer training images ({self._size}) than devices ({self._world})",
+                            where=f"training split of {names}", do="lower runtime.devices or add images")
         if batch_size % self._world:
             raise UserError(f"A batch of {batch_size} cannot be divided among {self._world} devices",
                             where="training.batch_size", expected=f"a multiple of {self._world}")
