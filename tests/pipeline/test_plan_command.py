@@ -61,8 +61,10 @@ def test_before_and_after_the_data_and_a_run(project: Path, plan: Callable[..., 
     assert "ewc at its first stage" in output
 
     change(project, {"sequences": {"tiny": {"training": {"batch_size": 50}}}})
-    assert "lower training.batch_size" in plan(code=1)
-    change(project, {"sequences": {"tiny": {"training": {"epochs": 3, "batch_size": 8},
+    assert rows(plan())["ewc", "02_latent"][:3] == ["to_train", "48", "2"]  # a batch has no more images than the stage
+    change(project, {"sequences": {"tiny": {"training": {"crop": 40}}}})
+    assert "lower training.crop" in plan(code=1)
+    change(project, {"sequences": {"tiny": {"training": {"epochs": 3, "batch_size": 8, "crop": 24},
                                             "methods": {"joint": {"every_stage": True}}}}})
     (project / "data/06_models/tiny/kd/seed0/01_gan.resume.pt").write_bytes(b"")
     output = plan("--params", "n_seeds=2")
