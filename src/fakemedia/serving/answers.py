@@ -52,7 +52,8 @@ class Known(BaseModel):
     tasks: list[str] = Field(description="What it has learned.")
     crop: int = Field(description="Side of the squares that it sees, pixels.")
     threshold: float | None = Field(default=None, description="P(fake) above which a picture is called fake.")
-    guarantee: str = Field(description="What its calibration guarantees.")
+    unsure: tuple[float, float] | None = Field(description="P(fake) between which a picture is unsure.")
+    guarantee: str = Field(description="What its calibration guarantees outside that band.")
 
 
 class Scores(BaseModel):
@@ -75,6 +76,7 @@ def known(serving: Serving) -> Known:
     calibration = facts.calibration
     return Known(version=serving.version.number, content=serving.version.content, network=facts.network,
                  tasks=list(facts.tasks), crop=facts.crop, threshold=calibration.threshold if calibration else None,
+                 unsure=(calibration.unsure_low, calibration.unsure_high) if calibration else None,
                  guarantee=calibration.guarantee if calibration else "none: it is not calibrated, every verdict is "
                  "unknown")
 
