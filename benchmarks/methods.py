@@ -1,16 +1,21 @@
 """Continual-learning methods on a folder of tasks in the reference layout: what each keeps and what it costs.
 
-    python benchmarks/methods.py --data FOLDER [--order task1,task2,...]... [--seeds 3] [--labels ridge,replay_5,...]
+    python benchmarks/methods.py --data FOLDER [--order given reversed task2,task1,...] [--seeds 3] [--leave-out]
     python benchmarks/methods.py --data FOLDER --tune all --labels finetune,replay_12,joint --epochs 6 --lr 3e-4
 
 A frozen network and its head (`--tune head`, the default) on features that are computed once; any other `--tune` trains
 the network itself. `replay_5` keeps 5 % of the training pictures, `replay_12` 12 %; `kd_paper` has the preset `paper`;
 any other label has its settings in `--settings`, as JSON: '{"ewc_strong": {"weight": 1e5}}'. `--terms` adds the loss
-terms of the second stage in its first and last epoch. The table gives the mean over seeds
-with the standard deviation: AA (mean over tasks of the accuracy at the end), pooled (over pictures), F (forgetting) and
-LA (accuracy just after learning) in percent, AUC (mean over tasks at the end), next (AUC on each task just before it is
-learned), MiB carried to the next stage, and seconds of processor time without features and scoring. `route` is the
-share of test pictures that the router of `experts` sends to their own task's expert. Test pictures choose nothing.
+terms of the second stage in its first and last epoch. `given` is the order of the tasks' names. Test pictures choose
+nothing.
+
+The table gives means over seeds, with 95 % intervals over source groups and seeds: AA (mean over tasks of the accuracy
+at the end), pooled (over pictures), F (forgetting), LA (accuracy just after learning) and gap (the share of the
+distance from `finetune` to `joint` that is closed) in percent; AUC (mean over tasks at the end), next (AUC on each task
+just before it is learned), unknown (AUC on tasks not learned yet, mean over all stages; with `--leave-out` of detectors
+that have learned all other tasks); MiB carried to the next stage and MiB of the validation pictures that the last one
+uses; seconds of processor time for all stages, without features and scoring. `route` is the share of pictures that the
+router of `experts` sends to their own task's expert.
 """
 
 from __future__ import annotations
@@ -19,8 +24,9 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +38,29 @@ from features import task_stores
 from fakemedia.core.plan import MethodPlan, Named, Plan
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import SPLITS, make_stages
-from fakemedia.evaluation.continual import summary
+from fakemedia.evaluation.continual import (
+    RANGES,
+    average_accuracy,
+    forgetting,
+    forward_auc,
+    learning_accuracy,
+    peak_stage,
+    zero_shot,
+)
+from fakemedia.evaluation.intervals import FRACTION, PERCENT, Bounds
 from fakemedia.evaluation.metrics import auc
-from fakemedia.evaluation.predict import margins, predict
-from fakemedia.learning.head_trainer import Head, HeadTrainer
-from fakemedia.learning.sequence import learn_stage, restore_network
+from fakemedia.learning.head_trainer import HeadTrainer
+from fakemedia.learning.sequence import learn_stage, restore_network, score_checkpoint
+from fakemedia.memory.budget import MIB
 from fakemedia.methods.experts import ExpertsHead
 from fakemedia.networks.checkpoint import Checkpoint
+from fakemedia.reporting.estimates import Measured, Quantity, estimate, gap_closed, measure
+from fakemedia.reporting.results import gather
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.pixels import PixelStore
 
 Stores = dict[str, dict[str, PixelStore]]
+FRACTIONS, WIDE = ("AUC", "next", "unknown"), ("AA", "F", "AUC", "gap")
 LABELS = ("finetune", "replay_5", "replay_12", "ridge", "slda", "experts", "joint")
 
 
@@ -75,90 +93,138 @@ def make_plan(given: argparse.Namespace, order: list[str], stores: Stores) -> Pl
                 methods=tuple(map(method, given.labels.split(",")))).resolved()
 
 
-class Scorer:
-    """Scores of checkpoints on one split, from stored features where the head alone was trained."""
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What all runs share."""
 
-    def __init__(self, plan: Plan, runtime: Runtime, place: Path) -> None:
-        self.plan, self.runtime, self.place = plan, runtime, place
-        self._trainer: HeadTrainer | None = None
+    stores: Stores
+    """By split and task."""
+    runtime: Runtime
+    place: Path
+    """Folder of the features."""
+    split: str
+    """The split that is scored."""
 
-    def logits(self, checkpoint: Checkpoint, stores: dict[str, PixelStore]) -> tuple[list[np.ndarray], float | None]:
-        """Return the margins (N,) on each of `stores`, and the share that a router sends to its own task."""
+    def learned(self, plan: Plan, label: str, seed: int) -> Iterator[Checkpoint]:
+        """Yield the checkpoints of a run, by stage."""
+        parent = None
+        for stage in plan.learned(label):
+            parent = learn_stage(plan=plan, method=label, seed=seed, stage=stage, parent=parent,
+                                 train=self.stores["train"], validation=self.stores["val"], folder=None,
+                                 runtime=self.runtime, features=self.place.joinpath)
+            yield parent
+
+    def scores(self, checkpoint: Checkpoint, tasks: Iterable[str]) -> pd.DataFrame:
+        """Return the scores of a checkpoint on the pictures of `tasks`."""
+        return score_checkpoint(checkpoint, {task: self.stores[self.split][task] for task in tasks},
+                                runtime=self.runtime, features=self.place.joinpath)
+
+    def run(self, plan: Plan, label: str, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Return the scores of all checkpoints of a run, and what it costs."""
+        tables, terms, used, begun, last = [], [], 0.0, time.process_time(), None
+        for last in self.learned(plan, label, seed):
+            used += time.process_time() - begun
+            stage, history = last.meta["stage"]["index"], last.meta["history"]
+            if stage == 2 and history:
+                terms = [history[epoch]["loss"] for epoch in (0, -1)]
+            tables.append(self.scores(last, plan.tasks).assign(method=label, seed=seed, stage=stage))
+            begun = time.process_time()
+        assert last is not None
+        carried = sum(tensor.numel() * tensor.element_size() for tensor in last.method_state.values())
+        shown = sum(int(3 * (store.heights * store.widths).sum()) for task, store in self.stores["val"].items()
+                    if task in plan.validated_tasks(label, plan.stages[-1]))
+        return pd.concat(tables), {"label": label, "MiB": carried / MIB, "val": shown / MIB, "seconds": used,
+                                   "route": self.routed(last, plan), "terms": terms}
+
+    def routed(self, checkpoint: Checkpoint, plan: Plan) -> float:
+        """Return the percentage of pictures that a router sends to their own task's expert; NaN without a router."""
         network = restore_network(checkpoint)
-        if checkpoint.meta["tune"] != "head":
-            network = self.runtime.place(network)
-            return [predict(network, store, batch_size=64, crop=checkpoint.crop, autocast=self.runtime.autocast)
-                    for store in stores.values()], None
-        if self._trainer is None:
-            self._trainer = HeadTrainer(config=self.plan.training, runtime=self.runtime, seed=0, network=network,
-                                        place=self.place.joinpath)
-        features = [torch.from_numpy(self._trainer.features(store).values[0]) for store in stores.values()]
-        with torch.inference_mode():
-            found = [margins(Head(network).eval()(values)) for values in features]
-            head = network.head
-            routed = [float((head.route(values) == number).float().mean()) for number, values in enumerate(features)
-                      if isinstance(head, ExpertsHead) and number < len(head.weight)]
-        return found, float(np.mean(routed)) if routed else None
+        if not isinstance(network.head, ExpertsHead):
+            return float("nan")
+        trainer = HeadTrainer(config=plan.training, runtime=self.runtime, seed=0, network=network,
+                              place=self.place.joinpath)
+        right = [network.head.route(torch.from_numpy(trainer.features(self.stores[self.split][task]).values[0]))
+                 == number for number, task in enumerate(plan.tasks)]
+        return 100 * float(np.mean([each.float().mean() for each in right]))
+
+    def unknown(self, plan: Plan, label: str, seed: int) -> float:
+        """Return the mean over tasks of the AUC on each of a detector that has learned all the others."""
+        areas = []
+        for task in plan.tasks:
+            others = make_stages([(each,) for each in plan.tasks if each != task])
+            *_, last = self.learned(replace(plan, stages=others), label, seed)
+            scores = self.scores(last, [task])
+            areas.append(float(auc(scores["label"].to_numpy(), scores["logit"].to_numpy())))
+        return float(np.mean(areas))
 
 
-def run(plan: Plan, label: str, seed: int, stores: Stores, scorer: Scorer, runtime: Runtime,
-        place: Path, split: str) -> dict[str, Any]:
-    """Return the row of the table for one run."""
-    stages, parent, used, route = plan.learned(label), None, 0.0, None
-    terms: list[dict[str, float]] = []
-    tasks = list(plan.tasks)
-    accuracy, areas = np.full((2, len(plan.stages), len(tasks)), np.nan)
-    pooled, carried = np.nan, 0
-    for stage in stages:
-        begun = time.process_time()
-        parent = learn_stage(plan=plan, method=label, seed=seed, stage=stage, parent=parent, train=stores["train"],
-                             validation=stores["val"], folder=None, runtime=runtime, features=place.joinpath)
-        used += time.process_time() - begun
-        if stage.index == 2 and parent.meta["history"]:
-            terms = [parent.meta["history"][epoch]["loss"] for epoch in (0, -1)]
-        found, route = scorer.logits(parent, {task: stores[split][task] for task in tasks})
-        labels = [stores[split][task].labels for task in tasks]
-        right = [(logits > 0) == of_task for logits, of_task in zip(found, labels, strict=True)]
-        accuracy[stage.index - 1] = [100 * each.mean() for each in right]
-        areas[stage.index - 1] = [float(auc(of_task, logits)) for logits, of_task in zip(found, labels, strict=True)]
-        pooled = 100 * float(np.concatenate(right).mean())
-        carried = sum(tensor.numel() * tensor.element_size() for tensor in parent.method_state.values())
-    learned = np.arange(len(tasks))
-    made = summary(accuracy, areas, learned)
-    return {"label": label, "AA": made["aa"], "pooled": pooled, "F": made["forgetting"],
-            "LA": made["learning_accuracy"], "AUC": areas[-1].mean(), "next": np.diag(areas, 1).mean(),
-            "MiB": carried / 2**20, "seconds": used, "route": None if route is None else 100 * route,
-            "tasks": accuracy[-1], "terms": terms}
+def table(plan: Plan, scores: pd.DataFrame, costs: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the lines of the table."""
+    labels = [method.label for method in plan.methods]
+    measured = measure(gather(scores, sequence=plan.sequence, network=plan.network.name, stages=plan.stages,
+                              methods=labels, seeds=plan.seeds))
+    found = {name: estimate(measured, quantity, bounds) for name, (quantity, bounds) in quantities(measured).items()}
+    if {"finetune", "joint"} <= {*labels}:
+        found["gap"] = gap_closed(measured, labels.index("finetune"), labels.index("joint"))
+    of_label: Any = pd.DataFrame(costs).drop(columns="terms").groupby("label", sort=False).mean()
+    nothing = np.full(len(labels), np.nan)
+    for name in of_label.columns:  # `unknown` by leaving tasks out replaces that of earlier stages
+        found[name] = (of_label[name].to_numpy(), nothing, nothing)
+    yield f"{'':<12}" + "".join(f"{name:>{_width(name)}}" for name in found) + f"   {' '.join(plan.tasks)}"
+    tasks = measured.accuracy[:, :, -1].mean(0)
+    for number, label in enumerate(labels):
+        cells = "".join(_cell(name, *(float(each[number]) for each in values)) for name, values in found.items())
+        yield f"{label:<12}{cells}   {' '.join(f'{value:.1f}' for value in tasks[number])}"
 
 
-def table(rows: list[dict[str, Any]], tasks: list[str]) -> Iterator[str]:
-    """Yield the lines of the table: means over seeds."""
-    frame = pd.DataFrame(rows)
-    yield (f"{'':<12}{'AA':>13}{'pooled':>8}{'F':>13}{'LA':>7}{'AUC':>7}{'next':>7}{'MiB':>7}{'seconds':>9}{'route':>7}"
-           f"   {' '.join(tasks)}")
-    for label, runs in frame.groupby("label", sort=False):
-        mean = runs.drop(columns=["label", "tasks", "terms"]).astype(float).mean()
-        spread = runs[["AA", "F"]].astype(float).std(ddof=1).fillna(0.0)
-        each = " ".join(f"{value:.1f}" for value in np.mean(runs["tasks"].tolist(), axis=0))
-        yield (f"{label:<12}{mean['AA']:>7.1f} ({spread['AA']:.1f}){mean['pooled']:>8.1f}{mean['F']:>7.1f} "
-               f"({spread['F']:.1f}){mean['LA']:>7.1f}{mean['AUC']:>7.3f}{mean['next']:>7.3f}{mean['MiB']:>7.1f}"
-               f"{mean['seconds']:>9.1f}{mean['route']:>7.1f}   {each}")
+def quantities(measured: Measured) -> dict[str, tuple[Quantity, Bounds]]:
+    """Return what is estimated from the matrices of accuracy and AUC, and the ends of its range, by name."""
+    learned, share = measured.learned, measured.images / measured.images.sum()
+    peak = peak_stage(measured.accuracy, learned)
+    return {
+        "AA": (lambda accuracy, _: average_accuracy(accuracy), PERCENT),
+        "pooled": (lambda accuracy, _: accuracy[..., -1, :] @ share, PERCENT),
+        "F": (lambda accuracy, _: forgetting(accuracy, learned, peak), RANGES["forgetting"]),
+        "LA": (lambda accuracy, _: learning_accuracy(accuracy, learned).mean(-1), PERCENT),
+        "AUC": (lambda _, area: area[..., -1, :].mean(-1), FRACTION),
+        "next": (lambda _, area: zero_shot(area, learned)[..., learned > 0].mean(-1), FRACTION),
+        "unknown": (lambda _, area: forward_auc(area, learned), FRACTION),
+    }
 
 
-def term_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+def _width(name: str) -> int:
+    return 22 if name in WIDE else 9
+
+
+def _cell(name: str, mean: float, low: float, high: float) -> str:
+    digits = 3 if name in FRACTIONS else 1
+    text = "-" if np.isnan(mean) else f"{mean:.{digits}f}"
+    if name in WIDE and not np.isnan(low):
+        text += f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{text:>{_width(name)}}"
+
+
+def term_lines(costs: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the loss terms of the second stage in its first and last epoch: means over seeds."""
-    for label, runs in pd.DataFrame(rows).groupby("label", sort=False):
+    for label, runs in pd.DataFrame(costs).groupby("label", sort=False):
         for epoch, records in zip(("first", "last"), zip(*runs["terms"], strict=True), strict=False):
             means = pd.DataFrame(list(records)).mean()
             yield f"{label:<12} {epoch:<5} epoch: " + ", ".join(f"{name} {value:.4g}" for name, value in means.items())
+
+
+def read_orders(given: list[str], tasks: list[str]) -> list[list[str]]:
+    """Return the orders of the tasks that `given` stands for: `given`, `reversed`, or names with commas."""
+    known = {"given": tasks, "reversed": tasks[::-1]}
+    return [known.get(order) or order.split(",") for order in given]
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--order", action="append", help="tasks in turn, with commas; may be given several times; all "
-                        "by name unless given")
+    parser.add_argument("--order", nargs="+", default=["given"], help="given: tasks by name; reversed; or tasks in "
+                        "turn, with commas")
+    parser.add_argument("--leave-out", action="store_true", help="measure `unknown` by leaving each task out")
     parser.add_argument("--labels", default=",".join(LABELS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--network", default="efficientnet_lite0")
@@ -182,24 +248,25 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder that keeps pixel stores and features for the next time")
     given = parser.parse_args()
     tasks = sorted(path.name for path in given.data.iterdir() if path.is_dir())
-    orders = [order.split(",") for order in given.order] if given.order else [tasks]
     runtime = Runtime()
     with tempfile.TemporaryDirectory() as scratch:
         place = given.keep or Path(scratch)
         found = {task: task_stores(given.data, task, place / "stores") for task in tasks}
         stores = {split: {task: splits[split] for task, splits in found.items()} for split in SPLITS}
-        for order in orders:
-            plan = make_plan(given, order, stores)
-            scorer, rows = Scorer(plan, runtime, place / "features"), []
-            begun = time.perf_counter()
-            warm = replace(plan, methods=(replace(plan.methods[0], label="warm", method="ridge", settings={}),))
+        bench = Bench(stores=stores, runtime=runtime, place=place / "features", split=given.split)
+        for order in read_orders(given.order, tasks):
+            plan, begun = make_plan(given, order, stores), time.perf_counter()
             if given.tune == "head":
-                run(warm.resolved(), "warm", 0, stores, scorer, runtime, place / "features", given.split)
+                warm = replace(plan, methods=(replace(plan.methods[0], label="warm", method="ridge", settings={}),))
+                bench.run(warm.resolved(), "warm", 0)
             print(f"{', '.join(order)}: features and one pass {time.perf_counter() - begun:.1f} s")
-            for method in plan.methods:
-                rows += [run(plan, method.label, seed, stores, scorer, runtime, place / "features", given.split)
-                         for seed in plan.seeds]
-            print(*table(rows, order), *(term_lines(rows) if given.terms else []), sep="\n", flush=True)
+            scores, costs = [], []
+            for label, seed in product([method.label for method in plan.methods], plan.seeds):
+                scored, cost = bench.run(plan, label, seed)
+                scores.append(scored)
+                costs.append({**cost, **({"unknown": bench.unknown(plan, label, seed)} if given.leave_out else {})})
+            lines = [*table(plan, pd.concat(scores), costs), *(term_lines(costs) if given.terms else [])]
+            print(*lines, sep="\n", flush=True)
 
 
 if __name__ == "__main__":
