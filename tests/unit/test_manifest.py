@@ -15,6 +15,7 @@ from fakemedia.artefacts.manifest import (
     is_current,
     make_manifest,
     manifest_path,
+    read_checked,
     read_manifest,
     verify,
     write_manifest,
@@ -89,3 +90,29 @@ def test_a_folder_holds_its_manifest(tmp_path: Path) -> None:
     assert is_current(tmp_path / "model", RECIPE, folder=True)
     (tmp_path / "model" / "weights").unlink()
     assert not is_current(tmp_path / "model", RECIPE, folder=True)
+
+
+def test_bytes_that_changed_after_the_manifest_count_as_missing(artefact: Path) -> None:
+    artefact.write_bytes(b"sc0res")
+    os.utime(artefact, ns=(0, manifest_path(artefact, folder=False).stat().st_mtime_ns + 1))
+    assert not is_current(artefact, RECIPE)
+    with pytest.raises(UserError, match=r"scores\.parquet"):
+        read_checked(artefact)
+
+
+def test_a_touched_file_is_compared_once(artefact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.utime(artefact, ns=(0, manifest_path(artefact, folder=False).stat().st_mtime_ns + 1))
+    assert is_current(artefact, RECIPE)
+    monkeypatch.setattr("fakemedia.artefacts.manifest._measured", None)
+    assert is_current(artefact, RECIPE)
+
+
+def test_a_flipped_bit_in_a_manifest_is_found(artefact: Path) -> None:
+    path, before = manifest_path(artefact, folder=False), read_manifest(artefact)
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for bit in range(8):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1:])
+            assert read_manifest(artefact) in (None, before)
+    with pytest.raises(UserError, match=r"\.manifest/scores\.parquet\.json"):
+        read_checked(artefact)

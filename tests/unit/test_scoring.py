@@ -138,6 +138,9 @@ def test_damaged_checkpoints(checkpoint: Path, tmp_path: Path) -> None:
     meta = json.loads((folder / "checkpoint.json").read_text())
     del meta["training"]
     (folder / "checkpoint.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match=r"was changed(?s:.*)checkpoint\.json"):
+        open_model(folder, cpu)
+    (folder / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"'training'"):
         open_model(folder, cpu)
 

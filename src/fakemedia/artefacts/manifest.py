@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from fakemedia.core.hashing import fingerprint
 FOLDER_MANIFEST = "manifest.json"
 FILE_MANIFESTS = ".manifest"
 """The hidden folder beside files, for the manifest of each."""
+SEAL = "zz_sha256"
+"""The key of the hash of the other values in a manifest's file; it is the last one."""
 BLOCK = 2**22
 
 
@@ -85,14 +89,23 @@ def write_manifest(manifest: Manifest, artefact: Path, *, folder: bool = False) 
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
-    """Return `manifest` as the bytes of its JSON file."""
-    return (json.dumps(vars(manifest), indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    """Return `manifest` as the bytes of its JSON file, which ends with a hash of the rest."""
+    sealed = {**vars(manifest), SEAL: _seal(vars(manifest))}
+    return (json.dumps(sealed, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_manifest(artefact: Path, *, folder: bool = False) -> Manifest | None:
     """Return the manifest of `artefact`; None if there is none, or it is damaged."""
     try:
         read = json.loads(manifest_path(artefact, folder=folder).read_text(encoding="utf-8"))
+        seal = read.pop(SEAL, None)
+        if seal is not None and seal != _seal(read):  # Manifests of earlier versions have none.
+            return None
         files = {name: (int(size), str(sha)) for name, (size, sha) in read.pop("files").items()}
         return Manifest(**read, files=files)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -100,22 +113,62 @@ def read_manifest(artefact: Path, *, folder: bool = False) -> Manifest | None:
 
 
 def is_current(artefact: Path, recipe: Recipe, *, folder: bool = False) -> bool:
-    """Return whether `artefact` was made by `recipe` and all its files exist with their recorded sizes.
-
-    Their content is compared by `verify`, or when they are read.
-    """
+    """Return whether `artefact` was made by `recipe` and has its files; see `has_files`."""
     manifest = read_manifest(artefact, folder=folder)
     return manifest is not None and manifest.recipe == recipe.fingerprint and has_files(artefact, manifest,
                                                                                         folder=folder)
 
 
 def has_files(artefact: Path, manifest: Manifest, *, folder: bool = False) -> bool:
-    """Return whether all files of `manifest` exist with their recorded sizes."""
-    place = artefact if folder else artefact.parent
+    """Return whether all files of `manifest` exist, with their recorded sizes, as they were written.
+
+    The content of files that changed after the manifest was written is compared, by their modification times; that of
+    the others only when they are read. What was compared is not compared again: the manifest is touched.
+    """
+    place, recorded = (artefact if folder else artefact.parent), manifest_path(artefact, folder=folder)
     try:
-        return all((place / name).stat().st_size == size for name, (size, _) in manifest.files.items())
+        changed = changed_since(recorded, [place / name for name in manifest.files])
+        if any((place / name).stat().st_size != size for name, (size, _) in manifest.files.items()):
+            return False
+        if not all(_matches(path, manifest.files[path.relative_to(place).as_posix()]) for path in changed):
+            return False
     except OSError:
         return False
+    if changed:
+        touch(recorded)
+    return True
+
+
+def changed_since(manifest: Path, files: Iterable[Path]) -> list[Path]:
+    """Return the `files` that changed after the file `manifest` did; OSError if one does not exist."""
+    written = manifest.stat().st_mtime_ns
+    return [path for path in files if path.stat().st_mtime_ns > written]
+
+
+def touch(manifest: Path) -> None:
+    """Record that the files of `manifest` are as they were written, by its modification time."""
+    with suppress(OSError):
+        os.utime(manifest)
+
+
+def read_checked(path: Path) -> bytes:
+    """Return the content of a file that has a manifest of its own, as of one that has none yet.
+
+    UserError if it is missing, or it or its manifest is damaged.
+    """
+    return read_of(path, path)
+
+
+def read_of(artefact: Path, path: Path) -> bytes:
+    """Return the content of the file `path` of `artefact`, itself a file; UserError as `read_checked`."""
+    manifest = read_manifest(artefact)
+    if manifest is None and manifest_path(artefact, folder=False).exists():
+        raise damaged(manifest_path(artefact, folder=False))
+    try:
+        data = path.read_bytes()
+    except OSError:
+        raise damaged(path) from None
+    return data if manifest is None else checked(data, manifest, path.name, path)
 
 
 def verify(artefact: Path, manifest: Manifest, *, folder: bool = False, names: Iterable[str] | None = None) -> None:

@@ -11,7 +11,7 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import JSONPreview, TablePreview
 
 from fakemedia.artefacts.files import write_file
-from fakemedia.artefacts.manifest import checked, damaged, read_manifest
+from fakemedia.artefacts.manifest import damaged, read_manifest, read_of
 from fakemedia.catalog import previews
 from fakemedia.core.errors import UserError
 
@@ -44,13 +44,7 @@ class FileDataset(AbstractDataset):
 
     def _read(self, name: str | None = None) -> bytes:
         """Return the bytes of a file; UserError if it is missing or differs from its manifest."""
-        path = self._path.with_name(name or self._path.name)
-        manifest = read_manifest(self._path)
-        try:
-            data = path.read_bytes()
-        except OSError:
-            raise damaged(path) from None
-        return data if manifest is None else checked(data, manifest, path.name, path)
+        return read_of(self._path, self._path.with_name(name or self._path.name))
 
     def _exists(self) -> bool:
         return self._path.is_file()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, wraps
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from parse import compile as compiled
 
-from fakemedia.artefacts.manifest import Recipe, make_manifest, write_manifest
+from fakemedia.artefacts.manifest import Recipe, make_manifest, read_checked, write_manifest
 from fakemedia.catalog import names
 from fakemedia.catalog.artefact import Artefact, Currency, Hashes
 from fakemedia.context.context import Context
@@ -118,14 +119,14 @@ class Lineage:
     @_once
     def store(self, *, collection: str, task: str, split: str) -> Artefact:
         """Return the pixel store of a split; its content is that of its pictures, labels and source groups."""
-        from fakemedia.ingest.build_store import store_recipe
+        from fakemedia.ingest.build_store import is_whole, store_recipe
         from fakemedia.ingest.index import index_fingerprint
 
         settings = self.context.collection(collection)
         index, findings = (kind(collection=collection, task=task) for kind in (self.index, self.findings))
+        path = self.context.path(names.SPLIT, collection=collection, task=task, split=split)
         return Artefact(
-            path=self.context.path(names.SPLIT, collection=collection, task=task, split=split), folder=True,
-            inputs={"index": index, "findings": findings},
+            path=path, folder=True, inputs={"index": index, "findings": findings}, holds=lambda: is_whole(path),
             recipe=lambda _: store_recipe(index_fingerprint(self._kept(index.path, findings.path), split),
                                           policy=settings.policy, stream=settings.stream))
 
@@ -137,7 +138,7 @@ class Lineage:
         from fakemedia.ingest.audit import kept_rows
         from fakemedia.ingest.index import read_index
 
-        return kept_rows(read_index(index), pd.read_parquet(findings))
+        return kept_rows(read_index(index), pd.read_parquet(BytesIO(read_checked(findings))))
 
     def files(self, *, collection: str, task: str) -> Files:
         """Return the current paths of the image files of a task, for its streaming stores."""

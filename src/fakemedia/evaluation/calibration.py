@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import root_scalar
 from scipy.special import expit
 
-from fakemedia.artefacts.manifest import Recipe
+from fakemedia.artefacts.manifest import Recipe, read_checked
 from fakemedia.core.errors import UserError
 from fakemedia.core.plugin import configure
 from fakemedia.core.types import FAKE
@@ -160,13 +160,9 @@ class Calibration:
 
 def read_calibration(path: Path) -> Calibration | None:
     """Return the calibration in the file `path`; None if there is no file, UserError if it is damaged."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, UnicodeDecodeError):
-        text = ""
-    return Calibration.from_json(text, where=path)
+    return Calibration.from_json(read_checked(path).decode(errors="replace"), where=path)
 
 
 def _refuse_constant(name: str) -> float:

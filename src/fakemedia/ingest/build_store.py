@@ -153,8 +153,12 @@ def _holds_something_else(folder: Path) -> bool:
 
 
 def _is_store(folder: Path, recipe: Recipe) -> bool:
+    return is_current(folder, recipe, folder=True) and is_whole(folder)
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether `folder` holds a complete pixel store, as it was written."""
     try:
-        PixelStore.open(folder)
+        return PixelStore.open(folder).is_whole()
     except UserError:
         return False
-    return is_current(folder, recipe, folder=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from fakemedia.artefacts.files import write_file
-from fakemedia.artefacts.manifest import Recipe, checked, read_manifest
+from fakemedia.artefacts.manifest import Recipe, read_checked
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.hashing import fingerprint
@@ -203,10 +203,7 @@ def write_index(index: pd.DataFrame, path: Path) -> None:
 def read_index(path: Path) -> pd.DataFrame:
     """Read an index back; UserError if it is missing, damaged, or not as its manifest says, if it has one."""
     try:
-        data, manifest = path.read_bytes(), read_manifest(path)
-        if manifest is not None:
-            checked(data, manifest, path.name, path)
-        stored = pd.read_parquet(io.BytesIO(data))
+        stored = pd.read_parquet(io.BytesIO(read_checked(path)))
         index = stored.loc[:, list(COLUMNS)].astype(COLUMNS)
         index.attrs["notes"] = stored.attrs["notes"]
         return index

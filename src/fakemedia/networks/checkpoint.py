@@ -21,6 +21,7 @@ from fakemedia.artefacts.files import scratch_folder, sync, writing
 from fakemedia.artefacts.manifest import (
     FOLDER_MANIFEST,
     Recipe,
+    checked,
     is_current,
     make_manifest,
     manifest_bytes,
@@ -147,7 +148,10 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """Read the facts of a checkpoint without its tensors; UserError if they are missing or incomplete."""
     path = _place(folder) / META
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        data, manifest = path.read_bytes(), read_manifest(path.parent, folder=True)
+        if manifest is not None and META in manifest.files:
+            checked(data, manifest, META, path)
+        meta = json.loads(data)
         complete = {"fingerprint", "weights_sha256", "method_sha256"} <= meta.keys()
     except OSError:
         raise UserError("This is no checkpoint", where=path,

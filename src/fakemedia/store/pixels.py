@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from fakemedia.artefacts.manifest import FOLDER_MANIFEST, checked, read_manifest
+from fakemedia.artefacts.manifest import FOLDER_MANIFEST, changed_since, checked, read_manifest, touch
 from fakemedia.core.errors import UserError
+from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.sources.source import Source
 from fakemedia.store.crops import centre, cropped
 from fakemedia.store.decode import DecodeError, checksum, content_id, decode
@@ -214,6 +215,22 @@ class PixelStore:
         slots = len(self._pixels) // (height * line)
         return as_strided(self._pixels, (slots, height - size + 1, width - size + 1, size, 3 * size),
                           (height * line, line, 3, line, 1), writeable=False)
+
+    def is_whole(self) -> bool:
+        """Return whether the pixels are those that were written; they are read only if the file changed since."""
+        recorded = self.folder / FOLDER_MANIFEST
+        try:
+            if self.streams or not changed_since(recorded, [self.folder / PIXELS]):
+                return True
+            list(thread_map(self._is_whole, range(len(self)), workers=cores(), title=f"verify {self.task} {self.split}",
+                            total=len(self), progress=True))
+        except (OSError, UserError):
+            return False
+        touch(recorded)
+        return True
+
+    def _is_whole(self, i: int) -> None:
+        self._check(np.array([i]))
 
     def verify(self) -> None:
         """Read the complete store once; UserError if a picture was changed, or its file differs from the index."""
