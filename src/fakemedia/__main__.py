@@ -1,21 +1,26 @@
-"""`python -m fakemedia`: runs the packaged project, and its other commands anywhere."""
+"""`fakemedia` and `python -m fakemedia`: the project's commands."""
 
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
-from kedro.framework.cli.utils import find_run_command
-from kedro.framework.project import configure_project
+from fakemedia.context.kedro_logging import choose_logging
+
+ON_THEIR_OWN = ("--help", "--version")
 
 
-def main() -> None:
-    """Run the command named first on the command line (`score`, ...), or else `run`."""
-    package = Path(__file__).parent.name
-    configure_project(package)
-    from fakemedia.cli import cli
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that `arguments` (default: the command line) name; options alone are those of `run`."""
+    choose_logging()
+    from kedro.framework.project import configure_project
 
-    command = cli if sys.argv[1:2] and sys.argv[1] in cli.commands else find_run_command(package)
-    command(sys.argv[1:], standalone_mode=True)
+    configure_project("fakemedia")
+    from fakemedia.cli.program import program
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0].startswith("-") and given[0] not in ON_THEIR_OWN:
+        given.insert(0, "run")
+    program(given, prog_name="fakemedia")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or ["run"])

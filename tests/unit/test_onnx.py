@@ -122,7 +122,7 @@ def test_places_and_packages_are_checked_first(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(UserError, match="no checkpoint"):
         onnx_export.export(tmp_path, tmp_path / "model.onnx")
     monkeypatch.setattr(onnx_model, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"onnx, onnxscript(?s:.*)fakemedia\[onnx\]"):
+    with pytest.raises(UserError, match=r"onnx, onnxscript(?s:.*)pip install -e '\.\[onnx\]'"):
         onnx_export.export(folder, tmp_path / "model.onnx")
     with pytest.raises(UserError, match="onnxruntime"):
         open_model(tmp_path / "model.onnx", cpu)

@@ -98,7 +98,7 @@ def test_formats_of_extras_are_named(tmp_path: Path, source: str, head: bytes, e
     index, findings = checked(open_source(source, root))
     bad = index.loc[index["error"] != ""]
     assert len(index) == TOTAL + 1
-    assert bad["error"].str.contains(f"fakemedia[{extra}]", regex=False).all()
+    assert bad["error"].str.contains(f"pip install -e '.[{extra}]'", regex=False).all()
     assert findings["finding"].tolist() == ["unreadable"]
     assert verdict(findings) == "fail"
 

@@ -175,7 +175,7 @@ def test_a_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.M
     more = {"task": "a", "real": ["x"], "fake": ["y"]} if name == "huggingface" else {}
     unpack(tmp_path, {"a/0_real/clip.mp4": b""})
     source = source_of(name, root=str(tmp_path), **more)
-    with pytest.raises(UserError, match=rf"fakemedia\[{name}\]"):
+    with pytest.raises(UserError, match=rf"pip install -e '\.\[{name}\]'"):
         source.reader("a/0_real/clip.mp4#0001-8")() if name == "video" else source.items("a")
 
 

@@ -34,6 +34,10 @@ def make_context(loader: Mapping[str, Any], root: Path) -> Context:
     try:
         return Context(root=root, parameters=loader["parameters"], catalog=loader["catalog"])
     except MissingConfigException as error:
+        if not (root / "conf").exists():
+            raise UserError("There is no project here", where=root,
+                            expected="a folder with conf/ and pyproject.toml, or one below it",
+                            do="go to one, or make one: fakemedia init FOLDER") from error
         raise UserError(f"There is no configuration: {error}", where=root / "conf",
                         expected="a folder of YAML files", do="name another --env") from error
 

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from fakemedia.artefacts.files import check_writable, moved, scratch_folder, writing
 from fakemedia.core.errors import UserError
 from fakemedia.registry.database import LOCAL, check_address, check_reachable, database_error, local_path, shown
+from fakemedia.runtime.extras import install
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -118,7 +119,7 @@ class Registry:
             from mlflow import MlflowClient
         except ImportError as error:
             raise UserError(f"The registry needs packages that are not installed ({error})",
-                            where="registry", do="pip install 'fakemedia[production]'") from error
+                            where="registry", do=install("production")) from error
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         with self._talking():

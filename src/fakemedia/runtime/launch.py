@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from fakemedia.core.errors import UserError
@@ -38,10 +39,11 @@ def restart(devices: int) -> NoReturn:
 
 
 def _program() -> str:
-    """Return the module that this process was started with: kedro, or the package itself (`python -m fakemedia`)."""
+    """Return the module that this process was started with: kedro, or the package itself (`fakemedia`)."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     package = __name__.partition(".")[0]
-    return package if spec is not None and spec.parent == package else "kedro"
+    own = Path(sys.argv[0]).stem == package or (spec is not None and spec.parent == package)
+    return package if own else "kedro"
 
 
 def hush() -> None:

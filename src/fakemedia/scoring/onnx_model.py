@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
+from fakemedia.runtime.extras import install
 from fakemedia.scoring.model import Facts, Outputs
 
 SUFFIX = ".onnx"
@@ -60,7 +61,7 @@ def require_packages(*packages: str) -> None:
     missing = lacking(*packages)
     if missing:
         raise UserError(f"ONNX needs the packages {', '.join(missing)}, which are not installed", where=SUFFIX,
-                        do="pip install 'fakemedia[onnx]'")
+                        do=install("onnx"))
 
 
 def lacking(*packages: str) -> list[str]:

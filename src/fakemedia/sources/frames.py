@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from PIL import Image
 
 from fakemedia.core.errors import UserError
+from fakemedia.runtime.extras import install
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -17,7 +18,7 @@ FORMATS = ("3gp", "asf", "avi", "flv", "m4v", "matroska", "mov", "mp4", "mpeg", 
 """Formats by FFmpeg's names that are read: none that names other files or addresses, such as playlists."""
 ESTIMATED = ("mpeg", "mpegts", "mpegvideo")
 """Formats without an index, whose length FFmpeg estimates."""
-INSTALL = "pip install 'fakemedia[video]'"
+INSTALL = install("video")
 _TURNS = {90: Image.Transpose.ROTATE_90, -90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180,
           -180: Image.Transpose.ROTATE_180}
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import FAKE, REAL, check_name
+from fakemedia.runtime.extras import install
 from fakemedia.sources.source import Item
 from fakemedia.sources.split_names import SPLIT_NAMES, split_named
 from fakemedia.sources.splits import complete
@@ -75,7 +76,7 @@ class HuggingFaceSource:
             import datasets  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise UserError("Reading such data sets needs a package that is not installed", where="source huggingface",
-                            do="pip install 'fakemedia[huggingface]'") from None
+                            do=install("huggingface")) from None
         try:
             if self.config.dataset:
                 loaded = datasets.load_dataset(self.config.dataset)

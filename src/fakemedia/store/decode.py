@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fakemedia.runtime.extras import install
 from fakemedia.sources.excerpts import origin
 
 CODECS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -118,8 +119,7 @@ def _added(kind: str) -> str:
         else:
             import pillow_jxl  # pyright: ignore[reportMissingImports]  # noqa: F401
     except ImportError:
-        raise DecodeError(f"a {EXTRAS[kind].upper()} picture; to read it: pip install 'fakemedia[{EXTRAS[kind]}]'"
-                          ) from None
+        raise DecodeError(f"a {EXTRAS[kind].upper()} picture; to read it: {install(EXTRAS[kind])}") from None
     return kind
 
 

