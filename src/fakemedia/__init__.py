@@ -17,9 +17,9 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from fakemedia.context.kedro_logging import choose_logging
+        from fakemedia.context.kedro_logging import import_kedro
 
-        choose_logging()
+        import_kedro()
         from fakemedia import api
 
         return getattr(api, name)

@@ -3,14 +3,14 @@
 import sys
 from collections.abc import Sequence
 
-from fakemedia.context.kedro_logging import choose_logging
+from fakemedia.context.kedro_logging import import_kedro
 
 ON_THEIR_OWN = ("--help", "--version")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that `arguments` (default: the command line) name; options alone are those of `run`."""
-    choose_logging()
+    import_kedro()
     from kedro.framework.project import configure_project
 
     configure_project("fakemedia")

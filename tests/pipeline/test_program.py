@@ -6,13 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 from fakemedia.runtime import launch
 from fakemedia.runtime.extras import install
-from tests.pipeline.conftest import change
+from tests.pipeline.conftest import bootstrap, change
 from tests.scoring import write_checkpoint, write_pictures
 
 ROOT = Path(__file__).parents[2]
@@ -46,8 +48,18 @@ def test_completion(tmp_path: Path) -> None:
     assert completed.split() == ["plain,export"]
 
 
-def test_a_new_project(tmp_path: Path) -> None:
-    assert call("init", "mine", cwd=tmp_path).endswith("Try it: cd mine && fakemedia plan\n")
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Return a function that calls the program in this process, in a folder without a project."""
+    monkeypatch.chdir(tmp_path)
+    bootstrap()
+    from fakemedia.cli.program import program
+
+    return lambda *arguments: CliRunner().invoke(program, arguments)
+
+
+def test_a_new_project(invoke: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert invoke("init", "mine").output == "mine: a project. Try it: cd mine && fakemedia plan\n"
     project = tmp_path / "mine"
     for path in (ROOT / "conf/base").iterdir():
         copied = project / "conf/base" / path.name
@@ -55,22 +67,25 @@ def test_a_new_project(tmp_path: Path) -> None:
         assert not copied.is_symlink()
     assert [path.name for path in (project / "conf").iterdir() if path.name == "local"] == ["local"]
     assert not list((project / "conf/local").iterdir())
-    assert "conf/ and pyproject.toml" in call("init", "mine", cwd=tmp_path, code=1)
+    again = invoke("init", "mine")
+    assert again.exit_code == 1
+    assert "without conf/ and pyproject.toml" in again.output
     change(project, {"sequence": "cddb_hard"})
-    assert "Sequence cddb_hard" in call("plan", cwd=project / "conf")
+    monkeypatch.chdir(project / "conf")
+    assert "Sequence cddb_hard" in invoke("plan").output
 
 
-def test_outside_a_project(tmp_path: Path) -> None:
+def test_outside_a_project(invoke: Callable[..., Result], tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "model")
     write_pictures(tmp_path / "photos")
-    told = call("score", "photos", "--checkpoint", "model", cwd=tmp_path)
+    told = invoke("score", "photos", "--checkpoint", "model").output
     assert told.startswith("Detector: model (convnet")
     assert "5 scored" in told
-    for command in (["plan"], ["--tags", "training"]):
-        refused = call(*command, cwd=tmp_path, code=1)
-        assert "There is no project here" in refused
-        assert "fakemedia init FOLDER" in refused
-        assert "Traceback" not in refused
+    assert "fakemedia init FOLDER" in invoke("plan").output
+    refused = call("--tags", "training", cwd=tmp_path, code=1)
+    assert "There is no project here" in refused
+    assert "fakemedia init FOLDER" in refused
+    assert "Traceback" not in refused
 
 
 def test_a_run_is_restarted_with_the_program_that_started_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,7 @@ def test_test_images_get_the_logits_of_the_run(invoke: Callable[..., Result], pr
 
 
 def test_commands_outside_a_project(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, told in ((["score", "--help"], "PATH..."), (["--help"], "--pipelines")):
+    for arguments, told in ((["score", "--help"], "PATH..."), (["run", "--help"], "--pipelines")):
         monkeypatch.setattr(sys, "argv", ["fakemedia", *arguments])
         with pytest.raises(SystemExit) as end:
             __main__.main()

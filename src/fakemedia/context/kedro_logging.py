@@ -10,11 +10,17 @@ from fakemedia.core.plugin import PACKAGE_ROOT
 VARIABLE, FILE = "KEDRO_LOGGING_CONFIG", "conf/logging.yml"
 
 
-def choose_logging() -> None:
-    """Let Kedro read the project's logging configuration, or the packaged one; to be called before it is imported.
+def import_kedro() -> None:
+    """Import Kedro with the project's logging configuration or, outside a project, the packaged one.
 
-    Kedro itself looks in the working directory alone, and else prints which file it uses.
+    Kedro reads it while it is imported. It looks in the working directory alone, and else prints which file it uses.
     """
+    if VARIABLE in os.environ:
+        return
     project = find_kedro_project(Path.cwd())
-    own = None if project is None else project / FILE
-    os.environ.setdefault(VARIABLE, str(own if own is not None and own.is_file() else PACKAGE_ROOT / "template" / FILE))
+    own = (project or PACKAGE_ROOT) / FILE
+    os.environ[VARIABLE] = str(own if own.is_file() else PACKAGE_ROOT / "template" / FILE)
+    try:
+        import kedro.framework.project  # noqa: F401
+    finally:
+        del os.environ[VARIABLE]
