@@ -2,13 +2,12 @@
 
 import click
 
-from fakemedia import __version__
 from fakemedia.cli import cli
 from fakemedia.cli.init_command import init
 
 
 @click.group(name="fakemedia", commands={**cli.commands, "init": init})
-@click.version_option(__version__, prog_name="fakemedia")
+@click.version_option(package_name="fakemedia")
 def program() -> None:
     """Continual deepfake detection.
 
