@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,10 +48,13 @@ def test_from_checkpoint_to_champion_and_back(invoke: Callable[..., Result], pro
     assert_refused(invoke("promote", "--by", "ada"), "no versions yet", "kedro register")
     assert_refused(invoke("register", "tiny/kd"), "finetune")
 
+    assert_refused(invoke("serve", "--port", "0"), "no champion yet", "kedro register")
+
     made = invoke("register", "tiny/finetune")
     assert made.exit_code == 0, made.output
     assert "Version 1: tiny/finetune/seed0/01_gan" in made.output
     assert_refused(invoke("rollback", "--by", "ada"), "no champion yet", "kedro promote")
+    assert_refused(invoke("serve", "--port", "0"), "no champion yet", "kedro promote")
     assert "Champion: version 1" in invoke("promote", "--by", "ada").output
     assert "Version 2: tiny/finetune/seed1/01_gan" in invoke("register", "tiny/finetune", "--seed", "1").output
     assert_refused(invoke("promote", "--by", "ada"), "report of a gate", "--force REASON")
@@ -66,6 +70,13 @@ def test_from_checkpoint_to_champion_and_back(invoke: Callable[..., Result], pro
     assert all(word in told for word in ("ada", "urgent", "rollback", "bob", "alarms"))
     files = sorted(path.name for path in (project / "data/09_registry/files").rglob("*.*") if path.is_file())
     assert {"model.onnx", "method.safetensors", "weights.safetensors", "README.md", "manifest.json"} <= set(files)
+
+
+def test_a_service_that_cannot_start_is_one_message(invoke: Callable[..., Result], project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert_refused(invoke("serve", "--port", str(other.getsockname()[1])), "is in use", "--port")
+    change(project, {"serving": {"max_bytes": 0}})
+    assert_refused(invoke("serve"), "max_bytes above 0")
 
 
 def test_a_registry_that_cannot_be_used_is_one_message(invoke: Callable[..., Result], project: Path,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 import click
 
 from fakemedia.cli.plain_errors import plain_errors
@@ -25,18 +22,12 @@ def register(checkpoint: str, seed: int | None, parent: int | None) -> None:
     SHA-256.
     """
     from fakemedia.catalog.handles import described, find_checkpoint
-    from fakemedia.registry.versions import register as store
-    from fakemedia.scoring.detector_folder import write_detector
-    from fakemedia.scoring.onnx_model import require_packages
+    from fakemedia.registry.versions import register_checkpoint
 
-    require_packages("onnx", "onnxscript")
     context = load_context()
     registry = context.open_registry()
     folder = find_checkpoint(checkpoint if seed is None else f"{checkpoint}/{seed}", context)
-    about = described(folder, context, "unknown")
-    with TemporaryDirectory() as scratch:
-        write_detector(folder, Path(scratch) / "detector", about, state=True, onnx=True)
-        version = store(registry, Path(scratch) / "detector", origin=about.name, parent=parent)
+    version = register_checkpoint(registry, folder, described(folder, context, "unknown"), parent=parent)
     click.echo(f"Version {version.number}: {version.facts.origin}, {version.facts.network}, "
                f"{'calibrated' if version.facts.calibration else 'not calibrated: it gives no verdicts'}")
     click.echo(f"  knows {', '.join(version.facts.tasks)}")

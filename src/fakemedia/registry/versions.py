@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from fakemedia.artefacts.manifest import file_sha256
 from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.core.hashing import fingerprint
 from fakemedia.registry.client import FINISHED, RUNNING, Entry, Registry
+
+if TYPE_CHECKING:
+    from fakemedia.scoring.model_card import About
 
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
 """Aliases: the version that serves; the one registered last, which wants its place; the champion before this one."""
@@ -53,6 +57,20 @@ class Version:
     files: Mapping[str, str]
     """SHA-256 of each file, by its path in the folder."""
     facts: Facts
+
+
+def register_checkpoint(registry: Registry, checkpoint: Path, about: About, *, parent: int | None = None) -> Version:
+    """Write a checkpoint folder as a detector folder with state and ONNX file, and `register` that (imports torch).
+
+    `about` names the origin, and says what the model card does. UserError as `register` and `write_detector`.
+    """
+    from fakemedia.scoring.detector_folder import write_detector
+    from fakemedia.scoring.onnx_model import require_packages
+
+    require_packages("onnx", "onnxscript")
+    with TemporaryDirectory(prefix=".new-", dir=registry.folder) as scratch:
+        write_detector(checkpoint, Path(scratch) / "detector", about, state=True, onnx=True)
+        return register(registry, Path(scratch) / "detector", origin=about.name, parent=parent)
 
 
 def register(registry: Registry, folder: Path, *, origin: str, parent: int | None = None) -> Version:
@@ -143,13 +161,11 @@ def find_version(registry: Registry, wanted: str | int) -> Version:
         if str(each.number) == str(wanted) or wanted in each.aliases:
             return each
     if wanted == CHAMPION:
-        raise UserError("There is no champion yet", where=registry.where,
-                        expected="a version that was promoted",
+        raise UserError("There is no champion yet", where=registry.where, expected="a version that was promoted",
                         do="kedro promote --by YOU" if known else
                         "kedro register SEQUENCE/LABEL, then kedro promote --by YOU")
     if not known:
-        raise UserError("The registry has no versions yet", where=registry.where,
-                        do="kedro register SEQUENCE/LABEL")
+        raise UserError("The registry has no versions yet", where=registry.where, do="kedro register SEQUENCE/LABEL")
     names = [*(str(each.number) for each in known), *(alias for each in known for alias in each.aliases)]
     raise unknown_name("version", wanted, names, where=registry.where)
 

@@ -68,7 +68,7 @@ class LiveDetector:
                 LOGGER.info("version %d serves now", named)
                 self._on_swap(self.current)
             self.problem = ""
-        except UserError as error:
+        except Exception as error:  # The thread must go on: the next look may find what this one did not.
             if str(error) != self.problem:
                 LOGGER.error("version %d goes on serving: %s", self.current.version.number, error)
             self.problem = str(error)
