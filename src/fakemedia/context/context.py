@@ -45,7 +45,10 @@ class Context:
     @property
     def sequences(self) -> tuple[str, ...]:
         """The names of the configured sequences, in order."""
-        return tuple(self.parameters.get("sequences") or ())
+        found = self.parameters.get("sequences") or {}
+        if not isinstance(found, Mapping):
+            raise UserError(f"{found!r} is not a mapping", where="sequences", expected="sequences by name")
+        return tuple(found)
 
     @property
     def default_sequence(self) -> str:
@@ -168,12 +171,13 @@ class Context:
 
     def collection_parameters(self, name: str) -> dict[str, Any]:
         """Return the parameters of the collection `name`, a relative `root` of its source made absolute."""
-        given = (self.parameters.get("collections") or {}).get(name)
-        if not isinstance(given, dict) or "name" not in (given.get("source") or {}):
+        collections = self.parameters.get("collections")
+        given = collections.get(name) if isinstance(collections, dict) else None
+        if not isinstance(given, dict) or not isinstance(given.get("source"), dict) or "name" not in given["source"]:
             raise UserError("The collection names no source", where=f"collections.{name}.source",
                             expected="a mapping with a name, such as {name: folder, root: data/01_raw/mine}")
         source = dict(given["source"])
-        if "root" in source:
+        if isinstance(source.get("root"), str):
             source["root"] = str(self.root / source["root"])
         return {**given, "source": source}
 

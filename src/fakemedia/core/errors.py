@@ -24,9 +24,9 @@ class UserError(ValueError):
         super().__init__("\n  ".join(parts))
 
 
-def unknown_name(kind: str, name: object, names: Iterable[str], *, where: object = None) -> UserError:
+def unknown_name(kind: str, name: object, names: Iterable[object], *, where: object = None) -> UserError:
     """Return the error for a `name` that is none of `names`, with the closest match as the advice."""
-    known = sorted(names)
+    known = sorted(map(str, names))
     close = difflib.get_close_matches(str(name), known, n=1)
     return UserError(
         f"Unknown {kind} {str(name)!r}",

@@ -301,7 +301,7 @@ def _seeds(parameters: Mapping[str, Any], given: Mapping[str, Any], where: str) 
 def _given(parameters: Mapping[str, Any], sequence: str) -> Mapping[str, Any]:
     """Return the parameters of `sequence`; UserError if there is none, or for an unknown key."""
     for key in parameters:
-        if key not in PARAMETERS and not key.startswith("_"):
+        if key not in PARAMETERS and not str(key).startswith("_"):
             raise unknown_name("key", key, PARAMETERS, where="the top level of the parameters")
     sequences = _mapping(parameters.get("sequences"), "sequences")
     if not isinstance(sequence, str) or sequence not in sequences:

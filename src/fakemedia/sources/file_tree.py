@@ -128,7 +128,8 @@ def _of_archive(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
 def _checked(name: str, path: Path, known: dict[str, Entry]) -> str:
     """Return the name of a file in the archive `path`; UserError unless it is safe and new."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    what = ("leaves the archive's folder" if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] else
+    what = ("is no file" if not parts else
+            "leaves the archive's folder" if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] else
             "is listed twice" if name in known else "")
     if what:
         raise UserError(f"The name {name!r} in the archive {what}", where=path, expected="plain relative names, each "

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -100,11 +101,13 @@ class TableSource:
                 return rows.rename(columns={name: str(name).strip().lower() for name in rows})
             text = read_text(self.table)
             delimiter, columns = header_of(text, NEEDED, self.table)
-            return pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, na_values=[""],
-                               names=columns, header=0, index_col=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)  # Rows with more cells than the header.
+                return pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, na_values=[""],
+                                   names=columns, header=0, index_col=False)
         except UserError:
             raise
-        except (OSError, ValueError, pd.errors.ParserError) as error:
+        except (OSError, ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
             raise self._error(f"The table cannot be read ({error})") from None
 
     def _inside(self, path: str) -> bool:

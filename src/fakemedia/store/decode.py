@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import warnings
 import zlib
 from contextlib import suppress
@@ -30,6 +31,7 @@ MATTE = (255, 255, 255, 255)
 """The background of transparent pictures: white."""
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # Of odd metadata, on the terminal, without the file's name.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # The same; what cannot be decoded is a DecodeError.
 _LUMINANCE_SUM = 3688
 """Sum of the luminance table of the JPEG standard (ITU-T T.81, Table K.1), which libjpeg uses at quality 50."""
 
