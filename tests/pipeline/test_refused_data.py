@@ -12,7 +12,7 @@ from fakemedia.core.errors import UserError
 from fakemedia.ingest.index import build_index
 from fakemedia.store import decode
 from tests.pipeline.conftest import bootstrap, change, run
-from tests.unit.test_silent_inputs import write_tree
+from tests.trees import write_tree
 
 
 @pytest.fixture

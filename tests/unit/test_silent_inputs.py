@@ -1,75 +1,26 @@
-"""Nothing silent: what users bring is read, or named."""
+"""Nothing silent: the pictures and videos that users bring are read, or named."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
-import unicodedata
-import zipfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from skimage.data import astronaut, chelsea, coffee, rocket
 
-from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS
 from fakemedia.ingest.audit import accept, audit_task, shared_images, verdict
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import build_index, read_index, refreshed, write_index
-from fakemedia.ingest.sheets import tiles_of
-from fakemedia.sources import walking
 from fakemedia.sources.pictures import starts_like_picture
-from fakemedia.sources.source import Source, listed
-
-COUNTS = {"train": 20, "val": 8, "test": 8}
-TOTAL = 72
-Namer = Callable[[str, int, int], str]
-
-
-def write_tree(root: Path, task: str = "a", *, splits: dict[str, str] | None = None,
-               classes: tuple[str, str] = CLASS_FOLDERS, name: Namer = lambda split, label, number: f"{number:03d}.png",
-               codec: str | None = None) -> Path:
-    rng = np.random.default_rng(sum(map(ord, task)))
-    for split, count in COUNTS.items():
-        for label, folder in enumerate(classes):
-            for number in range(count):
-                path = root / task / (splits or {}).get(split, split) / folder / name(split, label, number)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
-                coarse.resize((32, 32), Image.Resampling.BICUBIC).save(path, codec)
-    return root
-
-
-def packed(root: Path, to: Path, *, separator: str = "/") -> Path:
-    with zipfile.ZipFile(to, "w") as file:
-        for path in sorted(path for path in root.rglob("*") if path.is_file()):
-            file.writestr(path.relative_to(root).as_posix().replace("/", separator), path.read_bytes())
-    return to
-
-
-def open_source(name: str, root: Path, **settings: object) -> Source:
-    return plugin.create("sources", name, {"root": str(root), **settings})
-
-
-def checked(source: Source, task: str = "a", *, strict: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
-    index = build_index(source, task, workers=1, progress=False)
-    return index, audit_task(index, AuditConfig(strict=strict))
-
-
-def counts(index: pd.DataFrame) -> dict[str, int]:
-    return dict(Counter(index["split"]))
-
-
-FULL = {split: 2 * count for split, count in COUNTS.items()}
+from fakemedia.sources.source import listed
+from tests.trees import FULL, TOTAL, checked, counts, open_source, packed, write_tree
 
 
 @pytest.mark.parametrize("source", ["folder", "archive"])
@@ -203,138 +154,6 @@ def test_a_source_in_two_splits_is_found_and_can_be_left_out(tmp_path: Path, nam
     assert len(kept) == TOTAL - 4
 
 
-def table_of(root: Path, *, header: tuple[str, ...] = ("path", "label", "split"), delimiter: str = ",",
-             label: Callable[[int], str] = str, encoding: str = "utf-8", form: str = "NFC") -> None:
-    lines = [delimiter.join(header)]
-    for path in sorted(root.rglob("*.png")):
-        name = unicodedata.normalize(form, path.relative_to(root).as_posix())
-        lines.append(delimiter.join([name, label(int(path.parent.name[0])), path.parts[-3]]))
-    (root / "images.csv").write_text("\n".join(lines), encoding=encoding)
-
-
-@pytest.mark.parametrize("settings", [
-    {"delimiter": ";"}, {"delimiter": "\t"}, {"encoding": "utf-16"}, {"encoding": "utf-8-sig"},
-    {"header": ("Path", "Label", "Split")}, {"header": (" path ", "LABEL", '"split"')},
-    {"label": lambda label: ("real", "fake")[label]}, {"label": lambda label: ("Real", "FAKE")[label]},
-    {"label": lambda label: ("False", "True")[label]}, {"label": lambda label: f"{label}.0"},
-])
-def test_tables_as_people_have_them(tmp_path: Path, settings: dict) -> None:
-    root = write_tree(tmp_path)
-    table_of(root, **settings)
-    index, findings = checked(open_source("table", root, table="images.csv"), "images")
-    assert counts(index) == FULL
-    assert (index["label"] == index["path"].str.contains("1_fake")).all()
-    assert "unreadable" not in set(findings["finding"])
-
-
-def test_a_line_that_names_the_separator_is_passed_over(tmp_path: Path) -> None:
-    root = write_tree(tmp_path)
-    table_of(root, delimiter=";")
-    (root / "images.csv").write_text("sep=;\n" + (root / "images.csv").read_text())
-    index, _ = checked(open_source("table", root, table="images.csv"), "images")
-    assert counts(index) == FULL
-
-
-@pytest.mark.parametrize("written", ["NFC", "NFD"])
-@pytest.mark.parametrize("kept", ["NFC", "NFD"])
-def test_two_spellings_of_an_accent_are_one_name(tmp_path: Path, written: str, kept: str) -> None:
-    name = unicodedata.normalize(kept, "café")
-    root = write_tree(tmp_path, name=lambda split, label, number: f"{name}{number:03d}.png")
-    table_of(root, form=written)
-    index, _ = checked(open_source("table", root, table="images.csv"), "images")
-    assert (index["error"] == "").all()
-    rows = [f"{unicodedata.normalize(written, path.relative_to(root / 'a').as_posix())},one"
-            for path in (root / "a").rglob("*.png")]
-    (root / "a/sources.csv").write_text("\n".join(["path,source", *rows]))
-    index, _ = checked(open_source("folder", root))
-    assert set(index["source"]) == {"one"}
-
-
-@pytest.mark.parametrize("source", ["folder", "archive", "table"])
-def test_a_name_that_is_no_utf8_is_read(tmp_path: Path, source: str) -> None:
-    """Ingestion ended in a UnicodeEncodeError."""
-    root = write_tree(tmp_path / "in")
-    path = root / "a/train/0_real/000.png"
-    os.rename(path, os.fsencode(path.parent) + b"/caf\xe9.png")
-    settings = {}
-    if source == "table":
-        names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
-        lines = [f"{name},{int('1_fake' in name)}".encode("utf-8", "backslashreplace").replace(b"\\udce9", b"\\xe9")
-                 for name in names]
-        (root / "images.csv").write_bytes(b"\n".join([b"path,label", *lines]))
-        settings = {"table": "images.csv", "task": "a"}
-    opened = open_source(source, root, **settings)
-    index, findings = checked(opened)
-    assert len(index) == TOTAL
-    assert r"a/train/0_real/caf\xe9.png" in index["path"].tolist()
-    assert not {"unreadable", "skipped"} & set(findings["finding"])
-    write_index(index, tmp_path / "index.parquet")
-    found = refreshed(read_index(tmp_path / "index.parquet"), opened, "a")
-    assert found is not None
-    build_store(found, opened, "train", tmp_path / "store", workers=1, progress=False).verify()
-
-
-@pytest.mark.parametrize("closed", ["a/train/0_real", "a", "."])
-@pytest.mark.parametrize("source", ["folder", "archive"])
-def test_a_folder_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str,
-                                              source: str) -> None:
-    root, scandir = write_tree(tmp_path / "in"), os.scandir
-
-    def listing(folder: str | Path):
-        if Path(folder) == root / closed:  # An administrator may read everything.
-            raise PermissionError(13, "Permission denied", str(folder))
-        return scandir(folder)
-
-    monkeypatch.setattr(walking.os, "scandir", listing)
-    with pytest.raises(UserError, match=r"The folder cannot be read \(Permission denied\)"):
-        assert "a" in open_source(source, root).tasks() and open_source(source, root).items("a")  # noqa: PT018
-
-
-def test_a_table_of_sources_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = write_tree(tmp_path / "in")
-    (root / "a/sources.csv").write_text("path,source\n")
-
-    def refused(path: Path) -> bytes:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("fakemedia.sources.folder.read_regular", refused)
-    with pytest.raises(UserError, match=r"table of sources cannot be read: Permission denied"):
-        open_source("folder", root).items("a")
-
-
-def test_a_zip_with_backslashes_is_read(tmp_path: Path) -> None:
-    write_tree(tmp_path / "in")
-    path = packed(tmp_path / "in", tmp_path / "a.zip", separator="\\")
-    with zipfile.ZipFile(path, "a") as file:
-        file.writestr("a\\train\\0_real\\", b"")
-    index, findings = checked(open_source("archive", path))
-    assert counts(index) == FULL
-    assert findings.empty
-
-
-@pytest.mark.parametrize(("name", "start", "kind"), [
-    ("a.7z", b"7z\xbc\xaf\x27\x1c", "7z"), ("a.rar", b"Rar!\x1a\x07", "RAR"),
-    ("a.tar.zst", b"\x28\xb5\x2f\xfd", "Zstandard"), ("a.zip", b"7z\xbc\xaf\x27\x1c", "7z"),
-])
-@pytest.mark.parametrize("alone", [True, False])
-def test_an_archive_that_is_not_read_is_named(tmp_path: Path, name: str, start: bytes, kind: str, alone: bool) -> None:
-    """It was said that the collection lacks the tasks."""
-    root = tmp_path / "in"
-    root.mkdir()
-    (root / name).write_bytes(start + bytes(600))
-    with pytest.raises(UserError, match=rf"(?s)a {kind} archive.*unpack it"):
-        open_source("archive", root / name if alone else root).tasks()
-
-
-def test_an_archive_that_is_not_read_beside_others_is_a_finding(tmp_path: Path) -> None:
-    root = tmp_path / "archives"
-    root.mkdir()
-    packed(write_tree(tmp_path / "in"), root / "data.zip")
-    (root / "more.7z").write_bytes(b"7z\xbc\xaf\x27\x1c")
-    _, findings = checked(open_source("archive", root))
-    assert findings[["finding", "severity", "path"]].to_numpy().tolist() == [["skipped", "warning", "more.7z"]]
-
-
 def test_what_is_not_read_is_part_of_the_index(tmp_path: Path) -> None:
     """A file that comes later makes index and findings stale; what was found survives storing."""
     root = write_tree(tmp_path / "in")
@@ -356,36 +175,6 @@ def test_class_folders_of_other_names_are_named(tmp_path: Path) -> None:
     (tmp_path / "b.zip").write_bytes(b"")
     with pytest.raises(UserError, match=r"b does not exist; .* holds a, b.zip"):
         open_source("folder", root).items("b")
-
-
-def sheet(tiles: int, side: int, padding: int, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    period = side + padding
-    made = Image.new("RGB", (tiles * period + padding, tiles * period + padding))
-    for number in range(tiles * tiles):
-        tile = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((side, side))
-        made.paste(tile, (padding + number % tiles * period, padding + number // tiles * period))
-    return np.asarray(made)
-
-
-@pytest.mark.parametrize("padding", [0, 2])
-@pytest.mark.parametrize(("tiles", "side"), [(4, 64), (8, 32), (8, 96), (5, 50)])
-def test_a_sample_sheet_is_noted(tmp_path: Path, tiles: int, side: int, padding: int) -> None:
-    root = write_tree(tmp_path)
-    Image.fromarray(sheet(tiles, side, padding)).save(root / "a/train/1_fake/sheet.png")
-    _, findings = checked(open_source("folder", root))
-    found = findings.loc[findings["finding"] == "sheet"]
-    assert found[["path", "severity"]].to_numpy().tolist() == [["a/train/1_fake/sheet.png", "note"]]
-    assert f"a grid of {tiles * tiles} equal tiles" in found["detail"].iloc[0]
-
-
-def test_other_pictures_are_no_sheets() -> None:
-    pictures = [np.asarray(Image.fromarray(picture).resize((256, 256)))
-                for picture in np.random.default_rng(1).integers(0, 256, (40, 9, 9, 3), dtype=np.uint8)]
-    pictures += [astronaut(), coffee(), chelsea(), rocket(), np.zeros((256, 256, 3), np.uint8),
-                 np.random.default_rng(2).integers(0, 256, (512, 512, 3), dtype=np.uint8)]
-    pictures += [picture[:256, :256].repeat(2, 0).repeat(2, 1) for picture in pictures[-6:]]
-    assert [tiles_of(picture) for picture in pictures] == [0] * len(pictures)
 
 
 def test_videos_follow_the_same_rules(tmp_path: Path) -> None:
