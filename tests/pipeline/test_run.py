@@ -16,10 +16,10 @@ from tests.figures import stub_figures
 from tests.pipeline.conftest import change, make_project, run
 
 FIGURES = ("average_accuracy", "average_auc", "forgetting", "learning_accuracy", "final_accuracy", "real_fake",
-           "groups_of_tasks", "reliability", "training_curves",
+           "groups_of_tasks", "reliability", "novelty", "training_curves",
            *(f"{kind}_{method}" for kind in ("matrix", "roc", "scores")
              for method in ("finetune", "kd", "ewc", "joint")))
-TABLES = {"summary": 1, "matrices": 4, "zero_shot": 2, "costs": 1}
+TABLES = {"summary": 1, "matrices": 4, "zero_shot": 2, "novelty": 1, "costs": 1}
 """Number of tables in each file."""
 
 
@@ -60,7 +60,8 @@ def scores(project: Path) -> dict[str, bytes]:
 def unchanged_weights(first: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
     """Return the files of the first stage, where distillation has no teacher: another setting, the same weights."""
     return {name for name in first if name.startswith("tiny/kd/seed0/01_gan/") and name.endswith(".safetensors")
-            and first[name] == after[name]} | {"tiny/kd/seed0/01_gan/calibration.json"} | {
+            and first[name] == after[name]} | {
+                f"tiny/kd/seed0/01_gan/{name}.json" for name in ("calibration", "novelty")} | {
         name for name in first if name.startswith("tiny/kd/") and name.endswith("method.safetensors")}
 
 
@@ -181,6 +182,15 @@ class TestAgain:
         after = checkpoints(finished)
         assert {name for name in first if first[name] != after[name]} == {
             name for name in first if name.endswith("calibration.json")}
+
+    def test_a_damaged_novelty_is_found_again(self, finished: Path, trained: list[str]) -> None:
+        first, scored = checkpoints(finished), scores(finished)
+        (finished / "data/06_models/tiny/kd/seed0/02_latent/novelty.json").write_text("{")
+        run(finished, only_missing_outputs=True)
+        assert trained == []
+        assert checkpoints(finished) == first
+        assert scores(finished) == scored
+        assert pd.read_parquet(finished / "data/07_model_output/tiny/kd/seed0/02_latent.parquet")["novelty"].gt(0).all()
 
     def test_everything_deleted_is_made_again_to_the_byte(self, finished: Path, trained: list[str]) -> None:
         first, scored = checkpoints(finished), scores(finished)

@@ -78,7 +78,7 @@ def test_a_video_whose_interval_holds_the_threshold_is_unsure(folder: Path, tmp_
     plain = open_model(folder, cpu)
     clip = write_video(tmp_path / "clip.mp4", noise(20))
     found = score_clips(plain, [clip], progress=False).iloc[0]
-    assert found["verdict"] == "unknown"
+    assert found["verdict"] == "not calibrated"
 
     def called(threshold: float) -> pd.Series:
         write_calibration(folder, calibration(plain.facts.weights_sha256, temperature=1.0, threshold=threshold,

@@ -156,7 +156,7 @@ def test_the_card_says_what_was_measured(tmp_path: Path) -> None:
 def test_a_card_without_results_says_so(tmp_path: Path) -> None:
     write_detector(write_checkpoint(tmp_path / "model"), tmp_path / "out", About(name="model"))
     text = (tmp_path / "out/README.md").read_text()
-    for told in ("Not measured", "every verdict is `unknown`", "Not stated", "license: unknown"):
+    for told in ("Not measured", "no picture is called `fake`", "Not stated", "license: unknown"):
         assert told in text
     assert ModelCard(text).data.eval_results is None
 

@@ -101,7 +101,7 @@ def test_verdicts_are_those_of_the_calibration(tmp_path: Path) -> None:
     plain = open_model(folder, cpu)
     found = score_files(plain, paths, progress=False)
     logits = found["logit"].to_numpy()
-    assert set(found["verdict"]) == {"unknown"}
+    assert set(found["verdict"]) == {"not calibrated"}
     assert "Calibration: none" in describe(plain.facts, folder, 16)
     assert "never unsure" not in describe(plain.facts, folder, 16)
 
@@ -177,8 +177,8 @@ class TestCommand:
         assert "text.png: no image format is recognised" in text
         assert str(paths[0]) in text
         table = pd.read_csv(tmp_path / "out/scores.csv", keep_default_na=False)
-        assert list(table) == ["path", "p_fake", "verdict", "reason", "logit", "threshold", "crops", "seen", "width",
-                               "height", "sha256", "detector", "error", "frames", "p_low", "p_high", "loudest"]
+        assert list(table) == ["path", "p_fake", "verdict", "reason", "novelty", "logit", "threshold", "crops", "seen",
+                               "width", "height", "sha256", "detector", "error", "frames", "p_low", "p_high", "loudest"]
         assert sorted(table["path"]) == sorted(f"../in/{path.name}" for path in (tmp_path / "in").iterdir())
         assert f"../in/{odd.name}" in set(table["path"])
         row = table.set_index("path").loc["../in/0.png"]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fakemedia.evaluation.calibration import Calibration
+    from fakemedia.evaluation.novelty import Novelty
 
 
 class FileDataset(AbstractDataset):
@@ -156,11 +157,34 @@ class CalibrationDataset(FileDataset):
         return previews.facts(json.loads(self._read()))
 
 
+class NoveltyDataset(FileDataset):
+    """The novelty of a checkpoint, as JSON inside its folder."""
+
+    def load(self) -> Novelty:
+        """Return the novelty; UserError if the file is missing or damaged."""
+        from fakemedia.evaluation.novelty import Novelty
+
+        return Novelty.from_json(self._read().decode(errors="replace"), where=self._path)
+
+    def save(self, data: Novelty) -> None:
+        """Write the novelty atomically."""
+        self._write({self._path.name: data.to_json().encode()})
+
+    def content(self, data: Novelty) -> str:
+        """Return the hash that the recipes of scores name."""
+        return data.content
+
+    @previews.if_there
+    def preview(self) -> JSONPreview:
+        """Return thresholds and tasks for the viewer."""
+        return previews.facts({name: value for name, value in json.loads(self._read()).items() if name != "centres"})
+
+
 def _empty_scores(*, perturbed: bool = False) -> pd.DataFrame:
     """Return a table of scores without rows, optionally of perturbed images."""
     import pandas as pd
 
-    columns = {"id": str, "task": str, "label": "int8", "source": str, "logit": "float64"}
+    columns = {"id": str, "task": str, "label": "int8", "source": str, "logit": "float64", "novelty": "float64"}
     if perturbed:
         columns |= {"perturbation": str, "strength": "float64"}
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})

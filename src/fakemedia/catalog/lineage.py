@@ -54,7 +54,7 @@ class Lineage:
             names.DISTANCES: self.distances, names.GROUPS: self.groups,
             names.SIMILARITY_FIGURES: self.similarity_figures, names.CHECKPOINT: self.checkpoint,
             names.SCORES: self.scores, names.VALIDATION_SCORES: self.validation_scores,
-            names.CALIBRATION: self.calibration, names.ROBUSTNESS: self.robustness,
+            names.NOVELTY: self.novelty, names.CALIBRATION: self.calibration, names.ROBUSTNESS: self.robustness,
             names.REPORT_PART: self.report_part, names.COMPARISON_PART: self.comparison_part,
         }
 
@@ -228,7 +228,9 @@ class Lineage:
     @_once
     def scores(self, *, sequence: str, label: str, stage: str, seed: str | int) -> Artefact:
         """Return the scores of a checkpoint on the test splits of all tasks."""
-        return self._scores(names.SCORES, "test", self._resolved(sequence).tasks, sequence, label, stage, seed)
+        novelty = self.novelty(sequence=sequence, label=label, stage=stage, seed=seed)
+        return self._scores(names.SCORES, "test", self._resolved(sequence).tasks, sequence, label, stage, seed,
+                            {"novelty": novelty})
 
     @_once
     def validation_scores(self, *, sequence: str, label: str, stage: str, seed: str | int) -> Artefact:
@@ -237,17 +239,33 @@ class Lineage:
         return self._scores(names.VALIDATION_SCORES, "val", seen, sequence, label, stage, seed)
 
     def _scores(self, entry: str, split: str, tasks: tuple[str, ...], sequence: str, label: str, stage: str,
-                seed: str | int) -> Artefact:
+                seed: str | int, further: dict[str, Artefact] | None = None) -> Artefact:
         from fakemedia.learning.recipes import scores_recipe
 
         plan = self._resolved(sequence)
         stores = {task: self.store(collection=plan.collection, task=task, split=split) for task in tasks}
         return Artefact(
             path=self.context.path(entry, sequence=sequence, label=label, seed=seed, stage=stage),
-            inputs={"checkpoint": self.checkpoint(sequence=sequence, label=label, stage=stage, seed=seed), **stores},
+            inputs={"checkpoint": self.checkpoint(sequence=sequence, label=label, stage=stage, seed=seed), **stores,
+                    **(further or {})},
             recipe=lambda hashes: scores_recipe(
                 checkpoint=hashes["checkpoint"], crop=plan.method(label).training.crop,
-                data={task: hashes[task] for task in tasks}))
+                data={task: hashes[task] for task in tasks}, novelty=hashes.get("novelty")))
+
+    @_once
+    def novelty(self, *, sequence: str, label: str, stage: str, seed: str | int) -> Artefact:
+        """Return the novelty of a checkpoint."""
+        from fakemedia.evaluation.novelty import novelty_recipe
+
+        plan, words = self._resolved(sequence), {"sequence": sequence, "label": label, "stage": stage, "seed": seed}
+        stores = {(task, split): self.store(collection=plan.collection, task=task, split=split)
+                  for task in plan.stage(stage).seen for split in ("train", "val")}
+        return Artefact(
+            path=self.context.path(names.NOVELTY, **words),
+            inputs={"checkpoint": self.checkpoint(**words), **{" ".join(key): each for key, each in stores.items()}},
+            recipe=lambda hashes: novelty_recipe(
+                checkpoint=hashes["checkpoint"], crop=plan.method(label).training.crop,
+                data={name: content for name, content in hashes.items() if name != "checkpoint"}))
 
     @_once
     def calibration(self, *, sequence: str, label: str, stage: str, seed: str | int) -> Artefact:

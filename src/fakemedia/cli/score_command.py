@@ -31,8 +31,8 @@ from fakemedia.core.errors import UserError
 def score(paths: tuple[str, ...], checkpoint: str, **options: Any) -> None:
     """Score pictures and videos: files, folders (with all below them) and globs.
 
-    Each gets P(fake) and a verdict (fake, not flagged, unsure; unknown without a calibration). Files that cannot be
-    read are listed and skipped.
+    Each gets P(fake) and a verdict: fake, not flagged, unsure, or unknown where it is like nothing that the detector
+    has learned. Files that cannot be read are listed and skipped.
     """
     from fakemedia.catalog.handles import find_checkpoint
     from fakemedia.runtime.device import Runtime

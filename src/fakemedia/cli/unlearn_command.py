@@ -55,7 +55,9 @@ def unlearn(run: str, task: str, seed: int | None, out: Path) -> None:
     found = without(checkpoint, task, train=_store(context, collection, task, "train"), validation=known,
                     runtime=context.runtime, folder=out,
                     features=lambda each: context.features_folder(collection, each))
-    calibrate_checkpoint(found, known, out, context.runtime, context.calibration)
+    train = {each: _store(context, collection, each, "train") for each in known}
+    calibrate_checkpoint(found, {each: store for each, store in train.items() if store is not None}, known, out,
+                         context.runtime, context.calibration)
     click.echo(f"{out}: {run} without {task}; it knows {', '.join(known)}")
     for each, accuracy in found.meta["validation"].items():
         click.echo(f"  {each:<20} {accuracy:5.1f} % of the validation pictures right")

@@ -42,10 +42,7 @@ def predict_batches(network: Any, batches: Iterable[Batch], *, autocast: Autocas
 @torch.inference_mode()
 def class_logits(network: Any, images: Tensor, *, autocast: Autocast = nullcontext) -> Tensor:
     """Return the logits of uint8 images (N, 3, H, W), on any device: float32 (N, 2), on the network's device."""
-    device = next(network.parameters()).device
-    inputs = network.prepare(images.to(device))
-    with autocast():
-        return network(inputs).float()
+    return logits_and_features(network, images, autocast=autocast)[0]
 
 
 @torch.inference_mode()
@@ -74,16 +71,17 @@ def score_suite(network: Any, suite: Mapping[str, PixelStore], *, batch_size: in
 
     Columns: id (str), task (str), label (int8; 1 fake), source (str, the source photograph), logit (float64).
     """
-    return score_table(suite, lambda store: predict(network, store, batch_size=batch_size, crop=crop,
-                                                    autocast=autocast))
+    return score_table(suite, lambda store: {"logit": predict(network, store, batch_size=batch_size, crop=crop,
+                                                              autocast=autocast)})
 
 
-def score_table(suite: Mapping[str, PixelStore], logits: Callable[[PixelStore], NDArray[np.float64]]) -> pd.DataFrame:
-    """Return the table of `score_suite`, with the `logits` (N,) of each store."""
+def score_table(suite: Mapping[str, PixelStore],
+                columns: Callable[[PixelStore], Mapping[str, NDArray[np.float64]]]) -> pd.DataFrame:
+    """Return the table of `score_suite` with the `columns` of each store, (N,) each: logit and perhaps others."""
     return pd.concat([
         pd.DataFrame({
             "id": store.ids, "task": task, "label": store.labels.astype(np.int8), "source": store.sources,
-            "logit": logits(store),
+            **columns(store),
         })
         for task, store in suite.items()
     ], ignore_index=True)

@@ -12,15 +12,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fakemedia.core.rng import derive, integers
-from fakemedia.core.training import TrainingConfig
 from fakemedia.core.tune import Tune
-from fakemedia.evaluation.predict import predict_batches, score_table
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.memory.draws import MemoryBatches
 from fakemedia.memory.held_pictures import HeldPictures, Memory
@@ -28,7 +25,6 @@ from fakemedia.methods.method import StageData
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.features import FeatureCache, Features
 from fakemedia.networks.views import CENTRE, with_augmented
-from fakemedia.runtime.device import Runtime
 from fakemedia.store.batches import Batch, Draws, TrainBatches
 from fakemedia.store.pixels import PixelStore
 
@@ -184,13 +180,3 @@ class HeadTrainer(StageTrainer):
             self._caches[task] = FeatureCache(folder=places[0], detector=self.network, crop=self.config.crop,
                                               runtime=self.runtime, batch_size=size, within=Path(commonpath(places)))
         return self._caches[task]
-
-
-def score_features(network: Detector, suite: Mapping[str, PixelStore], *, config: TrainingConfig, runtime: Runtime,
-                   place: Callable[[str], Path]) -> pd.DataFrame:
-    """Return the scores of the head of `network` on the pictures of `suite`, as `evaluation.predict.score_suite` does.
-
-    `place` gives the folder that keeps the features of a task.
-    """
-    trainer, head = HeadTrainer(config=config, runtime=runtime, seed=0, network=network, place=place), Head(network)
-    return score_table(suite, lambda store: predict_batches(head, trainer.evaluation_batches(store)))

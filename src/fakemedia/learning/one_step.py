@@ -15,9 +15,10 @@ from fakemedia.core.training import TRAINING_PRESETS, TrainingConfig
 from fakemedia.core.types import SPLITS, check_name, make_stages
 from fakemedia.evaluation.calibration import CALIBRATION_FILE, CalibrationConfig, calibrate
 from fakemedia.evaluation.metrics import task_metrics
+from fakemedia.evaluation.novelty import NOVELTY_FILE
 from fakemedia.ingest.build_store import ensure_store
 from fakemedia.ingest.index import build_index, check_index
-from fakemedia.learning.sequence import learn_stage, score_checkpoint
+from fakemedia.learning.sequence import learn_stage, score_checkpoint, validate_checkpoint
 from fakemedia.networks.checkpoint import FILES, Checkpoint, load
 from fakemedia.runtime.device import Runtime
 from fakemedia.runtime.threads import cores
@@ -59,7 +60,7 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
     stores = {split: {task: of_task[split] for task, of_task in opened.items()} for split in SPLITS}
     learned = learn_stage(plan=plan, method=method, seed=seed, stage=plan.stages[-1], parent=parent,
                           train=stores["train"], validation=stores["val"], folder=output_dir, runtime=runtime)
-    calibrate_checkpoint(learned, stores["val"], output_dir, runtime, calibration)
+    calibrate_checkpoint(learned, stores["train"], stores["val"], output_dir, runtime, calibration)
     measured = {key: _measure(checkpoint, stores["test"], runtime)
                 for key, checkpoint in (("before", parent), ("after", learned)) if checkpoint is not None}
     return pd.DataFrame([
@@ -79,7 +80,7 @@ def check_place(output_dir: Path, input_model: Path | None) -> None:
     if input_model is not None and output_dir.resolve() == input_model.resolve():
         raise UserError("The output would replace the input model", where=output_dir, expected="a folder of its own")
     held = {path.name for path in output_dir.iterdir() if path.suffix != PARTIAL} if output_dir.is_dir() else set()
-    if output_dir.is_file() or held - {*FILES, CALIBRATION_FILE}:
+    if output_dir.is_file() or held - {*FILES, CALIBRATION_FILE, NOVELTY_FILE}:
         raise UserError("The output folder holds other files than a checkpoint", where=output_dir,
                         expected="a new or empty folder, or a checkpoint to replace", do="name another folder")
 
@@ -112,10 +113,17 @@ def _stores(folder: Path, cache: Path) -> dict[str, PixelStore]:
     return {split: ensure_store(index, source, split, place / split, workers=workers) for split in SPLITS}
 
 
-def calibrate_checkpoint(checkpoint: Checkpoint, validation: dict[str, PixelStore], folder: Path, runtime: Runtime,
-               config: CalibrationConfig) -> None:
-    """Calibrate the checkpoint in `folder` on validation images of all tasks that it has seen."""
-    scores = score_checkpoint(checkpoint, validation, runtime=runtime)
+def calibrate_checkpoint(checkpoint: Checkpoint, train: dict[str, PixelStore], validation: dict[str, PixelStore],
+                         folder: Path, runtime: Runtime, config: CalibrationConfig) -> None:
+    """Calibrate the checkpoint in `folder` on validation images of all tasks that it knows, and write its novelty.
+
+    Its novelty needs the training stores of all of them; with fewer there is none.
+    """
+    if set(train) == set(validation):
+        scores, novelty = validate_checkpoint(checkpoint, train, validation, runtime=runtime)
+        write_file(folder / NOVELTY_FILE, novelty.to_json().encode())
+    else:
+        scores = score_checkpoint(checkpoint, validation, runtime=runtime)
     found = calibrate(scores, config=config, weights_sha256=checkpoint.meta["weights_sha256"])
     write_file(folder / CALIBRATION_FILE, found.to_json().encode())
 

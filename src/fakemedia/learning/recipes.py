@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 VERSION = 2
 """Version of the training of a stage: raised when the same settings and data give other weights. 2: norms and biases
 are not decayed."""
-SCORES_VERSION = 1
-"""Version of the scores of a checkpoint: raised when the same weights and pictures give others."""
+SCORES_VERSION = 2
+"""Version of the scores of a checkpoint: raised when the same weights and pictures give others. 2: with novelty."""
 WEIGHTS_FILE = "weights.safetensors"
 
 
@@ -47,13 +47,15 @@ def stage_recipe(*, method: MethodPlan, seed: int, stage: Stage, data: Mapping[s
     )
 
 
-def scores_recipe(*, checkpoint: str, crop: int, data: Mapping[str, str]) -> Recipe:
+def scores_recipe(*, checkpoint: str, crop: int, data: Mapping[str, str], novelty: str | None = None) -> Recipe:
     """Return the recipe of the scores of a checkpoint on one split of several tasks.
 
-    `checkpoint` and `data` (by task) are content hashes; `crop` is the side of the crop that the network sees, pixels.
+    `checkpoint`, `novelty` (None: of the training pictures of these tasks) and `data` (by task) are content hashes;
+    `crop` is the side of the crop that the network sees, pixels.
     """
+    inputs = {"checkpoint": checkpoint, **data}
     return Recipe(producer="scores", version=SCORES_VERSION, settings={"crop": crop, "tasks": list(data)},
-                  inputs={"checkpoint": checkpoint, **data})
+                  inputs=inputs if novelty is None else {**inputs, "novelty": novelty})
 
 
 def robustness_recipe(*, checkpoint: str, crop: int, data: Mapping[str, str], config: RobustnessConfig) -> Recipe:

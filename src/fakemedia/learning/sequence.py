@@ -24,16 +24,17 @@ from fakemedia.core.rng import derive
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.tune import read_tune
 from fakemedia.core.types import Stage
+from fakemedia.evaluation.novelty import Novelty
 from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 from fakemedia.evaluation.perturbed import score_perturbed
-from fakemedia.evaluation.predict import score_suite
 from fakemedia.learning.correction import affine_correction
-from fakemedia.learning.head_trainer import fitting, score_features
+from fakemedia.learning.head_trainer import fitting
 from fakemedia.learning.keeping import check_memory, kept, write_memory
 from fakemedia.learning.recipes import stage_recipe
 from fakemedia.learning.resume import remove_resume
 from fakemedia.learning.steps import note_steps
 from fakemedia.learning.trainer import StageTrainer, to_device
+from fakemedia.learning.view_outputs import ViewOutputs, score_stores, validate_stores
 from fakemedia.memory.held_pictures import Memory, without_memory
 from fakemedia.methods.method import GradientMethod, Method, StageData, facts
 from fakemedia.networks.checkpoint import Checkpoint, is_made_by, load, make_checkpoint, recover, save
@@ -212,20 +213,32 @@ def check_stages(plan: Plan, method: str, stores: Stores) -> None:
 
 
 def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, runtime: Runtime,
-                     features: Callable[[str], Path] | None = None) -> pd.DataFrame:
+                     features: Callable[[str], Path] | None = None, novelty: Novelty | None = None) -> pd.DataFrame:
     """Return the scores of `checkpoint` on the test stores of `suite`, in its order, learned or not.
 
     Where the head alone was trained and `features` gives the folder that keeps the features of a task's pictures, these
     are read or computed there: many heads of one network then cost one forward pass. They are rounded to one part in
-    2,000, and so are these logits. Columns as in `evaluation.predict.score_suite`.
+    2,000, and so are these logits. Columns as in `learning.view_outputs.score_stores`.
     """
-    network = runtime.place(restore_network(checkpoint))
     with runtime.reproducible():
-        if features is not None and checkpoint.meta["tune"] == "head":
-            config = TrainingConfig(**checkpoint.meta["training"])
-            return score_features(network, suite, config=config, runtime=runtime, place=features)
-        return score_suite(network, suite, batch_size=_evaluated(checkpoint, runtime), crop=checkpoint.crop,
-                           autocast=runtime.autocast)
+        return score_stores(_outputs(checkpoint, runtime, features), suite, novelty)
+
+
+def validate_checkpoint(checkpoint: Checkpoint, train: Stores, validation: Stores, *, runtime: Runtime,
+                        features: Callable[[str], Path] | None = None) -> tuple[pd.DataFrame, Novelty]:
+    """Return the scores of `checkpoint` on validation stores, and its novelty from the training stores of its tasks.
+
+    As `learning.view_outputs.validate_stores`; `features` as in `score_checkpoint`.
+    """
+    with runtime.reproducible():
+        return validate_stores(_outputs(checkpoint, runtime, features), train, validation,
+                               checkpoint.meta["weights_sha256"])
+
+
+def _outputs(checkpoint: Checkpoint, runtime: Runtime, features: Callable[[str], Path] | None) -> ViewOutputs:
+    return ViewOutputs(network=runtime.place(restore_network(checkpoint)), runtime=runtime,
+                       config=TrainingConfig(**checkpoint.meta["training"]),
+                       place=features if checkpoint.meta["tune"] == "head" else None)
 
 
 def restore_network(checkpoint: Checkpoint) -> Detector:

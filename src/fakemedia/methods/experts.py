@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.rng import derive
+from fakemedia.evaluation.novelty import task_centres as centres
 from fakemedia.methods.method import Method, StageData, Trainer
 from fakemedia.methods.moments import by_task, moments
 from fakemedia.methods.ridge import best_head, judged
@@ -70,12 +71,7 @@ class ExpertsHead(nn.Module):
 
 def task_centres(features: Tensor, count: int, seed: int) -> Tensor:
     """Return `count` centres (K, D) of the features (N, D) scaled to length 1; repeated if there are fewer pictures."""
-    from sklearn.cluster import KMeans  # takes seconds to import
-
-    values = F.normalize(features).cpu().double().numpy()
-    clusters = KMeans(min(count, len(values)), n_init=4, random_state=seed % 2**32)  # pyright: ignore
-    found = clusters.fit(values).cluster_centers_
-    return torch.from_numpy(found)[torch.arange(count) % len(found)].to(features)
+    return torch.from_numpy(centres(F.normalize(features).cpu().double().numpy(), count, seed)).to(features)
 
 
 def _head(centres: Tensor, weight: Tensor, bias: Tensor) -> ExpertsHead:

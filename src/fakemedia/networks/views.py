@@ -17,6 +17,9 @@ from fakemedia.store.pixels import PixelStore
 
 CENTRE = "centre"
 CORNERS = ("top_left", "top_right", "bottom_left", "bottom_right")
+QUARTERS = ("quarter_0", "quarter_1", "quarter_2", "quarter_3")
+"""The crops at the centres of the four quarters of a picture, row by row: those that a picture is scored by."""
+SEVERAL = {"corners": CORNERS, "quarters": QUARTERS}
 FLIP = "_flip"
 AUGMENTED = "+"
 _RANDOM = re.compile(r"random(:?)(\d+)")
@@ -26,8 +29,8 @@ def read_views(names: Iterable[str], *, where: object = None) -> tuple[str, ...]
     """Return the views that `names` stand for, each once, in order; UserError for an unknown name.
 
     A view is `centre`, a corner such as `top_left`, one of these mirrored (`centre_flip`), or `random<k>`: crop k of
-    those drawn by seed, of which half are mirrored. `corners` stands for the four, `random:<n>` for n of them. Each of
-    these may be augmented: `centre+blur_jpeg`.
+    those drawn by seed, of which half are mirrored. `corners` stands for the four, `quarters` for the crops at the
+    centres of the four quarters, `random:<n>` for n random ones. Each of these may be augmented: `centre+blur_jpeg`.
 
     >>> read_views(["centre", "random:2"])
     ('centre', 'random0', 'random1')
@@ -38,14 +41,15 @@ def read_views(names: Iterable[str], *, where: object = None) -> tuple[str, ...]
         drawn = _RANDOM.fullmatch(place)
         if plus and augment not in plugin.names(KIND):
             raise unknown_name("augmentation", augment, plugin.names(KIND), where=where)
-        if place == "corners":
-            views += [f"{corner}{plus}{augment}" for corner in CORNERS]
+        if place in SEVERAL:
+            views += [f"{each}{plus}{augment}" for each in SEVERAL[place]]
         elif drawn and drawn[1]:
             views += [f"random{number}{plus}{augment}" for number in range(int(drawn[2]))]
-        elif drawn or place.removesuffix(FLIP) in (CENTRE, *CORNERS):
+        elif drawn or place.removesuffix(FLIP) in (CENTRE, *QUARTERS, *CORNERS):
             views.append(str(name))
         else:
-            known = [CENTRE, *CORNERS, *(f"{place}{FLIP}" for place in (CENTRE, *CORNERS)), "corners", "random:<n>"]
+            known = [CENTRE, *CORNERS, *(f"{place}{FLIP}" for place in (CENTRE, *CORNERS)), "quarters", "corners",
+                     "random:<n>"]
             raise unknown_name("view", name, known, where=where)
     if not views:
         raise UserError("There is no view", where=where, expected="one at least, such as centre")
@@ -83,9 +87,18 @@ def view_crops(store: PixelStore, rows: NDArray[np.int64], view: str, crop: int,
         lefts = integers(derive(seed, "view left", number), rows, lefts + 1)
     elif place == CENTRE:
         tops, lefts = centre(store.heights[rows], store.widths[rows], crop)
+    elif place in QUARTERS:
+        row, column = divmod(QUARTERS.index(place), 2)
+        tops = cell_starts(store.heights[rows], row, crop, tops)
+        lefts = cell_starts(store.widths[rows], column, crop, lefts)
     else:
         tops, lefts = tops * place.startswith("bottom"), lefts * place.endswith("right")
     images = store.crops(rows, tops, lefts, crop)
     images[mirrored] = images[mirrored, :, ::-1]
     change = make_augment(augment) if augment else None
     return images if change is None else augmented(images, change, derive(seed, "view augment", view), rows)
+
+
+def cell_starts(lengths: NDArray[np.int64], half: int, crop: int, most: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where a crop at the middle of one half, 0 or 1, of lines of `lengths` pixels starts, `most` at most."""
+    return np.clip(((2 * half + 1) * lengths - 2 * crop) // 4, 0, most)

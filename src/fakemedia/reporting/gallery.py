@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 
 from fakemedia.reporting.figures.matrices import matrix_figure
 from fakemedia.reporting.figures.method_comparison import curve_figure, group_figure, real_fake_figure, task_figure
+from fakemedia.reporting.figures.novelty_curves import novelty_figure
 from fakemedia.reporting.figures.robustness_curves import robustness_figure
 from fakemedia.reporting.figures.score_histograms import calibration_figure, histogram_figure, roc_figure
 from fakemedia.reporting.figures.training_curves import training_figure
 from fakemedia.reporting.rendering import Drawn, drawn
-from fakemedia.reporting.sections import MATRICES, ROBUSTNESS, SCORES, STAGES, TASKS, TRAINING, Section
+from fakemedia.reporting.sections import MATRICES, NOVELTY, ROBUSTNESS, SCORES, STAGES, TASKS, TRAINING, Section
 from fakemedia.reporting.tables import Tables
 
 INTERVALS = "Bars: 95 % intervals."
@@ -76,6 +77,11 @@ FIGURES = (
              caption="How often test images of all tasks are fake, by their P(fake) after the last stage; on the "
                      f"diagonal the probability is right. Below, the images in each bin. {INTERVALS}",
              draw=lambda tables, profiles: calibration_figure(profiles, tables.scored)),
+    Declared(section=NOVELTY, name="novelty",
+             caption="Novelty after each stage, mean over seeds: how well it separates fakes of the tasks still to "
+                     "come from the images of the tasks learned, and what is called unknown of either.",
+             draw=lambda tables, novelty: None if novelty["auc"].isna().to_numpy().all()
+             else novelty_figure(novelty, tables.stages, tables.methods)),
     Declared(section=ROBUSTNESS, name="robustness",
              caption=f"Accuracy after the last stage on perturbed test images, mean over the tasks. {INTERVALS}",
              draw=lambda tables, robustness: None if robustness.empty

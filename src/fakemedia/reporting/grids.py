@@ -40,6 +40,14 @@ TASK_MEASURES = {
 }
 DETECTION = ("auc", "tpr_1", "tpr_5")
 """The measures of each task that have a table of their own, methods by tasks."""
+NOVELTY = {
+    "auc": Column(short="AUC, new fakes", long="How well novelty separates fakes of the tasks still to come from the "
+                  "images of the tasks learned", decimals=3),
+    "known": Column(short="Learned, %", long="Images of the tasks learned that are called unknown", higher=None),
+    "new_fake": Column(short="New fakes, %", long="Fakes of the tasks still to come that are called unknown"),
+    "new_real": Column(short="New real, %", long="Real images of the tasks still to come that are called unknown",
+                       higher=None),
+}
 COSTS = {
     "seconds": Column(short="Training, min", decimals=2, higher=None,
                       long="Training of all stages, without validation and scoring, minutes"),
@@ -52,6 +60,8 @@ COSTS = {
                           long="What the method carries beside the weights after the last stage, MB"),
 }
 SCALES = {"seconds": 1 / 60, "stored_bytes": 1e-6, "state_bytes": 1e-6}
+NOTICED = 0.8
+"""AUC of novelty from which on it notices new generators."""
 HEADLINES = ("aa", "forgetting", "c_auc")
 MIRRORED = 0.5
 """Points up to which backward transfer counts as the negative of forgetting, and is left out."""
@@ -239,6 +249,36 @@ def robustness_grid(robustness: pd.DataFrame, tables: Tables, measure: str = "ac
     return Grid(name=f"robustness-{measure}", where=_where(tables), note=method_note(tables), **_methods(tables),
                 title=f"{name} after the last stage on perturbed test images, mean over tasks and strengths",
                 columns=columns, **_pick(table, tables.methods, names, "method", "perturbation"))
+
+
+def novelty_grid(novelty: pd.DataFrame, tables: Tables) -> Grid:
+    """Return the means of `novelty_table.novelty_table` over the stages before the last: one row per method."""
+    before = novelty.loc[novelty["auc"].notna()].groupby(["method", "seed"], sort=False)[list(NOVELTY)].mean()
+    by_method = before.groupby("method")
+    values = {name: table.reindex(tables.methods).to_numpy(dtype=np.float64) for name, table in (
+        ("mean", by_method.mean()), ("low", by_method.min()), ("high", by_method.max()))}
+    several = len(tables.seeds) > 1
+    if not several:
+        values |= {name: np.full_like(values["mean"], np.nan) for name in ("low", "high")}
+    return Grid(name="novelty", title="What novelty notices of tasks still to come", where=_where(tables),
+                note=("Mean over the stages before the last"
+                      + (f" and {len(tables.seeds)} seeds, in brackets the lowest and the highest." if several else
+                         "; one seed.") + " " + "; ".join(f"{column.short}: {column.long[0].lower()}{column.long[1:]}"
+                                                         for column in NOVELTY.values()) + "."),
+                **_methods(tables), columns=tuple(NOVELTY.values()), **values)
+
+
+def novelty_sentence(novelty: pd.DataFrame) -> str:
+    """Return what novelty notices, mean over all methods, in words; empty where nothing was still to come."""
+    before = novelty.loc[novelty["auc"].notna()]
+    if before.empty:
+        return ""
+    means = before[list(NOVELTY)].mean()
+    verdict = ("novelty notices many new generators here" if means["auc"] >= NOTICED else
+               "novelty is no protection from new generators here")
+    return (f"Of the images of the tasks learned {number(means['known'], 1)} % are called unknown (the threshold "
+            f"intends 1 %), of the fakes of tasks still to come {number(means['new_fake'], 1)} %, AUC "
+            f"{number(means['auc'], 3)}: {verdict}. It follows content rather than the generator.")
 
 
 def cost_grid(costs: pd.DataFrame, tables: Tables) -> Grid:

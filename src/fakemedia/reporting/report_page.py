@@ -21,6 +21,8 @@ from fakemedia.reporting.grids import (
     detection_table,
     difference_note,
     differences_grid,
+    novelty_grid,
+    novelty_sentence,
     robustness_grid,
     summary_grid,
     zero_shot_grids,
@@ -42,20 +44,21 @@ CALIBRATION = (
 
 
 def report_page(tables: Tables, figures: Mapping[str, Sequence[Drawn]], *, costs: pd.DataFrame,
-                calibration: pd.DataFrame | None = None, robustness: pd.DataFrame | None = None,
+                calibration: pd.DataFrame | None = None, novelty: pd.DataFrame | None = None,
+                robustness: pd.DataFrame | None = None,
                 audit: Mapping[str, Any] | None = None, weights: Mapping[tuple[str, int], str] | None = None,
                 notices: Sequence[str] = (), sources: Sequence[tuple[str, str, str]] = (),
                 configuration: Mapping[str, Any], versions: Mapping[str, str],
                 provenance: Mapping[str, str] | None = None) -> str:
     """Return the page as HTML.
 
-    `figures` are those of each section, by its key (`gallery.draw_section`), and `similarity`; `costs`, `calibration`
-    and `robustness` are the tables of `history.cost_table`, `calibration_table.calibration_table` and
-    `robustness_table.robustness_table`; `audit` is the verdict on the data as `audit_page.audit_summary` writes it;
-    `weights` give the SHA-256 of the last checkpoint of (method, seed); `notices` are shown beside those of the tables;
-    `sources` say where each number comes from: what, file, command; `configuration` is any JSON value
-    (other values are shown as text); `versions` give the version of each package; `provenance` says when, where and
-    from what the results were made.
+    `figures` are those of each section, by its key (`gallery.draw_section`), and `similarity`; `costs`,
+    `calibration`, `novelty` and `robustness` are the tables of `history.cost_table`,
+    `calibration_table.calibration_table`, `novelty_table.novelty_table` and `robustness_table.robustness_table`;
+    `audit` is the verdict on the data as `audit_page.audit_summary` writes it; `weights` give the SHA-256 of the
+    last checkpoint of (method, seed); `notices` are shown beside those of the tables; `sources` say where each
+    number comes from: what, file, command; `configuration` is any JSON value (other values are shown as text);
+    `versions` give the version of each package; `provenance` says when, where and from what the results were made.
     """
     plain = json.loads(json.dumps(configuration, default=str))
     later = len(tables.stages) > 1
@@ -71,7 +74,9 @@ def report_page(tables: Tables, figures: Mapping[str, Sequence[Drawn]], *, costs
         detection=detection_grids(tables), splits=_splits(tables),
         zero_shot=zero_shot_grids(tables) if later else (),
         calibration=_calibration(calibration, tables),
-        robustness_tables=robust,
+        robustness_tables=robust, novelty_sentence="" if novelty is None else novelty_sentence(novelty),
+        novelty_table=None if novelty is None or novelty["auc"].isna().to_numpy().all()
+        else novelty_grid(novelty, tables),
         cost=None if costs.empty else cost_grid(costs, tables),
         audit=_audit(audit) if audit else None, runs=_runs(tables, weights or {}),
         sources=sources,

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fakemedia.core.errors import UserError
 from fakemedia.evaluation.calibration import CALIBRATION_FILE, Calibration, read_calibration
+from fakemedia.evaluation.novelty import NOVELTY_FILE, Novelty, read_novelty
 from fakemedia.scoring.model import Facts, Outputs
 from fakemedia.store.policies import NATIVE
 
 if TYPE_CHECKING:
     from fakemedia.networks.checkpoint import Checkpoint
     from fakemedia.runtime.device import Runtime
+
+
+Measured = TypeVar("Measured", Calibration, Novelty)
 
 
 class CheckpointModel:
@@ -53,7 +57,8 @@ def open_checkpoint(folder: Path) -> tuple[Checkpoint, Facts]:
             network=meta["network"]["name"], tasks=tuple(meta["stage"]["seen"]), crop=meta["training"]["crop"],
             policy=meta.get("policy", NATIVE), fingerprint=meta["fingerprint"],
             weights_sha256=meta["weights_sha256"], decoder=meta.get("decoder", {}),
-            calibration=_calibration(folder / CALIBRATION_FILE, meta["weights_sha256"]))
+            calibration=_of_these(read_calibration(folder / CALIBRATION_FILE), meta["weights_sha256"]),
+            novelty=_of_these(read_novelty(folder / NOVELTY_FILE), meta["weights_sha256"]))
     except (KeyError, TypeError) as error:
         raise UserError(f"The checkpoint lacks facts of how it was made ({error!r})", where=folder / META,
                         expected="a checkpoint as this project writes it") from None
@@ -67,7 +72,6 @@ def as_images(crops: NDArray[np.uint8]) -> Any:
     return torch.from_numpy(crops).permute(0, 3, 1, 2)
 
 
-def _calibration(path: Path, weights_sha256: str) -> Calibration | None:
-    """Return the calibration in `path`, unless there is none or it is of other weights."""
-    found = read_calibration(path)
+def _of_these(found: Measured | None, weights_sha256: str) -> Measured | None:
+    """Return what was found beside the weights, unless it is of other weights."""
     return found if found is not None and found.weights_sha256 == weights_sha256 else None

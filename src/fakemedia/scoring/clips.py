@@ -23,6 +23,7 @@ from fakemedia.scoring.model import Facts, Model
 from fakemedia.scoring.scores import (
     BATCH,
     EVEN_PICTURE,
+    UNKNOWN,
     UNSURE,
     OnBatch,
     Opened,
@@ -59,7 +60,8 @@ def score_clips(model: Model, files: Sequence[Path], *, frames: int = FRAMES, ba
 
     The logit of a video is the mean over those of its `frames`, `crops` of each at most; frames that show nothing are
     left out. Its interval is that of Student's t over the logits of the frames, mapped to P(fake). Frames of one video
-    are not independent, so the true uncertainty is larger. A video whose interval holds the threshold is unsure.
+    are not independent, so the true uncertainty is larger. A video whose interval holds the threshold is unsure; one
+    whose novelty, the mean over the frames, is above 1 is unknown.
 
     Columns: those of `score_files` (`crops` in all, `seen` the mean over the frames) and frames (int64, those that were
     judged), p_low, p_high (float64, the ends of the 95 % interval; NaN for fewer than two frames), loudest (str: times
@@ -116,9 +118,9 @@ def mean_interval(logits: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _skipped(path: Path, why: str) -> dict[str, object]:
-    return {"path": str(path), "p_fake": np.nan, "verdict": "", "reason": "", "logit": np.nan, "crops": 0, "seen": 0.0,
-            "width": 0, "height": 0, "sha256": "", "error": why, "frames": 0, "p_low": np.nan, "p_high": np.nan,
-            "loudest": ""}
+    return {"path": str(path), "p_fake": np.nan, "verdict": "", "reason": "", "novelty": np.nan, "logit": np.nan,
+            "crops": 0, "seen": 0.0, "width": 0, "height": 0, "sha256": "", "error": why, "frames": 0,
+            "p_low": np.nan, "p_high": np.nan, "loudest": ""}
 
 
 def _score(model: Model, path: Path, clip: Clip, batch_size: int, on_batch: OnBatch | None) -> dict[str, object]:
@@ -138,9 +140,11 @@ def _score(model: Model, path: Path, clip: Clip, batch_size: int, on_batch: OnBa
     loudest = judged.sort_values("p_fake", ascending=False, kind="stable").head(LOUDEST)
     named = ", ".join(f"{clip.seconds[at]:.2f} s {p_fake:.3f}" for at, p_fake in loudest["p_fake"].items())
     disagree = calibration is not None and low <= calibration.threshold < high
-    row |= {"p_fake": p_fake, "logit": float(mean[0]), "seen": float(judged["seen"].mean()), "p_low": float(low),
-            "p_high": float(high), "loudest": named, "reason": DISAGREE if disagree else "",
-            "verdict": UNSURE if disagree else str(verdict_of(calibration, mean)[0])}
+    novelty = float(judged["novelty"].mean())
+    verdict = UNKNOWN if novelty > 1 else UNSURE if disagree else str(verdict_of(calibration, mean)[0])
+    row |= {"p_fake": p_fake, "novelty": novelty, "logit": float(mean[0]), "seen": float(judged["seen"].mean()),
+            "p_low": float(low), "p_high": float(high), "loudest": named, "reason": DISAGREE if disagree else "",
+            "verdict": verdict}
     if on_batch is not None:
         at = loudest.index[0]
         on_batch(rows.loc[[at]].assign(path=f"{path}#{clip.seconds[at]:.2f}s"), [clip.frames[at]])

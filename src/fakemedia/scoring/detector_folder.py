@@ -20,6 +20,7 @@ from fakemedia.artefacts.manifest import (
 from fakemedia.core.errors import UserError
 from fakemedia.core.hashing import fingerprint
 from fakemedia.evaluation.calibration import CALIBRATION_FILE
+from fakemedia.evaluation.novelty import NOVELTY_FILE
 from fakemedia.scoring.checkpoint_model import open_checkpoint
 from fakemedia.scoring.model import Facts
 from fakemedia.scoring.model_card import CARD, About, model_card
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 ONNX = "model.onnx"
 PRODUCER, VERSION = "detector", 1
-SIDECARS = (CALIBRATION_FILE,)
+SIDECARS = (CALIBRATION_FILE, NOVELTY_FILE)
 """Files beside a checkpoint that belong to its detector, where they exist."""
 
 

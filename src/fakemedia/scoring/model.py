@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fakemedia.evaluation.calibration import Calibration
+from fakemedia.evaluation.novelty import Novelty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,8 @@ class Facts:
     """From logits to P(fake) and verdicts; None: the checkpoint is not calibrated."""
     decoder: Mapping[str, str] = field(default_factory=dict)
     """Versions of the libraries that decoded its training pictures; empty in checkpoints of earlier versions."""
+    novelty: Novelty | None = None
+    """Which pictures are like none of the tasks; None: it was not measured, as by earlier versions."""
     weights_sha256: str = ""
     """SHA-256 of the checkpoint's weights; empty in ONNX files of earlier versions."""
 

@@ -135,7 +135,7 @@ def _cell(estimate: Estimate | None, decimals: int) -> str:
 
 def _calibration(calibration: Calibration | None) -> str:
     if calibration is None:
-        return "None: P(fake) is the network's own, and every verdict is `unknown`."
+        return "None: P(fake) is the network's own, and no picture is called `fake`, `not flagged` or `unsure` by it."
     low, high = calibration.unsure_low, calibration.unsure_high
     band = "Every picture is unsure" if calibration.always_unsure else f"Unsure from {low:.3f} to {high:.3f}"
     return (f"On {calibration.images} validation pictures of {calibration.sources} photographs, tasks "

@@ -17,6 +17,7 @@ from scipy.special import expit
 from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
 from fakemedia.evaluation.calibration import Calibration
+from fakemedia.evaluation.novelty import Novelty, is_unknown
 from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.scoring.crop_layout import CROPS, Pixels, View, view
 from fakemedia.scoring.model import Model
@@ -24,11 +25,14 @@ from fakemedia.store.decode import DecodeError, decode
 from fakemedia.store.faces import Detector, check_detector, crop_face
 from fakemedia.store.policies import policy_function
 
+Floats = NDArray[np.float64]
 BATCH = 64
-FAKE, NOT_FLAGGED, UNSURE, UNKNOWN = "fake", "not flagged", "unsure", "unknown"
-VERDICTS = (FAKE, NOT_FLAGGED, UNSURE, UNKNOWN)
+FAKE, NOT_FLAGGED, UNSURE, UNKNOWN, NOT_CALIBRATED = "fake", "not flagged", "unsure", "unknown", "not calibrated"
+VERDICTS = (FAKE, NOT_FLAGGED, UNSURE, UNKNOWN, NOT_CALIBRATED)
 """`not flagged`: the detector finds none of the traces that it knows, which does not show that a picture is real;
-`unknown`: the detector has no calibration, so its P(fake) is uncalibrated."""
+`unknown`: the picture is farther from the tasks learned than nearly all of their validation pictures, so that no
+other verdict is known to hold; `not calibrated`: the detector has no calibration, so its P(fake) means nothing
+certain."""
 EVEN_PICTURE = "the picture is even where the detector looks: there is nothing to judge"
 
 
@@ -57,12 +61,13 @@ def score_files(model: Model, files: Sequence[Path | Pixels], *, batch_size: int
     store. With a detector of `faces` the largest face of a picture is scored, and one without is skipped.
 
     Columns: path (str; of a picture in memory `picture 0`, ..., by its place), p_fake (float64, calibrated),
-    verdict (one of VERDICTS), reason (str: why a picture is unsure without a score), logit (float64, z_fake -
-    z_real), crops (int64), seen (float64, share of the picture that they show), width, height (int64, pixels),
-    sha256 (str, of the file), error (str: why the file was skipped, or empty; the others are then NaN, 0 and
-    empty). Files are decoded by one thread per core, ahead of the network; `on_batch` is called with the rows that
-    were scored of each batch and what was read of them, with the whole pictures. `attrs["seconds"]` is the time
-    that it took. UserError if the network gives scores that are not finite.
+    verdict (one of VERDICTS), reason (str: why a picture is unsure without a score), novelty (float64, see
+    `evaluation.novelty`: the mean distance of the crops over the threshold, unknown above 1; NaN if the detector
+    has none), logit (float64, z_fake - z_real), crops (int64), seen (float64, share of the picture that they show),
+    width, height (int64, pixels), sha256 (str, of the file), error (str: why the file was skipped, or empty; the
+    others are then NaN, 0 and empty). Files are decoded by one thread per core, ahead of the network; `on_batch` is
+    called with the rows that were scored of each batch and what was read of them, with the whole pictures.
+    `attrs["seconds"]` is the time that it took. UserError if the network gives scores that are not finite.
     """
     start = time.perf_counter()
     read = reader(model.facts.policy, model.facts.crop, crops, faces=faces, whole=on_batch is not None)
@@ -115,32 +120,51 @@ def picture_function(policy: str, faces: Detector | None) -> Callable[[NDArray[n
     return lambda picture: keep(crop_face(picture, faces))
 
 
-def picture_logits(model: Model, views: Sequence[View], batch_size: int) -> NDArray[np.float64]:
-    """Return the mean logit over the crops of each picture, float64 (N,); NaN for one without crops.
+def picture_outputs(model: Model, views: Sequence[View], batch_size: int) -> tuple[Floats, Floats]:
+    """Return the mean logit over the crops of each picture, (N,), and its novelty (N,); NaN for one without crops.
 
-    UserError if the network gives scores that are not finite.
+    The novelty is NaN too if the detector has none. UserError if the network gives scores that are not finite.
     """
-    counts = [len(each.crops) for each in views]
+    counts = np.array([len(each.crops) for each in views])
     every = [crop for each in views for crop in each.crops]
     if not every:
-        return np.full(len(views), np.nan)
-    logits = np.concatenate([model.logits(np.stack(every[start:start + batch_size]))
-                             for start in range(0, len(every), batch_size)])
+        return np.full(len(views), np.nan), np.full(len(views), np.nan)
+    found = [model.outputs(np.stack(every[start:start + batch_size])) for start in range(0, len(every), batch_size)]
+    logits = np.concatenate([each.logits for each in found])
     if not np.isfinite(logits).all():
         raise UserError("The network gives scores that are not finite", where=f"checkpoint {model.facts.fingerprint}",
                         do="choose another checkpoint")
-    parts = np.split(logits, np.cumsum(counts)[:-1])
-    return np.array([part.mean() if len(part) else np.nan for part in parts])
+    embeddings = [each.embeddings for each in found if each.embeddings is not None]
+    return _means(logits, counts), picture_novelty(model.facts.novelty,
+                                                   np.concatenate(embeddings) if embeddings else None, counts)
+
+
+def picture_novelty(novelty: Novelty | None, embeddings: NDArray[np.float32] | None,
+                    counts: NDArray[np.int64]) -> Floats:
+    """Return the novelty (P,) of pictures with so many crops each, `counts` (P,), whose embeddings (N, D) follow.
+
+    The mean distance of the crops of a picture over the threshold; NaN without crops, embeddings or a measure.
+    """
+    if novelty is None or embeddings is None:
+        return np.full(len(counts), np.nan)
+    distances = _means(novelty.distances(embeddings), counts)
+    return distances / np.where(counts > 1, novelty.crops_threshold, novelty.threshold)
+
+
+def _means(values: Floats, counts: NDArray[np.int64]) -> Floats:
+    """Return the means (P,) of values that belong to P pictures, so many in turn; NaN for one without."""
+    return np.array([part.mean() if len(part) else np.nan for part in np.split(values, np.cumsum(counts)[:-1])])
 
 
 def score_batch(model: Model, batch: Sequence[tuple[str | Path, Opened | str]], batch_size: int) -> pd.DataFrame:
     """Return the rows of `score_files` for files that were read, or the reasons why they could not be."""
     found = [each for _, each in batch if isinstance(each, Opened)]
     read = np.array([isinstance(each, Opened) for _, each in batch])
-    logits = picture_logits(model, [each.view for each in found], batch_size)
-    p_fake, verdicts = judged(model.facts.calibration, logits)
+    logits, novelty = picture_outputs(model, [each.view for each in found], batch_size)
+    p_fake, verdicts = judged(model.facts.calibration, logits, novelty)
     scored = pd.DataFrame({
-        "p_fake": p_fake, "verdict": verdicts, "reason": np.where(np.isnan(logits), EVEN_PICTURE, ""), "logit": logits,
+        "p_fake": p_fake, "verdict": verdicts, "reason": np.where(np.isnan(logits), EVEN_PICTURE, ""),
+        "novelty": novelty, "logit": logits,
         "crops": [len(each.view.crops) for each in found], "seen": [each.view.share for each in found],
         "width": [each.view.width for each in found], "height": [each.view.height for each in found],
         "sha256": [each.sha256 for each in found],
@@ -153,19 +177,22 @@ def score_batch(model: Model, batch: Sequence[tuple[str | Path, Opened | str]], 
     return table
 
 
-def judged(calibration: Calibration | None, logits: NDArray[np.float64]) -> tuple[NDArray[np.float64],
-                                                                                  NDArray[np.object_]]:
-    """Return P(fake), float64 (N,), and the verdict of each of `logits` (N,); NaN and `unsure` for a NaN."""
+def judged(calibration: Calibration | None, logits: Floats, novelty: Floats) -> tuple[Floats, NDArray[np.object_]]:
+    """Return P(fake), float64 (N,), and the verdict of pictures of those `logits` and `novelty`, (N,) each.
+
+    NaN and `unsure` where the logit is NaN; a novelty of NaN says nothing.
+    """
     scored = ~np.isnan(logits)
     p_fake, verdicts = np.full(len(logits), np.nan), np.full(len(logits), UNSURE, object)
     p_fake[scored] = expit(logits[scored]) if calibration is None else calibration.probability(logits[scored])
     verdicts[scored] = verdict_of(calibration, logits[scored])
+    verdicts[is_unknown(novelty)] = UNKNOWN
     return p_fake, verdicts
 
 
-def verdict_of(calibration: Calibration | None, logits: NDArray[np.float64]) -> NDArray[np.object_]:
-    """Return the verdict, one of VERDICTS, for each of `logits` (N,)."""
+def verdict_of(calibration: Calibration | None, logits: Floats) -> NDArray[np.object_]:
+    """Return the verdict, one of VERDICTS but `unknown`, for each of `logits` (N,)."""
     if calibration is None:
-        return np.full(len(logits), UNKNOWN, object)
+        return np.full(len(logits), NOT_CALIBRATED, object)
     called = calibration.verdict(logits)
     return np.where(called == "real", NOT_FLAGGED, called.astype(object))

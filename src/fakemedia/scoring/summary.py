@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fakemedia.evaluation.calibration import Calibration
+from fakemedia.evaluation.novelty import QUANTILE, Novelty
 from fakemedia.scoring.model import Facts
 from fakemedia.scoring.paths import Found, shown
 from fakemedia.scoring.scores import VERDICTS
@@ -20,6 +21,7 @@ from fakemedia.store.decoders import differences, installed
 FEW = 20
 """Pictures that are listed one by one; of more, those with the highest P(fake)."""
 HIGHEST = 5
+VERDICT_WIDTH = max(map(len, VERDICTS))
 CLIP = ("frames", "p_low", "p_high", "loudest")
 """The columns that only videos fill; see `score_clips`."""
 NOT_INDEPENDENT = ("Intervals of videos (95 %) assume independent frames. Frames of one video are not, so that the "
@@ -39,6 +41,7 @@ def describe(facts: Facts, place: Path, crops: int) -> str:
         f"  sees {looked}",
         *_other_decoders(facts),
         f"Calibration: {_reading(facts.calibration)}",
+        f"Novelty: {_known(facts.novelty)}",
     ])
 
 
@@ -50,9 +53,16 @@ def _other_decoders(facts: Facts) -> Iterator[str]:
                "pixels of lossy formats may differ")
 
 
+def _known(novelty: Novelty | None) -> str:
+    if novelty is None:
+        return "none, so that no picture is called unknown"
+    return (f"unknown where a picture is farther from these tasks than {QUANTILE:.0%} of {novelty.images} validation "
+            "images")
+
+
 def _reading(calibration: Calibration | None) -> str:
     if calibration is None:
-        return "none\n  P(fake) is the network's own and means nothing certain: every verdict is unknown"
+        return "none\n  P(fake) is the network's own and means nothing certain"
     low, high = calibration.unsure_low, calibration.unsure_high
     band = "every picture unsure" if calibration.always_unsure else (
         f"unsure from {low:.3f} to {high:.3f}" if low < high else "no unsure band")
@@ -67,9 +77,9 @@ def summarise(scores: pd.DataFrame, found: Found) -> str:
     few = len(scored) <= FEW
     listed = scored if few else scored.sort_values("p_fake", ascending=False, kind="stable").head(HIGHEST)
     lines = [] if few else [f"The {HIGHEST} files with the highest P(fake):"]
-    lines += ["P(fake)  verdict      seen  file"]
-    lines += [f"{'      -' if np.isnan(p_fake) else f'{p_fake:7.3f}'}  {verdict:11} {seen:5.0%}  {shown(path)}"
-              + (f" ({more})" if more else "")
+    lines += [f"P(fake)  {'verdict':{VERDICT_WIDTH}}   seen  file"]
+    lines += [f"{'      -' if np.isnan(p_fake) else f'{p_fake:7.3f}'}  {verdict:{VERDICT_WIDTH}} {seen:5.0%}  "
+              + shown(path) + (f" ({more})" if more else "")
               for p_fake, verdict, seen, path, more in zip(
                   *(listed[name] for name in ("p_fake", "verdict", "seen", "path")), map(_more, _each(listed)),
                   strict=True)]
@@ -109,13 +119,14 @@ def _more(row: Any) -> str:
 def csv_table(scores: pd.DataFrame, facts: Facts, folder: Path) -> pd.DataFrame:
     """Return `scores` as written to a CSV file in `folder`: one row per file, skipped ones too.
 
-    Paths are relative to `folder`; numbers have 4 decimals. Columns: path, p_fake, verdict, reason, logit, threshold
-    (P(fake) above which a picture is flagged), crops, seen (share of the picture), width, height, sha256 (of the file),
-    detector (SHA-256 of the weights), error; of a video, too: frames (0 of a picture), p_low, p_high, loudest.
+    Paths are relative to `folder`; numbers have 4 decimals. Columns: path, p_fake, verdict, reason, novelty
+    (unknown above 1), logit, threshold (P(fake) above which a picture is flagged), crops, seen (share of the
+    picture), width, height, sha256 (of the file), detector (SHA-256 of the weights), error; of a video, too: frames
+    (0 of a picture), p_low, p_high, loudest.
     """
-    table = scores.round({"p_fake": 4, "logit": 4, "seen": 4, "p_low": 4, "p_high": 4})
+    table = scores.round({"p_fake": 4, "novelty": 4, "logit": 4, "seen": 4, "p_low": 4, "p_high": 4})
     table["path"] = pd.Series([os.path.relpath(path, folder) for path in scores["path"]], table.index, dtype=object)
-    table.insert(5, "threshold", round(facts.calibration.threshold, 4) if facts.calibration else np.nan)
+    table.insert(6, "threshold", round(facts.calibration.threshold, 4) if facts.calibration else np.nan)
     table.insert(list(table).index("error"), "detector", facts.weights_sha256 or facts.fingerprint)
     return table
 

@@ -31,11 +31,12 @@ class Score(BaseModel):
 
     name: str = Field(description="The file's name as sent.")
     error: str | None = Field(default=None, description="Why the picture was not scored.")
-    verdict: str | None = Field(default=None, description="fake, not flagged, unsure; unknown without a calibration.")
+    verdict: str | None = Field(default=None, description="fake, not flagged, unsure, unknown or not calibrated.")
     reason: str | None = Field(default=None, description="Why a picture is unsure without a score.")
     p_fake: float | None = Field(default=None, description="Calibrated P(fake), 0 to 1.")
     logit: float | None = Field(default=None, description="z_fake - z_real, the mean of the crops.")
-    novelty: float | None = Field(default=None, description="How far the picture is from what the detector knows.")
+    novelty: float | None = Field(default=None, description="How far the picture is from what the detector knows: "
+                                  "unknown above 1.")
     crops: list[Crop] = Field(default_factory=list, description="The squares that were seen, with their evidence.")
     seen: float | None = Field(default=None, description="Share of the picture that the crops show, 0 to 1.")
     width: int | None = None
@@ -77,8 +78,7 @@ def known(serving: Serving) -> Known:
     return Known(version=serving.version.number, content=serving.version.content, network=facts.network,
                  tasks=list(facts.tasks), crop=facts.crop, threshold=calibration.threshold if calibration else None,
                  unsure=(calibration.unsure_low, calibration.unsure_high) if calibration else None,
-                 guarantee=calibration.guarantee if calibration else "none: it is not calibrated, every verdict is "
-                 "unknown")
+                 guarantee=calibration.guarantee if calibration else "none: it is not calibrated")
 
 
 def answer(serving: Serving, picture: Received, computed: Computed, source: str) -> tuple[Score, Row]:
@@ -86,18 +86,20 @@ def answer(serving: Serving, picture: Received, computed: Computed, source: str)
     if not np.isfinite(computed.logits).all():
         raise ValueError("the network gives scores that are not finite")
     calibration = serving.model.facts.calibration
-    each, _ = judged(calibration, computed.logits)
+    each, _ = judged(calibration, computed.logits, np.full(len(computed.logits), np.nan))
+    novelty = None if np.isnan(computed.novelty) else computed.novelty
     logit = float(computed.logits.mean()) if len(computed.logits) else None
-    p_fakes, verdicts = judged(calibration, np.array([np.nan if logit is None else logit]))
+    p_fakes, verdicts = judged(calibration, np.array([np.nan if logit is None else logit]),
+                               np.array([computed.novelty]))
     p_fake, verdict = None if logit is None else float(p_fakes[0]), str(verdicts[0])
     view = picture.view
     score = Score(
         name=picture.name, verdict=verdict, reason=EVEN_PICTURE if logit is None else None, p_fake=p_fake, logit=logit,
-        crops=[Crop(top=top, left=left, size=serving.model.facts.crop, p_fake=float(value))
+        novelty=novelty, crops=[Crop(top=top, left=left, size=serving.model.facts.crop, p_fake=float(value))
                for (top, left), value in zip(view.places.tolist(), each, strict=True)],
         seen=view.share, width=view.width, height=view.height, sha256=picture.sha256)
     row = Row(time=time.time(), version=serving.version.number, detector=serving.version.content, source=source,
               sha256=picture.sha256, bytes=picture.bytes, codec=picture.codec, mode=picture.mode,
               quality=picture.quality, width=view.width, height=view.height, crops=len(view.crops), seen=view.share,
-              logit=logit, p_fake=p_fake, verdict=verdict, novelty=None, embedding=packed(computed.embedding))
+              logit=logit, p_fake=p_fake, verdict=verdict, novelty=novelty, embedding=packed(computed.embedding))
     return score, row

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fakemedia.scoring.model import Model
+from fakemedia.scoring.scores import picture_novelty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,8 @@ class Computed:
     """z_fake - z_real of each crop, (K,)."""
     embedding: NDArray[np.float32] | None
     """Mean of the embeddings of the crops, (D,); None without crops, and from models without embeddings."""
+    novelty: float
+    """See `scoring.scores.picture_novelty`."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Batcher:
         if len(crops):
             self._jobs.put(_Job(model, crops, answer))
         else:
-            answer.set_result(Computed(logits=np.empty(0), embedding=None))
+            answer.set_result(Computed(logits=np.empty(0), embedding=None, novelty=np.nan))
         return answer
 
     def close(self) -> None:
@@ -108,5 +111,8 @@ class Batcher:
         for job in batch:
             part = slice(start, start + len(job.crops))
             start = part.stop
-            job.answer.set_result(Computed(logits=logits[part], embedding=None if rows is None else
-                                           rows[part].mean(axis=0, dtype=np.float32)))
+            embeddings = None if rows is None else rows[part]
+            novelty = picture_novelty(job.model.facts.novelty, embeddings, np.array([len(job.crops)]))
+            job.answer.set_result(Computed(
+                logits=logits[part], novelty=float(novelty[0]),
+                embedding=None if embeddings is None else embeddings.mean(axis=0, dtype=np.float32)))

@@ -62,6 +62,13 @@ def tabulate_calibration(*results: MethodResults, plan: Plan) -> pd.DataFrame:
     return calibration_table(_joined([each.scores for each in results]), calibrations, stages=plan.stages)
 
 
+def tabulate_novelty(*results: MethodResults, plan: Plan) -> pd.DataFrame:
+    """Return how well novelty tells tasks still to come from the tasks learned, by checkpoint."""
+    from fakemedia.reporting.novelty_table import novelty_table
+
+    return novelty_table(_joined([each.scores for each in results]), stages=plan.stages)
+
+
 def tabulate_robustness(*results: MethodResults, plan: Plan) -> pd.DataFrame:
     """Return accuracy and AUC on perturbed images, with intervals, by perturbation and strength."""
     from fakemedia.reporting.robustness_table import robustness_table
@@ -80,7 +87,7 @@ def profile(scores: Results, calibration: pd.DataFrame) -> Profiles:
                                   for row in last.to_dict("records")})
 
 
-def write_tables(tables: Tables, histories: pd.DataFrame,
+def write_tables(tables: Tables, histories: pd.DataFrame, novelty: pd.DataFrame,
                  *robustness: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Printed], str]:
     """Return the metrics of every run, the tables of the report by name, and the headline for the terminal.
 
@@ -97,6 +104,7 @@ def write_tables(tables: Tables, histories: pd.DataFrame,
         "detection": (grids.detection_table(tables), grids.detection_grids(tables)),
         "matrices": (tables.matrices, grids.matrix_grids(tables)),
         "zero_shot": (tables.zero_shot, grids.zero_shot_grids(tables)),
+        "novelty": (novelty, [grids.novelty_grid(novelty, tables)] if novelty["auc"].notna().to_numpy().any() else []),
         "costs": (costs, [grids.cost_grid(costs, tables)]),
     }
     for table in robustness:
@@ -113,7 +121,8 @@ def draw_figures(tables: Tables, *others: Any, section: Section) -> list[Drawn]:
     return draw_section(section, tables, *others)
 
 
-def write_page(tables: Tables, calibration: pd.DataFrame, histories: pd.DataFrame, audit: str, *others: Any,
+def write_page(tables: Tables, calibration: pd.DataFrame, novelty: pd.DataFrame, histories: pd.DataFrame, audit: str,
+               *others: Any,
                plan: Plan, sections: tuple[str, ...], robust: bool) -> str:
     """Return the report as one self-contained HTML page.
 
@@ -126,7 +135,7 @@ def write_page(tables: Tables, calibration: pd.DataFrame, histories: pd.DataFram
 
     return report_page(
         tables, dict(zip(sections, others, strict=False)), costs=cost_table(histories), calibration=calibration,
-        robustness=others[-1] if robust else None, audit=json.loads(audit) if audit else None,
+        novelty=novelty, robustness=others[-1] if robust else None, audit=json.loads(audit) if audit else None,
         weights=last_weights(histories), notices=checkpoint_notices(histories, plan), sources=_sources(plan),
         configuration=asdict(plan.resolved()), versions=package_versions(),
         provenance=provenance(histories, plan.seeds),

@@ -13,6 +13,7 @@ from fakemedia.pipelines.reporting.nodes import (
     profile,
     tabulate,
     tabulate_calibration,
+    tabulate_novelty,
     tabulate_robustness,
     write_page,
     write_tables,
@@ -36,14 +37,16 @@ def create_pipeline(plan: Plan, *, families: Mapping[str, str], robust: bool) ->
         node(gather_histories, results, "histories", name="gather_histories"),
         node(bound(tabulate, plan=plan, families=families), "scores", "tables", name="tabulate"),
         node(bound(tabulate_calibration, plan=plan), results, "calibration", name="tabulate_calibration"),
+        node(bound(tabulate_novelty, plan=plan), results, "novelty", name="tabulate_novelty"),
         node(profile, ["scores", "calibration"], "profiles", name="profile"),
-        node(write_tables, ["tables", "histories", *(["robustness"] if robust else [])],
+        node(write_tables, ["tables", "histories", "novelty", *(["robustness"] if robust else [])],
              ["metrics", "printed_tables", "headline"], name="write_tables"),
         *(node(bound(draw_figures, section=section), list(section.needs), name, name=f"draw_{section.key}")
           for section, name in zip(sections, figures, strict=True)),
         node(bound(write_page, plan=plan, robust=robust,
                    sections=(*(section.key for section in sections), *(["similarity"] if similarity else []))),
-             ["tables", "calibration", "histories", audit, *figures, *similarity, *(["robustness"] if robust else [])],
+             ["tables", "calibration", "novelty", "histories", audit, *figures, *similarity,
+              *(["robustness"] if robust else [])],
              "report", name="write_report"),
     ]
     if robust:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fakemedia.core.plan import MethodPlan, Plan
     from fakemedia.core.types import Stage
     from fakemedia.evaluation.calibration import Calibration
+    from fakemedia.evaluation.novelty import Novelty
     from fakemedia.networks.checkpoint import Checkpoint
     from fakemedia.reporting.method_results import MethodResults
     from fakemedia.store.pixels import PixelStore
@@ -40,23 +41,42 @@ def continue_training(method: MethodPlan, train: dict[str, PixelStore], validati
                        features=partial(context.features_folder, plan.collection))
 
 
-def score(method: MethodPlan, checkpoint: Checkpoint, suite: dict[str, PixelStore], *, context: Context,
-          collection: str, path: Path) -> pd.DataFrame:
+def score(method: MethodPlan, checkpoint: Checkpoint, novelty: Novelty, suite: dict[str, PixelStore], *,
+          context: Context, collection: str, path: Path) -> pd.DataFrame:
     """Score the test splits of all tasks, learned or not; read the scores at `path` instead if they are current."""
     from fakemedia.learning.recipes import scores_recipe
     from fakemedia.learning.sequence import score_checkpoint
 
     recipe = scores_recipe(checkpoint=checkpoint.content, crop=method.training.crop,
-                           data=_contents(suite))
+                           data=_contents(suite), novelty=novelty.content)
     return _unless_current(path, recipe, lambda: score_checkpoint(
-        checkpoint, suite, runtime=context.runtime, features=partial(context.features_folder, collection)))
+        checkpoint, suite, runtime=context.runtime, novelty=novelty,
+        features=partial(context.features_folder, collection)))
 
 
-def score_validation(method: MethodPlan, checkpoint: Checkpoint, validation: dict[str, PixelStore], *,
-                     context: Context, collection: str, stage: Stage, path: Path) -> pd.DataFrame:
-    """Score the validation splits of the tasks seen; read the scores at `path` instead if they are current."""
-    return score(method, checkpoint, {task: validation[task] for task in stage.seen}, context=context,
-                 collection=collection, path=path)
+def score_validation(method: MethodPlan, checkpoint: Checkpoint, train: dict[str, PixelStore],
+                     validation: dict[str, PixelStore], *, context: Context, collection: str, stage: Stage, path: Path,
+                     novelty: Path) -> tuple[pd.DataFrame, Novelty]:
+    """Score the validation splits of the tasks seen, and find the novelty of their pictures.
+
+    The scores at `path` and the novelty at `novelty` are read instead if both are current.
+    """
+    import pandas as pd
+
+    from fakemedia.evaluation.novelty import novelty_recipe, read_novelty
+    from fakemedia.learning.recipes import scores_recipe
+    from fakemedia.learning.sequence import validate_checkpoint
+
+    train, validation = ({task: stores[task] for task in stage.seen} for stores in (train, validation))
+    crop, content = method.training.crop, checkpoint.content
+    recipe = scores_recipe(checkpoint=content, crop=crop, data=_contents(validation))
+    of_novelty = novelty_recipe(checkpoint=content, crop=crop, data={
+        f"{task} {store.split}": store.fingerprint for stores in (train, validation) for task, store in stores.items()})
+    found = read_novelty(novelty) if _is_whole(path, recipe) and _is_whole(novelty, of_novelty) else None
+    if found is not None:
+        return pd.read_parquet(path), found
+    return validate_checkpoint(checkpoint, train, validation, runtime=context.runtime,
+                               features=partial(context.features_folder, collection))
 
 
 def calibrate(settings: dict[str, Any], checkpoint: Checkpoint, scores: pd.DataFrame) -> Calibration:
@@ -90,17 +110,22 @@ def _unless_current(path: Path, recipe: Recipe, make: Callable[[], pd.DataFrame]
     """Return the table at `path` if it was made by `recipe`, otherwise make it."""
     import pandas as pd
 
+    return pd.read_parquet(path) if _is_whole(path, recipe) else make()
+
+
+def _is_whole(path: Path, recipe: Recipe) -> bool:
+    """Return whether the file at `path` was made by `recipe` and is not damaged."""
     from fakemedia.artefacts.manifest import is_current, read_manifest, verify
     from fakemedia.core.errors import UserError
 
     manifest = read_manifest(path)
     if manifest is None or not is_current(path, recipe):
-        return make()
+        return False
     try:
         verify(path, manifest)
     except UserError:
-        return make()
-    return pd.read_parquet(path)
+        return False
+    return True
 
 
 def collect(*parts: Any, runs: tuple[tuple[int, int, Path], ...], perturbed: tuple[tuple[int, int], ...],

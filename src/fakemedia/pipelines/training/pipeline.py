@@ -10,6 +10,7 @@ from fakemedia.catalog.names import (
     CALIBRATION_PARAMETERS,
     CHECKPOINT,
     METHOD_PARAMETERS,
+    NOVELTY,
     RESULTS,
     ROBUSTNESS,
     ROBUSTNESS_PARAMETERS,
@@ -88,17 +89,17 @@ class _Method:
         return node(
             bound(score, context=self.context, collection=self.plan.collection,
                   path=self._path(SCORES, seed, stage)),
-            [self.settings, _local(CHECKPOINT, seed, stage), self._suite("test")],
+            [self.settings, _local(CHECKPOINT, seed, stage), _local(NOVELTY, seed, stage), self._suite("test")],
             _local(SCORES, seed, stage), name=self._name("score", seed, stage), tags=["training", self.label],
         )
 
     def _score_validation(self, seed: int, stage: Stage) -> Node:
         return node(
             bound(score_validation, context=self.context, collection=self.plan.collection, stage=stage,
-                  path=self._path(VALIDATION_SCORES, seed, stage)),
-            [self.settings, _local(CHECKPOINT, seed, stage), self._suite("val")],
-            _local(VALIDATION_SCORES, seed, stage), name=self._name("score_validation", seed, stage),
-            tags=["training", self.label],
+                  path=self._path(VALIDATION_SCORES, seed, stage), novelty=self._path(NOVELTY, seed, stage)),
+            [self.settings, _local(CHECKPOINT, seed, stage), self._suite("train"), self._suite("val")],
+            [_local(VALIDATION_SCORES, seed, stage), _local(NOVELTY, seed, stage)],
+            name=self._name("score_validation", seed, stage), tags=["training", self.label],
         )
 
     def _calibrate(self, seed: int, stage: Stage) -> Node:

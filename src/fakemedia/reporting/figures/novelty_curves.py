@@ -1,0 +1,45 @@
+"""What novelty says over the stages: of generators still to come, and of the tasks learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fakemedia.core.types import Stage
+from fakemedia.reporting.style import add_legend, looks, panels, styled
+
+PANELS = {"auc": "AUC: fakes still to come", "new_fake": "Fakes still to come:\ncalled unknown (%)",
+          "known": "Tasks learned:\ncalled unknown (%)"}
+REFERENCES = {"auc": 0.5, "known": 1.0}
+"""Chance, and what the threshold intends."""
+
+
+@styled
+def novelty_figure(novelty: pd.DataFrame, stages: Sequence[Stage], methods: Sequence[str]) -> Figure:
+    """Draw the measures of `novelty_table.novelty_table` against the stages, mean over seeds, all methods.
+
+    The dotted lines are chance and the share that the threshold intends.
+    """
+    means = pd.DataFrame(novelty.groupby(["method", "stage"], sort=False, as_index=False)[list(PANELS)].mean())
+    figure, every = panels(len(PANELS), height=1.9)
+    for axes, (name, title) in zip(every, PANELS.items(), strict=True):
+        for method, look in looks(methods).items():
+            rows = means.loc[(means["method"] == method) & means[name].notna()].sort_values("stage")
+            axes.plot(rows["stage"], rows[name], color=look.colour, marker=look.marker, linestyle=look.dashes,
+                      markersize=3, clip_on=False)
+        if name in REFERENCES:
+            axes.axhline(REFERENCES[name], color="0.4", linewidth=0.6, linestyle=(0, (2, 2)))
+        axes.set_ylim(bottom=0, top=1 if name == "auc" else None)
+        axes.set_xlim(0.7, len(stages) + 0.3)
+        axes.set_xticks(range(1, len(stages) + 1), [stage.name for stage in stages], rotation=30, ha="right",
+                        rotation_mode="anchor")
+        axes.set_title(title)
+        axes.set_xlabel("After stage")
+        axes.grid(axis="x", visible=False)
+    there = set(means["method"])
+    add_legend(figure, [Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.dashes, label=method)
+                        for method, look in looks(methods).items() if method in there])
+    return figure
