@@ -107,3 +107,14 @@ def test_the_architecture_names_the_rooms_in_the_order_of_the_import_contract() 
 def test_paths_of_the_source_exist(page: Path) -> None:
     named = re.findall(r"\b(?:src/fakemedia|tests|benchmarks|notebooks)/[\w./]*\w", page.read_text(encoding="utf-8"))
     assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_the_citation_is_that_of_the_package_and_the_paper() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (cited["title"], cited["version"], cited["license"]) == tuple(
+        project[key] for key in ("name", "version", "license"))
+    (paper,) = cited["references"]
+    faq = (ROOT / "docs/faq.md").read_text(encoding="utf-8")
+    for told in (paper["title"], paper["doi"], paper["journal"], *(each["family-names"] for each in paper["authors"])):
+        assert told in faq
