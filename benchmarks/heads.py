@@ -40,6 +40,7 @@ class Striped(PixelStore):
     def __init__(self, task: str, split: str, count: int, side: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
         self.folder, self.task, self.split, self.policy, self.streams = Path(task), task, split, "native", False
+        self.decoder: dict[str, str] = {}
         labels = np.arange(count) % 2
         waves = np.sin(np.arange(side) / np.where(labels, 2.0, 3.0)[:, None] + rng.uniform(0, 6, (count, 1)))
         pixels = 128 + 40 * waves[:, :, None, None] + rng.normal(0, 8 + seed % 7, (count, side, side, 3))

@@ -32,6 +32,7 @@ class HeldPictures(PixelStore):
         """Hold `images` (COLUMNS; rank: the position in the order of preference of its class) one after another."""
         self.folder = Path(f"memory of {task}")
         self.task, self.split, self.policy, self.streams = task, "memory", policy, False
+        self.decoder: dict[str, str] = {}
         self.sizes = 3 * images["height"].to_numpy(np.int64) * images["width"].to_numpy(np.int64)
         self._images = images.assign(offset=np.cumsum(self.sizes) - self.sizes)  # pyright: ignore
         self._pixels = pixels  # pyright: ignore
