@@ -22,7 +22,17 @@ from fakemedia.memory.held_pictures import held
 from fakemedia.methods.experts import Config as ExpertsConfig
 from fakemedia.methods.experts import Experts, ExpertsHead, task_centres
 from fakemedia.methods.moments import Moments, moments
-from fakemedia.methods.ridge import STRENGTHS, Judged, ProjectedHead, best_head, judged, solver
+from fakemedia.methods.ridge import (
+    STRENGTHS,
+    Judged,
+    ProjectedHead,
+    Solver,
+    TaskSolver,
+    best_head,
+    judged,
+    solver,
+    task_solver,
+)
 from fakemedia.methods.slda import discriminant
 from fakemedia.networks.checkpoint import Checkpoint
 from fakemedia.runtime.device import Runtime
@@ -67,6 +77,17 @@ def test_ridge_is_that_of_weighed_least_squares() -> None:
     weight, bias = solver(summed(0, 1, 2)).head(0.3)
     np.testing.assert_allclose(weight.numpy(), solved[:-1] / deviation, rtol=1e-9)
     np.testing.assert_allclose(float(bias), solved[-1] - solved[:-1] @ (mean / deviation), rtol=1e-9)
+
+
+@pytest.mark.parametrize("strength", [1e-3, 0.3, 100.0])
+def test_the_inner_products_of_a_task_give_the_head_of_its_sums(strength: float) -> None:
+    features, labels = TASKS[1]
+    constant = torch.cat([features, torch.ones(len(features), 1)], 1)
+    for values, of_task, kind in ((constant[:5], labels[:5], TaskSolver), (constant, labels, Solver)):
+        found = task_solver(values, of_task)
+        assert isinstance(found, kind)
+        expected = solver(moments("b", values, of_task)).head(strength)
+        torch.testing.assert_close(found.head(strength), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_any_order_gives_the_same_head_and_a_task_can_be_taken_out() -> None:
@@ -141,10 +162,10 @@ def test_the_strongest_head_within_one_standard_error_is_taken() -> None:
 
 def test_the_strength_without_validation_and_as_given() -> None:
     sums = summed(0, 1)
-    torch.testing.assert_close(best_head(sums, None, None), solver(sums).head(1.0), rtol=0, atol=0)
+    torch.testing.assert_close(best_head(solver(sums), None, None), solver(sums).head(1.0), rtol=0, atol=0)
     pictures = judged({"a": TASKS[0]}, {"a": [str(number) for number in range(len(TASKS[0][1]))]})
-    torch.testing.assert_close(best_head(sums, 3.0, pictures), solver(sums).head(3.0), rtol=0, atol=0)
-    weight, _ = best_head(sums, None, pictures)
+    torch.testing.assert_close(best_head(solver(sums), 3.0, pictures), solver(sums).head(3.0), rtol=0, atol=0)
+    weight, _ = best_head(solver(sums), None, pictures)
     assert any(torch.equal(weight, solver(sums).head(strength)[0]) for strength in STRENGTHS)
 
 

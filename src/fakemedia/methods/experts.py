@@ -18,8 +18,8 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.rng import derive
 from fakemedia.evaluation.novelty import task_centres as centres
 from fakemedia.methods.method import Method, StageData, Trainer
-from fakemedia.methods.moments import by_task, moments
-from fakemedia.methods.ridge import best_head, judged
+from fakemedia.methods.moments import by_task
+from fakemedia.methods.ridge import best_head, judged, task_solver
 from fakemedia.networks.detector import Detector
 
 TRAINS_BODY = False
@@ -97,13 +97,12 @@ class Experts(Method):
         """Add an expert for each task of a stage."""
         validation = by_task(earlier.validation, detector, trainer) if self.config.strength is None else {}
         for task, (features, labels) in by_task(earlier.train, detector, trainer).items():
-            sums = moments(task, features, labels)
-            if not (sums.cells > 0).all():
+            if not (labels.bincount(minlength=2) > 0).all():
                 raise UserError("The task has training pictures of one class only", where=f"{task}, method experts",
                                 expected="real and fake training pictures", do="use ridge or replay")
             own = {task: validation[task]} if task in validation else {}
             pictures = judged(own, {task: earlier.validation[task].sources for task in own})
-            weight, bias = best_head(sums, self.config.strength, pictures)
+            weight, bias = best_head(task_solver(features, labels), self.config.strength, pictures)
             self._add(detector, task_centres(features, self.config.centres, derive(0, "centres", task)), weight, bias)
 
     @torch.no_grad()

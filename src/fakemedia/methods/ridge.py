@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fakemedia.core.rng import generator
 from fakemedia.methods.method import StageData, Trainer
-from fakemedia.methods.moments import FromSums, Moments, by_task, set_linear, write_margin
+from fakemedia.methods.moments import FromSums, Moments, by_task, moments, set_linear, write_margin
 from fakemedia.networks.detector import Detector
 
 TRAINS_BODY = False
@@ -82,10 +82,53 @@ def solver(sums: Moments) -> Solver:
     mean = totals.sum(0) / count
     covariance = sums.scatter / count - torch.outer(mean, mean)
     variance = covariance.diagonal().clamp(min=0)
-    scale = torch.where(variance > 1e-12 * (1 + mean.square()), variance.rsqrt(), torch.zeros_like(variance))
+    scale = _inverse_deviation(variance, mean)
     offset = (cells[1] - cells[0]) / count
     target = ((totals[1] - totals[0]) / count - mean * offset) * scale
     return Solver(covariance * scale[:, None] * scale, target, mean, scale, offset)
+
+
+@dataclass(frozen=True)
+class TaskSolver:
+    """The heads of `Solver` for the pictures of one task, from their inner products: cheap for N below D."""
+
+    rows: Tensor
+    """The standardised features, each times the root of the picture's weight, (N, D)."""
+    wanted: Tensor
+    """y minus its mean, times the same roots, (N,)."""
+    products: Tensor
+    """Inner products of the rows, (N, N)."""
+    mean: Tensor
+    scale: Tensor
+    offset: Tensor
+
+    def head(self, strength: float) -> tuple[Tensor, Tensor]:
+        """Return weight (D,) and bias (scalar) of raw features, by Cholesky in float64."""
+        matrix = self.products.clone()
+        matrix.diagonal().add_(strength)
+        solved = torch.cholesky_solve(self.wanted[:, None], torch.linalg.cholesky(matrix))[:, 0]
+        weight = (self.rows.T @ solved) * self.scale
+        return weight, self.offset - weight @ self.mean
+
+
+def task_solver(features: Tensor, labels: Tensor) -> Solver | TaskSolver:
+    """Return what heads of one task are solved from: features (N, D) and labels (N,) of both classes."""
+    if len(features) >= features.shape[1]:
+        return solver(moments("task", features, labels))
+    values, y = features.double(), 2.0 * labels.double() - 1
+    weights = (0.5 / labels.bincount(minlength=2).double())[labels]
+    mean = weights @ values
+    centred = values - mean
+    variance = weights @ centred.square()
+    scale = _inverse_deviation(variance, mean)
+    roots, offset = weights.sqrt(), weights @ y
+    rows = roots[:, None] * centred * scale
+    return TaskSolver(rows, roots * (y - offset), rows @ rows.T, mean, scale, offset)
+
+
+def _inverse_deviation(variance: Tensor, mean: Tensor) -> Tensor:
+    """Return 1 over the standard deviation of each feature; 0 for one that does not vary."""
+    return torch.where(variance > 1e-12 * (1 + mean.square()), variance.rsqrt(), torch.zeros_like(variance))
 
 
 @dataclass(frozen=True)
@@ -136,9 +179,9 @@ def judged(validation: Mapping[str, tuple[Tensor, Tensor]], sources: Mapping[str
                   np.concatenate([np.asarray(sources[task], np.str_) for task in validation]))
 
 
-def best_head(sums: Moments, strength: float | None, pictures: Judged | None) -> tuple[Tensor, Tensor]:
+def best_head(found: Solver | TaskSolver, strength: float | None,
+              pictures: Judged | None) -> tuple[Tensor, Tensor]:
     """Return the head of `strength`, or if that is None the one of STRENGTHS that `pictures` choose."""
-    found = solver(sums)
     if strength is not None or pictures is None:
         return found.head(strength or DEFAULT_STRENGTH)
     heads = [found.head(each) for each in STRENGTHS]
@@ -182,7 +225,7 @@ class Ridge(FromSums):
         seen = {} if self.config.strength is not None else {
             task: (self.inputs(features, detector), labels)
             for task, (features, labels) in by_task(stage.validation, detector, trainer).items()}
-        weight, bias = best_head(sums, self.config.strength, judged(seen, {
+        weight, bias = best_head(solver(sums), self.config.strength, judged(seen, {
             task: stage.validation[task].sources for task in seen}))
         if self.config.projection:
             write_margin(self._projected(detector, sums.scatter), weight, bias)
