@@ -125,7 +125,7 @@ def _check_layout(context: Context, plan: Plan) -> None:
     if settings.forge is None and settings.source["name"] == "folder":
         from fakemedia.sources.layout import check_layout
 
-        check_layout(settings.source["root"], plan.tasks)
+        check_layout(settings.source["root"], plan.tasks, fakes_only=plan.real == "stored")
 
 
 def _check_stages(context: Context, sequence: str, label: str) -> None:

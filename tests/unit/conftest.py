@@ -18,10 +18,10 @@ from fakemedia.store.pixels import PixelStore
 
 
 class GivenPictures:
-    """One task of the given pictures, real and fake by turns."""
+    """One task of the given pictures, real and fake by turns, or all of one `label`."""
 
-    def __init__(self, task: str, pictures: Iterable[np.ndarray]) -> None:
-        self._task = task
+    def __init__(self, task: str, pictures: Iterable[np.ndarray], label: int | None = None) -> None:
+        self._task, self._label = task, label
         self._files = {}
         for number, pixels in enumerate(pictures):
             buffer = io.BytesIO()
@@ -32,7 +32,8 @@ class GivenPictures:
         return [self._task]
 
     def items(self, task: str) -> list[Item]:
-        return [Item(path=path, split="train", label=number % 2, class_name="", source="", bytes=len(data), mtime_ns=0)
+        return [Item(path=path, split="train", label=number % 2 if self._label is None else self._label, class_name="",
+                     source="", bytes=len(data), mtime_ns=0)
                 for number, (path, data) in enumerate(self._files.items())]
 
     def reader(self, path: str) -> Callable[[], bytes]:
@@ -48,11 +49,11 @@ def noise(images: int, size: int, sigma: float, seed: int) -> Iterator[np.ndarra
 
 
 @pytest.fixture(scope="session")
-def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Iterable[np.ndarray]], PixelStore]:
+def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., PixelStore]:
     """Return a maker of training stores of given pictures."""
 
-    def make(task: str, pictures: Iterable[np.ndarray]) -> PixelStore:
-        source = GivenPictures(task, pictures)
+    def make(task: str, pictures: Iterable[np.ndarray], label: int | None = None) -> PixelStore:
+        source = GivenPictures(task, pictures, label)
         index = build_index(source, task, workers=1, progress=False)
         return build_store(index, source, "train", Path(tmp_path_factory.mktemp("stores")) / task, workers=1,
                            progress=False)
@@ -61,7 +62,7 @@ def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Itera
 
 
 @pytest.fixture(scope="session")
-def noise_store(make_store: Callable[[str, Iterable[np.ndarray]], PixelStore]) -> Callable[..., PixelStore]:
+def noise_store(make_store: Callable[..., PixelStore]) -> Callable[..., PixelStore]:
     """Return a maker of stores of a task that a tiny network learns in a few epochs; equal stores are made once."""
 
     @cache

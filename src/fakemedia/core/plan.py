@@ -20,7 +20,8 @@ PARAMETERS = ("sequence", "seed", "n_seeds", "similarity", "collections", "robus
               "calibration", "registry", "serving", "tracking")
 """The top-level keys of the parameters; keys that begin with an underscore, for YAML anchors, are allowed too."""
 SEQUENCE_KEYS = ("collection", "tasks", "network", "tune", "training", "methods", "stages", "measures", "against",
-                 "n_seeds")
+                 "n_seeds", "real")
+REALS = ("own", "stored")
 LABEL_KEYS = ("method", "network", "tune", "training")
 """The keys of a label, beside the settings of its method."""
 
@@ -107,6 +108,8 @@ class Plan:
     """How the stages are found; None: they are given. While `stages` is empty, they are not known yet."""
     against: tuple[str, ...] = ()
     """Sequences of the same tasks that this one is compared with."""
+    real: str = "own"
+    """`own`: every task has real pictures; `stored`: those that have none take the real pictures of earlier tasks."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -216,7 +219,9 @@ def _similarity(parameters: Mapping[str, Any], given: Mapping[str, Any], groupin
                 where: str) -> tuple[SimilarityConfig, dict[str, Named]]:
     """Return the similarity settings of a sequence and its measures, the one that it groups by included."""
     config = configure(SimilarityConfig, _mapping(parameters.get("similarity"), "similarity"), where="similarity")
-    listed = _names(given.get("measures", list(config.measures)), f"{where}.measures")
+    # Similarity is measured between real and fake pictures of each task.
+    usual = [] if given.get("real") == "stored" else list(config.measures)
+    listed = _names(given.get("measures", usual), f"{where}.measures")
     wanted = dict.fromkeys(listed, f"{where}.measures")
     if grouping is not None:
         wanted.setdefault(grouping.measure, f"{where}.stages.measure")
@@ -277,6 +282,12 @@ def _methods(given: Mapping[str, Any], network: Named, training: TrainingConfig,
         raise UserError("The sequence has no methods", where=f"{where}.methods",
                         expected=f"some of {', '.join(names('methods'))}")
     return tuple(_method(label, value, base, tasks, f"{where}.methods.{label}") for label, value in methods.items())
+
+
+def _real(given: Any, where: str) -> str:
+    if given not in REALS:
+        raise unknown_name("source of real pictures", given, REALS, where=where)
+    return given
 
 
 def _tasks(given: Any, where: str) -> tuple[str, ...]:
@@ -343,6 +354,7 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
         sequence=sequence, collection=collection, listed=tasks, network=network, training=training,
         stages=() if isinstance(stages, GroupingConfig) else make_stages(list(stages)), grouping=grouping,
         similarity=similarity, measures=measures, against=given["against"],
+        real=_real(given.get("real", "own"), f"{where}.real"),
         methods=_methods(given, network, training, by_task, tasks, where), seeds=_seeds(parameters, given, where),
     )
 

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core.errors import UserError
-from fakemedia.core.types import CLASS_FOLDERS, SPLITS
+from fakemedia.core.types import CLASS_FOLDERS, FAKE, SPLITS
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import UNREADABLE, check_index
 from fakemedia.ingest.perceptual import near_pairs
@@ -92,11 +92,11 @@ def verdict(findings: pd.DataFrame) -> str:
 
 
 def accept(index: pd.DataFrame, findings: pd.DataFrame, config: AuditConfig, *,
-           page: Path | None = None) -> pd.DataFrame:
+           page: Path | None = None, fakes_only: bool = False) -> pd.DataFrame:
     """Return the rows of the index that may be trained on and evaluated.
 
     UserError, which names the `page` of the audit: the verdict is `fail`, or `warn` if the collection is strict, or
-    the quarantine leaves a split without a class.
+    the quarantine leaves a split without a class (`fakes_only` allows a task without real images).
     """
     state = verdict(findings)
     if state == "fail" or (state == "warn" and config.strict):
@@ -110,7 +110,7 @@ def accept(index: pd.DataFrame, findings: pd.DataFrame, config: AuditConfig, *,
                         expected="data without such findings",
                         do=UNREADABLE + (f"; all findings: {page}" if page else ""))
     kept = kept_rows(index, findings)
-    check_index(kept)
+    check_index(kept, fakes_only=fakes_only)
     return kept
 
 
@@ -213,6 +213,8 @@ def _beside(notes: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
 
 
 def _imbalance(rows: pd.DataFrame, most: float) -> Iterator[dict[str, str]]:
+    if set(rows["label"]) == {FAKE}:  # a task of fakes only: `accept` decides
+        return
     for split, labels in rows.loc[rows["error"] != NO_FACE].groupby("split")["label"]:
         real, fake = np.count_nonzero(labels == 0), np.count_nonzero(labels == 1)
         if max(real, fake) > most * min(real, fake):

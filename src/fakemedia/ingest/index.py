@@ -17,7 +17,7 @@ from fakemedia.artefacts.manifest import Recipe, read_checked
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.hashing import fingerprint
-from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
+from fakemedia.core.types import CLASS_FOLDERS, FAKE, REAL, SPLITS, check_name
 from fakemedia.ingest.facts import UNMEASURED, measure
 from fakemedia.ingest.process_pool import picture_map
 from fakemedia.runtime.threads import cores, thread_map
@@ -130,18 +130,23 @@ def check_readable(index: pd.DataFrame) -> None:
                         expected="an undamaged image file", do=UNREADABLE)
 
 
-def check_index(index: pd.DataFrame) -> None:
-    """Raise UserError unless every split holds real and fake images and every image is readable."""
+def check_index(index: pd.DataFrame, *, fakes_only: bool = False) -> None:
+    """Raise UserError unless every split holds real and fake images and every image is readable.
+
+    With `fakes_only` a task without any real image is accepted.
+    """
     check_readable(index)
+    needed = (FAKE,) if fakes_only and set(index["label"]) == {FAKE} else (REAL, FAKE)
     for split in SPLITS:
         labels = index.loc[index["split"] == split, "label"]
-        for label, name in enumerate(CLASS_FOLDERS):
+        for label in needed:
             if not (labels == label).any():
-                lacks = f"has no image of the class {name}" if len(labels) else "is empty"
+                lacks = f"has no image of the class {CLASS_FOLDERS[label]}" if len(labels) else "is empty"
                 task = f"task {index['task'].iloc[0]}, " if len(index) else ""
                 raise UserError(f"The {split} split {lacks}", where=f"{task}split {split}",
                                 expected="real and fake images in train, val and test",
-                                do="add images there; see docs/how-to/own-data.md")
+                                do="add images there, or, for a task without real images in any split, say real: "
+                                   "stored in the sequence; see docs/how-to/own-data.md")
 
 
 def is_current(index: pd.DataFrame, source: Source, task: str) -> bool:

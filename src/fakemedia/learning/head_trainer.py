@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fakemedia.core.rng import derive, integers
 from fakemedia.core.tune import Tune
 from fakemedia.learning.trainer import StageTrainer
+from fakemedia.memory.added_reals import AddedReals
 from fakemedia.memory.draws import MemoryBatches
 from fakemedia.memory.held_pictures import HeldPictures, Memory
 from fakemedia.methods.method import StageData
@@ -157,6 +158,10 @@ class HeadTrainer(StageTrainer):
 
     def features(self, store: PixelStore, views: Sequence[str] = (CENTRE,)) -> Features:
         """Return the features of all pictures of `store` in `views`."""
+        if isinstance(store, AddedReals):
+            parts = [self.features(part, views) for part in store.parts]
+            values = np.concatenate([part.values for part in parts], 1)[:, store.rows]
+            return Features(values=values, labels=store.labels, task=store.task, views=parts[0].views)
         key = (store.fingerprint, tuple(views))
         if key not in self._held:
             cache = self._cache(store.task)

@@ -11,9 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from fakemedia.artefacts.files import write_file
+from fakemedia.core.errors import UserError
 from fakemedia.learning.trainer import StageTrainer
+from fakemedia.memory.added_reals import has_reals, with_reals
 from fakemedia.memory.budget import Budget, check_budget
 from fakemedia.memory.held_pictures import Memory, smallest, updated
+from fakemedia.methods.method import GradientMethod, Method
 from fakemedia.networks.detector import Detector
 from fakemedia.runtime.modes import evaluating
 from fakemedia.store.pixels import PixelStore
@@ -27,6 +30,34 @@ def memory_path(folder: Path) -> Path:
 def check_memory(config: Budget, memory: Memory, learned: Mapping[str, PixelStore], *, where: object) -> None:
     """Raise UserError if a class of a task, old or new, would keep no picture."""
     check_budget(config, smallest({**memory.stores, **learned}), where=where)
+
+
+def with_stored_reals(train: Mapping[str, PixelStore], memory: Memory, method: Method, *,
+                      where: object) -> dict[str, PixelStore]:
+    """Return `train`; each task of fakes only gets real pictures of `memory` beside it, if `method` takes steps.
+
+    UserError if it then has no real pictures to learn from. A closed form decides by itself: it may hold sums of them.
+    """
+    if not isinstance(method, GradientMethod):
+        return dict(train)
+    found = {task: with_reals(store, memory) for task, store in train.items()}
+    check_reals(found, memory.stores, method, where=where)
+    return found
+
+
+def check_reals(train: Mapping[str, PixelStore], earlier: Mapping[str, PixelStore], method: Method, *,
+                where: object) -> None:
+    """Raise UserError if `train` has no real pictures and `method` cannot take those of the tasks of `earlier`."""
+    lacking = [task for task, store in train.items() if not has_reals(store)]
+    if not lacking or len(lacking) < len(train) or not isinstance(method, GradientMethod):
+        return
+    if method.memory is None:
+        raise UserError(f"The task {lacking[0]} has no real pictures, and the method keeps none of earlier tasks",
+                        where=where, expected="real pictures, or a method with a memory such as replay",
+                        do="add real pictures to the task, or take replay, derpp, ridge or joint")
+    if not any(map(has_reals, earlier.values())):
+        raise UserError(f"The task {lacking[0]} has no real pictures, and no earlier task has left any", where=where,
+                        expected="an earlier task with real pictures", do="put a task with real pictures first")
 
 
 def kept(memory: Memory, learned: Mapping[str, PixelStore], config: Budget, seed: int, detector: Detector,

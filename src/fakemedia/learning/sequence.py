@@ -29,7 +29,7 @@ from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 from fakemedia.evaluation.perturbed import score_perturbed
 from fakemedia.learning.correction import affine_correction
 from fakemedia.learning.head_trainer import fitting
-from fakemedia.learning.keeping import check_memory, kept, write_memory
+from fakemedia.learning.keeping import check_memory, check_reals, kept, with_stored_reals, write_memory
 from fakemedia.learning.recipes import stage_recipe
 from fakemedia.learning.resume import remove_resume
 from fakemedia.learning.steps import note_steps
@@ -115,6 +115,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
             held = kept(held, reviewed_stores, fitted.memory, derive(seed, "memory"), detector, trainer)
             check_memory(fitted.memory, held, learned, where=f"stage {stage.key}, {method}")
             data = replace(data, memory=trainer.memory_batches(held, derive(seed, "replay", stage.key)))
+        data = replace(data, train=with_stored_reals(learned, held, fitted, where=f"stage {stage.key}, {method}"))
         fitted.fit(data, detector, trainer)
         accuracies = _validated(planned, data, detector, trainer)
         if fitted.memory is not None:
@@ -203,6 +204,10 @@ def check_stages(plan: Plan, method: str, stores: Stores) -> None:
         config = plan.method(method).at(stage).training
         read_views(config.views, where=f"sequences.{plan.sequence}, {method}: training.views")
         tasks = plan.trained_tasks(method, stage)
+        if all(task in stores for task in stage.seen):
+            check_reals({task: stores[task] for task in tasks},
+                        {task: stores[task] for task in stage.seen if task not in tasks},
+                        make_method(plan.method(method), 0, stage), where=f"stage {stage.key}, {method}")
         if all(task in stores for task in tasks):
             TrainBatches([stores[task] for task in tasks], batch_size=config.batch_size, crop=config.crop,
                          flip=config.flip, seed=0)

@@ -85,7 +85,7 @@ def _name(index: pd.DataFrame) -> str:
 
 
 def _container(index: pd.DataFrame) -> pd.Series:
-    quality = index["quality"].map(lambda value: f" q{value // 10 * 10}+" if value else "")
+    quality = index["quality"].map(lambda value: f" q{value // 10 * 10}+" if value else "").astype(str)
     return index["codec"].str.upper() + quality + " " + index["mode"]
 
 

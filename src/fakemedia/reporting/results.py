@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fakemedia.core.errors import UserError, unknown_name
-from fakemedia.core.types import Stage
+from fakemedia.core.types import REAL, Stage
 
 Floats = NDArray[np.float64]
 COLUMNS = ("method", "seed", "stage", "task", "id", "label", "source", "logit")
@@ -51,7 +51,8 @@ def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence
            methods: Sequence[str] = (), seeds: Sequence[int] = ()) -> Results:
     """Lay out the long table `frame` (COLUMNS; stage from 1, logit float64 = z_fake - z_real) by task and run.
 
-    Runs, stages and tasks may be missing; `methods` and `seeds` are those expected, whether there or not. Raises
+    A task whose test images are all fake is judged with the real ones of the nearest earlier task that has some. Runs,
+    stages and tasks may be missing; `methods` and `seeds` are those expected, whether there or not. Raises
     UserError for a missing column, no scores, a task or stage that the sequence does not have, logits that are
     not finite, and runs that were scored on different images.
     """
@@ -63,6 +64,7 @@ def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence
         raise UserError("There are no scores to report", where=where, expected="the scores of at least one checkpoint",
                         do="run the training first")
     tasks = stages[-1].seen
+    frame = with_earlier_reals(frame, tasks)
     for task in frame["task"].unique():
         if task not in tasks:
             raise unknown_name("task", task, tasks, where=where)
@@ -92,6 +94,20 @@ def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence
                                    where=f"{where}, task {task}") if len(rows) else None)
     return Results(sequence=sequence, network=network, stages=tuple(stages), methods=methods, seeds=seeds,
                    groups=len(groups), scores=tuple(scores))
+
+
+def with_earlier_reals(frame: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
+    """Return the scores with, for each of `tasks` that has fakes only, those of the real images of the nearest earlier
+    task that has some, so that its accuracy and AUC say more than how many of its fakes are found."""
+    real = frame.loc[frame["label"] == REAL]
+    scored, with_reals = set(frame["task"]), set(real["task"])
+    parts, nearest = [frame], None
+    for task in tasks:
+        if task in with_reals:
+            nearest = task
+        elif nearest is not None and task in scored:
+            parts.append(real.loc[real["task"] == nearest].assign(task=task))
+    return frame if len(parts) == 1 else pd.concat(parts, ignore_index=True)
 
 
 def _task_scores(shape: tuple[int, int, int], cell: NDArray[np.int64], ids: NDArray[np.int64],

@@ -53,7 +53,7 @@ class FolderSource:
 
     def listing(self, task: str) -> tuple[list[Item], list[Note]]:
         """Return the images of `task`, sorted by path, and what else is in its folder; UserError as `items`."""
-        check_layout(self.root, [task])
+        check_layout(self.root, [task], fakes_only=True)
         items: list[Item] = []
         others: dict[str, Counter[str]] = defaultdict(Counter)
         for folder in class_folders(self.root, task):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.types import CLASS_FOLDERS, SPLITS, check_name
+from fakemedia.core.types import CLASS_FOLDERS, FAKE, REAL, SPLITS, check_name
 from fakemedia.sources.pictures import PICTURES, SUFFIXES
 from fakemedia.sources.split_names import label_named, split_named
 from fakemedia.sources.walking import head_of, is_folder, names_in, subfolders, walk
@@ -41,8 +41,11 @@ def class_folders(root: str | Path, task: str) -> list[ClassFolder]:
     return sorted(found, key=lambda folder: (SPLITS.index(folder.split), folder.label, folder.path))
 
 
-def missing_folders(root: str | Path, tasks: Iterable[str]) -> list[Path]:
-    """Return the folders that `tasks` lack under `root`, in order; of a missing folder only the topmost is named."""
+def missing_folders(root: str | Path, tasks: Iterable[str], *, fakes_only: bool = False) -> list[Path]:
+    """Return the folders that `tasks` lack under `root`, in order; of a missing folder only the topmost is named.
+
+    With `fakes_only` a task without any folder of real images lacks none of them.
+    """
     missing: dict[Path, None] = {}
     for task in tasks:
         if not is_folder(Path(root)) or not is_folder(Path(root, task)):
@@ -50,19 +53,23 @@ def missing_folders(root: str | Path, tasks: Iterable[str]) -> list[Path]:
             continue
         there = {(folder.split, folder.label) for folder in class_folders(root, task)}
         names = {split: name for name, split in split_folders(root, task).items()}
+        alone = fakes_only and {label for _, label in there} == {FAKE}
         for split in SPLITS:
             for label, folder in enumerate(CLASS_FOLDERS):
                 if split not in names:
                     missing[Path(root, task, split)] = None
-                elif (split, label) not in there:
+                elif (split, label) not in there and not (alone and label == REAL):
                     missing[Path(root, task, names[split], folder)] = None
     return list(missing)
 
 
-def check_layout(root: str | Path, tasks: Iterable[str]) -> None:
-    """Raise UserError unless every class of every split of `tasks` has a folder with an image file; decodes none."""
+def check_layout(root: str | Path, tasks: Iterable[str], *, fakes_only: bool = False) -> None:
+    """Raise UserError unless every class of every split of `tasks` has a folder with an image file; decodes none.
+
+    With `fakes_only` a task may have no folder of real images at all.
+    """
     tasks = [check_name(task) for task in tasks]
-    missing = missing_folders(root, tasks)
+    missing = missing_folders(root, tasks, fakes_only=fakes_only)
     if missing:
         more = f" ({len(missing) - 1} more are missing)" if len(missing) > 1 else ""
         raise UserError(f"The folder {missing[0]} does not exist{more}{_beside(missing[0])}", where=root,

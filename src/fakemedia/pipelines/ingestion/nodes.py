@@ -112,17 +112,19 @@ def write_audit_page(findings: pd.DataFrame, figures: list[Drawn], *indexes: pd.
 
 
 def store_pixels(settings: CollectionConfig, index: pd.DataFrame, source: Source, findings: pd.DataFrame, page: str,
-                 *, folders: dict[str, Path], pool: Path, audit: Path) -> tuple[PixelStore, ...]:
+                 *, folders: dict[str, Path], pool: Path, audit: Path,
+                 fakes_only: bool = False) -> tuple[PixelStore, ...]:
     """Return the pixel stores of a task, one per split, in `folders`; current ones are reused.
 
     The `page` of the audit is not read, but it is written, as `audit`, before data are refused.
-    UserError, which names the page, if the audit refuses the data; the quarantine's images are left out.
+    UserError, which names the page, if the audit refuses the data; the quarantine's images are left out. A task of
+    fakes only is refused too, unless that is allowed.
     """
     from fakemedia.artefacts.files import move_away
     from fakemedia.ingest.audit import accept
     from fakemedia.ingest.build_store import ensure_store
 
-    kept = accept(index, findings, settings.audit_config, page=audit)
+    kept = accept(index, findings, settings.audit_config, page=audit, fakes_only=fakes_only)
     room = _room(settings, pool.parent)
     stores = tuple(ensure_store(kept, source, split, folder, policy=settings.policy, pool=pool / split, room=room,
                                 stream=settings.stream, workers=cores()) for split, folder in folders.items())

@@ -44,7 +44,8 @@ def create_pipeline(context: Context, plan: Plan) -> Pipeline:
             node(bound(index_images, task=task, path=context.path(INDEX, collection=collection, task=task), pool=pool),
                  [settings, "source"], index, name=f"index_{task}"),
             node(audit_images, [settings, index], found, name=f"audit_{task}"),
-            node(bound(store_pixels, folders=folders, pool=pool, audit=audit),
+            node(bound(store_pixels, folders=folders, pool=pool, audit=audit,
+                       fakes_only=plan.real == "stored"),
                  [settings, index, "source", found, page], list(splits.values()),
                  name=f"store_{task}"),
         ]
