@@ -74,6 +74,14 @@ def test_the_head_sees_features_standardised_by_the_first_stage(learn) -> None:
     assert "feature_mean" not in learn("all").weights
 
 
+def test_all_validation_images_choose_the_epoch_of_a_head(learn) -> None:
+    whole, limited = learn("head", validation_share=None), learn("head", validation_share=0.001)
+    assert [record["validation"] for record in whole.meta["history"]] == [
+        record["validation"] for record in limited.meta["history"]]
+    other = learn("all", validation_share=0.001).meta["history"]
+    assert all(accuracy % 6.25 == 0 for record in other for accuracy in record["validation"].values())  # 16 images
+
+
 def test_features_are_computed_once(learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = learn("head", features=tmp_path.joinpath, views=("centre", "random:2"))
     assert {path.name.partition("-")[0] for path in tmp_path.glob("*/*/*/*/*")} == {"centre", "random0", "random1"}

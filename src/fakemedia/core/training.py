@@ -75,7 +75,7 @@ class TrainingConfig:
     validation_share: float | None = 0.1
     """Upper limit of the cost of validation, as a share of training: an image costs one pass in validation and three in
     training. The images are divided equally among the tasks validated, so that the cost of a stage does not grow with
-    the tasks seen; each task keeps at least 16. None: no limit."""
+    the tasks seen; each task keeps at least 16. None: no limit, as with `tune: head`."""
     validation_every: int = 1
     """Epochs between validations; the last epoch is always validated."""
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fakemedia.core.rng import derive, integers
 from fakemedia.core.tune import Tune
 from fakemedia.learning.trainer import StageTrainer
+from fakemedia.learning.validation import Validation
 from fakemedia.memory.added_reals import AddedReals
 from fakemedia.memory.draws import MemoryBatches
 from fakemedia.memory.held_pictures import HeldPictures, Memory
@@ -136,6 +137,11 @@ class HeadTrainer(StageTrainer):
         share = (self.runtime.rank, self.runtime.world) if shared else (0, 1)
         return FeatureBatches(stores, features, batch_size=config.batch_size, crop=config.crop, flip=False,
                               seed=stage.seed, share=share).to(self.runtime.device, 0)
+
+    def _validation(self, stage: StageData, images: int) -> Validation:
+        """Return the validation images: a head costs nothing beside their features: no limit of the cost."""
+        config = replace(self.config, validation_share=None)
+        return Validation(stage.validation, images, config, self.seed, self.runtime, self.evaluation_batches)
 
     def evaluation_batches(self, store: PixelStore, rows: NDArray[np.int64] | None = None,
                            room: int = 0) -> Iterable[Batch]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 VERSION = 2
 """Version of the training of a stage: raised when the same settings and data give other weights. 2: norms and biases
 are not decayed."""
+HEAD_VERSION = 2
+"""Version of the training of the head alone. 2: all validation images choose the epoch."""
 SCORES_VERSION = 2
 """Version of the scores of a checkpoint: raised when the same weights and pictures give others. 2: with novelty."""
 WEIGHTS_FILE = "weights.safetensors"
@@ -41,7 +43,7 @@ def stage_recipe(*, method: MethodPlan, seed: int, stage: Stage, data: Mapping[s
                   "training": method.training, "seed": seed, "stage": stage,
                   "versions": {"method": plugin.constant("methods", method.method, "VERSION", 1),
                                "network": plugin.constant("networks", method.network.name, "VERSION", 1),
-                               **({"features": _features_version()} if method.tune == "head" else {}),
+                               **(_head_versions() if method.tune == "head" else {}),
                                **({"augmentation": augment_version(augment)} if augment != NONE else {})}},
         inputs=inputs if parent is None else {**inputs, "parent": parent},
     )
@@ -66,10 +68,10 @@ def robustness_recipe(*, checkpoint: str, crop: int, data: Mapping[str, str], co
                   inputs={"checkpoint": checkpoint, **data})
 
 
-def _features_version() -> int:
+def _head_versions() -> dict[str, int]:
     from fakemedia.networks import features
 
-    return features.VERSION
+    return {"features": features.VERSION, "head": HEAD_VERSION}
 
 
 def identified(network: Named) -> Named:
