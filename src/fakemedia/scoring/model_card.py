@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fakemedia.evaluation.calibration import Calibration
+from fakemedia.evaluation.novelty import QUANTILE, Novelty
 from fakemedia.reporting.formats import escape_markdown, interval, number
 from fakemedia.scoring.card_metrics import AT_HALF, CALIBRATED, Estimate, TaskEstimates, task_estimates
 from fakemedia.scoring.model import Facts
@@ -58,6 +59,7 @@ def model_card(about: About, facts: Facts, stages: Sequence[Mapping[str, Any]], 
         front_matter=_front_matter(about, facts, meta, measured), name=about.name, facts=facts, stages=stages,
         method=meta.get("method", {}).get("name"), tune=meta.get("tune"), tasks=_tasks(about, facts, stages, measured),
         data=list(_data(stages)), metrics=_tables(facts, measured), calibration=_calibration(facts.calibration),
+        novelty=_novelty(facts.novelty),
         limits=[*ALWAYS, *_limits(facts, measured)], onnx=onnx, state=state, pictures=pictures,
         versions=", ".join(f"{name} {version}" for name, version in meta.get("versions", {}).items()),
         licence=_licence(about.licence)) + "\n"
@@ -141,6 +143,13 @@ def _calibration(calibration: Calibration | None) -> str:
     return (f"On {calibration.images} validation pictures of {calibration.sources} photographs, tasks "
             f"{', '.join(map(escape_markdown, calibration.tasks))}: temperature {calibration.temperature:.3f}, fake "
             f"above {calibration.threshold:.3f}. {band}: {calibration.guarantee}.")
+
+
+def _novelty(novelty: Novelty | None) -> str:
+    if novelty is None:
+        return "It does not tell when a picture resembles none of its tasks."
+    return ("A picture is `unknown` where its features are farther from those of its tasks than those of "
+            f"{QUANTILE:.0%} of {novelty.images} validation pictures are.")
 
 
 def _limits(facts: Facts, measured: Sequence[TaskEstimates]) -> Iterator[str]:
