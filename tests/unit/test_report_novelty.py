@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from fakemedia.reporting.figures.novelty_curves import novelty_figure
 from fakemedia.reporting.gallery import draw_section
 from fakemedia.reporting.grids import novelty_grid, novelty_sentence
 from fakemedia.reporting.novelty_table import COLUMNS, novelty_table
@@ -53,6 +54,12 @@ def test_undefined_where_every_task_is_learned_or_novelty_is_missing(table: pd.D
         assert novelty_sentence(none) == ""
         assert 'id="novelty"' not in report_page(tables, {}, costs=pd.DataFrame(), novelty=none, configuration={},
                                                  versions={})
+
+
+def test_panels_keep_their_width_where_a_method_has_no_value(table: pd.DataFrame) -> None:
+    figure = novelty_figure(table.loc[(table["method"] == "kd") | (table["stage"] == 2)], STAGES, METHODS)
+    figure.draw_without_rendering()
+    assert min(axes.get_position().width for axes in figure.axes) > 0.2
 
 
 def test_table_sentence_and_figure_of_the_page(table: pd.DataFrame, tables: Tables) -> None:

@@ -28,6 +28,8 @@ def novelty_figure(novelty: pd.DataFrame, stages: Sequence[Stage], methods: Sequ
     for axes, (name, title) in zip(every, PANELS.items(), strict=True):
         for method, look in looks(methods).items():
             rows = means.loc[(means["method"] == method) & means[name].notna()].sort_values("stage")
+            if rows.empty:  # An empty line that is not clipped would spoil the layout.
+                continue
             axes.plot(rows["stage"], rows[name], color=look.colour, marker=look.marker, linestyle=look.dashes,
                       markersize=3, clip_on=False)
         if name in REFERENCES:
