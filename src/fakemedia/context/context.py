@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fakemedia.sources.source import Source
 
 GROUPS = "{sequence}-similarity.groups"
+INDEX = "{collection}-data.{task}__index"
 FEATURES = "{collection}__{task}__features"
 
 
@@ -194,7 +195,8 @@ class Context:
         source = self.collection_parameters(name)["source"]
         settings = {key: value for key, value in source.items() if key != "name"}
         opened = plugin.create("sources", source["name"], settings, where=f"collections.{name}.source")
-        return derived(opened, self.collection(name))
+        cache = self.path(INDEX, collection=name, task="_").parent.with_name(".sheets")
+        return derived(opened, self.collection(name), cache=cache)
 
     def forge_config(self, name: str) -> ForgeConfig | None:
         """Return how the forge makes the collection `name`; None if its pictures come from elsewhere."""

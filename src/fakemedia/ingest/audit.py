@@ -140,7 +140,8 @@ def _empty(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
 def _sheets(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
     for row in _each(rows.loc[rows["tiles"] > 0]):
         yield _finding("sheet", NOTE, row,
-                       detail=f"a grid of {row.tiles} equal tiles: cut it, if the tiles are the data")
+                       detail=f"a grid of {row.tiles} equal tiles; cut_sheets: true in the collection's settings cuts "
+                              "it")
 
 
 def _copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:

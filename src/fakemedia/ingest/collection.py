@@ -44,6 +44,8 @@ class CollectionConfig:
     families: Mapping[str, str] = field(default_factory=dict)
     """Family of the generator of each task, if known; the report compares the families. Forged tasks have
     theirs."""
+    cut_sheets: bool = False
+    """Cut sample sheets, grids of equal tiles, into their tiles, which share the sheet as source photograph."""
     faces: bool | Detector = False
     """Crop each picture to its largest face, found by `frontal` (true means this) or, with the extra `faces`, `mtcnn`;
     pictures without a face are noted and left out."""

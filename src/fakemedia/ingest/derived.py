@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from fakemedia.ingest import sheets
 from fakemedia.ingest.collection import CollectionConfig
+from fakemedia.ingest.cut_sheets import CutSheets
 from fakemedia.sources.excerpts import excerpt
 from fakemedia.sources.source import Item, Note, Source, listed
 from fakemedia.store import faces
 from fakemedia.store.decode import DecodeError, Picture, read_picture
 
 
-def derived(source: Source, config: CollectionConfig) -> Source:
+def derived(source: Source, config: CollectionConfig, *, cache: Path) -> Source:
     """Return the source of the pictures that the collection asks for; `source` itself if it asks for no others.
 
-    UserError if the package of the detector of faces is not installed.
+    `cache` is a folder for what is known of sheets. UserError if the package of the detector of faces is not installed.
     """
+    if config.cut_sheets:
+        source = CutSheets(source, cache)
     if config.detector is None:
         return source
     faces.check_detector(config.detector)
@@ -29,7 +34,8 @@ def derived(source: Source, config: CollectionConfig) -> Source:
 
 def derivation(config: CollectionConfig) -> dict[str, Any]:
     """Return the settings, with the versions of the code, by which a collection's pictures are taken from files."""
-    return {} if config.detector is None else {"faces": [config.detector, faces.VERSION]}
+    return {**({"sheets": sheets.VERSION} if config.cut_sheets else {}),
+            **({} if config.detector is None else {"faces": [config.detector, faces.VERSION]})}
 
 
 @dataclass(frozen=True)

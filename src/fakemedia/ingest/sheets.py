@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,8 +19,37 @@ LINES = 32
 """Rows, and columns, that are looked at."""
 
 
+VERSION = 1
+"""Version of the tiles: raised when other pictures are cut, or differently."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The grid of a sample sheet."""
+
+    side: int
+    """Of a tile, pixels."""
+    padding: int
+    """Width of the lines between tiles, pixels; where there are some, they are around all tiles, too."""
+    tiles: int
+
+
 def tiles_of(pixels: NDArray[np.uint8]) -> int:
-    """Return how many tiles a picture, uint8 (H, W, 3), is a grid of; 0 if it is none.
+    """Return how many tiles a picture, uint8 (H, W, 3), is a grid of; 0 if it is none."""
+    grid = grid_of(pixels)
+    return 0 if grid is None else grid.tiles
+
+
+def tile(pixels: NDArray[np.uint8], number: int, side: int, padding: int) -> NDArray[np.uint8]:
+    """Return the tile `number`, row by row, of a sheet, uint8 (H, W, 3)."""
+    period = side + padding
+    row, column = divmod(number, pixels.shape[1] // period)
+    top, left = padding + row * period, padding + column * period
+    return pixels[top:top + side, left:left + side]
+
+
+def grid_of(pixels: NDArray[np.uint8]) -> Grid | None:
+    """Return the grid of tiles that a picture, uint8 (H, W, 3), is; None if it is none.
 
     Between two tiles, grey levels step along the whole line. A picture whose sides do not fit equal square tiles is
     not looked at.
@@ -26,14 +57,14 @@ def tiles_of(pixels: NDArray[np.uint8]) -> int:
     height, width, _ = pixels.shape
     grids = [(side, padding) for padding in PADDINGS for side in _sides(height, width, padding)]
     if not grids:
-        return 0
+        return None
     down = _steps(pixels[:, ::max(1, width // LINES), 1])
     grids = [grid for grid in grids if _has_lines(down, *grid)]
     if not grids:
-        return 0
+        return None
     across = _steps(pixels[::max(1, height // LINES), :, 1].T)
-    return next(((height // (side + padding)) * (width // (side + padding)) for side, padding in grids
-                 if _has_lines(across, side, padding)), 0)
+    return next((Grid(side, padding, (height // (side + padding)) * (width // (side + padding)))
+                 for side, padding in grids if _has_lines(across, side, padding)), None)
 
 
 def _sides(height: int, width: int, padding: int) -> list[int]:

@@ -20,7 +20,9 @@ MEANINGS = {
     "unreadable": "The file cannot be read as a picture.",
     "no_face": "The picture has no face that is found. It is left out.",
     "empty": "The picture is a single colour, or nearly.",
-    "sheet": "The picture is a grid of equal tiles. If the tiles are the data, cut it; they share a source.",
+    "sheet": "The picture is a grid of equal tiles. If the tiles are the data, cut_sheets: true in the "
+             "collection's settings cuts it.",
+    "cut_sheet": "The sheet was cut into its tiles, which share it as source.",
     "duplicate": "The same file is twice in one split.",
     "near_duplicate": "Nearly the same picture is twice in one split, under two sources. If both come from one "
                       "photograph, record it in sources.csv: the report's intervals depend on it.",
