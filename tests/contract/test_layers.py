@@ -8,8 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn")
-QUICK = (["--help"], ["registry", "list"], ["run", "--help"], ["step", "--help"])
+HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "mlflow", "onnxruntime")
+QUICK = (["--help"], ["serve", "--help"], ["register", "--help"], ["registry", "list"], ["run", "--help"],
+         ["step", "--help"])
 
 
 def test_imports_go_downward_only() -> None:

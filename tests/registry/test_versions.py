@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core.errors import UserError
+from fakemedia.networks.checkpoint import load, save
 from fakemedia.registry import versions
 from fakemedia.registry.client import Registry, open_registry
 from fakemedia.registry.versions import find_version, list_versions, open_version, register
@@ -22,10 +25,16 @@ def registry(tmp_path: Path) -> Registry:
     return open_registry("", new_registry(tmp_path / "registry"))
 
 
+def say(folder: Path, **facts: object) -> None:
+    """Write the checkpoint in `folder` again, with further facts."""
+    read = load(folder)
+    save(replace(read, meta={**read.meta, **facts}), folder, Recipe(producer="stage", version=1))
+
+
 def test_a_detector_becomes_a_version(registry: Registry, tmp_path: Path) -> None:
     folder = write_detector(tmp_path / "one")
     meta = json.loads((folder / "checkpoint.json").read_text())
-    (folder / "checkpoint.json").write_text(json.dumps({**meta, "data": {"two": {"train": "aa", "val": "bb"}}}))
+    say(folder, data={"two": {"train": "aa", "val": "bb"}})
     sha256 = meta["weights_sha256"]
     write_calibration(folder, calibration(sha256))
     made = register(registry, folder, origin="demo/kd/seed0/02_b")
@@ -54,8 +63,7 @@ def test_the_newest_is_the_candidate_and_the_same_is_not_stored_twice(registry: 
 def test_the_parent_is_the_version_that_the_checkpoint_was_learned_from(registry: Registry, tmp_path: Path) -> None:
     first = register(registry, write_detector(tmp_path / "one"), origin="one")
     child = write_detector(tmp_path / "two", 1)
-    meta = json.loads((child / "checkpoint.json").read_text())
-    (child / "checkpoint.json").write_text(json.dumps({**meta, "parent": first.facts.checkpoint}))
+    say(child, parent=first.facts.checkpoint)
     assert register(registry, child, origin="two").facts.parent == 1
     other = register(registry, write_detector(tmp_path / "three", 2), origin="three", parent=2)
     assert other.facts.parent == 2
