@@ -18,6 +18,7 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.plan import Named
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
+from fakemedia.learning.one_step import _plan
 from fakemedia.learning.sequence import learn_stage, restore_network, score_checkpoint
 from fakemedia.methods.method import Facts, facts
 from fakemedia.networks.checkpoint import Checkpoint
@@ -235,3 +236,16 @@ def test_the_peak_of_gpu_memory_is_that_of_the_stage(learn, monkeypatch: pytest.
     learn(method="finetune")
     learn(method="kd")
     assert len(resets) == 2
+
+
+def test_a_step_by_hand_goes_on_with_the_settings_of_its_input_model() -> None:
+    settings = {"width": 8, "taps": "both"}
+    parent = Checkpoint(weights={}, method_state={}, meta={
+        "tune": "head", "network": {"name": "convnet", "settings": settings},
+        "method": {"name": "ridge", "settings": {"strength": None, "projection": 30}}})
+    found, other = (_plan("convnet", parent, method, None, None, {}, 0, ["a"], "b").methods[0]
+                    for method in ("ridge", "slda"))
+    assert (found.tune, other.tune) == ("head", "head")
+    assert found.settings["projection"] == 30
+    assert other.settings == {"shrinkage": 0.1}
+    assert found.network.settings["taps"] == "both"
