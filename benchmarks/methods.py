@@ -122,11 +122,14 @@ class Bench:
     def run(self, plan: Plan, label: str, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
         """Return the scores of all checkpoints of a run, and what it costs."""
         tables, terms, used, begun, last = [], [], 0.0, time.process_time(), None
+        before: dict[str, float] = {}
         for last in self.learned(plan, label, seed):
             used += time.process_time() - begun
             stage, history = last.meta["stage"]["index"], last.meta["history"]
+            if stage == 1 and plan.method(label).method == "ewc":
+                before = {"fisher": sum(float(tensor.sum()) for tensor in last.method_state.values())}
             if stage == 2 and history:
-                terms = [history[epoch]["loss"] for epoch in (0, -1)]
+                terms = [{**before, **history[epoch]["loss"]} for epoch in (0, -1)]
             tables.append(self.scores(last, plan.tasks).assign(method=label, seed=seed, stage=stage))
             begun = time.process_time()
         assert last is not None
@@ -205,7 +208,10 @@ def _cell(name: str, mean: float, low: float, high: float) -> str:
 
 
 def term_lines(costs: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the loss terms of the second stage in its first and last epoch: means over seeds."""
+    """Yield the loss terms of the second stage in its first and last epoch: means over seeds.
+
+    For `ewc` with the sum of the Fisher information of the first stage.
+    """
     for label, runs in pd.DataFrame(costs).groupby("label", sort=False):
         for epoch, records in zip(("first", "last"), zip(*runs["terms"], strict=True), strict=False):
             means = pd.DataFrame(list(records)).mean()

@@ -70,6 +70,15 @@ def test_every_method_is_corrected_and_goes_on_uncorrected(learn, validation, me
     assert facts(method).scope == "stage"
 
 
+def test_pictures_of_few_photographs_correct_nothing(learn, validation, monkeypatch: pytest.MonkeyPatch,
+                                                     caplog: pytest.LogCaptureFixture) -> None:
+    """In a trial, corrections fitted to two photographs cost 9 to 19 points on others."""
+    for store in validation.values():
+        monkeypatch.setattr(store, "sources", [f"photograph {row % 9}" for row in range(len(store))])
+    assert learn("affine").weights["correction"].tolist() == [1.0, 0.0]
+    assert "come from 9 source photographs, and a correction needs at least 10" in caplog.text
+
+
 def test_features_that_are_kept_are_scored_with_the_correction(learn, stores, tmp_path: Path) -> None:
     learned = learn("affine", how="head", features=tmp_path.joinpath)
     whole = score_checkpoint(learned, stores, runtime=CPU)

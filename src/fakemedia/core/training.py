@@ -68,8 +68,8 @@ class TrainingConfig:
     keep the last epoch without validation."""
     correction: Literal["none", "affine"] = "none"
     """`affine`: after each stage, the log-odds d of the detector become a d + b, with a > 0 and b fitted on the
-    validation images of all tasks seen, each class of each task with the same weight (Wu et al. 2019, for two classes).
-    The next stage starts from the uncorrected detector."""
+    validation images of all tasks seen, each class of each task with the same weight (Wu et al. 2019, for two classes);
+    not fitted to images of fewer than 10 source photographs. The next stage starts from the uncorrected detector."""
     validation_max: int | None = 1000
     """Validation images per task, at most, drawn once by seed; None: all."""
     validation_share: float | None = 0.1
