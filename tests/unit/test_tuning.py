@@ -170,11 +170,19 @@ def test_taps_of_a_network(settings: dict, width: int) -> None:
     network = build(**settings, taps="both").eval()
     inputs = network.prepare(images())
     with torch.no_grad():
-        pooled, blocks, both = (network.features(inputs, taps) for taps in ("head", "blocks", "both"))
+        pooled, early, blocks, both = (network.features(inputs, taps) for taps in ("head", "early", "blocks", "both"))
         assert torch.equal(network(inputs), network.classify(network.features(inputs)))
     assert blocks.shape == (4, width)
     assert network.width == both.shape[1]
     assert torch.equal(both, torch.cat([blocks, pooled], 1))
+    assert 0 < early.shape[1] < width
+    assert torch.equal(early, blocks[:, :early.shape[1]])
+    assert build(**settings, taps="early").width == early.shape[1]
+
+
+def test_early_blocks_are_the_first_half_and_the_middle_one() -> None:
+    assert Blocks(names=("a", "b", "c")).early.names == ("a", "b")
+    assert Blocks(names=("a", "b", "c", "d")).early.names == ("a", "b")
 
 
 def test_a_network_without_blocks() -> None:

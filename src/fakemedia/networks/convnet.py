@@ -34,7 +34,8 @@ class Config:
     pretrained: str = "none"
     """"none", or the path of a weights file or checkpoint folder."""
     taps: Taps = "head"
-    """What the head reads: `head` the pooled output, `blocks` mean and standard deviation of each layer, or `both`."""
+    """What the head reads: `head` the pooled output, `blocks` mean and standard deviation of each layer, `early` those
+    of the first half, or `both`: `blocks` and `head`."""
     head: Literal["linear", "mlp"] = "linear"
     """`mlp` has one hidden layer."""
     hidden: int = 128

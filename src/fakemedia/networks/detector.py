@@ -95,9 +95,9 @@ class Detector(nn.Module):
         taps = taps or self.taps
         if taps == "head":
             return self.body(inputs)
-        with watched(self.body, self.blocks) as found:
+        with watched(self.body, self.blocks.early if taps == "early" else self.blocks) as found:
             pooled = self.body(inputs)
-        return torch.cat(found if taps == "blocks" else [*found, pooled.float()], 1)
+        return torch.cat([*found, pooled.float()] if taps == "both" else found, 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits (N, 2) of normalised inputs (N, 3, H, W); the head computes in float32 in any autocast."""

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-Taps = Literal["head", "blocks", "both"]
+Taps = Literal["head", "early", "blocks", "both"]
 """`head`: the pooled output, (N, D); `blocks`: mean and standard deviation over the positions of each block's output;
-`both`: those of the blocks, then the pooled output."""
+`early`: those of the first half of the blocks; `both`: those of all blocks, then the pooled output."""
 EPSILON = 1e-6
 """Added to variances under the root, whose derivative at 0 is not finite."""
 
@@ -31,6 +31,11 @@ class Blocks:
     """Tokens before those of the positions, in outputs (N, tokens, C)."""
     channels_last: bool = False
     """Whether maps are (N, h, w, C) and not (N, C, h, w)."""
+
+    @property
+    def early(self) -> Blocks:
+        """The first half of the blocks, the middle one included."""
+        return replace(self, names=self.names[: (len(self.names) + 1) // 2])
 
     def statistics(self, output: Tensor) -> Tensor:
         """Return mean and standard deviation over positions of a block's output, float32 (N, 2 C)."""

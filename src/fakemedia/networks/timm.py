@@ -55,7 +55,8 @@ class Config:
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of timm.create_model, such as `drop_path_rate`."""
     taps: Taps = "head"
-    """What the head reads: `head` the pooled output, `blocks` mean and standard deviation of each block, or `both`."""
+    """What the head reads: `head` the pooled output, `blocks` mean and standard deviation of each block, `early` those
+    of the first half, or `both`: `blocks` and `head`."""
     head: Literal["linear", "mlp"] = "linear"
     """`mlp` has one hidden layer."""
     hidden: int = 128
