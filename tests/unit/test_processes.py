@@ -28,10 +28,10 @@ BOUND = 0.15
 
 def test_two_processes_match_one(noise_store, tmp_path: Path) -> None:
     stores = {f"store{seed}": noise_store(images=24, size=12, sigma=30.0 + 20 * seed, seed=seed) for seed in range(2)}
-    out = tmp_path / "two.pt"
+    small, out = noise_store(images=8, size=12, sigma=60.0, seed=5), tmp_path / "two.pt"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    subprocess.run([*launch, SCRIPT, *(store.folder for store in stores.values()), out], check=True,
-                   capture_output=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    subprocess.run([*launch, SCRIPT, *(store.folder for store in stores.values()), small.folder, out],
+                   check=True, capture_output=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"})
     learned = torch.load(out, weights_only=True)
     script = runpy.run_path(str(SCRIPT))
     for method, normalisation in script["CASES"]:
@@ -46,6 +46,17 @@ def test_two_processes_match_one(noise_store, tmp_path: Path) -> None:
         for found, expected in zip(two["history"], one["history"], strict=True):
             assert found["loss"] == pytest.approx(expected["loss"], abs=TOLERANCE)
             assert found["validation"] == expected["validation"]
+
+
+    for method, tune in script["MEMORY_CASES"]:
+        one = script["learn_memory"](method, tune, {"large": stores["store0"], "small": small}, tmp_path / "one")
+        two = learned[method, tune]
+        assert (one["processes"], two["processes"]) == (1, 2)
+        assert [record["epoch"] for record in two["history"]] == [record["epoch"] for record in one["history"]]
+        for name, expected in one["weights"].items():
+            torch.testing.assert_close(two["weights"][name], expected, rtol=0, atol=TOLERANCE)
+        for found, expected in zip(two["history"], one["history"], strict=True):
+            assert found["loss"] == pytest.approx(expected["loss"], abs=TOLERANCE)
 
 
 def assert_close_on_average(found: list[dict], expected: list[dict]) -> None:

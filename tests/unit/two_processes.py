@@ -1,21 +1,25 @@
-"""Two stages by each of some methods, in as many processes as torchrun starts; the first saves weights and histories.
+"""Two stages by each of some methods, in as many processes as torchrun starts; the first saves weights and histories,
+and the weights of two stages with a memory larger than a task.
 
-    torchrun --nproc_per_node 2 two_processes.py STORE STORE OUT.pt
+    torchrun --nproc_per_node 2 two_processes.py STORE STORE SMALL OUT.pt
 
-The two stores are learned at once in both stages.
+The two stores are learned at once in both stages. With a memory, the first and then the small one are learned.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from fakemedia.core import plugin
+from fakemedia.core.plan import MethodPlan, Named, Plan
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
+from fakemedia.learning.sequence import learn_stage
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.methods.method import StageData
 from fakemedia.networks import convnet
@@ -26,6 +30,10 @@ from fakemedia.store.pixels import PixelStore
 CASES = (("finetune", "group"), ("kd", "group"), ("ewc", "group"), ("finetune", "batch"))
 """Method, and the normalisation of the network: of each image, or of the batch, which processes on the CPU do not
 share."""
+
+
+MEMORY_CASES = (("replay", "head"), ("finetune", "head"), ("ridge", "head"))
+"""Method, and what it trains: a head, since batch normalisation differs between processes on the CPU."""
 
 
 def network(normalisation: str) -> Detector:
@@ -52,10 +60,33 @@ def learn(method: str, normalisation: str, stores: dict[str, PixelStore]) -> dic
     return {"weights": detector.state_dict(), "history": history, "processes": runtime.world}
 
 
+def learn_memory(method: str, tune: str, stores: dict[str, PixelStore], folder: Path) -> dict:
+    """Return the weights after two stages of one store each, and the history of the second.
+
+    The memory of replay holds all pictures of the first store, more than the second has.
+    """
+    runtime, network = Runtime(accelerator="cpu", precision="float32"), Named(name="convnet", settings={"depth": 2})
+    training = TrainingConfig(epochs=3, batch_size=8, lr=0.05, crop=8)
+    settings = {"pictures": 500} if method == "replay" else {}
+    planned = MethodPlan(label=method, method=method, settings=settings, network=network, tune=tune, training=training)
+    plan = Plan(sequence="two", collection="two", stages=make_stages([(task,) for task in stores]), network=network,
+                methods=(planned,), training=training, seeds=(0,)).resolved()
+    learned = None
+    for stage in plan.stages:
+        learned = learn_stage(plan=plan, method=method, seed=0, stage=stage, parent=learned, train=stores,
+                              validation=stores, folder=folder / f"{method}-{stage.key}", runtime=runtime,
+                              features=lambda task: folder / "features" / task)
+    assert learned is not None
+    return {"weights": learned.weights, "history": learned.meta["history"], "processes": runtime.world}
+
+
 def main(*folders: str, out: str) -> None:
     torch.set_num_threads(1)
-    stores = {f"store{number}": PixelStore.open(folder) for number, folder in enumerate(folders)}
+    *both, small = (PixelStore.open(folder) for folder in folders)
+    stores = {f"store{number}": store for number, store in enumerate(both)}
     learned = {case: learn(*case, stores) for case in CASES}
+    learned |= {case: learn_memory(*case, {"large": both[0], "small": small}, Path(out).parent / "two")
+                for case in MEMORY_CASES}
     if int(os.environ["RANK"]) == 0:
         torch.save(learned, out)
 
