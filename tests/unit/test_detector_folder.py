@@ -17,6 +17,7 @@ from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation.metrics import accuracy
+from fakemedia.evaluation.novelty import NOVELTY_FILE, Novelty, packed
 from fakemedia.networks.checkpoint import load, make_checkpoint, save
 from fakemedia.reporting.results import gather
 from fakemedia.reporting.tables import make_tables
@@ -153,10 +154,24 @@ def test_the_card_says_what_was_measured(tmp_path: Path) -> None:
     assert json.loads((folder / "checkpoint.json").read_text())["weights_sha256"] in text
 
 
+def test_the_novelty_belongs_to_the_detector(tmp_path: Path) -> None:
+    folder = write_stages(tmp_path / "run")
+    weights = json.loads((folder / "checkpoint.json").read_text())["weights_sha256"]
+    novelty = Novelty(centres=packed(np.ones((2, 3))), width=3, threshold=0.5, crops_threshold=0.4, images=77,
+                      tasks=("one", "two"), weights_sha256=weights)
+    (folder / NOVELTY_FILE).write_text(novelty.to_json())
+    assert write_detector(folder, tmp_path / "out", About(name="tiny/kd")).novelty == novelty
+    assert open_detector(tmp_path / "out")[1].novelty == novelty
+    assert "those of 99% of 77 validation pictures" in (tmp_path / "out/README.md").read_text()
+    (tmp_path / "out" / NOVELTY_FILE).write_text(novelty.to_json().replace("0.5", "5.0"))
+    with pytest.raises(UserError, match=NOVELTY_FILE):
+        open_detector(tmp_path / "out")
+
+
 def test_a_card_without_results_says_so(tmp_path: Path) -> None:
     write_detector(write_checkpoint(tmp_path / "model"), tmp_path / "out", About(name="model"))
     text = (tmp_path / "out/README.md").read_text()
-    for told in ("Not measured", "no picture is called `fake`", "Not stated", "license: unknown"):
+    for told in ("Not measured", "It does not tell when", "no picture is called `fake`", "Not stated", "license: unknown"):
         assert told in text
     assert ModelCard(text).data.eval_results is None
 
