@@ -171,7 +171,8 @@ def test_the_novelty_belongs_to_the_detector(tmp_path: Path) -> None:
 def test_a_card_without_results_says_so(tmp_path: Path) -> None:
     write_detector(write_checkpoint(tmp_path / "model"), tmp_path / "out", About(name="model"))
     text = (tmp_path / "out/README.md").read_text()
-    for told in ("Not measured", "It does not tell when", "no picture is called `fake`", "Not stated", "license: unknown"):
+    for told in ("Not measured", "It does not tell when", "no picture is called `fake`", "Not stated",
+                 "license: unknown"):
         assert told in text
     assert ModelCard(text).data.eval_results is None
 
