@@ -60,7 +60,8 @@ class Row:
     p_fake: float | None
     verdict: str
     novelty: float | None
-    """Distance of the embedding from what the detector knows; None without a measure of novelty."""
+    """Distance of the embeddings of the crops from the tasks learned, over the threshold: unknown above 1; None
+    without a measure of novelty."""
     embedding: bytes | None
     """The mean embedding of the crops, D numbers of float16; None without one."""
 
