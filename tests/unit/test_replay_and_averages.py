@@ -18,7 +18,7 @@ from fakemedia.learning.sequence import learn_stage
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.memory.draws import MemoryBatches
 from fakemedia.memory.held_pictures import HeldPictures, Memory
-from fakemedia.methods import derpp, ewc, lwf, si
+from fakemedia.methods import derpp, ewc, kd, lwf, si
 from fakemedia.methods.average import larger
 from fakemedia.methods.kd import distillation
 from fakemedia.methods.method import StageData
@@ -129,6 +129,20 @@ def test_learning_without_forgetting_adds_the_teacher() -> None:
     logits = student(given.inputs)
     expected = F.cross_entropy(logits, given.labels) + 0.7 * distillation(logits, teacher(given.inputs), 3.0)
     torch.testing.assert_close(method.loss(student, given, logits)["total"], expected)
+
+
+def test_distillation_on_a_memory_is_that_of_new_and_old_pictures_and_uses_no_old_labels() -> None:
+    teacher, student = detector(1), detector(2)
+    method = kd.build(kd.Config(weight=0.7, temperature=3.0, pictures=8), 0)
+    held = MemoryBatches(memory(), crop=8, flip=True, seed=3)
+    method.before_stage(replace(SECOND, memory=held), teacher)
+    new, old = batch(student), held.batch(5, 4)
+    mixed = method.mix(new, 5)
+    inputs = student.prepare(mixed.images)
+    found = method.loss(student, replace(mixed, inputs=inputs), student(inputs))
+    both = torch.cat([student.prepare(new.images), student.prepare(old.images)])
+    expected = F.cross_entropy(student(new.inputs), new.labels) + 0.7 * distillation(student(both), teacher(both), 3.0)
+    torch.testing.assert_close(found["total"], expected)
 
 
 def test_importance_is_the_part_of_each_weight_in_the_loss() -> None:

@@ -5,6 +5,9 @@ total = CE + w * [ alpha * T^2 * KL(teacher_T || student_T) + (1 - alpha) * CE ]
 CE is the cross entropy with the labels, `teacher_T` and `student_T` are the class probabilities at temperature T
 (Hinton, Vinyals and Dean 2015), and the weight w decreases when a stage stops improving (CoReD: Kim, Tariq and Woo
 2021; Tassone, Maiano and Amerini 2024). The first stage has no teacher and is fine-tuning.
+
+With `pictures`, as many pictures of earlier tasks as new ones pass through both networks too: they enter the mean of
+KL, not the cross entropy, so that their labels are not used.
 """
 
 from __future__ import annotations
@@ -18,7 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fakemedia.memory.budget import Budget
+from fakemedia.memory.draws import MemoryBatches
 from fakemedia.methods.method import GradientMethod, StageData
+from fakemedia.methods.replay import joined, memory_batches
 from fakemedia.networks.detector import Detector
 
 if TYPE_CHECKING:
@@ -39,12 +45,16 @@ class Config:
     """Factor on w after every `decay_after` validated epochs without improvement."""
     decay_after: int = 4
     """Validated epochs."""
+    pictures: int = 0
+    """Pictures of earlier tasks that are kept to distil on, all tasks together; 0: none, as in the paper."""
 
     def __post_init__(self) -> None:
         if not (self.weight >= 0 and 0 <= self.alpha <= 1 and 0 < self.decay <= 1):
             raise ValueError("weight of at least 0, alpha in [0, 1] and decay in (0, 1]")
         if not (self.temperature > 0 and self.decay_after >= 1):
             raise ValueError("temperature above 0 and decay_after of at least 1")
+        if self.pictures < 0:
+            raise ValueError("pictures of at least 0")
 
 
 VERSION = 2
@@ -69,17 +79,28 @@ class KnowledgeDistillation(GradientMethod):
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.memory = Budget(pictures=config.pictures) if config.pictures else None
+        self.held: MemoryBatches | None = None
         self.teacher: Detector | None = None
         self.weight = config.weight
         self.epochs_without_improvement = 0
+        self.tasks = 0
 
     def before_stage(self, stage: StageData, detector: Detector) -> None:
         self.teacher = deepcopy(detector).eval().requires_grad_(False) if stage.index > 1 else None
         self.weight = self.config.weight
         self.epochs_without_improvement = 0
+        self.held = memory_batches(stage, "kd") if self.memory is not None else None
+        self.tasks = len(stage.tasks)
+
+    def mix(self, batch: Batch, step: int) -> Batch:
+        if self.held is None:
+            return batch
+        return joined(batch, self.held.batch(step, len(batch.labels)), self.tasks)
 
     def loss(self, detector: Detector, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        terms = super().loss(detector, batch, logits)
+        new = len(batch.labels) if self.held is None else len(batch.labels) // 2
+        terms = {"total": F.cross_entropy(logits[:new].float(), batch.labels[:new])}
         if self.teacher is None:
             return terms
         with torch.inference_mode():
