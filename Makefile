@@ -10,11 +10,11 @@ export OMP_WAIT_POLICY = PASSIVE
 # Tests by two processes, file by file as they are listed: the long files of tests/pipeline come before the many short ones.
 TWO    := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run test test-slow lint docs lock viz viz-static clean
+.PHONY: help setup run test test-slow lint docs docs-numbers lock viz viz-static clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: $(VENV)/.ready  ## Make the virtual environment
 
@@ -48,6 +48,10 @@ lint: setup  ## Check style, types and layers
 
 docs: setup  ## Build the documentation into site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-numbers: setup  ## Write the numbers and figures of the finished demo into the documentation
+	$(BIN)/python docs/demo_numbers.py take data/08_reporting/demo
+	$(BIN)/python docs/demo_numbers.py write
 
 viz: setup  ## Open the pipeline in the browser
 	@echo 'Boxes only, without data sets: http://127.0.0.1:4141/?types=nodes'
