@@ -1,0 +1,172 @@
+"""Statistics of the gate: is a candidate worse than the champion on the same pictures, and by how much at most?
+
+Both detectors judge every picture at their own deployed threshold. The difference of balanced accuracy (candidate minus
+champion) is the mean over the classes of the mean of d = right(candidate) - right(champion), which is -1, 0 or 1. Its
+bounds are one-sided. With LEAST_DISCORDANT source groups in which the two differ, the variance is that of a paired
+bootstrap over source groups, with Student's t. With fewer, the bounds are Tango's score bounds for paired proportions
+(Statistics in Medicine 1998) of each class, counted in source groups, and the classes are combined by the method of
+variance estimates recovery (Zou and Donner, Statistics in Medicine 2008): they stay honest where nothing differs.
+
+A candidate passes if it passes on every task: this is an intersection-union test (Berger 1982), which needs no
+correction for the number of tasks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import root_scalar
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from fakemedia.core.types import FAKE, REAL
+from fakemedia.evaluation.intervals import DRAWS, draw_weights, resampled_means
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+CONFIDENCE = 0.95
+"""Of each one-sided bound."""
+POWER = 0.8
+"""Probability of a decision that the number of pictures needed is computed for."""
+LEAST_DISCORDANT = 30
+"""Source groups that must differ for the bootstrap; see above."""
+TOLERANCE = 1e-10
+"""Of a bound that is found by bisection."""
+PASS, FAIL, TOO_FEW = "pass", "fail", "too few to tell"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The same pictures judged by both detectors, N of them."""
+
+    labels: NDArray[np.integer]
+    """(N,), 0 real and 1 fake; of one class only, the difference is that of this class."""
+    sources: NDArray[np.str_]
+    """Source group of each, (N,): pictures of one group are not independent."""
+    champion: Bools
+    """Whether the champion is right, (N,)."""
+    candidate: Bools
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def differences(self) -> Floats:
+        """d of each picture, (N,)."""
+        return self.candidate.astype(np.float64) - self.champion
+
+    @property
+    def negative_flips(self) -> float:
+        """Share of the pictures that the champion has right and the candidate wrong (Yan et al., CVPR 2021)."""
+        return float(np.mean(self.champion & ~self.candidate))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Difference of balanced accuracy, candidate minus champion, fractions."""
+
+    estimate: float
+    low: float
+    """One-sided lower bound; -1 where a class has no pictures to tell from."""
+    high: float
+    """One-sided upper bound."""
+    discordant: int
+    """Source groups in which the detectors differ."""
+    spread: float
+    """Variance of the estimate times the number of pictures, the share of discordant pictures if all are independent;
+    with few discordant groups, that share, of one group more."""
+    pictures: int
+
+
+def compare(pictures: Pictures, *, seed: int = 0) -> Difference:
+    """Return the difference of balanced accuracy on `pictures` with its bounds; `seed` draws the bootstrap."""
+    d, count = pictures.differences, len(pictures)
+    classes = [pictures.labels == label for label in (REAL, FAKE) if (pictures.labels == label).any()]
+    estimate = float(np.mean([d[rows].mean() for rows in classes]))
+    groups = np.unique(pictures.sources, return_inverse=True)[1]
+    discordant = len(np.unique(groups[d != 0]))
+    if discordant >= LEAST_DISCORDANT:
+        variance = _variance(d, groups, classes, seed)
+        reach = float(student.ppf(CONFIDENCE, groups.max())) * math.sqrt(variance)
+        low, high, spread = estimate - reach, estimate + reach, count * variance
+    else:
+        low, high = _few(d, groups, classes, estimate)
+        spread = (discordant + 1) / (count + 2)
+    return Difference(estimate=estimate, low=max(-1.0, low), high=min(1.0, high), discordant=discordant, spread=spread,
+                      pictures=count)
+
+
+def _variance(d: Floats, groups: NDArray[np.integer], classes: list[Bools], seed: int) -> float:
+    """Return the variance of the estimate over bootstrap draws of the source groups."""
+    weights = draw_weights(int(groups.max()) + 1, DRAWS, np.random.default_rng(seed))
+    drawn = [resampled_means(d[rows, None], groups[rows], weights)[:, 0] for rows in classes]
+    return float(np.nanvar(np.mean(drawn, axis=0), ddof=1))
+
+
+def _few(d: Floats, groups: NDArray[np.integer], classes: list[Bools], estimate: float) -> tuple[float, float]:
+    """Return the bounds from Tango's for each class, counted in source groups."""
+    below, above = 0.0, 0.0
+    for rows in classes:
+        present, members = np.unique(groups[rows], return_inverse=True)
+        sizes = np.bincount(members)
+        lost, gained = (float((np.bincount(members, d[rows] == sign) / sizes).sum()) for sign in (-1, 1))
+        mean = (gained - lost) / len(present)
+        below += (mean - tango_bound(lost, gained, len(present))) ** 2
+        above += (mean + tango_bound(gained, lost, len(present))) ** 2
+    return estimate - math.sqrt(below) / len(classes), estimate + math.sqrt(above) / len(classes)
+
+
+def tango_bound(lost: float, gained: float, pairs: float, confidence: float = CONFIDENCE) -> float:
+    """Return Tango's one-sided lower bound for (gained - lost) / pairs, the difference of two paired proportions.
+
+    It is the difference D with (gained - lost - pairs D) / sqrt(pairs (2 p + D (1 - D))) = z, where p is the
+    probability of a loss that is the most likely for D (Tango 1998, Eqs. 3 and 5). -1 without pairs.
+
+    >>> round(tango_bound(0, 0, 100, 0.975), 4)
+    -0.037
+    """
+    if pairs == 0:
+        return -1.0
+    z = float(norm.ppf(confidence))
+
+    def excess(difference: float) -> float:
+        b = (2 * pairs + lost - gained) * difference - gained - lost
+        c = -lost * difference * (1 - difference)
+        p = (math.sqrt(max(0.0, b * b - 8 * pairs * c)) - b) / (4 * pairs)
+        variance = pairs * (2 * p + difference * (1 - difference))
+        return gained - lost - pairs * difference - z * math.sqrt(max(0.0, variance))
+
+    highest = (gained - lost) / pairs - TOLERANCE
+    return -1.0 if highest <= -1 else float(root_scalar(excess, bracket=(-1.0, highest), xtol=TOLERANCE).root)
+
+
+def not_worse(found: Difference, delta: float) -> str:
+    """Return PASS if the lower bound is above -`delta`, FAIL if the estimate is not, else TOO_FEW."""
+    return _outcome(found, -delta)
+
+
+def better(found: Difference) -> str:
+    """Return PASS if the lower bound is above 0, FAIL if the estimate is not, else TOO_FEW."""
+    return _outcome(found, 0.0)
+
+
+def _outcome(found: Difference, least: float) -> str:
+    return PASS if found.low > least else FAIL if found.estimate <= least else TOO_FEW
+
+
+def more_pictures(found: Difference, margin: float) -> int:
+    """Return how many more pictures are needed to decide with the probability POWER; 1 at least.
+
+    n = (z_a + z_b)^2 spread / margin^2. `margin` is a fraction: what the estimate is away from the value that would
+    fail, at most delta.
+    """
+    z = float(norm.ppf(CONFIDENCE) + norm.ppf(POWER))
+    return max(1, math.ceil(z**2 * found.spread / margin**2) - found.pictures)
+
+
+def summary(outcomes: list[str]) -> str:
+    """Return the outcome of all checks: FAIL if one fails, else TOO_FEW if one cannot tell, else PASS."""
+    return FAIL if FAIL in outcomes else TOO_FEW if TOO_FEW in outcomes else PASS
