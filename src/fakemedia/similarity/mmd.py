@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fakemedia.core.types import FAKE, REAL
 from fakemedia.similarity.measure import Measure, TaskSample
+from fakemedia.similarity.pair_means import mean_of_others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +43,7 @@ def kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64
 
 def summarise_cloud(features: NDArray[np.float64]) -> Cloud:
     """Return the features (N, D), N >= 2, with their mean kernel."""
-    gram = kernel(features, features)
-    count = len(features)
-    return Cloud(features, float((gram.sum() - np.trace(gram)) / (count * (count - 1))))
+    return Cloud(features, mean_of_others(kernel(features, features)))
 
 
 def squared_mmd(a: Cloud, b: Cloud) -> float:

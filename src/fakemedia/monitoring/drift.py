@@ -1,0 +1,183 @@
+"""Has a window of scored pictures drifted from the reference windows before it? Four statistics and their thresholds.
+
+`mmd`      MMD^2 between the embeddings, unbiased estimate (Gretton et al., JMLR 2012, lemma 6), with the kernel
+           exp(-|x - y|^2 / median |x - y|^2), embeddings standardised, median and scale from the reference
+`ks`       largest distance between the distribution functions of the logits (two-sample Kolmogorov-Smirnov)
+`unsure`   share of pictures with the verdict unsure, minus that of the reference
+`unknown`  the same for the verdict unknown
+
+Tests of the hypothesis "nothing changed" always fire with thousands of pictures. So a threshold is a quantile of the
+same statistic between as many pictures of the reference, drawn at random, and the rest of it; or the largest value
+of a reference window against the others, if that is larger: what changes from hour to hour is no drift.
+
+With S statistics each threshold is the 1 - ALARMS / S quantile (Bonferroni), so that at most ALARMS of the windows of
+a stream that does not change exceed any threshold. An alarm needs the same statistic above its threshold in two windows
+in a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fakemedia.core.rng import generator
+from fakemedia.similarity.pair_means import mean_of_others
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+STATISTICS = ("mmd", "ks", "unsure", "unknown")
+ALARMS = 0.05
+"""Share of the windows of a stream that does not change in which a threshold may be exceeded, at most."""
+DRAWS = 1000
+"""Draws of a window from the reference, for the thresholds."""
+MOST = 500
+"""Pictures of a window whose embeddings are compared."""
+MOST_REFERENCE = 2500
+"""The same for all reference windows together."""
+LEAST_PICTURES = 3
+"""Unsure or unknown pictures in a window, beyond the share of the reference, that are never drift. A share of 0 among
+so many pictures as the reference has says no more (rule of three)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Pictures that one detector scored in turn."""
+
+    logits: Floats
+    """z_fake - z_real, (N,)."""
+    unsure: Bools
+    """Whether the verdict is unsure, (N,)."""
+    unknown: Bools
+    """Whether the verdict is unknown, (N,)."""
+    embeddings: NDArray[np.floating] | None
+    """(N, D); None from a detector without embeddings."""
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What windows are compared with."""
+
+    statistics: Mapping[str, Callable[[Window], float]]
+    """Each takes a window as large as those of the reference."""
+    thresholds: Mapping[str, float]
+
+
+def make_reference(windows: Sequence[Window]) -> Reference:
+    """Return the reference of at least two `windows` of equal size, with its thresholds.
+
+    Without embeddings, in any of them, there is no `mmd`. The draws are the same every time.
+    """
+    if len(windows) < 2 or len({len(window) for window in windows}) > 1:
+        raise ValueError("at least two reference windows of equal size")
+    size = len(windows[0])
+    chosen = _draws(len(windows), size)
+    logits = np.concatenate([window.logits for window in windows])
+    statistics: dict[str, Callable[[Window], float]] = {"ks": partial(_ks, logits)}
+    values = {"ks": _ks_to_rest(logits, chosen)}
+    for name in ("unsure", "unknown"):
+        flags = np.concatenate([getattr(window, name) for window in windows]).astype(np.float64)
+        statistics[name] = partial(_increase, name, float(flags.mean()))
+        inside = chosen @ flags
+        values[name] = np.maximum(inside / size - (flags.sum() - inside) / (len(flags) - size), LEAST_PICTURES / size)
+    embeddings = [window.embeddings for window in windows if window.embeddings is not None]
+    if len(embeddings) == len(windows):
+        cloud = _Cloud(embeddings)
+        statistics["mmd"], values["mmd"] = cloud.squared_mmd, cloud.to_rest()
+    level = 1 - ALARMS / len(values)
+    return Reference(statistics=statistics, thresholds={name: _threshold(values[name], level) for name in values})
+
+
+def measure(window: Window, reference: Reference) -> dict[str, float]:
+    """Return every statistic of `window`; without embeddings, `mmd` is NaN."""
+    return {name: statistic(window) for name, statistic in reference.statistics.items()}
+
+
+def exceeded(values: Mapping[str, float], thresholds: Mapping[str, float]) -> tuple[str, ...]:
+    """Return the statistics above their thresholds, in the order of STATISTICS."""
+    return tuple(name for name in STATISTICS if values.get(name, np.nan) > thresholds.get(name, np.inf))
+
+
+def _draws(windows: int, size: int) -> Bools:
+    """Return which pictures of the reference (P,) are in each window: DRAWS drawn at random, then its own; (W, P)."""
+    rng, count = generator(0, "thresholds of drift"), windows * size
+    drawn = np.zeros((DRAWS, count), bool)
+    for row in drawn:
+        row[rng.choice(count, size, replace=False)] = True
+    own = np.arange(windows)[:, None] == np.arange(count) // size
+    return np.concatenate([drawn, own])
+
+
+def _threshold(values: Floats, level: float) -> float:
+    """Return the quantile `level` of the first DRAWS values, or the largest of the others."""
+    return float(max(np.quantile(values[:DRAWS], level, method="higher"), values[DRAWS:].max()))
+
+
+def _ks(reference: Floats, window: Window) -> float:
+    from scipy.stats import ks_2samp  # takes a second to import
+
+    return float(ks_2samp(window.logits, reference, method="asymp").statistic)  # pyright: ignore
+
+
+def _ks_to_rest(logits: Floats, chosen: Bools) -> Floats:
+    """Return the largest distance between the distributions of `chosen` (W, P) logits (P,) and of the rest: (W,)."""
+    order = np.argsort(logits)
+    last_of_equal = np.append(np.diff(logits[order]) > 0, True)
+    inside = np.cumsum(chosen[:, order], axis=1)[:, last_of_equal]
+    below, sizes = np.flatnonzero(last_of_equal) + 1, chosen.sum(1, keepdims=True)
+    return np.abs(inside / sizes - (below - inside) / (len(logits) - sizes)).max(1)
+
+
+def _increase(name: str, share: float, window: Window) -> float:
+    return float(getattr(window, name).mean()) - share
+
+
+class _Cloud:
+    """Embeddings of the reference windows, at most MOST of each, and what the MMD to them needs."""
+
+    def __init__(self, embeddings: Sequence[NDArray[np.floating]]) -> None:
+        self.windows, self.size = len(embeddings), min(len(embeddings[0]), MOST, MOST_REFERENCE // len(embeddings))
+        rows = np.concatenate([each[_sample(len(each), self.size)] for each in embeddings]).astype(np.float64)
+        self.mean, deviation = rows.mean(0), rows.std(0)
+        self.deviation = np.where(deviation > 0, deviation, 1)
+        self.rows = (rows - self.mean) / self.deviation
+        squares = squared_distances(self.rows, self.rows)
+        self.median = float(np.median(squares[np.triu_indices(len(squares), 1)])) or 1.0
+        self.gram = np.exp(-squares / self.median)
+        self.within = mean_of_others(self.gram)
+
+    def squared_mmd(self, window: Window) -> float:
+        """Return the unbiased estimate of MMD^2 between the reference and `window`; NaN without embeddings."""
+        if window.embeddings is None:
+            return np.nan
+        chosen = window.embeddings[_sample(len(window), self.size)].astype(np.float64)
+        rows = (chosen - self.mean) / self.deviation
+        own, cross = (np.exp(-squared_distances(rows, other) / self.median) for other in (rows, self.rows))
+        return mean_of_others(own) + self.within - 2 * float(cross.mean())
+
+    def to_rest(self) -> Floats:
+        """Return MMD^2 between each window of `_draws` and the rest of the reference, (W,)."""
+        chosen = _draws(self.windows, self.size).astype(np.float64)
+        inside, rest = self.size, len(self.rows) - self.size
+        sums = chosen @ self.gram
+        within = (sums * chosen).sum(1)
+        cross = sums.sum(1) - within
+        others = self.gram.sum() - within - 2 * cross
+        return ((within - inside) / (inside * (inside - 1)) + (others - rest) / (rest * (rest - 1))
+                - 2 * cross / (inside * rest))
+
+
+def squared_distances(x: Floats, y: Floats) -> Floats:
+    """Return |x_i - y_j|^2, float64 (N, M), of rows (N, D) and (M, D)."""
+    return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T, 0)
+
+
+def _sample(count: int, most: int) -> NDArray[np.int64]:
+    """Return `most` of `count` rows, the same every time."""
+    return np.sort(generator(0, "embeddings compared").permutation(count)[:most])
