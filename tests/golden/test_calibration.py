@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -259,10 +260,29 @@ def test_metrics_of_nothing_and_of_nothing_sure() -> None:
     assert math.isnan(unsure["accuracy_sure"])
 
 
+def of_crops(images: int = 400) -> pd.DataFrame:
+    """Return scores whose mean logit of several crops is half as large as that of the centre, and shifted."""
+    labels, logits = overconfident(images)
+    return scores(labels, logits).assign(logit_crops=logits / 2 + 1)
+
+
+def test_the_mean_of_several_crops_is_calibrated_for_itself() -> None:
+    table = of_crops()
+    found = calibrate(table, config=CONFIG)
+    alone = calibrate(table.drop(columns="logit_crops"), config=CONFIG)
+    assert found.for_crops(1) is found
+    assert replace(found, several=None) == alone
+    assert found.for_crops(4) == calibrate(table.assign(logit=table["logit_crops"]).drop(columns="logit_crops"),
+                                           config=CONFIG)
+    assert found.for_crops(4).temperature < 0.7 * found.temperature
+    assert alone.for_crops(4) is alone  # as of files of earlier versions
+
+
 def test_json_brings_back_the_same_calibration() -> None:
     labels, logits = overconfident(200)
-    found = calibrate(scores(labels, logits), config=CONFIG, weights_sha256="ab")
-    assert Calibration.from_json(found.to_json(), where="calibration.json") == found
+    for table in (scores(labels, logits), of_crops()):
+        found = calibrate(table, config=CONFIG, weights_sha256="ab")
+        assert Calibration.from_json(found.to_json(), where="calibration.json") == found
 
 
 def changed(key: str, value: str) -> str:
@@ -273,7 +293,7 @@ def changed(key: str, value: str) -> str:
 
 def test_a_file_of_the_first_version_is_read_and_guarantees_nothing() -> None:
     values = json.loads(changed("threshold", "0.5"))
-    del values["confidence"], values["independent"]
+    del values["confidence"], values["independent"], values["several"]
     old = {**values, "made_from": "x", "unsure_low": 0.4, "unsure_high": 0.6}
     found = Calibration.from_json(json.dumps(old), where="calibration.json")
     assert "no guarantee: calibrated by an earlier version" in found.guarantee
@@ -284,7 +304,9 @@ def test_a_file_of_the_first_version_is_read_and_guarantees_nothing() -> None:
     "", "{", "[]", "{}", '{"temperature": 1}', '{"temprature": 1}',
     *(changed(key, value) for key, value in (
         ("temperature", "NaN"), ("threshold", "NaN"), ("unsure_low", "-Infinity"), ("temperature", "0"),
-        ("threshold", "1e999"), ("unsure_high", "0.1"), ("target", "NaN"), ("threshold", "null")))])
+        ("threshold", "1e999"), ("unsure_high", "0.1"), ("target", "NaN"), ("threshold", "null"),
+        ("several", '{"temperature": 1}'), ("several", '{"temperature": 0, "threshold": 0, "unsure_low": 0, '
+                                            '"unsure_high": 0}')))])
 def test_a_damaged_file_is_named(text: str) -> None:
     with pytest.raises(UserError, match=r"calibration\.json"):
         Calibration.from_json(text, where="calibration.json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from PIL import Image
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
+from fakemedia.evaluation.calibration import DecisionRule
 from fakemedia.evaluation.predict import predict
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
@@ -23,7 +24,7 @@ from fakemedia.scoring.model import Facts
 from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.paths import Found
 from fakemedia.scoring.scores import score_files
-from fakemedia.scoring.summary import FEW, describe, summarise
+from fakemedia.scoring.summary import FEW, csv_table, describe, summarise
 from tests.scoring import CROP, calibration, cpu, pictures, write_calibration, write_checkpoint, write_pictures
 from tests.unit.conftest import GivenPictures
 
@@ -124,6 +125,31 @@ def test_verdicts_are_those_of_the_calibration(tmp_path: Path) -> None:
     (folder / "calibration.json").write_text("{")
     with pytest.raises(UserError, match=r"calibration\.json"):
         open_model(folder, cpu)
+
+
+def test_several_crops_are_judged_by_the_calibration_of_several(tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path / "files")
+    folder = write_checkpoint(tmp_path / "model")
+    sha256 = json.loads((folder / "checkpoint.json").read_text())["weights_sha256"]
+    several = DecisionRule(temperature=0.01, threshold=0.7, unsure_low=0.7, unsure_high=0.7)
+    alone = calibration(sha256)
+    write_calibration(folder, replace(alone, several=several))
+    model = open_model(folder, cpu)
+    scores = score_files(model, paths, crops=4, progress=False)
+    one = (scores["crops"] == 1).to_numpy()
+    assert 0 < one.sum() < len(one)
+    logits = scores["logit"].to_numpy()
+    expected = np.where(one, alone.probability(logits), several.probability(logits))
+    np.testing.assert_array_equal(scores["p_fake"], expected)
+    assert set(scores["verdict"][one]) == {"unsure"}
+    assert set(scores["verdict"][~one]) <= {"fake", "not flagged"}
+    table = csv_table(scores, model.facts, tmp_path)
+    assert table["threshold"].tolist() == np.where(one, 0.5, 0.7).tolist()
+    assert "fake above 0.700, no unsure band" in describe(model.facts, folder, 4)
+    assert "fake above 0.500, unsure from 0.400" in describe(model.facts, folder, 1)
+    write_calibration(folder, alone)
+    assert "fitted to centre crops alone" in describe(open_model(folder, cpu).facts, folder, 4)
+    assert "fitted to centre crops alone" not in describe(open_model(folder, cpu).facts, folder, 1)
 
 
 def test_damaged_checkpoints(checkpoint: Path, tmp_path: Path) -> None:

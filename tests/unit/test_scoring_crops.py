@@ -129,5 +129,5 @@ def test_pictures_of_several_folders_are_counted_by_folder(tmp_path: Path) -> No
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(noise(30, 30)).save(path)
     text = summarise(score_files(model, paths, progress=False), Found(files=paths))
-    assert f"{tmp_path / 'a'}: 2 unknown" in text
-    assert "4 scored: 4 unknown" in text
+    assert f"{tmp_path / 'a'}: 2 not calibrated" in text
+    assert "4 scored: 4 not calibrated" in text

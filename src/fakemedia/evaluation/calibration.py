@@ -1,5 +1,7 @@
 """Calibration of a checkpoint: temperature, threshold and the "unsure" band, from validation images only.
 
+There are two: of the logit of the centre crop, and of the mean logit of several crops, which varies less.
+
 The calibrated probability is P(fake) = sigmoid(logit / T) with the temperature T (Guo et al., ICML 2017); its log-odds
 are logit / T, kept within +-LIMIT. An image is classified as fake if P(fake) is above the threshold, and as unsure
 if P(fake) is in the band around it (see `evaluation.unsure_band`). `labels` are integers (N,), 0 real and 1 fake;
@@ -11,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,7 @@ from fakemedia.evaluation.unsure_band import ROUNDING, fit_band, independent_pic
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.integer]
-VERSION = 2
+VERSION = 3
 """Version of `calibrate`: raised when its results change."""
 CALIBRATION_FILE = "calibration.json"
 """The calibration's file in a checkpoint's folder."""
@@ -65,8 +67,8 @@ def calibration_recipe(config: CalibrationConfig, *, scores: str) -> Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """How to interpret the logits of one checkpoint; made by `calibrate`."""
+class DecisionRule:
+    """From a logit to P(fake) and a verdict."""
 
     temperature: float
     """T in P(fake) = sigmoid(logit / T)."""
@@ -76,6 +78,37 @@ class Calibration:
     """An image is unsure where unsure_low < P(fake) <= unsure_high; nowhere if both equal the threshold."""
     unsure_high: float
     """1, and `unsure_low` 0, where no band is shown to reach the target: every image is unsure."""
+
+    def __post_init__(self) -> None:
+        if not (self.temperature > 0 and math.isfinite(self.temperature)):
+            raise ValueError("a temperature above 0")
+        if not 0 <= self.unsure_low <= self.threshold <= self.unsure_high <= 1:
+            raise ValueError("0 <= unsure_low <= threshold <= unsure_high <= 1")
+
+    def probability(self, logits: Floats) -> Floats:
+        """Return the calibrated P(fake), in the shape of `logits` (...)."""
+        return expit(log_odds(logits, self.temperature))
+
+    def is_fake(self, logits: Floats) -> NDArray[np.bool_]:
+        """Return whether each image is called fake, sure or not, in the shape of `logits` (...)."""
+        return self.probability(logits) > self.threshold
+
+    def is_sure(self, logits: Floats) -> NDArray[np.bool_]:
+        """Return whether each image is outside the unsure band, in the shape of `logits` (...)."""
+        probability = self.probability(logits)
+        return (probability <= self.unsure_low) | (probability > self.unsure_high)
+
+    def verdict(self, logits: Floats) -> NDArray[np.str_]:
+        """Return `real`, `fake` or `unsure` for each image, in the shape of `logits` (...)."""
+        return np.where(self.is_sure(logits), np.where(self.is_fake(logits), "fake", "real"), "unsure")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration(DecisionRule):
+    """How to interpret the logits of one checkpoint, those of centre crops; made by `calibrate`."""
+
+    several: DecisionRule | None = None
+    """The rule for the mean logit of several crops; None: only centre crops were measured, as by earlier versions."""
     target: float
     """Requested accuracy outside the band, a fraction."""
     confidence: float | None = None
@@ -93,12 +126,13 @@ class Calibration:
     """Hash of the checkpoint's weights."""
 
     def __post_init__(self) -> None:
-        if not (self.temperature > 0 and math.isfinite(self.temperature)):
-            raise ValueError("a temperature above 0")
-        if not 0 <= self.unsure_low <= self.threshold <= self.unsure_high <= 1:
-            raise ValueError("0 <= unsure_low <= threshold <= unsure_high <= 1")
+        super().__post_init__()
         if not 0 <= self.target <= 1:
             raise ValueError("a target between 0 and 1")
+
+    def for_crops(self, count: int) -> Calibration:
+        """Return the calibration of the mean logit of `count` crops: itself for one, or if there is no other."""
+        return self if count <= 1 or self.several is None else replace(self, **vars(self.several), several=None)
 
     @property
     def always_unsure(self) -> bool:
@@ -119,23 +153,6 @@ class Calibration:
                     f"to show {self.target:.0%}")
         return f"no guarantee: no band is shown to reach {self.target:.0%} on validation"
 
-    def probability(self, logits: Floats) -> Floats:
-        """Return the calibrated P(fake), in the shape of `logits` (...)."""
-        return expit(log_odds(logits, self.temperature))
-
-    def is_fake(self, logits: Floats) -> NDArray[np.bool_]:
-        """Return whether each image is called fake, sure or not, in the shape of `logits` (...)."""
-        return self.probability(logits) > self.threshold
-
-    def is_sure(self, logits: Floats) -> NDArray[np.bool_]:
-        """Return whether each image is outside the unsure band, in the shape of `logits` (...)."""
-        probability = self.probability(logits)
-        return (probability <= self.unsure_low) | (probability > self.unsure_high)
-
-    def verdict(self, logits: Floats) -> NDArray[np.str_]:
-        """Return `real`, `fake` or `unsure` for each image, in the shape of `logits` (...)."""
-        return np.where(self.is_sure(logits), np.where(self.is_fake(logits), "fake", "real"), "unsure")
-
     def to_json(self) -> str:
         """Return the calibration as JSON text, which `from_json` reads back exactly."""
         return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
@@ -144,8 +161,8 @@ class Calibration:
     def from_json(cls, text: str, *, where: object) -> Calibration:
         """Read the JSON text back; UserError, with the place `where`, if it is not the text of a calibration.
 
-        Files of version 1 are read too: they lack `confidence` and `independent`, and have `made_from`. Numbers must be
-        finite.
+        Files of version 1 are read too: they lack `confidence` and `independent`, and have `made_from`; and those of
+        version 2, which lack `several`. Numbers must be finite.
         """
         try:
             found = json.loads(text, parse_constant=_refuse_constant)
@@ -255,23 +272,31 @@ def fit_threshold(labels: Labels, odds: Floats, weights: Floats) -> float:
 def calibrate(scores: pd.DataFrame, *, config: CalibrationConfig, weights_sha256: str = "") -> Calibration:
     """Return the calibration of a checkpoint from its scores on the validation images of the tasks it has seen.
 
-    `scores` has the columns of `predict.score_suite`: task, label, source and logit are read.
+    `scores` has the columns of `predict.score_suite`: task, label, source and logit are read. With the column
+    logit_crops (float64), the mean logit of several crops of each image, these are calibrated too.
     """
-    labels, logits, tasks = scores["label"].to_numpy(), scores["logit"].to_numpy(), scores["task"].tolist()
+    labels, tasks, sources = scores["label"].to_numpy(), scores["task"].tolist(), scores["source"].tolist()
+    tested = independent_pictures(_cells(labels, tasks), sources)
+    centre, *several = (_rule(scores[name].to_numpy(), labels, tasks, tested, config, len(set(sources)))
+                        for name in ("logit", "logit_crops") if name in scores)
+    return Calibration(
+        **vars(centre), several=several[0] if several else None, target=config.target, confidence=config.confidence,
+        independent=len(tested), images=len(labels), sources=len(set(sources)), tasks=tuple(dict.fromkeys(tasks)),
+        weights_sha256=weights_sha256,
+    )
+
+
+def _rule(logits: Floats, labels: Labels, tasks: Sequence[str], tested: NDArray[np.int64], config: CalibrationConfig,
+          sources: int) -> DecisionRule:
+    """Return the rule that is fitted to `logits` of images from so many `sources`; `tested` are the band's images."""
     weights = equal_weights(labels, tasks)
     temperature = fit_temperature(labels, logits, weights)
     odds = log_odds(logits, temperature)
-    sources = len(set(scores["source"]))
     threshold = fit_threshold(labels, odds, weights) if sources >= config.least_sources else 0.0
-    tested = independent_pictures(_cells(labels, tasks), scores["source"].tolist())
     low, high = fit_band(labels, odds, weights, tested, target=config.target,
                          confidence=config.confidence) or (-np.inf, np.inf)
-    return Calibration(
-        temperature=temperature, threshold=float(expit(threshold)), unsure_low=float(expit(min(low, threshold))),
-        unsure_high=float(expit(max(high, threshold))), target=config.target, confidence=config.confidence,
-        independent=len(tested), images=len(labels), sources=sources, tasks=tuple(dict.fromkeys(tasks)),
-        weights_sha256=weights_sha256,
-    )
+    return DecisionRule(temperature=temperature, threshold=float(expit(threshold)),
+                        unsure_low=float(expit(min(low, threshold))), unsure_high=float(expit(max(high, threshold))))
 
 
 def calibrated_metrics(labels: Labels, logits: Floats, calibration: Calibration) -> dict[str, float]:

@@ -134,6 +134,7 @@ def _score(model: Model, path: Path, clip: Clip, batch_size: int, on_batch: OnBa
     if judged.empty:
         return row
     logits, calibration = judged["logit"].to_numpy(), model.facts.calibration
+    calibration = calibration and calibration.for_crops(judged["crops"].to_numpy().max())
     mean, ends = np.array([logits.mean()]), np.array(mean_interval(logits))
     probability = expit if calibration is None else calibration.probability
     p_fake, (low, high) = float(probability(mean)[0]), probability(ends)

@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
-from fakemedia.evaluation.calibration import Calibration
+from fakemedia.evaluation.calibration import Calibration, DecisionRule
 from fakemedia.evaluation.novelty import Novelty, is_unknown
 from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.scoring.crop_layout import CROPS, Pixels, View, view
@@ -55,10 +55,10 @@ def score_files(model: Model, files: Sequence[Path | Pixels], *, batch_size: int
                 progress: bool = True) -> pd.DataFrame:
     """Return the scores of picture `files`, one row each in their order; pictures in memory, uint8 (H, W, 3), too.
 
-    The logit of a picture is the mean over its crops, `crops` at most (see `scoring.crop_layout.view`). The
-    calibration is that of centre crops: the mean varies less, so that P(fake) is nearer to 0.5 than the frequency of
-    fakes and errs on the side of `unsure`. With `crops` = 1 the network gets the same input as from a pixel
-    store. With a detector of `faces` the largest face of a picture is scored, and one without is skipped.
+    The logit of a picture is the mean over its crops, `crops` at most (see `scoring.crop_layout.view`); P(fake) and
+    verdict are those of the calibration of as many (see `Calibration.for_crops`). With `crops` = 1 the network gets
+    the same input as from a pixel store. With a detector of `faces` the largest face of a picture is scored, and one
+    without is skipped.
 
     Columns: path (str; of a picture in memory `picture 0`, ..., by its place), p_fake (float64, calibrated),
     verdict (one of VERDICTS), reason (str: why a picture is unsure without a score), novelty (float64, see
@@ -161,11 +161,12 @@ def score_batch(model: Model, batch: Sequence[tuple[str | Path, Opened | str]], 
     found = [each for _, each in batch if isinstance(each, Opened)]
     read = np.array([isinstance(each, Opened) for _, each in batch])
     logits, novelty = picture_outputs(model, [each.view for each in found], batch_size)
-    p_fake, verdicts = judged(model.facts.calibration, logits, novelty)
+    counts = np.array([len(each.view.crops) for each in found])
+    p_fake, verdicts = judged(model.facts.calibration, logits, novelty, counts)
     scored = pd.DataFrame({
         "p_fake": p_fake, "verdict": verdicts, "reason": np.where(np.isnan(logits), EVEN_PICTURE, ""),
         "novelty": novelty, "logit": logits,
-        "crops": [len(each.view.crops) for each in found], "seen": [each.view.share for each in found],
+        "crops": counts, "seen": [each.view.share for each in found],
         "width": [each.view.width for each in found], "height": [each.view.height for each in found],
         "sha256": [each.sha256 for each in found],
     }, index=np.flatnonzero(read))
@@ -177,22 +178,25 @@ def score_batch(model: Model, batch: Sequence[tuple[str | Path, Opened | str]], 
     return table
 
 
-def judged(calibration: Calibration | None, logits: Floats, novelty: Floats) -> tuple[Floats, NDArray[np.object_]]:
-    """Return P(fake), float64 (N,), and the verdict of pictures of those `logits` and `novelty`, (N,) each.
+def judged(calibration: Calibration | None, logits: Floats, novelty: Floats,
+           counts: NDArray[np.int64]) -> tuple[Floats, NDArray[np.object_]]:
+    """Return P(fake), float64 (N,), and the verdict of pictures of those `logits`, `novelty` and `counts` of crops.
 
-    NaN and `unsure` where the logit is NaN; a novelty of NaN says nothing.
+    All are (N,). NaN and `unsure` where the logit is NaN; a novelty of NaN says nothing.
     """
-    scored = ~np.isnan(logits)
     p_fake, verdicts = np.full(len(logits), np.nan), np.full(len(logits), UNSURE, object)
-    p_fake[scored] = expit(logits[scored]) if calibration is None else calibration.probability(logits[scored])
-    verdicts[scored] = verdict_of(calibration, logits[scored])
+    for several in (False, True):
+        mine = ~np.isnan(logits) & ((counts > 1) == several)
+        rule = calibration and calibration.for_crops(1 + several)
+        p_fake[mine] = expit(logits[mine]) if rule is None else rule.probability(logits[mine])
+        verdicts[mine] = verdict_of(rule, logits[mine])
     verdicts[is_unknown(novelty)] = UNKNOWN
     return p_fake, verdicts
 
 
-def verdict_of(calibration: Calibration | None, logits: Floats) -> NDArray[np.object_]:
+def verdict_of(rule: DecisionRule | None, logits: Floats) -> NDArray[np.object_]:
     """Return the verdict, one of VERDICTS but `unknown`, for each of `logits` (N,)."""
-    if calibration is None:
+    if rule is None:
         return np.full(len(logits), NOT_CALIBRATED, object)
-    called = calibration.verdict(logits)
+    called = rule.verdict(logits)
     return np.where(called == "real", NOT_FLAGGED, called.astype(object))

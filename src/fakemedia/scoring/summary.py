@@ -40,7 +40,7 @@ def describe(facts: Facts, place: Path, crops: int) -> str:
         f"  knows {', '.join(facts.tasks) or 'no task'}; fakes of other generators may be not flagged",
         f"  sees {looked}",
         *_other_decoders(facts),
-        f"Calibration: {_reading(facts.calibration)}",
+        f"Calibration: {_reading(facts.calibration, crops)}",
         f"Novelty: {_known(facts.novelty)}",
     ])
 
@@ -60,14 +60,17 @@ def _known(novelty: Novelty | None) -> str:
             "images")
 
 
-def _reading(calibration: Calibration | None) -> str:
+def _reading(calibration: Calibration | None, crops: int) -> str:
     if calibration is None:
         return "none\n  P(fake) is the network's own and means nothing certain"
+    alone = "\n  fitted to centre crops alone: P(fake) of several crops is not calibrated"
+    other = alone if crops > 1 and calibration.several is None else ""
+    calibration = calibration.for_crops(crops)
     low, high = calibration.unsure_low, calibration.unsure_high
     band = "every picture unsure" if calibration.always_unsure else (
         f"unsure from {low:.3f} to {high:.3f}" if low < high else "no unsure band")
     return (f"on {calibration.images} validation images of {calibration.sources} sources: fake above "
-            f"{calibration.threshold:.3f}, {band}\n  {calibration.guarantee}")
+            f"{calibration.threshold:.3f}, {band}\n  {calibration.guarantee}{other}")
 
 
 def summarise(scores: pd.DataFrame, found: Found) -> str:
@@ -126,7 +129,10 @@ def csv_table(scores: pd.DataFrame, facts: Facts, folder: Path) -> pd.DataFrame:
     """
     table = scores.round({"p_fake": 4, "novelty": 4, "logit": 4, "seen": 4, "p_low": 4, "p_high": 4})
     table["path"] = pd.Series([os.path.relpath(path, folder) for path in scores["path"]], table.index, dtype=object)
-    table.insert(6, "threshold", round(facts.calibration.threshold, 4) if facts.calibration else np.nan)
+    frames = scores["frames"].clip(lower=1) if "frames" in scores else 1
+    several = scores["crops"] > frames
+    table.insert(6, "threshold", [round(facts.calibration.for_crops(1 + more).threshold, 4) if facts.calibration
+                                  else np.nan for more in several])
     table.insert(list(table).index("error"), "detector", facts.weights_sha256 or facts.fingerprint)
     return table
 

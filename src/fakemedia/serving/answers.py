@@ -71,10 +71,10 @@ class Problem(BaseModel):
     detail: str
 
 
-def known(serving: Serving) -> Known:
-    """Return what is told of the detector."""
+def known(serving: Serving, crops: int) -> Known:
+    """Return what is told of the detector, which scores up to so many `crops` of a picture."""
     facts = serving.model.facts
-    calibration = facts.calibration
+    calibration = facts.calibration and facts.calibration.for_crops(crops)
     return Known(version=serving.version.number, content=serving.version.content, network=facts.network,
                  tasks=list(facts.tasks), crop=facts.crop, threshold=calibration.threshold if calibration else None,
                  unsure=(calibration.unsure_low, calibration.unsure_high) if calibration else None,
@@ -86,11 +86,12 @@ def answer(serving: Serving, picture: Received, computed: Computed, source: str)
     if not np.isfinite(computed.logits).all():
         raise ValueError("the network gives scores that are not finite")
     calibration = serving.model.facts.calibration
-    each, _ = judged(calibration, computed.logits, np.full(len(computed.logits), np.nan))
+    count = len(computed.logits)
+    each, _ = judged(calibration, computed.logits, np.full(count, np.nan), np.ones(count, np.int64))
     novelty = None if np.isnan(computed.novelty) else computed.novelty
-    logit = float(computed.logits.mean()) if len(computed.logits) else None
+    logit = float(computed.logits.mean()) if count else None
     p_fakes, verdicts = judged(calibration, np.array([np.nan if logit is None else logit]),
-                               np.array([computed.novelty]))
+                               np.array([computed.novelty]), np.array([count]))
     p_fake, verdict = None if logit is None else float(p_fakes[0]), str(verdicts[0])
     view = picture.view
     score = Score(

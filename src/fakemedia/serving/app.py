@@ -109,7 +109,7 @@ class Service:
             self.counters.pictures.labels(score.verdict).inc()
         if self.log is not None:
             self.log.add(row for _, row in scored)
-        return Scores(detector=known(serving), pictures=[
+        return Scores(detector=known(serving, self.config.crops), pictures=[
             Score(name=name[:200], error=each.message) if isinstance(each, Refused) else each[0]
             for (name, _), each in zip(pictures, found, strict=True)])
 
@@ -162,7 +162,8 @@ def make_app(service: Service) -> FastAPI:
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def home() -> HTMLResponse:
-        return HTMLResponse(page(known(service.live.current), asks_token=bool(service.token)), headers=PAGE_HEADERS)
+        detector = known(service.live.current, service.config.crops)
+        return HTMLResponse(page(detector, asks_token=bool(service.token)), headers=PAGE_HEADERS)
 
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:
