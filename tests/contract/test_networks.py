@@ -17,6 +17,7 @@ from fakemedia.networks import convnet
 from fakemedia.networks.architectures import architectures, check_architecture
 from fakemedia.networks.detector import Detector, seeded
 from fakemedia.networks.packaged import PACKAGES, as_timm, packaged_file
+from fakemedia.networks.residual import Residual
 from fakemedia.networks.weights import WEIGHTS_FILE, load_weights
 from fakemedia.runtime.device import with_common_statistics
 from fakemedia.scoring.saliency import saliency
@@ -114,7 +115,7 @@ def test_prepare_normalises_and_keeps_the_images() -> None:
 
 def test_convnet_residual_sees_second_differences_alone() -> None:
     rows = torch.arange(8.0)
-    residual = convnet.Residual()
+    residual = Residual()
     ramp = (rows[:, None] + 2 * rows[None, :]).expand(1, 3, 8, 8)
     assert torch.equal(residual(ramp), torch.zeros(1, 3, 8, 8))
     spike = torch.zeros(1, 3, 8, 8)

@@ -37,7 +37,7 @@ class Head(Detector):
     def __init__(self, detector: Detector) -> None:
         """Use the head of `detector` without its body."""
         nn.Module.__init__(self)
-        self.body, self.head = nn.Identity(), detector.head
+        self.front, self.body, self.head = nn.Identity(), nn.Identity(), detector.head
         self.register_buffer("feature_mean", detector.feature_mean)
         self.register_buffer("feature_scale", detector.feature_scale)
         self.register_buffer("correction", detector.correction)

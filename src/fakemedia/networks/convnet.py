@@ -1,8 +1,6 @@
 """A small convolutional detector for the CPU, which only sees the high-pass residual of the image.
 
-The traces of generators are in the relations of neighbouring pixels; the second difference along both axes passes
-them and suppresses content (Fridrich and Kodovsky 2012, "Rich models for steganalysis of digital images"). With
-the image itself as another input, so small a network learns the content of its few training photographs.
+With the image itself as another input, so small a network learns the content of its few training photographs.
 """
 
 from __future__ import annotations
@@ -11,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from fakemedia.networks.detector import Detector, HeadShape, seeded
+from fakemedia.networks.residual import Residual
 from fakemedia.networks.taps import Blocks, Taps
 from fakemedia.networks.weights import load_weights
 
@@ -48,25 +45,6 @@ class Config:
             raise ValueError("hidden of at least 1")
         if self.pretrained in ("imagenet", "packaged"):
             raise ValueError("pretrained: none or a path; there are no published weights of convnet")
-
-
-class Residual(nn.Module):
-    """The second difference along both axes of each channel, (N, 3, H, W) -> (N, 3, H, W), scaled to order one.
-
-    In float32 in any autocast: bfloat16 rounds normalised pixels by up to half a grey level, and the traces of
-    generators are no larger.
-    """
-
-    kernel: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        second = torch.tensor([1.0, -2.0, 1.0])
-        self.register_buffer("kernel", 2.5 * torch.outer(second, second).repeat(3, 1, 1, 1), persistent=False)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        with torch.autocast(inputs.device.type, enabled=False):
-            return F.conv2d(F.pad(inputs, (1, 1, 1, 1), mode="reflect"), self.kernel, groups=3)
 
 
 def _body(width: int, depth: int) -> tuple[nn.Sequential, int]:

@@ -30,8 +30,8 @@ class HeadShape:
 class Detector(nn.Module):
     """Classifies images as real (class 0) or fake (class 1).
 
-    `body` maps normalised inputs (N, 3, H, W) to its pooled output. `head` maps features (N, D), read from the
-    body at `taps`, to logits (N, 2).
+    `front`, without weights, changes normalised inputs (N, 3, H, W) if the network wants that; `body` maps them to its
+    pooled output. `head` maps features (N, D), read from the body at `taps`, to logits (N, 2).
     """
 
     mean: Tensor
@@ -47,14 +47,17 @@ class Detector(nn.Module):
     """Whether batch normalisation keeps its running statistics in training too, and normalises by them."""
 
     def __init__(self, body: nn.Module, width: int, *, mean: Sequence[float], std: Sequence[float],
-                 blocks: Blocks | None = None, head: HeadShape | None = None, side: int = 64) -> None:
+                 blocks: Blocks | None = None, head: HeadShape | None = None, side: int = 64,
+                 front: nn.Module | None = None) -> None:
         """Wrap `body`, whose pooled output has `width` numbers; `mean` and `std` per channel, of intensities in [0, 1].
 
-        `blocks` are needed for taps of blocks; `side` is that of inputs that the body accepts, pixels. The head, linear
-        by default, is drawn from torch's global generator. UserError for taps of blocks where there are none.
+        `blocks` are needed for taps of blocks; `side` is that of inputs that the body accepts, pixels; `front` changes
+        normalised inputs before the body sees them. The head, linear by default, is drawn from torch's global
+        generator. UserError for taps of blocks where there are none.
         """
         super().__init__()
         head = head or HeadShape()
+        self.front = front or nn.Identity()
         self.body = body
         self.blocks = blocks or Blocks(names=())
         self.taps: Taps = head.taps
@@ -92,7 +95,7 @@ class Detector(nn.Module):
 
     def features(self, inputs: Tensor, taps: Taps | None = None) -> Tensor:
         """Return the features (N, D) of normalised inputs (N, 3, H, W), of other `taps` if given."""
-        taps = taps or self.taps
+        taps, inputs = taps or self.taps, self.front(inputs)
         if taps == "head":
             return self.body(inputs)
         with watched(self.body, self.blocks.early if taps == "early" else self.blocks) as found:

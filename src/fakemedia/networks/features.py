@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from fakemedia.artefacts.files import GIB, write_file
@@ -79,8 +79,9 @@ def features(detector: Detector, images: Tensor, taps: Taps | None = None) -> Te
 
 
 def body_sha256(detector: Detector) -> str:
-    """Return the SHA-256 of what the features of `detector` depend on: the body's weights and the normalisation."""
-    digest = hashlib.sha256(repr((type(detector.body).__name__, detector.blocks)).encode())
+    """Return the SHA-256 of what the features of `detector` depend on: input, weights of the body, normalisation."""
+    front = () if isinstance(detector.front, nn.Identity) else (repr(detector.front),)
+    digest = hashlib.sha256(repr((type(detector.body).__name__, detector.blocks, *front)).encode())
     state = {**detector.body.state_dict(), "mean": detector.mean, "std": detector.std}
     for name, tensor in sorted(state.items()):
         if not name.endswith("num_batches_tracked"):

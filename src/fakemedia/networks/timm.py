@@ -15,6 +15,7 @@ from fakemedia.networks.architectures import check_architecture
 from fakemedia.networks.detector import Detector, HeadShape, seeded
 from fakemedia.networks.hub import CONNECT_TIMEOUT, PREFIX, WEIGHTS, hub_config, hub_file, no_weights
 from fakemedia.networks.packaged import PACKAGES, as_timm, packaged_file
+from fakemedia.networks.residual import EvenResidual
 from fakemedia.networks.taps import Blocks, Taps
 from fakemedia.networks.weights import load_weights
 
@@ -54,6 +55,9 @@ class Config:
     folder; or `none`."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of timm.create_model, such as `drop_path_rate`."""
+    input: Literal["pixels", "residual"] = "pixels"
+    """`residual`: the network sees the high-pass residual of a picture over its own root mean square. Heads on a
+    network of fixed weights then depend less on the contrast and texture of the training photographs."""
     taps: Taps = "head"
     """What the head reads: `head` the pooled output, `blocks` mean and standard deviation of each block, `early` those
     of the first half, or `both`: `blocks` and `head`."""
@@ -82,6 +86,7 @@ def build(config: Config, seed: int) -> Detector:
         facts = body.pretrained_cfg
         network = Detector(body, body.head_hidden_size, mean=facts["mean"], std=facts["std"], blocks=_blocks(body),
                            head=HeadShape(taps=config.taps, head=config.head, hidden=config.hidden),
+                           front=EvenResidual(sum(facts["std"]) / 3) if config.input == "residual" else None,
                            side=facts["input_size"][-1] if facts["fixed_input_size"] else 64)
     network.maps = not hasattr(body, "patch_embed")
     if config.pretrained not in PRETRAINED and not config.pretrained.startswith(PREFIX):
