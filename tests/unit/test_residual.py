@@ -52,3 +52,15 @@ def test_the_input_has_no_weights_and_is_part_of_what_features_depend_on():
     pixels, residual = build(), build(input="residual")
     assert list(pixels.state_dict()) == list(residual.state_dict())
     assert body_sha256(pixels) != body_sha256(residual) == body_sha256(build(input="residual"))
+
+
+def test_an_exported_file_sees_the_same(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    front, inputs = EvenResidual(0.5).eval(), pictures().float() / 128
+    program = torch.onnx.export(front, (inputs,), dynamo=True, verbose=False, input_names=["inputs"],
+                                dynamic_shapes={"inputs": {0: torch.export.Dim("N")}})
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    for count in (1, 2):
+        (found,) = session.run(None, {"inputs": inputs[:count].numpy()})
+        np.testing.assert_allclose(found, front(inputs[:count]), rtol=0, atol=1e-5)
