@@ -35,6 +35,7 @@ from fakemedia.methods.ridge import (
 )
 from fakemedia.methods.slda import discriminant
 from fakemedia.networks.checkpoint import Checkpoint
+from fakemedia.networks.views import read_views, view_crops
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.pixels import PixelStore
 from tests.plans import make_plan
@@ -214,9 +215,9 @@ def one_class(stores) -> PixelStore:
 def learn(stores):
     def run(method: str, order: Iterable[Iterable[str]] = "abc", tune: str = "head", parent: Checkpoint | None = None,
             taps: str = "both", more: Mapping[str, PixelStore] = {}, folder: Path | None = None,
-            **settings: Any) -> Iterator[Checkpoint]:
+            views: tuple[str, ...] = ("centre",), **settings: Any) -> Iterator[Checkpoint]:
         stages, given = make_stages([tuple(names) for names in order]), {**stores, **more}
-        plan = make_plan({method: settings}, stages=stages, training=TrainingConfig(batch_size=8, crop=8),
+        plan = make_plan({method: settings}, stages=stages, training=TrainingConfig(batch_size=8, crop=8, views=views),
                          network=Named(name="convnet", settings={"width": 8, "depth": 2, "taps": taps})).resolved()
         plan = replace(plan, methods=tuple(replace(each, tune=tune) for each in plan.methods))
         for stage in stages:
@@ -280,6 +281,21 @@ def test_a_stage_with_one_class(learn, one_class, method: str, tmp_path: Path) -
     assert both.weights["head.weight"].isfinite().all()
 
 
+@pytest.mark.parametrize(("method", "settings"), [("ridge", {"strength": 1.0}), ("slda", {}),
+                                                  ("experts", {"strength": 1.0})])
+def test_every_training_view_counts_as_a_picture(learn, stores, make_store, method: str, settings: dict) -> None:
+    rows = np.arange(len(stores["a"]))
+    crops = {view: view_crops(stores["a"], rows, view, 8, 0) for view in read_views(["centre", "corners"])}
+    store = make_store("a", np.concatenate([*crops.values()]))
+    assert (store.labels == np.tile(stores["a"].labels, len(crops))).all()
+    wanted, = learn(method, "a", more={"a": store}, **settings)
+    found, = learn(method, "a", views=("centre", "corners"), **settings)
+    for name in ("head.weight", "head.bias"):
+        torch.testing.assert_close(found.weights[name], wanted.weights[name], rtol=1e-4, atol=1e-4)
+    centre, = learn(method, "a", **settings)
+    assert (centre.weights["head.weight"] - wanted.weights["head.weight"]).abs().max() > 1e-2
+
+
 def margins(checkpoint: Checkpoint, stores: Mapping[str, Any]) -> np.ndarray:
     network = restore_network(checkpoint)
     return np.concatenate([predict(network, store, batch_size=8, crop=8) for store in stores.values()])
@@ -311,7 +327,7 @@ def test_an_expert_is_not_changed_by_later_ones(learn, stores) -> None:
 
 def test_an_expert_needs_both_classes() -> None:
     class OneClass:
-        def examples(self, stores: Mapping[str, Any], detector: Any) -> Iterator[Any]:
+        def training_examples(self, stores: Mapping[str, Any], detector: Any) -> Iterator[Any]:
             detector.eval()
             yield type("Batch", (), {"inputs": torch.zeros(2, 3, 8, 8), "labels": torch.zeros(2, dtype=torch.int64)})
 
@@ -320,4 +336,4 @@ def test_an_expert_needs_both_classes() -> None:
 
     stage = StageData(**vars(STAGES[0]), train={"a": None})  # type: ignore[dict-item]
     with pytest.raises(UserError, match="one class only"):
-        Experts(ExpertsConfig()).fit(stage, convnet.build(convnet.Config(), 0), OneClass())  # type: ignore[arg-type]
+        Experts(ExpertsConfig(strength=1.0)).fit(stage, convnet.build(convnet.Config(), 0), OneClass())  # type: ignore[arg-type]

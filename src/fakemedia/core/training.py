@@ -56,8 +56,8 @@ class TrainingConfig:
     it."""
     views: tuple[str, ...] = ("centre",)
     """Crops of each training picture whose features are computed if only the head is trained (`tune: head`), one at
-    random in each epoch: `centre`, `quarters` (what `kedro score --crops 4` sees), `corners`, one corner such as
-    `top_left`, these with `_flip`, and `random:<n>`."""
+    random in each epoch, all of them in methods without epochs: `centre`, `quarters` (what `kedro score` sees),
+    `corners`, one corner such as `top_left`, these with `_flip`, and `random:<n>`."""
     norm_statistics: Literal["running", "frozen_after_first", "reestimated"] = "running"
     """Statistics of batch normalisation. `running`: those of the batch in training, of which the running mean is used
     afterwards; `frozen_after_first`: stages that continue from another one keep its running statistics, and are trained

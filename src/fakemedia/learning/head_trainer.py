@@ -147,7 +147,17 @@ class HeadTrainer(StageTrainer):
                            room: int = 0) -> Iterable[Batch]:
         """Return the features of the centre crops of the images `rows` of `store`, in order, on the device."""
         rows = np.arange(len(store)) if rows is None else rows
-        values, labels = self.features(store).values[0], store.labels
+        return self._batches(self.features(store).values[0], store.labels, rows)
+
+    def training_examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
+        """Yield the features of all images of `stores` in each of the training views, view by view."""
+        views = with_augmented(self.config.views, self.config.augment)
+        for task, store in enumerate(stores.values()):
+            for values in self.features(store, views).values:
+                for batch in self._batches(values, store.labels, np.arange(len(store))):
+                    yield replace(batch, tasks=batch.tasks + task, inputs=detector.prepare(batch.images))
+
+    def _batches(self, values: NDArray[np.float32], labels: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Batch]:
         size = self.runtime.evaluation_batch(self.config.batch_size)
         return [Batch(images=torch.from_numpy(values[part]), labels=torch.from_numpy(labels[part]),
                       tasks=torch.zeros(len(part), dtype=torch.int64), rows=torch.from_numpy(part),

@@ -122,6 +122,10 @@ class StageTrainer:
             for batch in on_device(self.evaluation_batches(store), self.runtime.device):
                 yield replace(batch, tasks=batch.tasks + task, inputs=detector.prepare(batch.images))
 
+    def training_examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
+        """Yield what `examples` does: one crop of each training image."""
+        return self.examples(stores, detector)
+
     def accuracies(self, stage: StageData, detector: Detector) -> dict[str, float]:
         """Return the accuracy of `detector` on the stage's validation images by task, percent."""
         return self._validation(stage, sum(len(store) for store in stage.train.values())).accuracies(detector)

@@ -90,6 +90,11 @@ class Trainer(Protocol):
         """Yield the centre crops of all images of `stores` in order, with `inputs` set; the same in every process."""
         ...
 
+    def training_examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
+        """Yield all training images of `stores`, once in each of the `views` if only the head is trained, else as
+        `examples` does."""
+        ...
+
     def accuracies(self, stage: StageData, detector: Detector) -> dict[str, float]:
         """Return the validation accuracy of `detector` by task, percent."""
         ...

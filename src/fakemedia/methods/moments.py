@@ -6,7 +6,7 @@ can be removed again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,10 @@ from fakemedia.store.pixels import PixelStore
 
 MEANS = "means."
 """Prefix of the names of the tasks' means in the state of a method."""
+
+Examples = Callable[[Mapping[str, PixelStore], Detector], Iterable[Batch]]
+"""A trainer's `examples` or `training_examples`."""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -128,7 +132,7 @@ class FromSums(Method):
 
     def review(self, earlier: StageData, detector: Detector, trainer: Trainer) -> None:
         """Add the tasks of a stage."""
-        for task, (features, labels) in by_task(earlier.train, detector, trainer).items():
+        for task, (features, labels) in by_task(earlier.train, detector, trainer.training_examples).items():
             found = self._moments(task, features, labels, detector)
             self.sums = found if self.sums is None else self.sums.plus(found)
 
@@ -139,7 +143,7 @@ class FromSums(Method):
             raise UserError(f"The training pictures of {task!r} are missing, or changed since they were ingested",
                             expected="the pictures that were learned: what was summed of them is subtracted",
                             do="bring them back and ingest them: kedro run --tags ingestion")
-        (features, labels), = by_task({task: stage.train[task]}, detector, trainer).values()
+        (features, labels), = by_task({task: stage.train[task]}, detector, trainer.training_examples).values()
         self.sums = self.sums.minus(self._moments(task, features, labels, detector))
         self._solve(stage, detector, trainer)
 
@@ -165,12 +169,12 @@ class FromSums(Method):
 
 @torch.no_grad()
 def by_task(stores: Mapping[str, PixelStore], detector: Detector,
-            trainer: Trainer) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return the features (N, D), float32, and labels (N,) of the pictures of each of `stores`."""
+            examples: Examples) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the features (N, D), float32, and labels (N,) of what `examples` yields of each of `stores`."""
     found: dict[str, tuple[Tensor, Tensor]] = {}
     with evaluating(detector):
         for task, store in stores.items():
-            found[task] = _read(trainer.examples({task: store}, detector), detector)
+            found[task] = _read(examples({task: store}, detector), detector)
     return found
 
 

@@ -26,7 +26,7 @@ from fakemedia.networks.detector import Detector
 TRAINS_BODY = False
 FIRST_STAGE_IS_FINETUNE = False
 UNLEARNS = True
-VERSION = 2
+VERSION = 3
 STRENGTHS = tuple(10.0 ** power for power in range(-3, 5))
 """Values of lambda that validation chooses from. The matrix that lambda is added to is the correlation of the features
 over cells: its diagonal is 1."""
@@ -224,7 +224,7 @@ class Ridge(FromSums):
         """Give `detector` the head of the strength that validation chooses."""
         seen = {} if self.config.strength is not None else {
             task: (self.inputs(features, detector), labels)
-            for task, (features, labels) in by_task(stage.validation, detector, trainer).items()}
+            for task, (features, labels) in by_task(stage.validation, detector, trainer.examples).items()}
         weight, bias = best_head(solver(sums), self.config.strength, judged(seen, {
             task: stage.validation[task].sources for task in seen}))
         if self.config.projection:

@@ -20,7 +20,7 @@ from fakemedia.networks.detector import Detector
 TRAINS_BODY = False
 FIRST_STAGE_IS_FINETUNE = False
 UNLEARNS = True
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
