@@ -46,14 +46,14 @@ def test_time_left_follows_what_was_measured(clock: Clock, capsys: pytest.Captur
     nodes = training_nodes()
     progress = RunProgress(nodes, [PLAN])
     first = next(each for each in nodes if "finetune" in each.name)
-    progress.before_node_run()
+    progress.before_node_run(first)
     clock.now += QUIET + 2
     progress.after_node_run(first)
     assert progress.seconds_left() == pytest.approx((QUIET + 2) * (2 * len(PLAN.tasks) - 1))
     assert f"Training: 1 of {len(nodes)} stages, about " in capsys.readouterr().out
     for each in nodes:
         if each is not first:
-            progress.before_node_run()
+            progress.before_node_run(each)
             progress.after_node_run(each)
     assert capsys.readouterr().out == f"Training: {len(nodes)} stages, 0:00:12\n"
     assert progress.seconds_left() == 0

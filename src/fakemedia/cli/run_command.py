@@ -19,8 +19,10 @@ from fakemedia.cli.run_log import logging_to_file
 from fakemedia.context.loading import load_context, project_folder
 from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.runtime import launch
+from fakemedia.runtime.cluster import NONE
 
 RUNNER = "fakemedia.pipelines.runner.ProjectRunner"
+ON_CLUSTER = "fakemedia.pipelines.ray_runner.RayRunner"
 
 
 def defaults() -> dict[str, Any]:
@@ -33,7 +35,7 @@ def run_pipelines(**options: Any) -> Any:
 
     UserError for bad input, `launch.Wanted` if the run needs several processes.
     """
-    options = {**options, "runner": options["runner"] or RUNNER}
+    options = {**options, "runner": options["runner"] or _runner(options)}
     try:
         with _logging():
             measure_first(options, kedro_run.callback)  # type: ignore[arg-type]
@@ -47,6 +49,12 @@ def run_pipelines(**options: Any) -> Any:
         _check_tags(options["tags"] or ())
         raise UserError(str(error), where="options of kedro run", do="see the names with: kedro registry describe"
                         ) from error
+
+
+def _runner(options: dict[str, Any]) -> str:
+    """Return the runner that the parameters ask for."""
+    context = load_context(env=options["env"], conf_source=options["conf_source"], params=options["params"])
+    return ON_CLUSTER if context.parameters.get("cluster") and context.cluster.address != NONE else RUNNER
 
 
 @plain_errors

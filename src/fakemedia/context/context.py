@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fakemedia.ingest.collection import CollectionConfig
     from fakemedia.registry.client import Registry
     from fakemedia.registry.registry_config import RegistryConfig, TrackingConfig
+    from fakemedia.runtime.cluster import ClusterConfig
     from fakemedia.runtime.device import Runtime
     from fakemedia.similarity.measure import Measure
     from fakemedia.sources.source import Source
@@ -91,12 +92,23 @@ class Context:
             check_comparable(own, other)
         return own, *others
 
+    def __reduce__(self) -> tuple[type[Context], tuple[Any, ...]]:
+        """A copy, such as that of another machine, finds out what depends on the machine itself."""
+        return Context, (self.root, self.parameters, self.catalog)
+
     @cached_property
     def runtime(self) -> Runtime:
         """Device and precision, from the parameters (imports torch)."""
         from fakemedia.runtime.device import Runtime
 
         return plugin.configure(Runtime, self.parameters.get("runtime") or {}, where="runtime")
+
+    @cached_property
+    def cluster(self) -> ClusterConfig:
+        """Where nodes are computed."""
+        from fakemedia.runtime.cluster import ClusterConfig
+
+        return plugin.configure(ClusterConfig, self.parameters.get("cluster") or {}, where="cluster")
 
     @cached_property
     def calibration(self) -> CalibrationConfig:

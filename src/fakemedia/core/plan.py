@@ -17,7 +17,7 @@ from fakemedia.core.tune import read_tune
 from fakemedia.core.types import Stage, check_name, make_stages
 
 PARAMETERS = ("sequence", "seed", "n_seeds", "similarity", "collections", "robustness", "sequences", "runtime",
-              "calibration", "registry", "serving", "tracking")
+              "calibration", "registry", "serving", "tracking", "cluster")
 """The top-level keys of the parameters; keys that begin with an underscore, for YAML anchors, are allowed too."""
 SEQUENCE_KEYS = ("collection", "tasks", "network", "tune", "training", "methods", "stages", "measures", "against",
                  "n_seeds", "real")

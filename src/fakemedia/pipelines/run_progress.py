@@ -36,13 +36,13 @@ class RunProgress:
         self._stages = len(self._costs)
         self._spent: dict[str, float] = defaultdict(float)
         self._rates: dict[str, float] = {}
-        self._begun = self._told = time.monotonic()
-        self._started = self._begun
+        self._told = time.monotonic()
+        self._started: dict[str, float] = {}
 
     @hook_impl
-    def before_node_run(self) -> None:
+    def before_node_run(self, node: Node) -> None:
         """Note when the node began."""
-        self._started = time.monotonic()
+        self._started[node.name] = time.monotonic()
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
@@ -51,13 +51,14 @@ class RunProgress:
         if phase is None:
             return
         self._left[phase] -= 1
-        self._spent[phase] += now - self._started
+        taken = now - self._started.pop(node.name)
+        self._spent[phase] += taken
         if node.name in self._costs:
             label = str(node.namespace)
-            rate = (now - self._started) / self._costs.pop(node.name)
+            rate = taken / self._costs.pop(node.name)
             self._rates[label] = max(rate, self._rates.get(label, 0.0))
         if self._left[phase] == 0:
-            self._tell(f"{PHASES[phase]}: {self._done(phase)}, {_time(self._spent[phase])}", now)
+            self._tell(f"{PHASES[phase]}: {self._done(phase)}, {_time(self._taken(phase))}", now)
         elif phase == "training" and self._costs and now - self._told > QUIET:
             self._tell(f"Training: {self._stages - len(self._costs)} of {self._stages} stages, about "
                        f"{_time(self.seconds_left())} left", now)
@@ -67,12 +68,64 @@ class RunProgress:
         usual = sum(self._rates.values()) / max(1, len(self._rates))
         return sum(cost * self._rates.get(name.partition(".")[0], usual) for name, cost in self._costs.items())
 
+    def _taken(self, phase: str) -> float:
+        """Return the seconds that a phase took."""
+        return self._spent[phase]
+
     def _done(self, phase: str) -> str:
         return f"{self._stages} stages" if phase == "training" else f"{self._total[phase]} steps"
 
     def _tell(self, line: str, now: float) -> None:
         click.echo(line)
         self._told = now
+
+
+class ParallelProgress(RunProgress):
+    """The same for nodes that are computed several at once: one line for each run, a label with a seed.
+
+    The time left is that since the first node began, in proportion to the tasks that are learned and left.
+    """
+
+    def __init__(self, nodes: Iterable[Node], plans: Iterable[Plan]) -> None:
+        """Follow the run of `nodes`, which train the stages of `plans`."""
+        nodes = list(nodes)
+        super().__init__(nodes, plans)
+        self._runs = Counter(run for node in nodes if (run := _run(node)))
+        self._count, self._finished = len(self._runs), 0
+        self._whole = sum(self._costs.values())
+        self._first = time.monotonic()
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Count the node; print where its run or its phase ends."""
+        super().after_node_run(node)
+        run = _run(node)
+        if run is None:
+            return
+        self._runs[run] -= 1
+        if self._runs[run] == 0:
+            self._finished += 1
+            left = self.seconds_left()
+            self._tell(f"Run {run}: done; {self._finished} of {self._count} runs"
+                       + (f", about {_time(left)} left" if left else ""), time.monotonic())
+
+    def seconds_left(self) -> float:
+        """Return how long the trainings that are left will take, seconds."""
+        left = sum(self._costs.values())
+        if not left:
+            return 0.0
+        return (time.monotonic() - self._first) * left / max(self._whole - left, 1.0)
+
+    def _taken(self, phase: str) -> float:
+        return time.monotonic() - self._first
+
+
+def _run(node: Node) -> str | None:
+    """Return the run that a node of the training belongs to, such as `demo/kd seed 0`; None for other nodes."""
+    _, found, seed = node.name.rpartition("_seed")
+    if "training" not in node.tags or not found:
+        return None
+    return f"{str(node.namespace).replace('-', '/')} seed {seed}"
 
 
 def stage_costs(plans: Iterable[Plan]) -> Mapping[str, float]:

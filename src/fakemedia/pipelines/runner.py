@@ -70,7 +70,10 @@ class ProjectRunner(SequentialRunner):
             skipped = self._asked - len(pipeline.nodes)
             click.echo(f"Skipped: {skipped} of {self._asked} steps, whose results are current")
         sequences = {str(node.namespace).partition("-")[0] for node in pipeline.nodes if is_shared(node)}
-        hook_manager.register(RunProgress(pipeline.nodes, [context.plan(name) for name in sorted(sequences)]))
+        hook_manager.register(self._progress(pipeline.nodes, [context.plan(name) for name in sorted(sequences)]))
+
+    def _progress(self, *given: Any) -> RunProgress:
+        return RunProgress(*given)
 
     def _suggest_resume_scenario(self, *args: Any, **kwargs: Any) -> None:
         """Suggest nothing: after a failure the same command resumes."""

@@ -10,12 +10,16 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+CORES = "FAKEMEDIA_CORES"
+"""Environment variable: the cores that a worker of a cluster may use of its machine."""
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def cores() -> int:
     """Return the number of processor cores that this process may use."""
+    if CORES in os.environ:
+        return int(os.environ[CORES])
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,0 +1,238 @@
+"""Clusters of machines: the only module that imports Ray."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.hashing import fingerprint
+from fakemedia.runtime.extras import PACKAGE, install
+from fakemedia.runtime.threads import cores
+
+NONE, LOCAL = "none", "local"
+CLIENT = "ray://"
+OBJECTS = 2**28
+"""Bytes of shared memory that a cluster on this machine takes for results in memory; more goes to the disk."""
+COMPARED = ("torch", "numpy", "ray")
+"""Packages whose versions the workers share with the command."""
+STOPPING = 1.0
+"""Seconds that stopped nodes have to save their state before the command ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Where the nodes of a run are computed: in the command itself, or by the workers of a Ray cluster."""
+
+    address: str = NONE
+    """`none`: in the command; `local`: a cluster of this machine, made for the run; `auto`: the cluster that it
+    belongs to; `host:port`; `ray://host:port`: from a machine outside the cluster (needs `ray[client]`)."""
+    workers: int = 0
+    """Nodes at once in a `local` cluster; 0: as many as the cores allow."""
+    cores: int = 1
+    """Processor cores of each node. Results on a CPU are the same as those of a run with as many threads."""
+    gpus: float = 1.0
+    """GPUs of each node that computes with a network, where the cluster has any; a fraction lets several share one."""
+    retries: int = 2
+    """How often a node is started again after its worker was lost; training resumes from the last saved state."""
+    patience: float = 10.0
+    """Seconds to wait for a cluster that does not answer."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 0 or self.cores < 1 or self.gpus < 0 or self.retries < 0 or not self.patience > 0:
+            raise ValueError("cores of at least 1, patience above 0, and no negative number")
+
+
+class Cluster:
+    """A cluster that is connected, and computes calls of one function."""
+
+    def __init__(self, config: ClusterConfig, function: Callable) -> None:
+        self._config, self._ray = config, _ray()
+        self._function = self._ray.remote(function)
+        self._has_gpus = self._ray.cluster_resources().get("GPU", 0) > 0
+
+    def put(self, value: Any) -> Any:
+        """Return a reference to `value`, held in the cluster's memory while the reference lives."""
+        return self._ray.put(value)
+
+    def submit(self, *arguments: Any, gpu: bool) -> Any:
+        """Return a reference to the result of the function, called by a worker; references in `arguments` are resolved.
+
+        `gpu`: whether the call uses a GPU where the cluster has one.
+        """
+        gpus = self._config.gpus if gpu and self._has_gpus else 0
+        return self._function.options(num_cpus=self._config.cores, num_gpus=gpus,
+                                      max_retries=self._config.retries).remote(*arguments)
+
+    def first_done(self, references: Sequence[Any]) -> Any:
+        """Wait until one of `references` is done, and return it."""
+        done, _ = self._ray.wait(list(references), num_returns=1)
+        return done[0]
+
+    def result(self, reference: Any, what: str) -> Any:
+        """Return the result; UserError if the worker that computed `what` was lost, once and at every retry."""
+        try:
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, Exception) else error) from error
+        except self._ray.exceptions.RayError as error:
+            raise UserError(f"The worker was lost that computed {what}, {self._config.retries + 1} times "
+                            f"({type(error).__name__})", where=f"cluster.address: {self._config.address}",
+                            expected="enough memory on each machine for its workers, and machines that stay",
+                            do="the same command resumes; finished results are kept") from error
+
+    def stop(self, references: Sequence[Any]) -> None:
+        """Interrupt the calls, which may save their state; wait for them a moment."""
+        for reference in references:
+            with suppress(Exception):
+                self._ray.cancel(reference)
+        if references:
+            self._ray.wait(list(references), num_returns=len(references), timeout=STOPPING)
+
+    def check(self, folder: Path) -> None:
+        """Raise UserError unless every machine has the code of this command, and reads and writes its `folder`."""
+        machines = [each for each in self._ray.nodes() if each["Alive"] and each["Resources"].get("CPU", 0) >= 1]
+        largest = max((each["Resources"]["CPU"] for each in machines), default=0)
+        if largest < self._config.cores:
+            raise UserError(f"No machine of the cluster has {self._config.cores} processor cores",
+                            where="cluster.cores", expected=f"at most {largest:g}")
+        token = folder / f".cluster-{secrets.token_hex(8)}"
+        token.write_text(token.name, encoding="utf-8")
+        try:
+            found = {each["NodeManagerHostname"]: self._facts_of(each, token) for each in machines}
+        finally:
+            token.unlink()
+        own = facts(str(token), written=True)
+        wrong = [f"{host}: {differences}" for host, theirs in found.items()
+                 if (differences := ", ".join(_differences(own, theirs)))]
+        if wrong:
+            raise UserError(f"Workers cannot take part: {'; '.join(wrong)}",
+                            where=f"cluster.address: {self._config.address}", expected="the same code and packages on "
+                            f"every machine, and the folder {folder}, readable and writable under this path",
+                            do="install the same version there, or mount the folder; see docs/how-to/cluster.md")
+
+    def _facts_of(self, machine: dict[str, Any], token: Path) -> dict[str, str]:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        there = NodeAffinitySchedulingStrategy(machine["NodeID"], soft=False)
+        call = self._ray.remote(facts).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+        try:
+            return self._ray.get(call.remote(str(token)), timeout=6 * self._config.patience)
+        except self._ray.exceptions.GetTimeoutError:
+            return {"answer": f"none within {6 * self._config.patience:g} s"}
+        except self._ray.exceptions.RayError as error:
+            return {"answer": str(error).strip().splitlines()[-1]}
+
+
+@contextmanager
+def connected(config: ClusterConfig, function: Callable) -> Iterator[Cluster]:
+    """Yield the cluster of `config` for calls of `function`; one that is connected already is used, and left so.
+
+    UserError without Ray, and within about `patience` seconds if the cluster does not answer.
+    """
+    ray = _ray()
+    if ray.is_initialized():
+        yield Cluster(config, function)
+        return
+    _check_address(config)
+    local = {"num_cpus": config.cores * (config.workers or max(1, cores() // config.cores)),
+             "object_store_memory": OBJECTS, "include_dashboard": False}
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=False,
+                 **(local if config.address == LOCAL else {"address": config.address}))
+    except Exception as error:
+        raise _unreachable(config, str(error).strip().partition("\n")[0]) from error
+    try:
+        with suppress(ValueError):  # Ray sets a handler of its own; only the main thread may put ours back.
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        yield Cluster(config, function)
+    finally:
+        ray.shutdown()
+
+
+def facts(token: str, *, written: bool = False) -> dict[str, str]:
+    """Return what must be equal on all machines: code, versions, and whether the folder of the file `token` is theirs.
+
+    `written`: the file was written here, and is not there any more.
+    """
+    versions = {name: _version(name) for name in COMPARED}
+    return {"code of fakemedia": code_fingerprint(PACKAGE), "Python": platform.python_version(), **versions,
+            "folder": "is there" if written else _access(Path(token))}
+
+
+def code_fingerprint(package: Path) -> str:
+    """Return a short hash of all Python files of `package`."""
+    return fingerprint({str(path.relative_to(package)): path.read_text(encoding="utf-8")
+                        for path in sorted(package.rglob("*.py"))})[:12]
+
+
+def _access(token: Path) -> str:
+    own = token.with_name(f"{token.name}-{secrets.token_hex(4)}")
+    try:
+        if token.read_text(encoding="utf-8") != token.name:
+            return "is another one"
+        own.write_text("", encoding="utf-8")
+        own.unlink()
+    except FileNotFoundError:
+        return "is not there"
+    except OSError as error:
+        return f"cannot be used ({error.strerror})"
+    return "is there"
+
+
+def _differences(own: dict[str, str], theirs: dict[str, str]) -> Iterator[str]:
+    if "answer" in theirs:
+        yield f"no answer ({theirs['answer']})"
+        return
+    for name, value in own.items():
+        if theirs[name] != value:
+            yield f"the folder {theirs[name]}" if name == "folder" else f"{name} {theirs[name]} instead of {value}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _check_address(config: ClusterConfig) -> None:
+    """Raise UserError for an address that is none, and for a machine that does not listen there."""
+    if config.address in (LOCAL, "auto"):
+        return
+    host, _, port = config.address.removeprefix(CLIENT).rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"{config.address!r} is not the address of a cluster", where="cluster.address",
+                        expected="local, auto, host:port or ray://host:port, such as head:6379 or ray://head:10001")
+    try:
+        socket.create_connection((host, int(port)), timeout=config.patience).close()
+    except OSError as error:
+        raise _unreachable(config, str(error)) from error
+
+
+def _unreachable(config: ClusterConfig, why: str) -> UserError:
+    return UserError(f"The cluster cannot be reached ({why})", where=f"cluster.address: {config.address}",
+                     expected="a Ray cluster that runs, with the version of Ray that is installed here",
+                     do="start one with: ray start --head; or compute on this machine: cluster.address=local")
+
+
+def _ray() -> Any:
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError:
+        raise UserError("Clusters need Ray, which is not installed", where="cluster.address",
+                        do=f"{install('cluster')}, or run without a cluster: cluster.address=none") from None
+    return ray
