@@ -20,7 +20,7 @@ PARAMETERS = ("sequence", "seed", "n_seeds", "similarity", "collections", "robus
               "calibration", "registry", "serving", "tracking", "cluster")
 """The top-level keys of the parameters; keys that begin with an underscore, for YAML anchors, are allowed too."""
 SEQUENCE_KEYS = ("collection", "tasks", "network", "tune", "training", "methods", "stages", "measures", "against",
-                 "n_seeds", "real")
+                 "n_seeds", "labels", "real")
 REALS = ("own", "stored")
 LABEL_KEYS = ("method", "network", "tune", "training")
 """The keys of a label, beside the settings of its method."""
@@ -281,7 +281,12 @@ def _methods(given: Mapping[str, Any], network: Named, training: TrainingConfig,
     if not methods:
         raise UserError("The sequence has no methods", where=f"{where}.methods",
                         expected=f"some of {', '.join(names('methods'))}")
-    return tuple(_method(label, value, base, tasks, f"{where}.methods.{label}") for label, value in methods.items())
+    labels = _names(given.get("labels"), f"{where}.labels") or tuple(methods)
+    for label in labels:
+        if label not in methods:
+            raise unknown_name("label", label, methods, where=f"{where}.labels")
+    return tuple(_method(label, value, base, tasks, f"{where}.methods.{label}") for label, value in methods.items()
+                 if label in labels)
 
 
 def _real(given: Any, where: str) -> str:

@@ -1,0 +1,126 @@
+"""`kedro grid`: sequences x networks x labels x seeds in one run, and one table of all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fakemedia.catalog.names import KEPT_RUNS
+from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.cli.run_command import defaults, run_pipelines
+from fakemedia.context.context import Context
+from fakemedia.context.loading import load_context
+from fakemedia.core import plugin
+from fakemedia.core.errors import UserError, unknown_name
+from fakemedia.runtime import launch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = ("aa", "forgetting", "bwt", "c_auc")
+"""Columns of the table at the end, beside what names a run."""
+
+
+def _list(_: click.Context, __: click.Parameter, given: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in (given or "").split(",") if name.strip()))
+
+
+def _params(*given: Any) -> dict[str, Any]:
+    from kedro.framework.cli.utils import _split_params
+
+    return _split_params(*given) or {}
+
+
+@click.command()
+@click.argument("sequences", nargs=-1, required=True, metavar="SEQUENCE...")
+@click.option("--labels", callback=_list, help="Labels that run, with commas between; all of each sequence by default.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds of every label.")
+@click.option("--networks", callback=_list, help="Networks, with commas between; each sequence runs with each of them.")
+@click.option("--env", help="Another set of parameters, in conf/<name>/.")
+@click.option("--params", default="", callback=_params, help="Parameters to change, as for kedro run.")
+@plain_errors
+def grid(sequences: tuple[str, ...], labels: tuple[str, ...], seeds: int | None, networks: tuple[str, ...],
+         env: str | None, params: dict[str, Any]) -> None:
+    """Run a whole grid, SEQUENCE x network x label x seed, and print one table of all runs.
+
+    What is current is skipped, so the same command resumes. Runs share one process, or, with the parameters `cluster`,
+    the workers of a cluster. Another network than the sequence's own makes a sequence of its own name, such as
+    demo_resnet50.
+    """
+    launch.hush()
+    whole = load_context(env=env, params=params)
+    changed = {**params, "sequences": _merged(params.get("sequences") or {}, {
+        name: cell for sequence in dict.fromkeys(sequences)
+        for name, cell in cells(whole, sequence, labels, seeds, networks).items()})}
+    names = [name for sequence in dict.fromkeys(sequences) for name in cells(whole, sequence, labels, seeds, networks)]
+    context = load_context(env=env, params=changed)
+    plans = [context.plan(name) for name in names]
+    count = sum(len(plan.methods) * len(plan.seeds) for plan in plans)
+    click.echo(f"Grid: {', '.join(names)}: {count} runs")
+    try:
+        run_pipelines(**{**defaults(), "pipelines": names, "params": changed, "env": env, "only_missing_outputs": True})
+    except launch.Wanted as wanted:
+        launch.restart(wanted.devices)
+    if launch.number() == 0:
+        click.echo(f"\n{table(context, names).to_string(index=False, float_format='{:.3f}'.format, na_rep='-')}")
+        click.echo(f"Table of all runs: {_table_path(context)}")
+
+
+def cells(context: Context, sequence: str, labels: Iterable[str], seeds: int | None,
+          networks: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return what changes in the parameters of `sequence`, by the name of the sequence that runs; one for each network.
+
+    UserError for an unknown sequence, label or network.
+    """
+    plan, given = context.plan(sequence), dict(context.parameters["sequences"][sequence])
+    known = [method.label for method in plan.methods]
+    for label in labels:
+        if label not in known:
+            raise unknown_name("label", label, known, where=f"sequences.{sequence}.methods")
+    for network in networks:
+        if network not in plugin.names("networks"):
+            raise unknown_name("network", network, plugin.names("networks"), where="--networks")
+    own: dict[str, Any] = {"labels": list(labels)} if labels else {}
+    own |= {"n_seeds": seeds} if seeds else {}
+    made: dict[str, dict[str, Any]] = {}
+    for network in networks or (plan.network.name,):
+        if network == plan.network.name:
+            made[sequence] = own
+        else:
+            made[f"{sequence}_{network}"] = {**given, **own, "network": {"name": network}, "against": []}
+    return made
+
+
+def table(context: Context, names: Iterable[str]) -> pd.DataFrame:
+    """Return the metrics of the newest kept runs of the sequences `names`: one row for each label and seed.
+
+    UserError if a sequence has no kept run with its present configuration.
+    """
+    import pandas as pd
+
+    from fakemedia.reporting.kept_runs import kept_runs
+
+    runs, chosen = kept_runs(context.path(KEPT_RUNS))[0], []
+    for name in names:
+        configuration = json.loads(json.dumps(asdict(context.plan(name).resolved()), default=str))
+        mine = [run.id for run in runs if run.facts["configuration"] == configuration]
+        if not mine:
+            raise UserError("The results of the sequence are not kept", where=name, do="the same command, once more")
+        chosen.append(mine[-1])
+    rows = pd.read_csv(_table_path(context)).set_index("run")
+    return rows.loc[chosen, ["sequence", "network", "method", "seed", *SHOWN]]
+
+
+def _table_path(context: Context) -> Any:
+    from fakemedia.reporting.kept_runs import TABLE
+
+    return context.path(KEPT_RUNS).with_name(TABLE)
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `old` with the keys of `new`; mappings under both are merged one level down."""
+    return {**old, **{name: {**old.get(name, {}), **cell} for name, cell in new.items()}}
