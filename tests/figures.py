@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from fakemedia.reporting import gallery
 
-STUBS = {"png": b"\x89PNG", "pdf": b"%PDF-", "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>"}
+STUBS = {"png": b"\x89PNG", "pdf": b"%PDF-", "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+         "jpg": b"\xff\xd8\xff"}
 """Files of no content in the formats of figures."""
 
 

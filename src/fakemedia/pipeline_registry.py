@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
+from fakemedia.catalog.names import SPLIT
 from fakemedia.catalog.project_catalog import HANDED_OVER
 from fakemedia.context.context import Context
 from fakemedia.context.loading import load_context
@@ -32,5 +33,7 @@ def _whole(context: Context, sequence: str) -> Pipeline:
         return first
     trained = sum((training.create_pipeline(context, plan) for plan in plans), first)
     report = reporting.create_pipeline(own, families=context.families(own.collection),
-                                       robust=context.robustness(sequence) is not None)
+                                       robust=context.robustness(sequence) is not None,
+                                       stores={task: context.path(SPLIT, collection=own.collection, task=task,
+                                                                  split="test") for task in own.tasks})
     return trained + report + comparison.create_pipeline(plans)

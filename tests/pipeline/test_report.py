@@ -47,7 +47,7 @@ def test_what_is_there_is_reported_and_what_is_amiss_is_said(results: Path) -> N
     scores_of(results, "kd", 1, "01_gan").unlink()
     for path in results.rglob("*.parquet"):
         table = pd.read_parquet(path)
-        one_class = table[(table["task"] != "latent") | (table["label"] == 1)].reset_index(drop=True)
+        one_class = table[(table["task"] != "gan") | (table["label"] == 1)].reset_index(drop=True)
         one_class.to_parquet(path)
     checkpoint(results, "01_gan", ["swap"], "a", None)
     checkpoint(results, "02_latent", ["latent"], "c", "b")
@@ -56,12 +56,13 @@ def test_what_is_there_is_reported_and_what_is_amiss_is_said(results: Path) -> N
     page = (report / "report.html").read_text()
     for notice in (
         "kd, seed 1: no scores after stage 01_gan", "ewc, seed 0: no scores", "joint, seed 1: no scores",
-        "latent: all test images are fake, so its AUC is undefined",
+        "gan: all test images are fake, so its AUC is undefined",
         "kd, seed 0, stage 01_gan: the checkpoint learned swap, so it is of another sequence",
         "kd, seed 0, stage 02_latent: the checkpoint does not start from that of 01_gan",
         "finetune, seed 0, stage 01_gan: the scores are there without their checkpoint",
     ):
         assert f"<li>{notice}" in page, notice
+    assert "No pictures of gan, latent" in page
     metrics = pd.read_csv(report / "metrics.csv")
     assert set(zip(metrics["method"], metrics["seed"], strict=True)) == {("finetune", 0), ("finetune", 1), ("kd", 0),
                                                                         ("kd", 1)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.figures import stub_figures
 from tests.pipeline.conftest import change, make_project, run
 
 FIGURES = ("average_accuracy", "average_auc", "forgetting", "learning_accuracy", "final_accuracy", "real_fake",
-           "groups_of_tasks", "reliability", "novelty", "training_curves",
+           "groups_of_tasks", "reliability", "pairs", "novelty", "training_curves",
            *(f"{kind}_{method}" for kind in ("matrix", "roc", "scores")
              for method in ("finetune", "kd", "ewc", "joint")))
 TABLES = {"summary": 1, "matrices": 4, "zero_shot": 2, "novelty": 1, "costs": 1}
@@ -118,7 +119,13 @@ def test_run_trains_every_stage_once_and_makes_the_report(first_run: tuple[Path,
     assert "left out of training and evaluation" in page
     assert "<b>Warnings</b>" not in page
     kept, = (project / "data/08_reporting/kept-runs").iterdir()
-    assert (kept / "report.html").read_text() == page
+    for folder in (report, kept):
+        assert re.sub("</?a[^>]*>", "", (folder / "report.html").read_text()) == re.sub("</?a[^>]*>", "", page)
+        links = {path: re.findall('href="([^"#]+)"', path.read_text()) for path in folder.rglob("*.html")}
+        assert {path.name for path, found in links.items() if found} >= {"report.html"}
+        assert [link for path, found in links.items() for link in found if not (path.parent / link).exists()] == []
+    assert re.findall('href="([^"#]+)"', page) == [
+        "calibration.csv", "similarity/", "audit/audit.html", "tables/", "figures/"]
     assert pd.read_csv(project / "data/08_reporting/runs.csv")["run"].unique().tolist() == [kept.name]
     for name, count in TABLES.items():
         assert len(pd.read_csv(report / "tables" / f"{name}.csv")) > 0

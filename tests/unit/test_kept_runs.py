@@ -95,3 +95,13 @@ def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UserError, match="No space"):
         keep(tmp_path)
     assert list((tmp_path / "kept-runs").iterdir()) == []
+
+
+def test_a_kept_report_links_to_nothing_that_was_not_kept(tmp_path: Path) -> None:
+    keep(tmp_path)
+    folder = report(tmp_path / "linked", 90.0)
+    (folder / "report.html").write_text(
+        '<a href="tables/">tables</a>, <a href="figures/">figures</a>, <a href="#">a</a>')
+    kept = tmp_path / "kept-runs" / keep_run(folder, tmp_path / "kept-runs", sequence="demo", configuration={},
+                                             facts=FACTS_OF_RUN)
+    assert (kept / "report.html").read_text() == '<a href="tables/">tables</a>, figures, <a href="#">a</a>'

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from fakemedia.reporting.examples import Example, Examples
 from fakemedia.reporting.figures.matrices import matrix_figure
 from fakemedia.reporting.figures.method_comparison import curve_figure, real_fake_figure, task_figure
 from fakemedia.reporting.figures.robustness_curves import robustness_figure
 from fakemedia.reporting.figures.score_histograms import calibration_figure
 from fakemedia.reporting.figures.training_curves import training_figure
 from fakemedia.reporting.gallery import FIGURES, draw_section
+from fakemedia.reporting.novelty_table import novelty_table
 from fakemedia.reporting.profiles import FINAL, LEARNED, Profiles, make_profiles
 from fakemedia.reporting.rendering import LARGEST_SVG, render, stacked
 from fakemedia.reporting.results import Results, gather
@@ -25,6 +29,13 @@ from fakemedia.similarity.grouping import hierarchy
 
 from ..figures import stub_figures
 from ..scores import make_histories, make_robustness, make_scores
+
+
+def some_examples(task: str, methods: Sequence[str]) -> Examples:
+    shown = [Example(task=task, label=label, probability=0.7, picture=np.full((200, 90, 3), 99, np.uint8))
+             for label in (0, 1)]
+    return Examples(pairs={task: shown}, worst=dict.fromkeys(methods, shown), missing=[])
+
 
 GROUPS = [("gan-a",), ("warp_b",), ("sr_c", "sr_d")]
 METHODS = ("finetune", "kd", "ewc", "joint")
@@ -103,7 +114,9 @@ def test_no_label_is_cut_off() -> None:
     robustness = robustness_table(make_robustness(scores, stages), sequence="s", network="n", tasks=stages[-1].seen,
                                   draws=10)
     material = {"tables": tables, "profiles": profiles, "robustness": robustness,
-                "histories": make_histories(stages, methods, seeds=(0,))}
+                "histories": make_histories(stages, methods, seeds=(0,)),
+                "examples": some_examples(tasks[0][0], methods),
+                "novelty": novelty_table(scores.assign(novelty=0.5), stages=stages)}
     figures = {figure.name: figure.draw(*(material[name] for name in figure.section.needs),
                                         *([methods[0]] if "{method}" in figure.name else [])) for figure in FIGURES}
     distances = pd.DataFrame(1.0 - np.eye(3), index=list(stages[-1].seen), columns=list(stages[-1].seen))
@@ -196,7 +209,9 @@ def test_everything_is_drawn_once_and_what_is_undefined_is_left_out(tables: Tabl
     stub_figures(monkeypatch, ("pdf", "png"))  # PNG files are drawn in tests/pipeline/test_run.py
     material = {"tables": tables, "profiles": profiles, "histories": make_histories(STAGES, METHODS, seeds=(0,)),
                 "robustness": robustness_table(make_robustness(SCORES, STAGES), sequence="s", network="n",
-                                               tasks=STAGES[-1].seen, draws=10)}
+                                               tasks=STAGES[-1].seen, draws=10),
+                "examples": some_examples("gan-a", METHODS),
+                "novelty": novelty_table(SCORES.assign(novelty=0.5), stages=STAGES)}
     drawn = [each for section in SECTIONS
              for each in draw_section(section, *(material[name] for name in section.needs))]
     names = [each.name for each in drawn]
@@ -204,7 +219,7 @@ def test_everything_is_drawn_once_and_what_is_undefined_is_left_out(tables: Tabl
     assert len(names) == len(set(names)) == len(FIGURES) + methods * (len(METHODS) - 1)
     assert {figure.section for figure in FIGURES} == set(SECTIONS)
     for each in drawn:
-        assert {"pdf", "png"} <= set(each.files) <= {"pdf", "png", "svg"}
+        assert {"pdf", "png"} <= set(each.files) <= {"pdf", "png", "svg", "jpg"}
         assert len(each.files.get("svg", b"")) <= LARGEST_SVG
         assert each.caption
         assert "{" not in each.caption

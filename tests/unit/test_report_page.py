@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from fakemedia.core.types import make_stages
+from fakemedia.reporting.examples import Examples
 from fakemedia.reporting.formats import Column, Grid, escape_latex, interval, number, to_latex, to_markdown, to_table
 from fakemedia.reporting.gallery import draw_section
 from fakemedia.reporting.grids import (
@@ -32,6 +33,7 @@ from fakemedia.reporting.grids import (
     zero_shot_grids,
 )
 from fakemedia.reporting.history import cost_table
+from fakemedia.reporting.novelty_table import novelty_table
 from fakemedia.reporting.profiles import make_profiles
 from fakemedia.reporting.provenance import provenance
 from fakemedia.reporting.report_page import report_page
@@ -83,7 +85,8 @@ def grids(tables: Tables, robustness: pd.DataFrame) -> list[Grid]:
 @pytest.fixture(scope="module")
 def page(results: Results, tables: Tables, robustness: pd.DataFrame) -> str:
     material = {"tables": tables, "profiles": make_profiles(results, draws=20), "histories": HISTORIES,
-                "robustness": robustness}
+                "robustness": robustness, "examples": Examples(pairs={}, worst={}, missing=[]),
+                "novelty": novelty_table(SCORES, stages=STAGES)}
     with pytest.MonkeyPatch.context() as monkeypatch:
         stub_figures(monkeypatch)
         drawn = {section.key: draw_section(section, *(material[name] for name in section.needs))

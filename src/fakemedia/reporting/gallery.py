@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from fakemedia.reporting.figures.contact_sheets import errors_figure, pairs_figure
 from fakemedia.reporting.figures.matrices import matrix_figure
 from fakemedia.reporting.figures.method_comparison import curve_figure, group_figure, real_fake_figure, task_figure
 from fakemedia.reporting.figures.novelty_curves import novelty_figure
@@ -15,7 +16,17 @@ from fakemedia.reporting.figures.robustness_curves import robustness_figure
 from fakemedia.reporting.figures.score_histograms import calibration_figure, histogram_figure, roc_figure
 from fakemedia.reporting.figures.training_curves import training_figure
 from fakemedia.reporting.rendering import Drawn, drawn
-from fakemedia.reporting.sections import MATRICES, NOVELTY, ROBUSTNESS, SCORES, STAGES, TASKS, TRAINING, Section
+from fakemedia.reporting.sections import (
+    EXAMPLES,
+    MATRICES,
+    NOVELTY,
+    ROBUSTNESS,
+    SCORES,
+    STAGES,
+    TASKS,
+    TRAINING,
+    Section,
+)
 from fakemedia.reporting.tables import Tables
 
 INTERVALS = "Bars: 95 % intervals."
@@ -31,6 +42,8 @@ class Declared:
     caption: str
     draw: Callable[..., Figure | None]
     """Takes what the section needs and, for a figure of each method, the method; None if there is nothing to draw."""
+    photographs: bool = False
+    """Whether it shows photographs: a page then has it as JPEG."""
 
 
 FIGURES = (
@@ -77,6 +90,15 @@ FIGURES = (
              caption="How often test images of all tasks are fake, by their P(fake) after the last stage; on the "
                      f"diagonal the probability is right. Below, the images in each bin. {INTERVALS}",
              draw=lambda tables, profiles: calibration_figure(profiles, tables.scored)),
+    Declared(section=EXAMPLES, name="pairs", photographs=True,
+             caption="A real and a fake test image of each task, of one source where both classes have it.",
+             draw=lambda tables, examples: pairs_figure(examples.pairs) if examples.pairs else None),
+    Declared(section=EXAMPLES, name="errors_{method}", photographs=True,
+             caption="Where {method} is most wrong after the last stage: above, real images called fake; below, fake "
+                     "images called real. P(fake) as scored, the verdict at 0.5; one image of each task and source "
+                     "before a second one.",
+             draw=lambda tables, examples, method: errors_figure(examples.worst[method])
+             if examples.worst.get(method) else None),
     Declared(section=NOVELTY, name="novelty",
              caption="Novelty after each stage, mean over seeds: how well it separates fakes of the tasks still to "
                      "come from the images of the tasks learned, and what is called unknown of either.",
@@ -102,5 +124,5 @@ def draw_section(section: Section, tables: Tables, *others: Any) -> list[Drawn]:
             figure = declared.draw(tables, *others, *([method] if method else []))
             if figure is not None:
                 found.append(drawn(declared.name.format(method=method), figure,
-                                   declared.caption.format(method=method)))
+                                   declared.caption.format(method=method), photographs=declared.photographs))
     return found

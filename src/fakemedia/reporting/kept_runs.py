@@ -19,9 +19,12 @@ from fakemedia.core.hashing import fingerprint
 
 FACTS = "run.json"
 METRICS = "metrics.csv"
-KEPT = ("report.html", "headline.txt", METRICS)
+REPORT = "report.html"
+KEPT = (REPORT, "headline.txt", METRICS, "calibration.csv", "audit/audit.html")
 """The files of a report that are kept, beside its tables as CSV."""
 TABLE = "runs.csv"
+LINK = re.compile(r'<a href="([^"#:]+)">(.*?)</a>')
+"""A link of a page to a file beside it, and its text."""
 RUN = re.compile(r"\d{8}-\d{6}-.+-[0-9a-f]{6}")
 
 
@@ -73,12 +76,20 @@ def keep_run(report: Path, runs: Path, *, sequence: str, configuration: Mapping[
         for name in files:
             (building / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(report / name, building / name)
+        if REPORT in files:
+            page = (report / REPORT).read_text(encoding="utf-8")
+            (building / REPORT).write_text(_unlinked(page, building), encoding="utf-8")
         described = {"sequence": sequence, "finished": now.isoformat(timespec="seconds"), "content": content,
                      "configuration": configuration, **facts}
         (building / FACTS).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
         moved(building, target)
     write_table(runs)
     return target.name
+
+
+def _unlinked(page: str, folder: Path) -> str:
+    """Return `page` with the text alone where it links to a file that `folder` does not have."""
+    return LINK.sub(lambda found: found[0] if (folder / found[1]).exists() else found[2], page)
 
 
 def write_table(runs: Path) -> None:

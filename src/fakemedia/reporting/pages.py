@@ -12,6 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fakemedia.reporting.rendering import Drawn
 
+MEDIA = (("svg", "svg+xml"), ("jpg", "jpeg"), ("png", "png"))
+"""What a page shows of a figure: kind of file and media type, the first that it has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -56,6 +59,6 @@ def anchor(title: str) -> str:
 
 
 def address(drawn: Drawn) -> str:
-    """Return a figure as a data address: its SVG file if there is one, else its PNG file."""
-    kind, media = ("svg", "svg+xml") if "svg" in drawn.files else ("png", "png")
+    """Return a figure as a data address: its SVG or JPEG file if there is one, else its PNG file."""
+    kind, media = next(each for each in MEDIA if each[0] in drawn.files)
     return f"data:image/{media};base64,{base64.b64encode(drawn.files[kind]).decode()}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -15,6 +15,7 @@ from fakemedia.reporting.style import ONE_COLUMN, RC
 
 LARGEST_SVG = 120_000
 """Bytes above which a figure has no SVG file: pages then show its PNG file."""
+JPEG_DPI, JPEG_QUALITY = 130, 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,26 +28,30 @@ class Drawn:
     wide: bool
     """Whether it takes both columns of a page."""
     files: Mapping[str, bytes]
-    """Its files by kind: `pdf`, `png` and, unless that is large, `svg`."""
+    """Its files by kind: `pdf`, `png` and, for pages, `svg` unless that is large, or `jpg` for photographs."""
 
 
-def drawn(name: str, figure: Figure, caption: str) -> Drawn:
-    """Return `figure` rendered in every kind."""
-    files = {"pdf": render(figure, "pdf"), "png": render(figure, "png"), "svg": render(figure, "svg")}
-    if len(files["svg"]) > LARGEST_SVG:
+def drawn(name: str, figure: Figure, caption: str, *, photographs: bool = False) -> Drawn:
+    """Return `figure` rendered in every kind; one of photographs has a small JPEG file in place of SVG."""
+    shown: Literal["jpg", "svg"] = "jpg" if photographs else "svg"
+    files = {"pdf": render(figure, "pdf"), "png": render(figure, "png"), shown: render(figure, shown)}
+    if len(files.get("svg", b"")) > LARGEST_SVG:
         del files["svg"]
     return Drawn(name=name, caption=caption, wide=bool(figure.get_figwidth() > ONE_COLUMN), files=files)
 
 
-def render(figure: Figure, kind: Literal["png", "pdf", "svg"]) -> bytes:
-    """Return the figure as a file: PNG, PDF with embedded fonts or SVG; the same bytes every time."""
+def render(figure: Figure, kind: Literal["png", "pdf", "svg", "jpg"]) -> bytes:
+    """Return the figure as a file: PNG, PDF with embedded fonts, SVG or JPEG; the same bytes every time."""
     if figure.get_layout_engine() is not None:  # the layout takes longer than the drawing, and is the same every time
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-    dates = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    dates = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}, "jpg": {}}
+    options: dict[str, Any] = {"dpi": 300, "metadata": dates[kind]}
+    if kind == "jpg":
+        options = {"dpi": JPEG_DPI, "pil_kwargs": {"quality": JPEG_QUALITY}}
     buffer = io.BytesIO()
     with mpl.rc_context(RC):
-        figure.savefig(buffer, format=kind, dpi=300, metadata=dates[kind])
+        figure.savefig(buffer, format=kind, **options)
     return buffer.getvalue()
 
 

@@ -49,7 +49,7 @@ def report_page(tables: Tables, figures: Mapping[str, Sequence[Drawn]], *, costs
                 audit: Mapping[str, Any] | None = None, weights: Mapping[tuple[str, int], str] | None = None,
                 notices: Sequence[str] = (), sources: Sequence[tuple[str, str, str]] = (),
                 configuration: Mapping[str, Any], versions: Mapping[str, str],
-                provenance: Mapping[str, str] | None = None) -> str:
+                provenance: Mapping[str, str] | None = None, no_pictures: Sequence[str] = ()) -> str:
     """Return the page as HTML.
 
     `figures` are those of each section, by its key (`gallery.draw_section`), and `similarity`; `costs`,
@@ -58,7 +58,8 @@ def report_page(tables: Tables, figures: Mapping[str, Sequence[Drawn]], *, costs
     `audit` is the verdict on the data as `audit_page.audit_summary` writes it; `weights` give the SHA-256 of the
     last checkpoint of (method, seed); `notices` are shown beside those of the tables; `sources` say where each
     number comes from: what, file, command; `configuration` is any JSON value (other values are shown as text);
-    `versions` give the version of each package; `provenance` says when, where and from what the results were made.
+    `versions` give the version of each package; `provenance` says when, where and from what the results were made;
+    `no_pictures` name the tasks of which no example pictures can be shown.
     """
     plain = json.loads(json.dumps(configuration, default=str))
     later = len(tables.stages) > 1
@@ -81,6 +82,7 @@ def report_page(tables: Tables, figures: Mapping[str, Sequence[Drawn]], *, costs
         audit=_audit(audit) if audit else None, runs=_runs(tables, weights or {}),
         sources=sources,
         named=_named, grouped=_grouped(tables), worse=_made_worse(calibration, tables), provenance=provenance or {},
+        no_pictures=no_pictures,
         versions=Table(header=["Package", "Version"], text_columns=2,
                        rows=[[Cell(text=part) for part in row] for row in versions.items()]),
         configuration=yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fakemedia.core.plan import Plan
+    from fakemedia.reporting.examples import Examples
     from fakemedia.reporting.grids import Printed
     from fakemedia.reporting.method_results import MethodResults
     from fakemedia.reporting.profiles import Profiles
@@ -87,6 +89,13 @@ def profile(scores: Results, calibration: pd.DataFrame) -> Profiles:
                                   for row in last.to_dict("records")})
 
 
+def find_examples(tables: Tables, *results: MethodResults, stores: Mapping[str, Path]) -> Examples:
+    """Return example pictures of every task and the worst errors; `stores` are the folders of the test pictures."""
+    from fakemedia.reporting.examples import find_examples
+
+    return find_examples(_joined([each.scores for each in results]), tables, stores)
+
+
 def write_tables(tables: Tables, histories: pd.DataFrame, novelty: pd.DataFrame,
                  *robustness: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Printed], str]:
     """Return the metrics of every run, the tables of the report by name, and the headline for the terminal.
@@ -122,8 +131,7 @@ def draw_figures(tables: Tables, *others: Any, section: Section) -> list[Drawn]:
 
 
 def write_page(tables: Tables, calibration: pd.DataFrame, novelty: pd.DataFrame, histories: pd.DataFrame, audit: str,
-               *others: Any,
-               plan: Plan, sections: tuple[str, ...], robust: bool) -> str:
+               examples: Examples, *others: Any, plan: Plan, sections: tuple[str, ...], robust: bool) -> str:
     """Return the report as one self-contained HTML page.
 
     `audit` is the verdict on the data, JSON or empty; `others` are the figures of each of `sections` and, if it was
@@ -138,7 +146,7 @@ def write_page(tables: Tables, calibration: pd.DataFrame, novelty: pd.DataFrame,
         novelty=novelty, robustness=others[-1] if robust else None, audit=json.loads(audit) if audit else None,
         weights=last_weights(histories), notices=checkpoint_notices(histories, plan), sources=_sources(plan),
         configuration=asdict(plan.resolved()), versions=package_versions(),
-        provenance=provenance(histories, plan.seeds),
+        provenance=provenance(histories, plan.seeds), no_pictures=examples.missing,
     )
 
 
