@@ -246,8 +246,9 @@ def test_herding_reads_the_features_of_the_network(learn) -> None:
     assert sorted(kept.images["rank"]) == [0, 0, 1, 1, 2, 2]
 
 
-def test_what_another_method_learned_is_reviewed(learn) -> None:
-    second = learn(2, parent=learn(method="finetune", settings={}))
+@pytest.mark.parametrize("method", ["replay", "derpp"])
+def test_what_another_method_learned_is_reviewed(learn, method: str) -> None:
+    second = learn(2, method=method, parent=learn(method="finetune", settings={}))
     assert set(Memory.read(second.method_state).stores) == {"a", "b"}
 
 

@@ -112,7 +112,9 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         elif parent is not None:
             fitted.load_state_dict(to_device(without_memory(parent.method_state), runtime.device))
         if fitted.memory is not None:
-            held = kept(held, reviewed_stores, fitted.memory, derive(seed, "memory"), detector, trainer)
+            if reviewed:
+                held = kept(held, reviewed_stores, fitted.memory, derive(seed, "memory"), detector, trainer)
+                fitted.remember(held, detector, trainer)
             check_memory(fitted.memory, held, learned, where=f"stage {stage.key}, {method}")
             data = replace(data, memory=trainer.memory_batches(held, derive(seed, "replay", stage.key)))
         data = replace(data, train=with_stored_reals(learned, held, fitted, where=f"stage {stage.key}, {method}"))
