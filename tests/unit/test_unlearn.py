@@ -38,9 +38,10 @@ def stores(make_store):
 @pytest.fixture(scope="module")
 def learn(stores) -> Learn:
     def run(method: str, order: str = "abc", tune: str = "head", parent: Checkpoint | None = None,
-            **settings: Any) -> Checkpoint:
+            training: dict[str, Any] | None = None, **settings: Any) -> Checkpoint:
         stages = make_stages([(name,) for name in order])
-        plan = make_plan({method: settings}, stages=stages, training=TrainingConfig(batch_size=8, crop=8, epochs=1),
+        plan = make_plan({method: settings}, stages=stages,
+                         training=TrainingConfig(**{"batch_size": 8, "crop": 8, "epochs": 1, **(training or {})}),
                          network=Named(name="convnet", settings={"width": 8, "depth": 2, "taps": "both"})).resolved()
         plan = replace(plan, methods=tuple(replace(each, tune=tune) for each in plan.methods))
         for stage in stages:
@@ -75,6 +76,16 @@ def test_it_equals_never_having_learned_the_task(learn: Learn, stores, method: s
         (predict(network, stores[name], batch_size=8, crop=8) > 0) == stores[name].labels)) for name in left}
     assert found.meta["stage"]["seen"] == [*left]
     assert found.meta["unlearned"] == [task]
+
+
+@pytest.mark.parametrize("select_on", ["seen", "none"])
+def test_the_correction_is_that_of_the_tasks_that_remain(learn: Learn, stores, select_on: str) -> None:
+    training = {"correction": "affine", "select_on": select_on}
+    found = unlearn(learn("ridge", training=training), "b", train=stores["b"], runtime=CPU,
+                    validation={name: stores[name] for name in "ac"})
+    never = learn("ridge", "ac", training=training)
+    torch.testing.assert_close(found.weights["correction"], never.weights["correction"], rtol=1e-4, atol=1e-4)
+    assert_equal(found, never)
 
 
 @pytest.mark.parametrize("method", ["ridge", "experts"])

@@ -14,6 +14,7 @@ from fakemedia.core.rng import derive
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.tune import read_tune
 from fakemedia.core.types import Stage
+from fakemedia.learning.correction import affine_correction
 from fakemedia.learning.head_trainer import fitting
 from fakemedia.learning.sequence import VERSIONS, restore_network
 from fakemedia.learning.trainer import StageTrainer, to_device
@@ -23,8 +24,8 @@ from fakemedia.networks.tuning import merge, tune
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.pixels import PixelStore
 
-VERSION = 1
-"""Version of `unlearn`: raised when its results change."""
+VERSION = 2
+"""Version of `unlearn`: raised when its results change. 2: a correction of the log-odds is fitted again."""
 
 
 def check_unlearns(checkpoint: Checkpoint, task: str) -> None:
@@ -52,26 +53,32 @@ def unlearn(checkpoint: Checkpoint, task: str, *, train: PixelStore | None, vali
     """Return the checkpoint that training without `task` would have given; save it as `folder` if given.
 
     `train` holds the training pictures of `task`, for a method that subtracts what it has summed of them; `validation`
-    those that choose settings, of every other task learned. `features` as in `learn_stage`. UserError: see
-    `check_unlearns`; pictures that are missing or not those that were learned; what `save` raises.
+    those that choose settings and correct the log-odds, of every other task learned. `features` as in `learn_stage`.
+    UserError: see `check_unlearns`; pictures that are missing or not those that were learned; what `save` raises.
     """
     check_unlearns(checkpoint, task)
     meta, seed = checkpoint.meta, checkpoint.meta["seed"]
     index, seen = meta["stage"]["index"], tuple(meta["stage"]["seen"])
     left = tuple(each for each in seen if each != task)
     stage = Stage(index=index, name=f"without_{task}", tasks=left, seen=left)
-    validation = {} if meta["training"]["select_on"] == "none" else {each: validation[each] for each in left}
+    validation = {each: validation[each] for each in left}
+    judging = {} if meta["training"]["select_on"] == "none" else validation
     given, pictures = Named(**meta["method"]), {} if train is None else {task: train}
     method: Method = plugin.create("methods", given.name, given.settings, derive(seed, "strategy", stage.key))
-    network = runtime.place(tune(restore_network(checkpoint), read_tune(meta["tune"])))
+    network = restore_network(checkpoint)
+    network.correction = None
+    network = runtime.place(tune(network, read_tune(meta["tune"])))
     config = replace(TrainingConfig(**meta["training"]), validation_max=None, validation_share=None)
-    trainer = StageTrainer(config=config, runtime=runtime, seed=derive(seed, "stage", stage.key))
+    trainer = StageTrainer(config=config, runtime=runtime, seed=derive(seed, "stage", stage.key), label=stage.name)
     with runtime.reproducible(), fitting(trainer, network, read_tune(meta["tune"]), features, {}) as (fitter, detector):
         method.load_state_dict(to_device(checkpoint.method_state, runtime.device))
         method.unlearn(task, StageData(index=index, name=meta["stage"]["name"], tasks=(task,), seen=seen,
-                                       train=pictures, validation=validation), detector, fitter)
-        accuracies = fitter.accuracies(StageData(**vars(stage), validation=validation), detector)
-    stores = {f"{each.task} {each.split}": each.fingerprint for each in (*pictures.values(), *validation.values())}
+                                       train=pictures, validation=judging), detector, fitter)
+        if config.correction == "affine":
+            network.correction = detector.correction = affine_correction(detector, validation, fitter)
+        accuracies = fitter.accuracies(StageData(**vars(stage), validation=judging), detector)
+    read = validation if config.correction == "affine" else judging
+    stores = {f"{each.task} {each.split}": each.fingerprint for each in (*pictures.values(), *read.values())}
     recipe = Recipe(producer="unlearned", version=VERSION, settings={"task": task, "stage": stage},
                     inputs={"parent": checkpoint.content, **stores})
     found = make_checkpoint(merge(network).state_dict(), method.state_dict(), {
