@@ -127,6 +127,15 @@ def test_a_killed_service_loses_at_most_the_last_second(process: tuple[subproces
     assert len(read_log(registry.folder / "log.db")) == 1
 
 
+def test_headers_without_end_are_refused(process: tuple[subprocess.Popen, int]) -> None:
+    _, port = process
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: ")
+        with pytest.raises(ConnectionError):
+            connection.sendall(bytes([97]) * 2**26)
+    assert scored(port) == 1
+
+
 def test_a_port_in_use_is_one_message() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(UserError, match=r"is in use(?s:.*)--port"):
         bound("127.0.0.1", other.getsockname()[1])

@@ -49,7 +49,8 @@ def bound(host: str, port: int) -> socket.socket:
 
 def run(service: Service, listening: socket.socket, tell: Callable[[str], None]) -> None:
     """Answer requests until Ctrl-C or SIGTERM; then answer those at work, for `drain_seconds` at most, and end."""
-    config = uvicorn.Config(make_app(service), log_level="warning", access_log=False, lifespan="off",
+    # h11 refuses headers above 64 KiB; httptools, which uvicorn prefers, keeps any number of bytes of them in memory.
+    config = uvicorn.Config(make_app(service), http="h11", log_level="warning", access_log=False, lifespan="off",
                             timeout_graceful_shutdown=round(service.config.drain_seconds) or 1, server_header=False)
     server = uvicorn.Server(config)
     ended = threading.Event()
