@@ -107,9 +107,12 @@ def test_files_that_are_none_of_ours(tmp_path: Path) -> None:
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [value],
                               [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
-    save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "other.onnx")
-    with pytest.raises(UserError, match="lacks the facts of how"):
-        open_model(tmp_path / "other.onnx", cpu)
+    model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)])
+    for facts in ({}, {"fakemedia": "no JSON"}, {"fakemedia": "[1]"}, {"fakemedia": "{}"}):
+        helper.set_model_props(model, facts)
+        save(model, tmp_path / "other.onnx")
+        with pytest.raises(UserError, match="lacks the facts of how"):
+            open_model(tmp_path / "other.onnx", cpu)
 
 
 def test_places_and_packages_are_checked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

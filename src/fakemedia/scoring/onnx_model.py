@@ -39,11 +39,14 @@ class OnnxModel:
         except Exception as error:  # its errors have no common class
             raise UserError(f"The ONNX file cannot be read ({error})", where=path, do="export it again") from None
         self._outputs = [output.name for output in self._session.get_outputs()]
-        text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
-        if text is None:
+        try:
+            facts = json.loads(self._session.get_modelmeta().custom_metadata_map.get(KEY, ""))
+        except ValueError:
+            facts = None
+        if not isinstance(facts, dict) or LOGIT not in self._outputs:
             raise UserError("The ONNX file lacks the facts of how pictures are prepared", where=path,
                             expected="a file of kedro export")
-        self.facts: Facts = plugin.configure(Facts, json.loads(text), where=path)
+        self.facts: Facts = plugin.configure(Facts, facts, where=path)
 
     def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
         """Return logits and embeddings of RGB crops, uint8 (N, crop, crop, 3); no embeddings of an earlier file."""
