@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,33 @@ def test_a_stage_depends_on_every_cause_but_not_on_the_label() -> None:
     ]
     assert len({made(), *(made(**change) for change in changes)}) == len(changes) + 1
     assert made(method=replace(METHOD, label="other")) == made()
+
+
+OTHER: dict[str, Any] = {
+    "epochs": 7, "patience": 3, "batch_size": 32, "optimizer": "sgd", "lr": 0.1, "momentum": 0.5, "weight_decay": 0.2,
+    "schedule": "cosine", "period": 5, "lr_min": 0.1, "crop": 64, "flip": False, "augment": "blur_jpeg",
+    "views": ("corners",), "norm_statistics": "reestimated", "select_on": "none", "correction": "affine",
+    "validation_max": 5, "validation_share": 0.5, "validation_every": 2}
+
+
+@pytest.mark.parametrize("key", [each.name for each in fields(TrainingConfig)])
+def test_every_setting_of_the_training_is_a_cause(key: str) -> None:
+    assert made(method=replace(METHOD, training=TrainingConfig(**{key: OTHER[key]}))) != made()
+    assert made(method=replace(METHOD, by_task={"a": {key: OTHER[key]}})) != made()
+
+
+@pytest.mark.parametrize("kind", ["methods", "networks"])
+def test_every_setting_of_methods_and_networks_is_a_cause(kind: str) -> None:
+    for name in {file for file, _ in (plugin.alias(kind, each) or (each, {}) for each in plugin.names(kind))}:
+        defaults = vars(plugin.resolve(kind, name, {}, where="test"))
+
+        def recipe(settings: dict[str, Any], name: str = name) -> str:
+            named = Named(name=name, settings=settings)
+            return made(method=replace(METHOD, network=named) if kind == "networks" else
+                        replace(METHOD, method=name, settings=settings))
+
+        for key in defaults:
+            assert recipe({**defaults, key: "another value"}) != recipe(defaults), f"{name}: {key}"
 
 
 def test_the_training_of_another_stage_is_no_cause() -> None:
