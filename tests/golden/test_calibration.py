@@ -248,7 +248,7 @@ def test_separable_images_need_no_band() -> None:
     found = calibrate(scores(labels, 8.0 * labels - 4 + np.arange(100) / 1000), config=CONFIG)
     assert found.unsure_low == found.unsure_high == found.threshold
     assert "at least 95% right" in found.guarantee
-    assert cal.calibrated_metrics(labels, 8.0 * labels - 4, found)["accuracy_calibrated"] == 100
+    assert cal.calibrated_metrics(labels, np.float64(8) * labels - 4, found)["accuracy_calibrated"] == 100
 
 
 def test_metrics_of_nothing_and_of_nothing_sure() -> None:

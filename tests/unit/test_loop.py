@@ -138,7 +138,7 @@ def test_norms_and_biases_are_not_decayed(optimizer):
     made.step()
     decayed = {name for name, value in network.named_parameters() if not torch.equal(value, before[name])}
     assert decayed == {name for name, value in before.items() if value.ndim > 1}
-    assert torch.allclose(network.head.weight, 0.95 * before["head.weight"])
+    assert torch.allclose(network.get_parameter("head.weight"), 0.95 * before["head.weight"])
 
 
 def test_it_learns_and_two_runs_are_equal(train):
@@ -326,7 +326,7 @@ def test_validation_every_and_at_the_end(train):
 
 @pytest.mark.parametrize("images", [264, 384, 1000, 20_000])
 def test_validation_of_twelve_tasks_costs_a_bounded_share(images):
-    each = [validation_images(CONFIG, images, tasks) for tasks in range(1, 13)]
+    each = [validation_images(CONFIG, images, tasks) or 0 for tasks in range(1, 13)]
     passes = sum(tasks * most for tasks, most in enumerate(each, start=1))
     assert min(each) >= 16
     assert passes <= 0.15 * 12 * PASSES * images

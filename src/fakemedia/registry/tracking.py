@@ -55,9 +55,9 @@ def stage_metrics(run: KeptRun, label: str) -> Iterator[tuple[str, int, float]]:
     for row in mine.to_dict("records"):
         yield f"{row['measure']}/{row['task']}", int(row["stage"]), row["mean"]
     seen = mine.loc[mine["learned"] <= mine["stage"]]
-    for (measure, stage), mean in seen.groupby(["measure", "stage"])["mean"].mean().items():  # type: ignore[misc]
-        yield "aa" if measure == "accuracy" else str(measure), int(stage), float(mean)
-    summary, last = run.summary(), int(matrices["stage"].max())
+    for row in seen.groupby(["measure", "stage"], as_index=False)["mean"].mean().to_dict("records"):
+        yield "aa" if row["measure"] == "accuracy" else row["measure"], int(row["stage"]), row["mean"]
+    summary, last = run.summary(), int(matrices["stage"].to_numpy().max())
     for row in summary.loc[summary["method"] == label].to_dict("records"):
         yield f"final/{row['metric']}", last, row["mean"]
 
