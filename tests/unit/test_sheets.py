@@ -72,6 +72,10 @@ def test_sheets_are_cut_into_tiles_that_share_them_as_source(tmp_path: Path, mon
     again = derived(open_source("folder", root), config, cache=tmp_path / "cache")
     assert len(again.items("a")) == len(index)
     assert derivation(config) == {"sheets": 1}
+    monkeypatch.setattr(cut_sheets.sheets, "VERSION", 99)
+    with pytest.raises(TypeError):
+        derived(open_source("folder", root), config, cache=tmp_path / "cache").items("a")
+    monkeypatch.setattr(cut_sheets.sheets, "VERSION", 1)
     for path in (tmp_path / "cache").iterdir():
         path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(TypeError):

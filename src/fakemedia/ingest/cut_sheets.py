@@ -14,10 +14,12 @@ from PIL import Image
 
 from fakemedia.artefacts.files import write_file
 from fakemedia.core.hashing import fingerprint
+from fakemedia.ingest import sheets
 from fakemedia.ingest.sheets import Grid, grid_of, tile
 from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.sources.excerpts import excerpt
 from fakemedia.sources.source import Item, Note, Source, listed
+from fakemedia.store import decode
 from fakemedia.store.decode import DecodeError, read_picture
 
 _TILE = re.compile(r"(?P<sheet>.*)#tile(?P<number>\d+)-(?P<side>\d+)\+(?P<padding>\d+)", re.DOTALL)
@@ -74,7 +76,7 @@ class CutSheets:
         known |= {_key(item): grid for item, grid in zip(new, found, strict=True)}
         if new:
             kept = {_key(item): known[_key(item)] for item in items}
-            write_file(place, json.dumps({"grids": kept, "sha256": fingerprint(kept)}).encode())
+            write_file(place, json.dumps({"grids": kept, "sha256": _seal(kept)}).encode())
         return {item.path: Grid(*grid) if (grid := known[_key(item)]) else None for item in items}
 
 
@@ -90,12 +92,16 @@ def _key(item: Item) -> str:
 
 
 def _read(path: Path) -> dict[str, list[int] | None]:
-    """Return what was found before; nothing if the file is missing or damaged."""
+    """Return what was found before; nothing if the file is missing, damaged or by other rules."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(path.read_bytes())
-        if fingerprint(kept["grids"]) == kept["sha256"]:
+        if _seal(kept["grids"]) == kept["sha256"]:
             return kept["grids"]
     return {}
+
+
+def _seal(grids: dict[str, list[int] | None]) -> str:
+    return fingerprint({"grids": grids, "sheets": sheets.VERSION, "decode": decode.VERSION})
 
 
 def _grid(read: Callable[[], bytes]) -> list[int] | None:
