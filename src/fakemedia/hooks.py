@@ -17,7 +17,7 @@ from fakemedia.cli.grouped_run import check_known
 from fakemedia.context.checks import check_trainable
 from fakemedia.context.context import Context
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Plan
+from fakemedia.core.plan import RESERVED, Plan
 from fakemedia.pipelines.runner import is_shared
 from fakemedia.runtime import launch
 
@@ -139,7 +139,7 @@ def _check_stages(context: Context, sequence: str, label: str) -> None:
 
 def _sequences(context: Context, run_params: dict[str, Any]) -> list[str]:
     names = run_params.get("pipeline_names") or ["__default__"]
-    return [context.default_sequence if name == "__default__" else name for name in names]
+    return [context.default_sequence if name == "__default__" else name for name in names if name not in RESERVED]
 
 
 def _plans(context: Context, run_params: dict[str, Any]) -> list[Plan]:

@@ -16,6 +16,7 @@ from fakemedia.catalog.file_datasets import (
     TableDataset,
 )
 from fakemedia.catalog.folder_datasets import CheckpointDataset, FolderDataset, PixelStoreDataset
+from fakemedia.catalog.monitoring_datasets import ReferenceDataset, WindowsDataset
 from fakemedia.catalog.report_datasets import CSVDataset, FiguresDataset, PrintedTablesDataset, TextDataset
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "PerturbedScoresDataset",
     "PixelStoreDataset",
     "PrintedTablesDataset",
+    "ReferenceDataset",
     "ScoresDataset",
     "TableDataset",
     "TextDataset",
+    "WindowsDataset",
 ]

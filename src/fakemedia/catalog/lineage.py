@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache, wraps
 from io import BytesIO
 from pathlib import Path
@@ -56,6 +57,7 @@ class Lineage:
             names.SCORES: self.scores, names.VALIDATION_SCORES: self.validation_scores,
             names.NOVELTY: self.novelty, names.CALIBRATION: self.calibration, names.ROBUSTNESS: self.robustness,
             names.REPORT_PART: self.report_part, names.COMPARISON_PART: self.comparison_part,
+            names.MONITORING_PART: self.monitoring_part,
         }
 
     def artefact(self, dataset: str) -> Artefact | None:
@@ -311,6 +313,11 @@ class Lineage:
         return Artefact(path=self._report_path(names.COMPARISON_PART, sequence, part), inputs={**distances, **results},
                         recipe=_plain(f"comparison {part}", REPORTING_VERSION,
                                       {"plans": [_reported(plan) for plan in plans]}))
+
+    def monitoring_part(self, *, part: str) -> Artefact:
+        """Return a result of monitoring; it is never current, since the log grows."""
+        return Artefact(path=self.context.path(names.MONITORING_PART.format(part=part)), holds=lambda: False,
+                        recipe=_plain(f"monitoring {part}", REPORTING_VERSION, asdict(self.context.monitoring)))
 
     def _report_path(self, pattern: str, sequence: str, part: str) -> Path:
         """Return the path of a part of a report, by the entry of the catalog that matches its name."""

@@ -14,7 +14,13 @@ from fakemedia.catalog.artefact import Artefact
 from fakemedia.catalog.file_datasets import FileDataset
 from fakemedia.catalog.folder_datasets import FolderDataset, PixelStoreDataset
 from fakemedia.catalog.lineage import Lineage
-from fakemedia.catalog.names import COLLECTION_PARAMETERS, METHOD_PARAMETERS, SIMILARITY_PARAMETERS
+from fakemedia.catalog.names import (
+    COLLECTION_PARAMETERS,
+    METHOD_PARAMETERS,
+    MONITORING_PARAMETERS,
+    SCORE_LOG,
+    SIMILARITY_PARAMETERS,
+)
 from fakemedia.context.context import Context
 from fakemedia.context.loading import make_context
 
@@ -101,4 +107,5 @@ def typed_parameters(context: Context) -> dict[str, Any]:
                for plan in plans for method in plan.rooted(context.root).methods}
     collections = {COLLECTION_PARAMETERS.format(collection=name): context.collection(name)
                    for name in {plan.collection for plan in plans}}
-    return {**methods, **collections, SIMILARITY_PARAMETERS: plans[0].similarity} if plans else {}
+    return {**methods, **collections, SIMILARITY_PARAMETERS: plans[0].similarity,
+            MONITORING_PARAMETERS: context.monitoring, SCORE_LOG: context.score_log} if plans else {}

@@ -5,6 +5,7 @@ import click
 from fakemedia.cli.compare_command import compare
 from fakemedia.cli.export_command import export
 from fakemedia.cli.grid_command import grid
+from fakemedia.cli.monitor_command import monitor
 from fakemedia.cli.plan_command import plan
 from fakemedia.cli.promote_command import promote
 from fakemedia.cli.register_command import register
@@ -22,5 +23,6 @@ def cli() -> None:
     """Commands of the fakemedia project."""
 
 
-for command in (run, grid, step, score, export, plan, compare, register, versions, promote, rollback, serve, unlearn):
+for command in (run, grid, step, score, export, plan, compare, register, versions, promote, rollback, serve, monitor,
+                unlearn):
     cli.add_command(command)

@@ -15,7 +15,7 @@ from fakemedia.catalog.lineage import Lineage
 from fakemedia.context.context import Context
 from fakemedia.context.loading import load_context
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Plan
+from fakemedia.core.plan import RESERVED, Plan
 
 REGISTRY = "fakemedia.pipeline_registry"
 FIRST = ("ingestion", "grouping")
@@ -40,7 +40,7 @@ def measure_first(options: dict[str, Any], run: Callable[..., Any]) -> None:
 def asked(context: Context, options: dict[str, Any]) -> list[str]:
     """Return the sequences that `kedro run` with `options` runs."""
     names = {*(options["pipelines"] or ()), options["pipeline"]} - {None} or {"__default__"}
-    return sorted(context.default_sequence if name == "__default__" else name for name in names)
+    return sorted(context.default_sequence if name == "__default__" else name for name in names - {*RESERVED})
 
 
 def _waiting(context: Context, names: list[str]) -> list[str]:

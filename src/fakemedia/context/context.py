@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
     from fakemedia.forge import ForgeConfig
     from fakemedia.ingest.collection import CollectionConfig
+    from fakemedia.monitoring.monitoring_config import MonitoringConfig
     from fakemedia.registry.client import Registry
     from fakemedia.registry.registry_config import RegistryConfig, TrackingConfig
     from fakemedia.runtime.cluster import ClusterConfig
@@ -139,6 +140,20 @@ class Context:
         from fakemedia.registry.registry_config import TrackingConfig
 
         return plugin.configure(TrackingConfig, self.parameters.get("tracking") or {}, where="tracking")
+
+    @cached_property
+    def monitoring(self) -> MonitoringConfig:
+        """How the log of scored pictures is watched."""
+        from fakemedia.monitoring.monitoring_config import MonitoringConfig
+
+        return plugin.configure(MonitoringConfig, self.parameters.get("monitoring") or {}, where="monitoring")
+
+    @property
+    def score_log(self) -> Path:
+        """The log of scored pictures, as the parameter serving.log names it; the project's folder, if it names none."""
+        from fakemedia.serving.serving_config import ServingConfig
+
+        return self.root / plugin.configure(ServingConfig, self.parameters.get("serving") or {}, where="serving").log
 
     def robustness(self, sequence: str) -> RobustnessConfig | None:
         """Return how robustness is measured for `sequence`; None if it is not."""

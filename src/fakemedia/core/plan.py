@@ -17,10 +17,12 @@ from fakemedia.core.tune import read_tune
 from fakemedia.core.types import Stage, check_name, make_stages
 
 PARAMETERS = ("sequence", "seed", "n_seeds", "similarity", "collections", "robustness", "sequences", "runtime",
-              "calibration", "registry", "serving", "tracking", "cluster")
+              "calibration", "registry", "serving", "tracking", "cluster", "monitoring")
 """The top-level keys of the parameters; keys that begin with an underscore, for YAML anchors, are allowed too."""
 SEQUENCE_KEYS = ("collection", "tasks", "network", "tune", "training", "methods", "stages", "measures", "against",
                  "n_seeds", "labels", "real")
+RESERVED = ("monitoring", "promotion", "update")
+"""Names of the pipelines of production, which no sequence may have."""
 REALS = ("own", "stored")
 LABEL_KEYS = ("method", "network", "tune", "training")
 """The keys of a label, beside the settings of its method."""
@@ -322,6 +324,9 @@ def _given(parameters: Mapping[str, Any], sequence: str) -> Mapping[str, Any]:
     sequences = _mapping(parameters.get("sequences"), "sequences")
     if not isinstance(sequence, str) or sequence not in sequences:
         raise unknown_name("sequence", sequence, sequences, where="parameters_sequences.yml")
+    if sequence in RESERVED:
+        raise UserError(f"The sequence name {sequence!r} cannot be used", where="parameters_sequences.yml",
+                        expected="another name: this is a pipeline of production", do="rename the sequence")
     if "-" in check_name(sequence, kind="sequence"):
         raise UserError(f"The sequence name {sequence!r} cannot be used", where="parameters_sequences.yml",
                         expected="'_' instead of '-', which separates sequence and label in the catalog")

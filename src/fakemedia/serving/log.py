@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -144,16 +144,59 @@ def read_log(path: Path, *, since: float = 0.0, until: float = float("inf")) -> 
 
     `embedding` holds arrays, float16 (D,), or None. UserError if there is no log, or it is damaged.
     """
+    with _reading(path) as database:
+        return _arrays(pd.read_sql_query("SELECT * FROM scores WHERE time >= ? AND time < ? ORDER BY id", database,
+                                         params=[since, min(until, 1e300)]))
+
+
+def last_detector(path: Path) -> str | None:
+    """Return the content hash of the version that scored last; None if none did. UserError as `read_log`."""
+    with _reading(path) as database:
+        found = database.execute("SELECT detector FROM scores ORDER BY id DESC LIMIT 1").fetchone()
+    return None if found is None else str(found[0])
+
+
+def count_sources(path: Path, *, detector: str, since: float = 0.0) -> dict[str, int]:
+    """Return how many different pictures with a logit each source sent, most first. UserError as `read_log`."""
+    with _reading(path) as database:
+        return dict(database.execute(
+            "SELECT source, count(DISTINCT sha256) AS pictures FROM scores WHERE detector = ? AND logit IS NOT NULL "
+            "AND time >= ? GROUP BY source ORDER BY pictures DESC, source", [detector, since]))
+
+
+def read_windows(path: Path, size: int, *, detector: str, source: str | None = None, since: float = 0.0,
+                 after: int = 0) -> Iterator[pd.DataFrame]:
+    """Yield windows of `size` pictures that one detector scored in turn, as tables of `read_log`; no incomplete one.
+
+    Of one source, or, if it is None, of all. A picture that was sent again, or has no logit, is left out. Rows up to
+    the id `after` are skipped. One window is in memory at a time. UserError as `read_log`.
+    """
+    which = "detector = :detector AND logit IS NOT NULL AND time >= :since" + (
+        "" if source is None else " AND source = :source")
+    query = (f"SELECT * FROM scores WHERE id > :after AND id IN (SELECT min(id) FROM scores WHERE {which} "
+             "GROUP BY sha256) ORDER BY id")
+    given = {"detector": detector, "source": source, "since": since, "after": after}
+    with _reading(path) as database:
+        for table in pd.read_sql_query(query, database, params=given, chunksize=size):
+            if len(table) == size:
+                yield _arrays(table)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the log to read it; UserError if there is none, or it is damaged."""
     if not path.is_file():
         raise UserError("There is no log of scored pictures", where=path, expected="a log of kedro serve",
                         do="set serving.log, or wait for the first pictures")
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as database:
-            table = pd.read_sql_query("SELECT * FROM scores WHERE time >= ? AND time < ? ORDER BY id", database,
-                                      params=[since, min(until, 1e300)])
+            yield database
     except (sqlite3.Error, pd.errors.DatabaseError) as error:
         raise UserError(f"The log of scored pictures cannot be read ({error})", where=path,
                         expected="a log of kedro serve") from error
+
+
+def _arrays(table: pd.DataFrame) -> pd.DataFrame:
     table["embedding"] = pd.Series([None if each is None else np.frombuffer(each, "<f2")
                                     for each in table["embedding"]], table.index, dtype=object)
     return table.astype(dict.fromkeys(("logit", "p_fake", "novelty"), float))

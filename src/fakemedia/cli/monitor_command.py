@@ -1,0 +1,55 @@
+"""`kedro monitor`: has what is scored changed?"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fakemedia.catalog.names import MONITORING_PAGE, MONITORING_WINDOWS
+from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.context.loading import load_context
+
+ALARM = 3
+
+
+@click.command()
+@click.option("--window", type=click.IntRange(min=20), help="Pictures of a window, instead of monitoring.window.")
+@click.option("--since", help="Ignore what was scored before this ISO date or time; the reference begins there.")
+@click.option("--log", type=click.Path(path_type=Path), help="Log of scored pictures, instead of serving.log.")
+@plain_errors
+def monitor(window: int | None, since: str | None, log: Path | None) -> None:
+    """Judge what was scored since the last time, window by window and source by source.
+
+    Prints a line for each new window and writes data/08_reporting/monitoring/monitoring.html. Exit status 3: an alarm
+    in a new window, or in the last one of a source; 0: none.
+    """
+    from fakemedia.catalog.monitoring_datasets import WindowsDataset
+    from fakemedia.cli.run_command import defaults, run_pipelines
+    from fakemedia.monitoring.timeline import WINDOW_KEYS, alarms, line
+
+    settings = {name: value for name, value in (("window", window), ("since", since)) if value is not None}
+    params: dict[str, Any] = {"monitoring": settings} if settings else {}
+    if log is not None:
+        params["serving"] = {"log": str(log.resolve())}
+    context = load_context(params=params)
+    context.monitoring  # noqa: B018
+    kept = WindowsDataset(str(context.path(MONITORING_WINDOWS)))
+    before = kept.load()
+    logging.getLogger("kedro").setLevel(logging.WARNING)
+    run_pipelines(**{**defaults(), "pipelines": ["monitoring"], "params": params})
+    after = kept.load()
+    known = {tuple(row[name] for name in WINDOW_KEYS) for row in before.to_dict("records")}
+    new = [row for row in after.to_dict("records") if tuple(row[name] for name in WINDOW_KEYS) not in known]
+    for row in new:
+        click.echo(line(row))
+    if not new:
+        click.echo("No new window")
+    click.echo(f"Page: {context.path(MONITORING_PAGE)}")
+    found = alarms(after, before)
+    if len(found):
+        click.echo(f"{len(found)} windows with an alarm: look at the pictures, then update the detector, or set "
+                   "monitoring.since to take what comes now as the reference")
+        raise click.exceptions.Exit(ALARM)

@@ -1,0 +1,38 @@
+"""Settings of monitoring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitoringConfig:
+    """How the log of scored pictures is watched."""
+
+    window: int = 200
+    """Pictures of a window."""
+    reference: int = 5
+    """How many windows, the first of each source, later ones are compared with."""
+    since: str = ""
+    """Pictures scored before this time are ignored: ISO date, or date and time, UTC if it says no zone. The reference
+    begins there. Empty: the whole log."""
+    sources: int = 20
+    """How many sources, those with most pictures, are watched each by itself, beside all together."""
+
+    def __post_init__(self) -> None:
+        if self.window < 20 or self.reference < 2 or self.sources < 0:
+            raise ValueError("a window of at least 20 pictures, a reference of at least 2 windows, and no number of "
+                             "sources below 0")
+        try:
+            self.begin  # noqa: B018
+        except ValueError:
+            raise ValueError("since as an ISO date, such as 2026-11-25 or 2026-11-25T18:00") from None
+
+    @property
+    def begin(self) -> float:
+        """`since` in seconds since 1970; 0 if it is empty."""
+        if not self.since:
+            return 0.0
+        given = datetime.fromisoformat(self.since)
+        return (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,80 @@
+"""Windows and alarms as one HTML page."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pandas as pd
+
+from fakemedia.monitoring.drift import STATISTICS
+from fakemedia.monitoring.monitoring_config import MonitoringConfig
+from fakemedia.monitoring.timeline import ALL, KEYS, alarms, no_windows
+from fakemedia.reporting.figures.drift_timeline import timeline_figure
+from fakemedia.reporting.pages import Cell, Table, render_page
+from fakemedia.reporting.rendering import Drawn, drawn
+
+TITLES = {"mmd": "Embeddings: MMD²", "ks": "Logits: Kolmogorov-Smirnov", "unsure": "Unsure, beyond the reference",
+          "unknown": "Unknown, beyond the reference"}
+MOST_FIGURES = 6
+MOST_ROWS = 100
+HEADER = ("Window", "Source", "Version", "From", "To", "Pictures", *STATISTICS, "Result")
+
+
+def draw_timeline(windows: pd.DataFrame) -> list[Drawn]:
+    """Return a figure for each stream of the detector that was judged last, at most MOST_FIGURES."""
+    judged = windows.loc[windows["kind"] == "judged"]
+    found = []
+    for number, rows in enumerate(part for _, part in _latest(judged).groupby(KEYS, sort=False)):
+        shown = {name: title for name, title in TITLES.items() if rows[name].notna().to_numpy().any()}
+        scope, source = rows["scope"].iloc[0], rows["source"].iloc[0]
+        if number < MOST_FIGURES:
+            found.append(drawn(f"timeline_{number + 1}", timeline_figure(rows, shown),
+                               f"{_where(scope, source)}: every statistic and its threshold, by window."))
+    return found
+
+
+def monitoring_page(windows: pd.DataFrame, timeline: list[Drawn], config: MonitoringConfig) -> str:
+    """Return the page: whether the last windows alarm, the figures, and the last MOST_ROWS windows."""
+    latest = _latest(windows)
+    now = alarms(latest, windows)
+    every = windows.loc[windows["alarm"] != ""]
+    return render_page("monitoring.html", title="Monitoring", pictures=timeline, config=config,
+                       collecting="judged" not in set(latest["kind"]),
+                       last=None if windows.empty else _time(max(windows["end"].tolist())),
+                       now=[(_where(row["scope"], row["source"]), [TITLES[name] for name in row["alarm"].split()],
+                             int(row["number"])) for row in now.to_dict("records")],
+                       alarms=_table(every.iloc[::-1].head(MOST_ROWS)) if len(every) else None,
+                       windows=_table(windows.sort_values("end", ascending=False).head(MOST_ROWS)),
+                       left_out=max(0, len(windows) - MOST_ROWS))
+
+
+def _latest(windows: pd.DataFrame) -> pd.DataFrame:
+    """Return the windows of the detector that scored last."""
+    if windows.empty:
+        return no_windows()
+    last = windows.sort_values("last_id")["detector"].tolist()[-1]
+    return windows.loc[windows["detector"] == last]
+
+
+def _where(scope: str, source: str) -> str:
+    return "All sources" if scope == ALL else source or "Without a source"
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _table(windows: pd.DataFrame) -> Table:
+    rows = []
+    for row in windows.to_dict("records"):
+        result = f"alarm: {row['alarm']}" if row["alarm"] else f"above: {row['exceeded']}" if row["exceeded"] else (
+            "reference" if row["kind"] == "reference" else "quiet")
+        values = [Cell(text="" if pd.isna(row[name]) else f"{row[name]:.3f}", value=float(row[name]),
+                       span="" if pd.isna(row[name]) else f"of {row[f'{name}_threshold']:.3f}",
+                       bold=name in row["exceeded"].split()) for name in STATISTICS]
+        rows.append([Cell(text=f"{row['number']}", value=float(row["number"])),
+                     Cell(text=_where(row["scope"], row["source"])), Cell(text=f"{row['version']}"),
+                     Cell(text=_time(row["start"])), Cell(text=_time(row["end"])), Cell(text=f"{row['pictures']}"),
+                     *values, Cell(text=result, bold=bool(row["alarm"]))])
+    return Table(header=HEADER, rows=rows, text_columns=5,
+                 titles=["", "", "", "", "", "", *(TITLES[name] for name in STATISTICS), ""])

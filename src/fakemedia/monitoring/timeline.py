@@ -1,0 +1,158 @@
+"""The windows of every source, judged one after another: what `kedro monitor` tells and keeps.
+
+A stream is what one detector scored of one source, or of all sources together. Its first windows are the reference.
+They are kept, with the results, so that the log may forget them, and a later run goes on after the last window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fakemedia.artefacts.manifest import Recipe
+from fakemedia.monitoring.drift import STATISTICS, Reference, Window, exceeded, make_reference, measure
+from fakemedia.monitoring.monitoring_config import MonitoringConfig
+
+VERSION = 1
+"""Version of windows and alarms: raised when the same log gives others."""
+ALL = "all"
+KEYS = ["detector", "scope", "source"]
+"""Of a stream: content hash of the version; `all`, or `source`; the name of the source, empty for all."""
+WINDOW_KEYS = ["made_by", *KEYS, "number"]
+FACTS = ["made_by", *KEYS, "version", "number", "last_id", "start", "end", "pictures", "kind"]
+COLUMNS = [*FACTS, *STATISTICS, *(f"{name}_threshold" for name in STATISTICS), "exceeded", "alarm"]
+"""Of the table of windows. `kind` is reference or judged; `exceeded` and `alarm` name statistics, with spaces."""
+REFERENCE_COLUMNS = ["made_by", *KEYS, "number", "logit", "unsure", "unknown", "embedding"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """What one detector scored of one source."""
+
+    detector: str
+    """Content hash of the version."""
+    source: str | None
+    """None: all sources together."""
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The values of KEYS."""
+        return {"detector": self.detector, "scope": ALL if self.source is None else "source",
+                "source": self.source or ""}
+
+
+Windows = Callable[[Stream, int], Iterator[pd.DataFrame]]
+"""Gives the windows of a stream after the row of the log with that id: tables as `serving.log.read_windows` gives."""
+
+
+def made_by(config: MonitoringConfig) -> str:
+    """Return the fingerprint of what windows depend on beside the log."""
+    return Recipe(producer="windows", version=VERSION, settings={
+        "window": config.window, "reference": config.reference, "since": config.begin}).fingerprint
+
+
+def no_windows() -> pd.DataFrame:
+    """Return a table of windows without rows."""
+    return pd.DataFrame(columns=COLUMNS)
+
+
+def judge(streams: Iterable[Stream], windows: Windows, config: MonitoringConfig, before: pd.DataFrame,
+          reference: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables of windows (COLUMNS) and of reference pictures (REFERENCE_COLUMNS) with what is new.
+
+    `before` and `reference` are those of the last time; rows made with other settings are dropped.
+    """
+    recipe = made_by(config)
+    before, reference = (each.loc[each["made_by"] == recipe] for each in (before, reference))
+    rows, pictures = [before], [reference]
+    for stream in streams:
+        past, kept = _of(before, stream), _of(reference, stream)
+        last = None if past.empty else past.to_dict("records")[-1]
+        known = [_window(part) for _, part in kept.groupby("number", sort=True)]
+        found, new = _judged(windows(stream, 0 if last is None else int(last["last_id"])), known, last, config)
+        rows.append(pd.DataFrame([{"made_by": recipe, **stream.keys, **row} for row in found], columns=COLUMNS))
+        pictures += [_kept(table, {"made_by": recipe, **stream.keys, "number": number}) for number, table in new]
+    return _joined(rows), _joined(pictures)
+
+
+def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return `tables` as one; those without rows are ignored, so that column types stay."""
+    return pd.concat([each for each in tables if len(each)] or tables[:1], ignore_index=True)
+
+
+def alarms(windows: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `windows` with an alarm that are not in `before`, or are the last of their stream."""
+    latest = ~windows.duplicated(KEYS, keep="last")
+    return windows.loc[(windows["alarm"] != "") & (latest | ~windows["last_id"].isin(before["last_id"].tolist()))]
+
+
+def _of(table: pd.DataFrame, stream: Stream) -> pd.DataFrame:
+    same = (table[KEYS].to_numpy(object) == np.array(list(stream.keys.values()), object)).all(axis=1)
+    return pd.DataFrame(table.loc[same])
+
+
+def _judged(tables: Iterator[pd.DataFrame], past: list[Window], last: Mapping[str, Any] | None, config: MonitoringConfig
+            ) -> tuple[list[dict], list[tuple[int, pd.DataFrame]]]:
+    """Return the rows of the windows in `tables`, and those that join the reference, with their numbers."""
+    number, former = (0, ()) if last is None else (int(last["number"]), tuple(str(last["exceeded"]).split()))
+    rows, new, reference = [], [], None
+    for table in tables:
+        number += 1
+        row = {"version": int(table["version"].iloc[-1]), "number": number, "last_id": int(table["id"].iloc[-1]),
+               "start": float(table["time"].iloc[0]), "end": float(table["time"].iloc[-1]), "pictures": len(table),
+               "kind": "reference", "exceeded": "", "alarm": ""}
+        if len(past) < config.reference:
+            past.append(_window(table))
+            new.append((number, table))
+        else:
+            reference = reference or make_reference(past)
+            row |= _measured(_window(table), reference, former)
+            former = tuple(row["exceeded"].split())
+        rows.append(row)
+    return rows, new
+
+
+def _measured(window: Window, reference: Reference, former: tuple[str, ...]) -> Mapping[str, object]:
+    values = measure(window, reference)
+    above = exceeded(values, reference.thresholds)
+    return {"kind": "judged", **values, **{f"{name}_threshold": each for name, each in reference.thresholds.items()},
+            "exceeded": " ".join(above), "alarm": " ".join(name for name in above if name in former)}
+
+
+def _window(table: pd.DataFrame) -> Window:
+    """Return rows of the log, or of the reference, as a window."""
+    embeddings = table["embedding"].tolist()
+    given = [np.frombuffer(each, "<f2") if isinstance(each, bytes) else each for each in embeddings if each is not None]
+    marks = {name: (table[name] if name in table else table["verdict"] == name).to_numpy(bool)
+             for name in ("unsure", "unknown")}
+    return Window(logits=table["logit"].to_numpy(float), embeddings=np.stack(given).astype(np.float32)
+                  if len(given) == len(embeddings) else None, **marks)
+
+
+def _kept(table: pd.DataFrame, keys: Mapping[str, object]) -> pd.DataFrame:
+    rows = {"logit": table["logit"], "unsure": table["verdict"] == "unsure", "unknown": table["verdict"] == "unknown",
+            "embedding": [None if each is None else each.astype("<f2").tobytes() for each in table["embedding"]]}
+    return pd.DataFrame(rows, index=table.index).assign(**keys).loc[:, REFERENCE_COLUMNS]
+
+
+def no_reference() -> pd.DataFrame:
+    """Return a table of reference pictures without rows."""
+    return pd.DataFrame(columns=REFERENCE_COLUMNS)
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """Return one line on a window, for the terminal."""
+    where = "all sources" if row["scope"] == ALL else row["source"] or "without a source"
+    end = datetime.fromtimestamp(row["end"], UTC).strftime("%Y-%m-%d %H:%M")
+    head = f"{end}  version {row['version']}  {where}  window {row['number']}"
+    if row["kind"] == "reference":
+        return f"{head}  reference"
+    values = "  ".join(f"{name} {row[name]:.3f}/{row[f'{name}_threshold']:.3f}" for name in STATISTICS
+                       if not pd.isna(row[name]))
+    told = f"ALARM: {row['alarm']}" if row["alarm"] else f"above: {row['exceeded']}" if row["exceeded"] else "quiet"
+    return f"{head}  {values}  {told}"

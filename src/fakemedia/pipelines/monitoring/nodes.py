@@ -1,0 +1,56 @@
+"""Nodes of the monitoring pipeline."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from fakemedia.monitoring.monitoring_config import MonitoringConfig
+    from fakemedia.monitoring.timeline import Stream
+    from fakemedia.reporting.rendering import Drawn
+
+
+def judge_windows(config: MonitoringConfig, log: Path, before: pd.DataFrame, reference: pd.DataFrame
+                  ) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the windows and the reference with what the log holds since the last time, `before` and `reference`.
+
+    Of the detector that scored last: all sources together, and, if there are several, each large one by itself.
+    """
+    from fakemedia.monitoring.timeline import Stream, judge
+    from fakemedia.serving.log import count_sources, last_detector
+
+    detector = last_detector(log)
+    if detector is None:
+        return judge([], partial(_windows, log, config), config, before, reference)
+    counts = count_sources(log, detector=detector, since=config.begin)
+    large = [name for name, count in counts.items() if count >= config.window][:config.sources]
+    named = [Stream(detector=detector, source=name) for name in large] if len(counts) > 1 else []
+    return judge([Stream(detector=detector, source=None), *named], partial(_windows, log, config), config, before,
+                 reference)
+
+
+def _windows(log: Path, config: MonitoringConfig, stream: Stream, after: int) -> Iterator[pd.DataFrame]:
+    from fakemedia.serving.log import read_windows
+
+    return read_windows(log, config.window, detector=stream.detector, source=stream.source, since=config.begin,
+                        after=after)
+
+
+def draw_timeline(windows: pd.DataFrame) -> list[Drawn]:
+    """Return the figure of every statistic over the windows; none before the first window is judged."""
+    from fakemedia.monitoring.monitoring_page import draw_timeline
+
+    return draw_timeline(windows)
+
+
+def write_monitoring_page(config: MonitoringConfig, windows: pd.DataFrame, timeline: list[Drawn]) -> str:
+    """Return windows and alarms as one self-contained HTML page."""
+    from fakemedia.monitoring.monitoring_page import monitoring_page
+
+    return monitoring_page(windows, timeline, config)
