@@ -48,7 +48,7 @@ class Detector:
         """Network, tasks that it knows, crop, policy, calibration and SHA-256 of its weights."""
         return self._model.facts
 
-    def score(self, pictures: Picture | Iterable[Picture], *, crops: int = 16, batch_size: int = 64) -> pd.DataFrame:
+    def score(self, pictures: Picture | Iterable[Picture], *, crops: int = 4, batch_size: int = 64) -> pd.DataFrame:
         """Return P(fake) and a verdict for each picture, one row each.
 
         `pictures` are paths (files, folders, globs; videos too), or pictures in memory: arrays uint8 (H, W, 3), RGB,

@@ -127,7 +127,7 @@ def test_pictures_beyond_every_centre_are_unknown(tmp_path: Path) -> None:
     plain = score_files(open_model(folder, cpu), paths, progress=False)
     assert plain["novelty"].isna().to_numpy().all()
     assert "unknown" not in set(plain["verdict"])
-    embeddings = open_model(folder, cpu).outputs(view(_pixels(paths[0]), CROP, 16).crops).embeddings
+    embeddings = open_model(folder, cpu).outputs(view(_pixels(paths[0]), CROP).crops).embeddings
     assert embeddings is not None
     width = embeddings.shape[1]
     far = made(-np.ones((1, width)) / np.sqrt(width), weights_sha256=sha256, threshold=0.5, crops_threshold=3.0)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fakemedia.api import Detector
+from fakemedia.cli.score_command import score
+from fakemedia.networks.views import QUARTERS
 from fakemedia.scoring.crop_layout import CROPS, content_box, is_even, view
 from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.paths import Found
 from fakemedia.scoring.scores import EVEN_PICTURE, score_files
 from fakemedia.scoring.summary import csv_table, summarise
+from fakemedia.serving.serving_config import ServingConfig
 from fakemedia.store.crops import centre_crop
 from tests.scoring import calibration, cpu, write_calibration, write_checkpoint
 
@@ -30,7 +35,7 @@ def noise(height: int, width: int) -> np.ndarray:
 ])
 def test_a_picture_of_any_size_is_covered_evenly(size: tuple[int, int], crops: int, share: float) -> None:
     picture = noise(*size)
-    seen = view(picture, 64)
+    seen = view(picture, 64, 16)
     assert seen.crops.shape == (crops, 64, 64, 3)
     assert seen.share == pytest.approx(share)
     assert (seen.height, seen.width) == size
@@ -39,6 +44,12 @@ def test_a_picture_of_any_size_is_covered_evenly(size: tuple[int, int], crops: i
     for crop, (top, left) in zip(seen.crops, seen.places, strict=True):
         if min(size) >= 64:
             np.testing.assert_array_equal(crop, picture[top:top + 64, left:left + 64])
+
+
+def test_by_default_as_many_crops_are_scored_as_are_calibrated() -> None:
+    assert len(QUARTERS) == CROPS == ServingConfig().crops
+    assert signature(Detector.score).parameters["crops"].default == CROPS
+    assert {option.name: option.default for option in score.params}["crops"] == CROPS
 
 
 @pytest.mark.parametrize("size", [(40, 52), (24, 24), (17, 30), (1, 9), (100, 64)])
@@ -68,8 +79,8 @@ def test_empty_crops_are_replaced_by_others() -> None:
     picture = np.full((1024, 1024, 3), 200, np.uint8)
     picture[:, :8], picture[:8] = noise(1024, 8), noise(8, 1024)
     picture[400:700, 400:700] = noise(300, 300)
-    seen = view(picture, 64)
-    assert len(seen.crops) == CROPS
+    seen = view(picture, 64, 16)
+    assert len(seen.crops) == 16
     assert not any(is_even(crop) for crop in seen.crops)
 
 
@@ -105,7 +116,7 @@ def test_a_picture_has_the_mean_logit_of_its_crops(tmp_path: Path) -> None:
     model = open_model(write_checkpoint(tmp_path / "model"), cpu)
     picture = noise(48, 72)
     Image.fromarray(picture).save(tmp_path / "a.png")
-    scores = score_files(model, [tmp_path / "a.png"], batch_size=4, progress=False)
+    scores = score_files(model, [tmp_path / "a.png"], batch_size=4, crops=16, progress=False)
     crops = [picture[top:top + 24, left:left + 24] for top in (0, 24) for left in (0, 24, 48)]
     assert scores["logit"][0] == pytest.approx(model.logits(np.stack(crops)).mean(), rel=1e-5)
 

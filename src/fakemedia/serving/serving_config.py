@@ -19,7 +19,7 @@ class ServingConfig:
     """Most requests at work at once; further ones are refused with status 429."""
     seconds: float = 30.0
     """Time to receive a request (status 408), and to score its pictures (status 503)."""
-    crops: int = 16
+    crops: int = 4
     """Most crops of a picture, as in `kedro score`."""
     batch: int = 64
     """Most crops that the network gets at once, from all requests together."""
