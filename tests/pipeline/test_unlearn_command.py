@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fakemedia.evaluation.calibration import CALIBRATION_FILE, read_calibration
+from fakemedia.evaluation.novelty import NOVELTY_FILE
 from fakemedia.networks.checkpoint import FILES, load
 from tests.pipeline.conftest import bootstrap, change, run
 
@@ -33,7 +34,7 @@ def test_a_task_is_taken_out(unlearn: Callable[..., Result], ingested: Path) -> 
     assert result.exit_code == 0, result.output
     assert "without gan; it knows latent" in result.output
     found = load(ingested / "models/without")
-    assert {path.name for path in (ingested / "models/without").iterdir()} == {*FILES, CALIBRATION_FILE}
+    assert {path.name for path in (ingested / "models/without").iterdir()} == {*FILES, CALIBRATION_FILE, NOVELTY_FILE}
     calibration = read_calibration(ingested / "models/without" / CALIBRATION_FILE)
     assert calibration is not None
     assert calibration.tasks == ("latent",)

@@ -13,7 +13,7 @@ from fakemedia.evaluation import continual, metrics
 from fakemedia.evaluation.intervals import PERCENT
 from fakemedia.pipelines.reporting.nodes import tabulate
 from fakemedia.reporting import estimates
-from fakemedia.reporting.results import Results, gather
+from fakemedia.reporting.results import Results, gather, notices
 from fakemedia.reporting.tables import ALL_TASKS, RUN_METRICS, Tables, groups_of, make_tables
 
 from ..scores import make_scores
@@ -239,3 +239,17 @@ def test_labels_choose_baseline_and_upper_bound_and_show_what_is_trained() -> No
     assert tables.trained == {"kd_T2": ("resnet18", "all"), "plain": ("timm", "all"), "plain_head": ("timm", "head"),
                               "all_at_once": ("timm", "all")}
     assert set(tables.runs.loc[tables.runs["method"] == "kd_T2", "network"]) == {"resnet18"}
+
+
+def test_fakes_alone_are_judged_with_earlier_reals_and_the_report_says_so() -> None:
+    scores, stages = make_scores([("a",), ("b",), ("c",)], methods=("finetune",), seeds=(0,))
+    scores = scores[(scores["task"] != "b") | (scores["label"] == 1)]
+    results = gather(scores, sequence="demo", network="convnet", stages=stages)
+    first, second, _ = results.scores
+    assert first is not None
+    assert second is not None
+    assert len(second.labels) == (first.labels == 0).sum() + (second.labels == 1).sum()
+    assert notices(results) == ("b: all test images are fake; they are judged with the real ones of a",)
+    last = scores[scores["task"] == "a"]
+    assert "AUC is undefined" in notices(gather(last[last["label"] == 1], sequence="demo", network="convnet",
+                                                stages=stages))[0]

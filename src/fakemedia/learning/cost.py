@@ -160,7 +160,7 @@ def _prepared(method: MethodPlan, runtime: Runtime) -> tuple[Detector, Method, S
     trainer = _TwoImages(config=method.training, runtime=runtime, seed=0)
     images = _two_images(method.training.crop)
     fitted.fit(StageData(**vars(FIRST), train={images.task: images}), network, trainer)
-    second = StageData(**vars(SECOND))
+    second = StageData(**vars(SECOND), train={images.task: images})
     if fitted.memory is not None:
         memory = Memory({images.task: images})
         fitted.remember(memory, network, trainer)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,8 @@ class Results:
     seeds: tuple[int, ...]
     groups: int
     scores: tuple[TaskScores | None, ...]
+    borrowed: Mapping[str, str] = field(default_factory=dict)
+    """Tasks whose test images are all fake, and the task with whose real ones they are judged."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -64,7 +66,8 @@ def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence
         raise UserError("There are no scores to report", where=where, expected="the scores of at least one checkpoint",
                         do="run the training first")
     tasks = stages[-1].seen
-    frame = with_earlier_reals(frame, tasks)
+    borrowed = earlier_reals(frame, tasks)
+    frame = with_reals(frame, borrowed)
     for task in frame["task"].unique():
         if task not in tasks:
             raise unknown_name("task", task, tasks, where=where)
@@ -93,21 +96,29 @@ def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence
         scores.append(_task_scores(shape, cell[rows], ids, label[rows], group[rows], logit[rows],
                                    where=f"{where}, task {task}") if len(rows) else None)
     return Results(sequence=sequence, network=network, stages=tuple(stages), methods=methods, seeds=seeds,
-                   groups=len(groups), scores=tuple(scores))
+                   groups=len(groups), scores=tuple(scores), borrowed=borrowed)
 
 
-def with_earlier_reals(frame: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
-    """Return the scores with, for each of `tasks` that has fakes only, those of the real images of the nearest earlier
-    task that has some, so that its accuracy and AUC say more than how many of its fakes are found."""
-    real = frame.loc[frame["label"] == REAL]
-    scored, with_reals = set(frame["task"]), set(real["task"])
-    parts, nearest = [frame], None
+def earlier_reals(frame: pd.DataFrame, tasks: Sequence[str]) -> dict[str, str]:
+    """Return, for each of `tasks` whose test images are all fake, the nearest earlier task that has real ones."""
+    scored, real = set(frame["task"]), set(frame.loc[frame["label"] == REAL, "task"])
+    found, nearest = {}, None
     for task in tasks:
-        if task in with_reals:
+        if task in real:
             nearest = task
         elif nearest is not None and task in scored:
-            parts.append(real.loc[real["task"] == nearest].assign(task=task))
-    return frame if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+            found[task] = nearest
+    return found
+
+
+def with_reals(frame: pd.DataFrame, borrowed: Mapping[str, str]) -> pd.DataFrame:
+    """Return the scores with those of real images of other tasks, `borrowed` by task.
+
+    So accuracy and AUC of a task say more than how many of its fakes are found.
+    """
+    real = frame.loc[frame["label"] == REAL]
+    parts = [real.loc[real["task"] == other].assign(task=task) for task, other in borrowed.items()]
+    return pd.concat([frame, *parts], ignore_index=True) if parts else frame
 
 
 def _task_scores(shape: tuple[int, int, int], cell: NDArray[np.int64], ids: NDArray[np.int64],
@@ -141,6 +152,9 @@ def notices(results: Results) -> tuple[str, ...]:
         elif (scores.labels == scores.labels[0]).all():
             kind = "fake" if scores.labels[0] else "real"
             found.append(f"{task}: all test images are {kind}, so its AUC is undefined")
+        elif task in results.borrowed:
+            found.append(f"{task}: all test images are fake; they are judged with the real ones of "
+                         f"{results.borrowed[task]}")
     for m, method in enumerate(results.methods):
         expected = np.logical_or.reduce(there[:, m], axis=0)
         expected[-1] = True
