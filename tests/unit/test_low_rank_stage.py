@@ -16,7 +16,7 @@ from fakemedia.core.plan import Named
 from fakemedia.core.rng import derive
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
-from fakemedia.learning.sequence import learn_stage, restore_network, score_checkpoint
+from fakemedia.learning.sequence import check_stages, learn_stage, restore_network, score_checkpoint
 from fakemedia.networks.checkpoint import Checkpoint
 from fakemedia.networks.tuning import low_rank_places
 from fakemedia.runtime.device import Runtime
@@ -104,6 +104,18 @@ def test_a_network_without_a_place_is_refused_before_anything_is_written(learn, 
     with pytest.raises(UserError, match=r"no attention or 1x1 convolutions[\s\S]*tune: all or tune: head"):
         learn(Named(name="convnet", settings={"width": 8, "depth": 2}), folder=tmp_path / "runs/stage")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["average", "ewc", "si"])
+def test_methods_that_compare_single_weights_refuse(stores, method: str) -> None:
+    """The updates of a stage are merged into the weights, and the next one draws others of the same names."""
+    plan = make_plan([method], stages=STAGES, network=LITE, training=TrainingConfig(crop=32)).resolved()
+    plan = replace(plan, methods=tuple(replace(each, tune="lora") for each in plan.methods))
+    with pytest.raises(UserError, match=f"{method} cannot train low-rank updates"):
+        check_stages(plan, method, stores)
+    with pytest.raises(UserError, match=f"{method} cannot train low-rank updates"):
+        learn_stage(plan=plan, method=method, seed=0, stage=STAGES[0], parent=None, train=stores, validation=stores,
+                    folder=None, runtime=CPU)
 
 
 def test_a_restored_network_has_no_low_rank_parts(learn) -> None:

@@ -147,7 +147,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
 
 
 def _check_tune(method: MethodPlan, parent: Checkpoint | None) -> None:
-    """Raise UserError if `method` would continue with a state of its own that belongs to another `tune`."""
+    """Raise UserError if `method` cannot train by its `tune`, or would continue with a state of another one."""
+    check_low_rank(method, where=f"method {method.label}")
     if parent is None or parent.meta["method"]["name"] != method.method or not parent.method_state:
         return
     if parent.meta["tune"] != method.tune:
@@ -197,11 +198,20 @@ def _validated(planned: MethodPlan, stage: StageData, detector: Detector, traine
                     do="change a copy, or declare CHANGES_SELECTED = True: the weights are then validated once more")
 
 
+def check_low_rank(method: MethodPlan, *, where: str) -> None:
+    """Raise UserError if `method` compares single weights between stages and is to train low-rank updates."""
+    if facts(method.method).holds_weights and read_tune(method.tune).kind == "lora":
+        raise UserError(f"The method {method.method} cannot train low-rank updates: it compares single weights with "
+                        "those of earlier stages", where=where, expected="tune: all, norm or head",
+                        do="change tune, or take another method")
+
+
 def check_stages(plan: Plan, method: str, stores: Stores) -> None:
     """Raise UserError if a stage of `method` cannot make its batches; `stores` are the existing training stores.
 
     `learn_stage` raises it too, but only after the earlier stages are trained.
     """
+    check_low_rank(plan.method(method), where=f"sequences.{plan.sequence}.methods.{method}.tune")
     for stage in plan.learned(method):
         config = plan.method(method).at(stage).training
         read_views(config.views, where=f"sequences.{plan.sequence}, {method}: training.views")

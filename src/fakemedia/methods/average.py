@@ -23,6 +23,7 @@ from fakemedia.methods.method import GradientMethod, StageData, Trainer
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.norm_statistics import measure_statistics
 
+HOLDS_WEIGHTS = True
 CHANGES_SELECTED = True
 START, FISHER = "start.", "fisher."
 

@@ -43,6 +43,7 @@ class Config:
             raise ValueError("weight of at least 0, fisher_images of at least 1 and gamma in [0, 1]")
 
 
+HOLDS_WEIGHTS = True
 PRESETS = {"paper": {"weight": 10.0, "fisher_images": 4 * 64}}
 
 

@@ -47,6 +47,9 @@ class Facts:
     """Whether it needs pictures of earlier tasks."""
     changes_selected: bool = False
     """Whether it changes the weights that the trainer selected; they are then validated once more."""
+    holds_weights: bool = False
+    """Whether it compares single weights with those of earlier stages. Low-rank updates have none: each stage merges
+    its own into the weights and draws new ones, so `tune: lora` is refused."""
     unlearns: bool = False
     """Whether `unlearn` takes a task out exactly."""
     version: int = 1

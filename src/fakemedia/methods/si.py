@@ -23,6 +23,7 @@ from fakemedia.networks.detector import Detector
 if TYPE_CHECKING:
     from fakemedia.store.batches import Batch
 
+HOLDS_WEIGHTS = True
 PATH, IMPORTANCE = "path.", "importance."
 
 
