@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from fakemedia.core.errors import UserError
 from fakemedia.runtime import cluster, threads
-from fakemedia.runtime.cluster import ClusterConfig, code_fingerprint, connected
+from fakemedia.runtime.cluster import Cluster, ClusterConfig, code_fingerprint, connected
 
 
 def connect(address: str) -> None:
@@ -74,3 +75,18 @@ def test_what_a_worker_lacks_is_named(tmp_path: Path) -> None:
 def test_a_worker_uses_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(threads.CORES, "3")
     assert threads.cores() == 3
+
+
+@pytest.mark.slow
+def test_machines_that_cannot_take_part_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    before = signal.getsignal(signal.SIGTERM)
+    with connected(ClusterConfig(address="local", workers=1), code_fingerprint) as made:
+        assert signal.getsignal(signal.SIGTERM) == before
+        made.check(tmp_path)
+        assert not list(tmp_path.iterdir())
+        with pytest.raises(UserError, match=r"(?s)No machine of the cluster has 99.*cluster.cores"):
+            Cluster(ClusterConfig(cores=99), code_fingerprint).check(tmp_path)
+        monkeypatch.setattr(cluster, "code_fingerprint", lambda _: "another")
+        with pytest.raises(UserError, match=r"Workers cannot take part: .*: code of fakemedia \w+ instead of another"):
+            made.check(tmp_path)

@@ -11,7 +11,7 @@ from kedro.pipeline import node
 from fakemedia.cli.run_log import FILE, logging_to_file
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import make_stages
-from fakemedia.pipelines.run_progress import QUIET, RunProgress, stage_costs
+from fakemedia.pipelines.run_progress import QUIET, ParallelProgress, RunProgress, stage_costs
 from tests.plans import make_plan
 
 PLAN = make_plan(("finetune", "joint"), sequence="demo", stages=make_stages([("a",), ("b",), ("c",)]), seeds=(0,))
@@ -72,3 +72,21 @@ def test_log_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file")
     with pytest.raises(UserError, match="logs"), logging_to_file(tmp_path):
         pass
+
+
+def test_nodes_at_once_are_told_by_run_and_by_the_clock(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    finetune, joint = ([each for each in training_nodes() if label in each.name]
+                       for label in ("finetune", "joint"))
+    progress = ParallelProgress([*finetune, *joint], [PLAN])
+    for each in (*finetune, *joint):
+        progress.before_node_run(each)
+    clock.now += 12
+    for each in finetune:
+        progress.after_node_run(each)
+    assert progress.seconds_left() == pytest.approx(12)  # as many tasks are left as were learned
+    assert "Run demo/finetune seed 0: done; 1 of 2 runs, about 0:00:12 left\n" in capsys.readouterr().out
+    clock.now += 6
+    for each in joint:
+        progress.after_node_run(each)
+    assert capsys.readouterr().out == f"Training: {len(stage_costs([PLAN]))} stages, 0:00:18\n" \
+        "Run demo/joint seed 0: done; 2 of 2 runs\n"

@@ -94,6 +94,13 @@ class ParallelProgress(RunProgress):
         self._count, self._finished = len(self._runs), 0
         self._whole = sum(self._costs.values())
         self._first = time.monotonic()
+        self._begun: dict[str | None, float] = {}
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Note when the node and its phase began."""
+        super().before_node_run(node)
+        self._begun.setdefault(_phase(node), time.monotonic())
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
@@ -117,7 +124,7 @@ class ParallelProgress(RunProgress):
         return (time.monotonic() - self._first) * left / max(self._whole - left, 1.0)
 
     def _taken(self, phase: str) -> float:
-        return time.monotonic() - self._first
+        return time.monotonic() - self._begun[phase]
 
 
 def _run(node: Node) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import secrets
 import signal
@@ -108,11 +109,11 @@ class Cluster:
         token = folder / f".cluster-{secrets.token_hex(8)}"
         token.write_text(token.name, encoding="utf-8")
         try:
-            found = {each["NodeManagerHostname"]: self._facts_of(each, token) for each in machines}
+            found = [(each["NodeManagerHostname"], self._facts_of(each, token)) for each in machines]
         finally:
             token.unlink()
         own = facts(str(token), written=True)
-        wrong = [f"{host}: {differences}" for host, theirs in found.items()
+        wrong = [f"{host}: {differences}" for host, theirs in found
                  if (differences := ", ".join(_differences(own, theirs)))]
         if wrong:
             raise UserError(f"Workers cannot take part: {'; '.join(wrong)}",
@@ -144,13 +145,14 @@ def connected(config: ClusterConfig, function: Callable) -> Iterator[Cluster]:
         yield Cluster(config, function)
         return
     _check_address(config)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     local = {"num_cpus": config.cores * (config.workers or max(1, cores() // config.cores)),
              "object_store_memory": OBJECTS, "include_dashboard": False}
     logging.getLogger("ray").setLevel(logging.ERROR)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=False,
-                 **(local if config.address == LOCAL else {"address": config.address}))
+                 address=config.address, **(local if config.address == LOCAL else {}))
     except Exception as error:
         raise _unreachable(config, str(error).strip().partition("\n")[0]) from error
     try:
