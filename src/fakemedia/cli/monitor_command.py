@@ -10,17 +10,23 @@ import click
 
 from fakemedia.catalog.names import MONITORING_PAGE, MONITORING_WINDOWS
 from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.context.context import Context
 from fakemedia.context.loading import load_context
 
 ALARM = 3
+DISCOVERY = "discovery"
 
 
 @click.command()
 @click.option("--window", type=click.IntRange(min=20), help="Pictures of a window, instead of monitoring.window.")
 @click.option("--since", help="Ignore what was scored before this ISO date or time; the reference begins there.")
 @click.option("--log", type=click.Path(path_type=Path), help="Log of scored pictures, instead of serving.log.")
+@click.option("--discover", is_flag=True, help="Instead, cluster the pictures that are unknown or unsure, and write a "
+              "file to label about 30 of each cluster.")
+@click.option("--pictures", type=click.Path(path_type=Path), help="With --discover: folder of the pictures, found by "
+              "their SHA-256, for a contact sheet of each cluster.")
 @plain_errors
-def monitor(window: int | None, since: str | None, log: Path | None) -> None:
+def monitor(window: int | None, since: str | None, log: Path | None, discover: bool, pictures: Path | None) -> None:
     """Judge what was scored since the last time, window by window and source by source.
 
     Prints a line for each new window and writes data/08_reporting/monitoring/monitoring.html. Exit status 3: an alarm
@@ -36,6 +42,10 @@ def monitor(window: int | None, since: str | None, log: Path | None) -> None:
         params["serving"] = {"log": str(log.resolve())}
     context = load_context(params=params)
     context.monitoring  # noqa: B018
+    if discover:
+        for path in _discover(context, pictures):
+            click.echo(path)
+        return
     kept = WindowsDataset(str(context.path(MONITORING_WINDOWS)))
     before = kept.load()
     logging.getLogger("kedro").setLevel(logging.WARNING)
@@ -53,3 +63,11 @@ def monitor(window: int | None, since: str | None, log: Path | None) -> None:
         click.echo(f"{len(found)} windows with an alarm: look at the pictures, then update the detector, or set "
                    "monitoring.since to take what comes now as the reference")
         raise click.exceptions.Exit(ALARM)
+
+
+def _discover(context: Context, pictures: Path | None) -> list[Path]:
+    from fakemedia.monitoring.discovery import discover
+    from fakemedia.serving.log import last_detector, read_far
+
+    far = read_far(context.score_log, detector=last_detector(context.score_log) or "", since=context.monitoring.begin)
+    return discover(far, context.path(MONITORING_PAGE).parent / DISCOVERY, pictures)

@@ -182,6 +182,18 @@ def read_windows(path: Path, size: int, *, detector: str, source: str | None = N
                 yield _arrays(table)
 
 
+def read_far(path: Path, *, detector: str, since: float = 0.0, most: int = 5000) -> pd.DataFrame:
+    """Return the last `most` different pictures that one detector called unknown or unsure, as tables of `read_log`.
+
+    Only those with an embedding. UserError as `read_log`.
+    """
+    query = ("SELECT * FROM scores WHERE id IN (SELECT max(id) FROM scores WHERE detector = ? AND time >= ? AND "
+             "verdict IN ('unknown', 'unsure') AND embedding IS NOT NULL GROUP BY sha256 "
+             "ORDER BY 1 DESC LIMIT ?) ORDER BY id")
+    with _reading(path) as database:
+        return _arrays(pd.read_sql_query(query, database, params=[detector, since, most]))
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Open the log to read it; UserError if there is none, or it is damaged."""

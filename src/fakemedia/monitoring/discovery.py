@@ -1,0 +1,147 @@
+"""Clusters of pictures that are far from what the detector knows, and a file in which a person labels them.
+
+The embeddings, scaled to length 1, are clustered by k-means. Of each cluster a few pictures are to be labelled, those
+nearest its centre first. A cluster is what looks alike to the network: a generator, a camera or content.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from fakemedia.artefacts.files import write_file
+from fakemedia.artefacts.manifest import file_sha256
+from fakemedia.core.errors import UserError
+from fakemedia.evaluation.novelty import unit
+
+CLUSTERS = 5
+PER_CLUSTER = 30
+"""Pictures of a cluster to label."""
+HEADER = ("sha256", "cluster", "label")
+LABELS = ("real", "fake", "")
+"""What a label may be; empty: the picture is not used."""
+TILE, COLUMNS = 128, 6
+"""Of a contact sheet: side of a tile, pixels, and tiles in a row."""
+IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm")
+
+
+def cluster(embeddings: NDArray[np.floating], count: int = CLUSTERS) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the cluster of each of N pictures, from 1, the largest first, and its distance from the centre: (N,) each.
+
+    Fewer than `count` clusters where there are fewer than PER_CLUSTER pictures for each.
+    """
+    from sklearn.cluster import KMeans  # takes seconds to import
+
+    rows = unit(embeddings)
+    found = KMeans(max(1, min(count, len(rows) // PER_CLUSTER)), n_init=4, random_state=0).fit(rows)  # pyright: ignore
+    labels = np.asarray(found.labels_)
+    order = np.argsort(-np.bincount(labels), kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(1, len(order) + 1)
+    return rank[labels].astype(np.int64), np.linalg.norm(rows - found.cluster_centers_[labels], axis=1)
+
+
+def to_label(sha256: Iterable[str], clusters: NDArray[np.int64], distances: NDArray[np.float64]) -> pd.DataFrame:
+    """Return the PER_CLUSTER pictures of each cluster that are nearest its centre, with the columns HEADER."""
+    table = pd.DataFrame({"sha256": list(sha256), "cluster": clusters, "distance": distances, "label": ""})
+    nearest = table.sort_values(["cluster", "distance"]).groupby("cluster").head(PER_CLUSTER)
+    return nearest.loc[:, list(HEADER)].reset_index(drop=True)
+
+
+def find_files(folder: Path, wanted: Iterable[str]) -> dict[str, Path]:
+    """Return the picture files below `folder` by SHA-256, of those `wanted`; UserError if there is no such folder."""
+    if not folder.is_dir():
+        raise UserError("The folder of pictures does not exist", where=folder, expected="a folder with the pictures "
+                        "that were scored")
+    found, left = {}, set(wanted)
+    for path in sorted(folder.rglob("*")):
+        if left and path.suffix.lower() in IMAGES and path.is_file():
+            sha256 = file_sha256(path)
+            if sha256 in left:
+                found[sha256] = path
+                left.remove(sha256)
+    return found
+
+
+def contact_sheet(paths: Iterable[Path]) -> bytes:
+    """Return the pictures as tiles of one PNG file; one that cannot be read is a grey tile."""
+    tiles = [_tile(path) for path in paths]
+    sheet = Image.new("RGB", (COLUMNS * TILE, -(-len(tiles) // COLUMNS) * TILE), "white")
+    for number, tile in enumerate(tiles):
+        sheet.paste(tile, (number % COLUMNS * TILE, number // COLUMNS * TILE))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _tile(path: Path) -> Image.Image:
+    from fakemedia.store.decode import DecodeError, read_picture
+
+    try:
+        return ImageOps.fit(Image.fromarray(read_picture(path.read_bytes()).pixels), (TILE, TILE))
+    except (DecodeError, OSError):
+        return Image.new("RGB", (TILE, TILE), "grey")
+
+
+def discover(far: pd.DataFrame, folder: Path, pictures: Path | None) -> list[Path]:
+    """Write the label file of the rows `far` of the log, `serving.log.read_far`, in `folder`; return what was written.
+
+    With the folder `pictures`, a contact sheet of each cluster, in the order of the label file. UserError if no picture
+    is far, or the label file there holds labels.
+    """
+    if far.empty:
+        raise UserError("The log holds no picture that is unknown or unsure", where=folder,
+                        expected="far pictures with embeddings", do="wait for more pictures")
+    path = folder / "labels.csv"
+    if path.exists() and any(line.rstrip().endswith(("real", "fake")) for line in path.read_text().splitlines()):
+        raise UserError("The label file holds labels already", where=path, do="move it away, then run again")
+    files = find_files(pictures, far["sha256"]) if pictures else {}
+    table = to_label(far["sha256"], *cluster(np.stack(far["embedding"].tolist())))
+    sheets = {folder / f"cluster_{number}.png": [files[each] for each in rows["sha256"] if each in files]
+              for number, rows in table.groupby("cluster")}
+    written = {path: table.to_csv(index=False).encode(),
+               **{sheet: contact_sheet(paths) for sheet, paths in sheets.items() if paths}}
+    for old in folder.glob("cluster_*.png"):
+        old.unlink()
+    for place, data in written.items():
+        write_file(place, data)
+    return [*written]
+
+
+def read_labels(path: Path, known: Iterable[str]) -> Mapping[str, str]:
+    """Return the labels, `real` or `fake`, that a person gave in a label file, by SHA-256.
+
+    `known` are the SHA-256 of the log. UserError for a file that cannot be read, pictures or labels that are unknown, a
+    picture with two labels, and a file without any label.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"The label file cannot be read ({error})", where=path, expected="a file of kedro monitor "
+                        "--discover") from error
+    if not rows or not set(HEADER) <= set(rows[0]):
+        raise UserError("The label file lacks columns, or has no rows", where=path,
+                        expected=f"the columns {', '.join(HEADER)}")
+    there, labels = set(known), {}
+    for number, row in enumerate(rows, start=2):
+        sha256, label = (row["sha256"] or "").strip(), (row["label"] or "").strip().lower()
+        where = f"{path}, line {number}"
+        if sha256 not in there:
+            raise UserError(f"The log holds no picture {sha256!r}", where=where, expected="a SHA-256 of the log",
+                            do="remove the line")
+        if label not in LABELS:
+            raise UserError(f"Unknown label {label!r}", where=where, expected="real, fake, or nothing")
+        if label and labels.setdefault(sha256, label) != label:
+            raise UserError("The picture has two labels", where=where, expected="one label a picture")
+    if not labels:
+        raise UserError("No picture has a label", where=path, expected="real or fake in the column label",
+                        do="look at the contact sheets and fill it in")
+    return labels
