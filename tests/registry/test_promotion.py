@@ -83,6 +83,13 @@ def test_a_promotion_needs_a_gate_that_passed_for_these_two(registry: Registry, 
     assert len(history(registry)) == 1
 
 
+def test_a_foreign_run_among_the_records_is_named(registry: Registry, three: list[Version]) -> None:
+    run = registry.record("promotions", "by hand", tags={"kind": "promotion"})
+    with pytest.raises(UserError, match=f"not recorded by this project[\\s\\S]*{run}"):
+        promote(registry, three[0], by="ada")
+    assert "champion" not in registry.aliases()
+
+
 def test_there_is_nothing_to_roll_back_to(registry: Registry, three: list[Version]) -> None:
     with pytest.raises(UserError, match="no champion yet"):
         roll_back(registry, by="ada")

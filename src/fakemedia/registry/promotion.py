@@ -111,10 +111,12 @@ def history(registry: Registry) -> list[Change]:
 
 
 def settle(registry: Registry) -> None:
-    """Complete a change that was interrupted after it took effect; mark one that was interrupted before as not made."""
-    for record in registry.records(EXPERIMENT):
+    """Complete a change that was interrupted after it took effect; mark one that was interrupted before as not made.
+
+    UserError for a record that is none, before anything is changed.
+    """
+    for record, change in [(each, _read(each)) for each in registry.records(EXPERIMENT)]:
         if record.status == RUNNING:
-            change = _read(record)
             if registry.aliases().get(CHAMPION) == change.after:
                 _complete(registry, change)
             else:
@@ -184,6 +186,12 @@ def _champion_before(registry: Registry, rollback: Change) -> int | None:
 
 def _read(record: Record) -> Change:
     tags: Mapping[str, str] = record.tags
-    return Change(kind=tags["kind"], when=record.started, by=tags["by"], before=json.loads(tags["from"]),
-                  after=json.loads(tags["to"]), reason=tags["reason"], gate_sha256=tags["gate_sha256"],
-                  made=record.status == FINISHED, run=record.run)
+    try:
+        return Change(kind=tags["kind"], when=record.started, by=tags["by"], before=json.loads(tags["from"]),
+                      after=json.loads(tags["to"]), reason=tags["reason"], gate_sha256=tags["gate_sha256"],
+                      made=record.status == FINISHED, run=record.run)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"A promotion was not recorded by this project, or its tags were changed ({error!r})",
+                        where=f"experiment {EXPERIMENT}, run {record.run}",
+                        expected="runs of kedro promote and rollback",
+                        do="move the run to another experiment of MLflow") from None
