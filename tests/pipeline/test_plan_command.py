@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from fakemedia.core.plan import Named
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
-from fakemedia.learning.cost import passes, room
+from fakemedia.learning.cost import body_passes, passes, room
 from tests.pipeline.conftest import add_sequences, bootstrap, change, run
 from tests.plans import changed, make_plan
 
@@ -98,6 +98,25 @@ def test_what_a_run_refuses_is_refused_at_once(project: Path, plan: Callable[...
                                                message: str) -> None:
     change(project, parameters)
     assert message in " ".join(plan(code=1).split())
+
+
+def test_a_head_passes_every_image_through_the_body_once() -> None:
+    plan = make_plan(("finetune", "ridge"), stages=make_stages([("a",), ("b",)]), training=TrainingConfig(epochs=10),
+                     network=Named(name="convnet", settings={"width": 8, "depth": 2})).resolved()
+    sizes = {task: {"train": 100, "val": 30, "test": 50} for task in "ab"}
+    views, done = len(plan.methods[0].training.views), set()
+    assert body_passes(plan.methods[0], sizes, ["a"], ["a"], done) == 100 * views + 30
+    assert body_passes(plan.methods[0], sizes, ["b"], ["a", "b"], done) == 100 * views + 30
+    assert body_passes(plan.methods[1], sizes, ["a"], ["a"], done) == 0
+
+
+def test_time_of_heads_is_that_of_their_body(plan: Callable[..., str], ingested: Path) -> None:
+    """It grows neither with the epochs nor with the labels on one network."""
+    change(ingested, {"sequences": {"tiny": {"training": {"epochs": 5000}, "tune": "head", "methods": {
+        "finetune": {}, "kd": {}, "ewc": {}, "joint": {}, "ridge": {}}}}})
+    times = {key: row[-3] for key, row in rows(plan()).items()}
+    assert times["ridge", "02_latent"] == "0:00:00"  # the labels before it computed the features
+    assert all(time < "0:00:30" for time in times.values())
 
 
 def test_passes_and_room() -> None:

@@ -18,6 +18,7 @@ from fakemedia.cli.plain_errors import plain_errors
 from fakemedia.context.checks import check_trainable
 from fakemedia.context.context import Context
 from fakemedia.context.loading import load_context
+from fakemedia.core.tune import read_tune
 from fakemedia.core.types import SPLITS
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]
 
     Raises UserError for a configuration that a run would refuse.
     """
-    from fakemedia.learning.cost import passes, room
+    from fakemedia.learning.cost import body_passes, passes, room
     from fakemedia.learning.resume import resume_path
     from fakemedia.learning.sequence import check_stages
     from fakemedia.learning.steps import steps
@@ -70,18 +71,22 @@ def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]
     sizes, notes = _sizes(lineage, plan)
     rates = _Rates(context, plan, next(iter(stores.values()), None))
     rooms = {method.label: room(plan.method(method.label)) for method in plan.methods}
-    rows = []
+    rows, extracted = [], {seed: set() for seed in plan.seeds}
     for method, seed, stage in _stages(plan):
         folder = _folder(context, plan, method, seed, stage)
         artefact = lineage.checkpoint(sequence=sequence, label=method, stage=stage.key, seed=seed)
         fresh = lineage.content(artefact) is not None
-        counts = [sizes[task] for task in plan.trained_tasks(method, stage)]
-        validated = [sizes[task] for task in plan.validated_tasks(method, stage)]
-        known = None not in (*counts, *validated)
-        images = sum(count["train"] for count in counts if count) if known else None
-        config = plan.method(method).at(stage).training
+        trained, validated = plan.trained_tasks(method, stage), plan.validated_tasks(method, stage)
+        counts = {task: count for task in {*trained, *validated} if (count := sizes[task]) is not None}
+        images = sum(counts[task]["train"] for task in trained) if {*trained, *validated} == {*counts} else None
+        planned = plan.method(method).at(stage)
+        config = planned.training
         rate = None if fresh or images is None else rates.of(method, stage)
-        work = 0 if images is None else passes(config, images, [count["val"] for count in validated if count])
+        work = 0
+        if images is not None:
+            work = (body_passes(planned, counts, trained, validated, extracted[seed])
+                    if read_tune(planned.tune).kind == "head"
+                    else passes(config, images, [counts[task]["val"] for task in validated]))
         rows.append(Planned(
             method=method, seed=seed, stage=stage, epochs=config.epochs, images=images, room=rooms[method],
             status=FRESH if fresh else BEGUN if resume_path(folder).exists() else NEW,
@@ -138,11 +143,14 @@ class _Rates:
             if rates:
                 facts = self.context.runtime.facts()
                 yield (f"Images per second from {origin} ({facts['device']}, {facts['precision']}): "
-                       f"{', '.join(rates)}. Scoring and what a method computes after a stage are not included.")
+                       f"{', '.join(rates)}. Scoring, what a method computes after a stage and a head's epochs on its "
+                       "features are not included.")
 
     def _noted(self, method: str, first: bool) -> tuple[float, str] | None:
         from fakemedia.learning.cost import noted_rate
 
+        if read_tune(self.plan.method(method).tune).kind == "head":
+            return None  # the rate of its epochs, which pass over features
         for other, seed, stage in _stages(self.plan):
             if other == method and (stage.index == 1) == first:
                 folder = _folder(self.context, self.plan, method, seed, stage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from fakemedia.methods.method import GradientMethod, Method, StageData, facts
 from fakemedia.networks.checkpoint import read_meta
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.tuning import tune
+from fakemedia.networks.views import with_augmented
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.augmentations.augmentation import make_augment
 from fakemedia.store.batches import Batch, TrainBatches
@@ -60,6 +61,24 @@ def passes(config: TrainingConfig, images: int, validated: Sequence[int]) -> int
     return config.epochs * images + validations * per_validation // PASSES
 
 
+def body_passes(method: MethodPlan, sizes: Mapping[str, Mapping[str, int]], trained: Sequence[str],
+                validated: Sequence[str], done: set[Hashable]) -> int:
+    """Return the images that pass through the frozen body at a stage of a head: each once in each view.
+
+    `sizes` are the images of each task by split. `done` holds what earlier stages and labels passed, and is updated:
+    their features are kept.
+    """
+    views = len(with_augmented(method.training.views, method.training.augment))
+    body = (repr(method.network), method.training.crop, method.training.augment, views)
+    found = 0
+    for split, tasks, times in (("train", trained, views), ("val", validated, 1)):
+        for task in tasks:
+            if (body, split, task) not in done:
+                done.add((body, split, task))
+                found += sizes[task][split] * times
+    return found
+
+
 def room(method: MethodPlan) -> Room:
     """Return what a stage of `method` writes, by creating the network and the method's state.
 
@@ -79,9 +98,10 @@ def room(method: MethodPlan) -> Room:
 def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first: bool) -> float | None:
     """Return the images per second of a few real steps of `method` on `store`, at a first stage or at a later one.
 
-    None for a method without steps. `method` is resolved. The network has random weights; nothing is saved.
+    None for a method without steps; of a head, the rate of its frozen body. `method` is resolved. The network has
+    random weights; nothing is saved.
     """
-    if first and facts(method.method).first_stage_is_finetune:
+    if read_tune(method.tune).kind == "head" or (first and facts(method.method).first_stage_is_finetune):
         method = replace(method, method="finetune", settings={})
     network, fitted, stage = _prepared(method, runtime)
     if not isinstance(fitted, GradientMethod):
