@@ -1,6 +1,6 @@
 """Scoring a folder against the network's own forward pass.
 
-    python benchmarks/score.py [--network resnet18] [--crop 128] [--batch-size 64] [--images 512]
+    python benchmarks/score.py [--network resnet18] [--crop 128] [--batch-size 64] [--images 512] [--crops 4]
 
 Pictures are made in a temporary folder: JPEG crops of 256 pixels a side out of the packaged photographs. The forward
 pass alone starts from normalised inputs on the device. Rates are those of this machine at this moment; the
@@ -26,6 +26,7 @@ from fakemedia.networks.checkpoint import make_checkpoint
 from fakemedia.runtime.device import Runtime
 from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.scoring.checkpoint_model import CheckpointModel, as_images
+from fakemedia.scoring.crop_layout import CROPS
 from fakemedia.scoring.model import Facts
 from fakemedia.scoring.scores import reader, score_files
 from fakemedia.store.policies import NATIVE
@@ -79,9 +80,10 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--crops", type=int, default=CROPS, help="of a picture, as in kedro score")
     options = parser.parse_args()
     model = make_model(options.network, options.crop)
-    read = reader(NATIVE, options.crop, 1)
+    read = reader(NATIVE, options.crop, options.crops)
     with tempfile.TemporaryDirectory() as folder:
         paths = write_pictures(Path(folder), options.images)
         crops = np.concatenate([found.view.crops for found in map(read, paths) if not isinstance(found, str)])
@@ -90,12 +92,13 @@ def main() -> None:
         forward_all(model, inputs)
         turns = [(
             rate(len(paths), lambda: forward_all(model, inputs)),
-            rate(len(paths), lambda: score_files(model, paths, batch_size=options.batch_size, crops=1, progress=False)),
+            rate(len(paths), lambda: score_files(model, paths, batch_size=options.batch_size, crops=options.crops,
+                                                 progress=False)),
             rate(len(paths), lambda: list(thread_map(read, paths, workers=cores(), title="", total=0, progress=False))),
         ) for _ in range(TURNS)]
     forward, scored, decoded = (statistics.median(each) for each in zip(*turns, strict=True))
-    print(f"{options.network}, {options.crop} pixels, batches of {options.batch_size}, {model.runtime.device.type}, "
-          f"{model.runtime.resolved_precision}, {cores()} cores; images a second:")
+    print(f"{options.network}, {options.crops} crops of {options.crop} pixels, batches of {options.batch_size}, "
+          f"{model.runtime.device.type}, {model.runtime.resolved_precision}, {cores()} cores; images a second:")
     for what, speed in (("forward pass alone", forward), ("decoding alone", decoded), ("scoring the folder", scored)):
         print(f"  {what} {speed:8.0f}")
     print(f"scoring / forward: {scored / forward:.2f}" + (", decoding is the bottleneck" if decoded < forward else ""))
