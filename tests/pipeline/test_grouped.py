@@ -15,18 +15,18 @@ from tests.pipeline.conftest import bootstrap, change, run
 
 FAMILIES = {"gan_3": {"family": "upsampling", "kernel": 3}, "latent_2": {"family": "latent", "factor": 2},
             "gan_5": {"family": "upsampling", "kernel": 5}, "latent_4": {"family": "latent", "factor": 4}}
+COMMON = {"collection": "four", "tasks": list(FAMILIES), "network": {"name": "convnet", "width": 4, "depth": 2},
+          "training": {"epochs": 1, "batch_size": 8, "crop": 48}, "methods": {"finetune": {}}}
 
 
 @pytest.fixture
 def grouped(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a project whose default sequence groups four tasks of two families, against the order given."""
-    common = {"collection": "four", "tasks": list(FAMILIES), "network": {"name": "convnet", "width": 4, "depth": 2},
-              "training": {"epochs": 1, "batch_size": 8, "crop": 48}, "methods": {"finetune": {}}}
     change(project, {
         "sequence": "pairs",
-        "sequences": {"pairs": {**common, "stages": {"n_groups": 2}, "measures": ["fingerprint", "family"],
+        "sequences": {"pairs": {**COMMON, "stages": {"n_groups": 2}, "measures": ["fingerprint", "family"],
                                 "against": ["singles"]},
-                      "singles": {**common, "measures": []}},
+                      "singles": {**COMMON, "measures": []}},
         "similarity": {"settings": {"family": {"families": {task: task[:3] for task in FAMILIES}}}},
         "collections": {"four": {
             "source": {"name": "folder", "root": "data/01_raw/four"},
@@ -128,3 +128,12 @@ def test_too_few_images_are_named_before_training(grouped: Path) -> None:
     assert result.exit_code == 1
     assert "There are 8 images of class 0_real" in " ".join(result.output.split())
     assert not list((grouped / "data").rglob("*.safetensors"))
+
+
+def test_sequences_that_are_compared_may_all_need_groups(grouped: Path) -> None:
+    change(grouped, {"sequences": {"pairs": {"against": ["shuffled"]},
+                                   "shuffled": {**COMMON, "stages": {"order": "random"}, "measures": []}}})
+    found = kedro_run("--tags", "ingestion,grouping")
+    assert found.exit_code == 0, found.output
+    for name in ("pairs", "shuffled"):
+        assert (grouped / f"data/08_reporting/{name}/similarity/groups.json").exists()

@@ -44,9 +44,10 @@ def asked(context: Context, options: dict[str, Any]) -> list[str]:
 
 
 def _waiting(context: Context, names: list[str]) -> list[str]:
-    plans = {plan.sequence: plan for name in names if name in context.sequences for plan in context.compared(name)}
+    """Return those of the sequences `names` that need groups, their own or of one that they are compared with."""
     lineage = Lineage(context)
-    return sorted(name for name, plan in plans.items() if plan.grouping is not None and not _are_current(lineage, plan))
+    return [name for name in names if name in context.sequences and any(
+        plan.grouping is not None and not _are_current(lineage, plan) for plan in context.compared(name))]
 
 
 def _are_current(lineage: Lineage, plan: Plan) -> bool:
