@@ -21,7 +21,7 @@ from fakemedia.learning.sequence import learn_stage, restore_network
 from fakemedia.memory.held_pictures import held
 from fakemedia.methods.experts import Config as ExpertsConfig
 from fakemedia.methods.experts import Experts, ExpertsHead, task_centres
-from fakemedia.methods.moments import Moments, moments
+from fakemedia.methods.moments import BLOCK, Moments, inner_products, moments
 from fakemedia.methods.ridge import (
     STRENGTHS,
     Judged,
@@ -131,8 +131,8 @@ def chosen(errors: list[list[float]], tasks: str, labels: list[int], sources: st
     wanted = torch.tensor([2.0 * label - 1 for label in labels], dtype=torch.float64)
     pictures = Judged((wanted[:, None] + outputs).double(), np.array(labels), np.array(list(tasks)),
                       np.array(list(sources)))
-    return pictures.best([(torch.eye(len(errors), dtype=torch.float64)[number], torch.tensor(0.0))
-                          for number in range(len(errors))])
+    heads = torch.eye(len(errors), dtype=torch.float64)
+    return pictures.best(lambda number: (heads[number], torch.tensor(0.0)), len(errors))
 
 
 def test_validation_weighs_every_class_of_every_task_the_same() -> None:
@@ -159,6 +159,26 @@ def test_the_strongest_head_within_one_standard_error_is_taken() -> None:
     paired = 1 + more.mean() + 0.3 * np.array([1, -1, 1, -1, 1, -1, 1, -1])
     assert chosen([weak, paired.tolist()], tasks, labels, sources) == 1
     assert chosen([weak, paired.tolist()], tasks, labels, "xxyyxxyy") == 0
+
+
+@pytest.mark.parametrize("least", range(len(STRENGTHS)))
+def test_the_least_error_is_found_without_solving_all_heads(least: int) -> None:
+    tried: list[int] = []
+    heads = [abs(number - least) + 1.0 for number in range(len(STRENGTHS))]
+
+    def head(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        tried.append(number)
+        return torch.tensor([heads[number]], dtype=torch.float64), torch.tensor(0.0)
+
+    pictures = Judged(torch.tensor([[1.0]] * 4 + [[-1.0]] * 4, dtype=torch.float64), np.array([0] * 4 + [1] * 4),
+                      np.array(["a"] * 8), np.array(list("abcdefgh")))
+    assert pictures.best(head, len(heads)) == least
+    assert len(tried) == len(set(tried)) <= 6
+
+
+def test_inner_products_of_more_columns_than_a_block() -> None:
+    values = torch.randn(7, BLOCK + 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(inner_products(values), values.T @ values, rtol=1e-12, atol=1e-12)
 
 
 def test_the_strength_without_validation_and_as_given() -> None:

@@ -13,9 +13,10 @@ import torch
 from fakemedia.core.plan import Named
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
+from fakemedia.learning import head_trainer
 from fakemedia.learning.sequence import learn_plan, learn_stage, score_checkpoint
 from fakemedia.networks.checkpoint import Checkpoint
-from fakemedia.networks.features import FeatureCache
+from fakemedia.networks.features import FeatureCache, body_sha256
 from fakemedia.runtime.device import Runtime
 from tests.plans import make_plan
 
@@ -87,6 +88,19 @@ def test_features_are_computed_once(learn, tmp_path: Path, monkeypatch: pytest.M
     assert {path.name.partition("-")[0] for path in tmp_path.glob("*/*/*/*/*")} == {"centre", "random0", "random1"}
     monkeypatch.setattr(FeatureCache, "_compute", lambda *_: pytest.fail("computed again"))
     assert not moved(one, learn("head", features=tmp_path.joinpath, views=("centre", "random:2")))
+
+
+def test_features_of_a_memory_are_those_of_the_training_pictures(learn, tmp_path: Path,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = [learn("head", method="replay")]
+    alone += [learn("head", 2, method="replay", parent=alone[0])]
+    hashed: list[Any] = []
+    monkeypatch.setattr(head_trainer, "body_sha256", lambda network: hashed.append(0) or body_sha256(network))
+    monkeypatch.setattr(FeatureCache, "compute", lambda *_: pytest.fail("computed again"))
+    first = learn("head", method="replay", features=tmp_path.joinpath)
+    second = learn("head", 2, method="replay", parent=first, features=tmp_path.joinpath)
+    torch.testing.assert_close(second.weights, alone[1].weights, rtol=1e-3, atol=1e-3)  # float16 features
+    assert len(hashed) == 2  # once a stage
 
 
 def test_augmentations_are_further_views(learn, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os.path import commonpath
 from pathlib import Path
@@ -25,8 +25,8 @@ from fakemedia.memory.draws import MemoryBatches
 from fakemedia.memory.held_pictures import HeldPictures, Memory
 from fakemedia.methods.method import StageData
 from fakemedia.networks.detector import Detector
-from fakemedia.networks.features import FeatureCache, Features
-from fakemedia.networks.views import CENTRE, with_augmented
+from fakemedia.networks.features import FeatureCache, Features, body_sha256
+from fakemedia.networks.views import CENTRE, read_views, view_seed, with_augmented
 from fakemedia.store.batches import Batch, Draws, TrainBatches
 from fakemedia.store.pixels import PixelStore
 
@@ -50,18 +50,21 @@ class Head(Detector):
 
 @contextmanager
 def fitting(trainer: StageTrainer, network: Detector, tuned: Tune, place: Callable[[str], Path] | None,
-            standardised: Mapping[str, PixelStore]) -> Iterator[tuple[StageTrainer, Detector]]:
+            standardised: Mapping[str, PixelStore],
+            train: Mapping[str, PixelStore]) -> Iterator[tuple[StageTrainer, Detector]]:
     """Yield what a method receives: `trainer` and `network`, or, if only the head is tuned, those of features.
 
-    `place` gives the folder for the features of a task; None: a temporary one, for a single process. From now on the
-    head sees features standardised by the pictures of `standardised`, if any, so that one learning rate suits all
-    features. The final head becomes that of `network`.
+    `place` gives the folder for the features of a task; None: a temporary one, for a single process. `train` holds the
+    training stores that a memory may have been selected from. From now on the head sees features standardised by the
+    pictures of `standardised`, if any, so that one learning rate suits all features. The final head becomes that of
+    `network`.
     """
     if tuned.kind != "head":
         yield trainer, network
         return
     with TemporaryDirectory() as scratch:
-        made = HeadTrainer(**vars(trainer), network=network, place=place or (lambda task: Path(scratch) / task))
+        made = HeadTrainer(**vars(trainer), network=network, train_stores=train,
+                           place=place or (lambda task: Path(scratch) / task))
         if standardised:
             _standardise(network, [made.features(store).values[0] for store in standardised.values()])
         head = Head(network)
@@ -129,6 +132,8 @@ class HeadTrainer(StageTrainer):
     """On the runtime's device; its body does not change."""
     place: Callable[[str], Path]
     """Returns the folder for the features of a task."""
+    train_stores: Mapping[str, PixelStore] = field(default_factory=dict)
+    """Training stores by task: the features of a memory's pictures are read among theirs, where these are kept."""
 
     def training_batches(self, stage: StageData, *, shared: bool) -> TrainBatches:
         """Return the training batches on the device: this process's share of each, or the whole."""
@@ -180,11 +185,22 @@ class HeadTrainer(StageTrainer):
             return Features(values=values, labels=store.labels, task=store.task, views=parts[0].views)
         key = (store.fingerprint, tuple(views))
         if key not in self._held:
-            cache = self._cache(store.task)
-            # The few pictures of a memory change at every stage: their features are not stored.
-            compute = cache.compute if isinstance(store, HeldPictures) else cache.read
-            self._held[key] = compute(store, views)
+            held = isinstance(store, HeldPictures)
+            self._held[key] = self._of_memory(store, views) if held else self._cache(store.task).read(store, views)
         return self._held[key]
+
+    def _of_memory(self, store: HeldPictures, views: Sequence[str]) -> Features:
+        """Return the features of pictures of a memory, from those of the training store that they are from.
+
+        The few pictures change at every stage: features that must be computed are not stored.
+        """
+        whole = self.train_stores.get(store.task)
+        drawn = any(view_seed(view, 0) is not None for view in read_views(views))
+        rows = None if whole is None or drawn else store.rows_in(whole)
+        found = None if whole is None or rows is None else self._cache(whole.task).find(whole, views)
+        if found is None:
+            return self._cache(store.task).compute(store, views)
+        return replace(found, values=found.values[:, rows], labels=store.labels)
 
     @cached_property
     def _held(self) -> dict[tuple[str, tuple[str, ...]], Features]:
@@ -199,5 +215,10 @@ class HeadTrainer(StageTrainer):
             size = self.runtime.evaluation_batch(self.config.batch_size)
             places = [self.place(each) for each in (task, f"{task}-")]
             self._caches[task] = FeatureCache(folder=places[0], detector=self.network, crop=self.config.crop,
-                                              runtime=self.runtime, batch_size=size, within=Path(commonpath(places)))
+                                              runtime=self.runtime, batch_size=size, within=Path(commonpath(places)),
+                                              weights=self._weights)
         return self._caches[task]
+
+    @cached_property
+    def _weights(self) -> str:
+        return body_sha256(self.network)

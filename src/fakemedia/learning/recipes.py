@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 VERSION = 2
 """Version of the training of a stage: raised when the same settings and data give other weights. 2: norms and biases
 are not decayed."""
-HEAD_VERSION = 2
-"""Version of the training of the head alone. 2: all validation images choose the epoch."""
+HEAD_VERSION = 3
+"""Version of the training of the head alone. 2: all validation images choose the epoch. 3: the features of a memory are
+those that are stored of the training pictures."""
 SCORES_VERSION = 2
 """Version of the scores of a checkpoint: raised when the same weights and pictures give others. 2: with novelty."""
 WEIGHTS_FILE = "weights.safetensors"

@@ -104,7 +104,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     data = StageData(**vars(stage), train=learned, validation=validated, seed=derive(seed, "batches", stage.key))
     held = Memory.read(parent.method_state) if parent is not None and fitted.memory is not None else Memory()
     standardised = learned if parent is None and isinstance(fitted, GradientMethod) else {}
-    with runtime.reproducible(), fitting(trainer, network, tuned, features, standardised) as (trainer, detector):
+    with runtime.reproducible(), fitting(trainer, network, tuned, features, standardised, train) as (trainer, detector):
         if reviewed:
             fitted.review(StageData(index=stage.index - 1, name=stage.name, tasks=earlier, seen=earlier,
                                     train=reviewed_stores, seed=derive(seed, "batches", "review", stage.key)),

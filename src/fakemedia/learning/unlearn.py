@@ -70,7 +70,8 @@ def unlearn(checkpoint: Checkpoint, task: str, *, train: PixelStore | None, vali
     network = runtime.place(tune(network, read_tune(meta["tune"])))
     config = replace(TrainingConfig(**meta["training"]), validation_max=None, validation_share=None)
     trainer = StageTrainer(config=config, runtime=runtime, seed=derive(seed, "stage", stage.key), label=stage.name)
-    with runtime.reproducible(), fitting(trainer, network, read_tune(meta["tune"]), features, {}) as (fitter, detector):
+    with runtime.reproducible(), fitting(
+            trainer, network, read_tune(meta["tune"]), features, {}, pictures) as (fitter, detector):
         method.load_state_dict(to_device(checkpoint.method_state, runtime.device))
         method.unlearn(task, StageData(index=index, name=meta["stage"]["name"], tasks=(task,), seen=seen,
                                        train=pictures, validation=judging), detector, fitter)

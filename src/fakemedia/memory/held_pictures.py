@@ -51,6 +51,12 @@ class HeldPictures(PixelStore):
         """One row per picture: COLUMNS."""
         return self._images.loc[:, list(COLUMNS)]
 
+    def rows_in(self, store: PixelStore) -> NDArray[np.int64] | None:
+        """Return the rows of these pictures in `store`, (N,), by their content ids; None if it lacks one."""
+        places = {name: row for row, name in enumerate(store.ids)}
+        rows = np.array([places.get(name, -1) for name in self.ids], np.int64)
+        return rows if self.policy == store.policy and (rows >= 0).all() else None
+
     def kept(self, rows: NDArray[np.int64]) -> HeldPictures:
         """Return only the pictures `rows`."""
         return held(self, rows, self._images["rank"].to_numpy(np.int64)[rows])

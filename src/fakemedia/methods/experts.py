@@ -25,7 +25,8 @@ from fakemedia.networks.detector import Detector
 TRAINS_BODY = False
 FIRST_STAGE_IS_FINETUNE = False
 UNLEARNS = True
-VERSION = 3
+VERSION = 4
+"""4: strengths are tried as by ridge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,8 @@ class Experts(Method):
     @torch.no_grad()
     def review(self, earlier: StageData, detector: Detector, trainer: Trainer) -> None:
         """Add an expert for each task of a stage."""
-        validation = by_task(earlier.validation, detector, trainer.examples) if self.config.strength is None else {}
+        judges = {task: store for task, store in earlier.validation.items() if task in earlier.train}
+        validation = by_task(judges, detector, trainer.examples) if self.config.strength is None else {}
         for task, (features, labels) in by_task(earlier.train, detector, trainer.training_examples).items():
             if not (labels.bincount(minlength=2) > 0).all():
                 raise UserError("The task has training pictures of one class only", where=f"{task}, method experts",

@@ -9,8 +9,9 @@ as AIR, Fang et al. 2024). The outputs are no log-odds: calibration makes probab
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -20,13 +21,14 @@ from torch import Tensor, nn
 
 from fakemedia.core.rng import generator
 from fakemedia.methods.method import StageData, Trainer
-from fakemedia.methods.moments import FromSums, Moments, by_task, moments, set_linear, write_margin
+from fakemedia.methods.moments import FromSums, Moments, by_task, inner_products, moments, set_linear, write_margin
 from fakemedia.networks.detector import Detector
 
 TRAINS_BODY = False
 FIRST_STAGE_IS_FINETUNE = False
 UNLEARNS = True
-VERSION = 3
+VERSION = 4
+"""4: strengths are tried from the middle one on, as long as they are better."""
 STRENGTHS = tuple(10.0 ** power for power in range(-3, 5))
 """Values of lambda that validation chooses from. The matrix that lambda is added to is the correlation of the features
 over cells: its diagonal is 1."""
@@ -39,8 +41,9 @@ class Config:
 
     strength: float | None = None
     """lambda, in units of the variance of a feature; None: one of 0.001, 0.01, ... 10,000 by the squared error on
-    validation pictures of all tasks seen, every class of every task with the same weight: the strongest that is not
-    worse than the best one by more than a standard error over source groups (1 where there are no pictures)."""
+    validation pictures of all tasks seen, every class of every task with the same weight: from 10 on to where it is
+    least, then the strongest that is not worse by more than a standard error over source groups (1 where there are no
+    pictures)."""
     projection: int = 0
     """Numbers that a fixed random projection with ReLU makes of the features, for a head that is not linear in them
     (RanPAC: 10,000; the statistics grow with the square); 0: none."""
@@ -123,7 +126,7 @@ def task_solver(features: Tensor, labels: Tensor) -> Solver | TaskSolver:
     scale = _inverse_deviation(variance, mean)
     roots, offset = weights.sqrt(), weights @ y
     rows = roots[:, None] * centred * scale
-    return TaskSolver(rows, roots * (y - offset), rows @ rows.T, mean, scale, offset)
+    return TaskSolver(rows, roots * (y - offset), inner_products(rows.T), mean, scale, offset)
 
 
 def _inverse_deviation(variance: Tensor, mean: Tensor) -> Tensor:
@@ -136,28 +139,35 @@ class Judged:
     """Pictures that choose among heads."""
 
     features: Tensor
-    """(N, D)."""
+    """(N, D), float64."""
     labels: NDArray[np.integer]
     tasks: NDArray[np.str_]
     sources: NDArray[np.str_]
 
     def errors(self, weight: Tensor, bias: Tensor) -> NDArray[np.float64]:
         """Return the squared error of each picture, (N,)."""
-        margins = (self.features.double() @ weight + bias).cpu().numpy()
+        margins = (self.features @ weight + bias).cpu().numpy()
         return np.square(margins - (2.0 * self.labels - 1))
 
-    def best(self, heads: list[tuple[Tensor, Tensor]]) -> int:
-        """Return the number of the head to take of `heads`, the most regularised last.
+    def best(self, head: Callable[[int], tuple[Tensor, Tensor]], count: int) -> int:
+        """Return the number of the head to take of `count`, the most regularised last.
 
-        It is the last one whose error is not above the least by more than the standard error of that difference over
-        source groups, every class of every task with the same weight (Hastie et al. 2009, Section 7.10).
+        From the middle one, heads are tried in the direction in which the error falls, until it rises: validation
+        errors of ridge regression have a single minimum, as a rule. The one taken is the last whose error, and that of
+        those before it, is not above the least by more than the standard error of that difference over source groups,
+        every class of every task with the same weight (Hastie et al. 2009, Section 7.10).
         """
         cells = np.unique(np.char.add(self.tasks, self.labels.astype(np.str_)), return_inverse=True)[1]
         sizes = np.bincount(cells)
         weights = 1 / (len(sizes) * sizes[cells])
         groups = np.unique(self.sources, return_inverse=True)[1]
-        errors = [self.errors(*head) for head in heads]
-        least = int(np.argmin([weights @ each for each in errors]))
+
+        @cache
+        def errors(number: int) -> NDArray[np.float64]:
+            return self.errors(*head(number))
+
+        def mean(number: int) -> float:
+            return float(weights @ errors(number))
 
         def fits(more: NDArray[np.float64]) -> bool:
             """Return whether errors that are larger by `more` (N,) are larger by one standard error at most."""
@@ -166,14 +176,22 @@ class Judged:
             spread = np.sqrt(np.square(parts).sum() * len(parts) / max(len(parts) - 1, 1))
             return weights @ more <= spread
 
-        return max(number for number in range(least, len(heads)) if fits(errors[number] - errors[least]))
+        least = count // 2
+        while least > 0 and mean(least - 1) <= mean(least):
+            least -= 1
+        while least < count - 1 and mean(least + 1) < mean(least):
+            least += 1
+        taken = least
+        while taken < count - 1 and fits(errors(taken + 1) - errors(least)):
+            taken += 1
+        return taken
 
 
 def judged(validation: Mapping[str, tuple[Tensor, Tensor]], sources: Mapping[str, list[str]]) -> Judged | None:
     """Return the pictures of `validation`, features (N, D) and labels (N,) by task; None if there are none."""
     if not validation:
         return None
-    return Judged(torch.cat([features for features, _ in validation.values()]),
+    return Judged(torch.cat([features for features, _ in validation.values()]).double(),
                   torch.cat([labels for _, labels in validation.values()]).cpu().numpy(),
                   np.repeat(list(validation), [len(labels) for _, labels in validation.values()]),
                   np.concatenate([np.asarray(sources[task], np.str_) for task in validation]))
@@ -184,8 +202,8 @@ def best_head(found: Solver | TaskSolver, strength: float | None,
     """Return the head of `strength`, or if that is None the one of STRENGTHS that `pictures` choose."""
     if strength is not None or pictures is None:
         return found.head(strength or DEFAULT_STRENGTH)
-    heads = [found.head(each) for each in STRENGTHS]
-    return heads[pictures.best(heads)]
+    heads = cache(lambda number: found.head(STRENGTHS[number]))
+    return heads(pictures.best(heads, len(STRENGTHS)))
 
 
 class ProjectedHead(nn.Module):

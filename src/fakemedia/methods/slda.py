@@ -20,7 +20,8 @@ from fakemedia.networks.detector import Detector
 TRAINS_BODY = False
 FIRST_STAGE_IS_FINETUNE = False
 UNLEARNS = True
-VERSION = 3
+VERSION = 4
+"""4: sums are computed in another order."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,6 +115,8 @@ class FeatureCache:
     """Other taps than the detector's own."""
     within: Path | None = None
     """The folder whose size `runtime.features_gib` limits; None: `folder`."""
+    weights: str | None = None
+    """`body_sha256` of the detector, where it is known."""
     progress: bool = True
 
     def read(self, store: PixelStore, views: Sequence[str] = (CENTRE,)) -> Features:
@@ -135,9 +137,14 @@ class FeatureCache:
         if self.runtime.rank == 0:
             for part in parts:
                 part.finish()
-        values = np.stack([np.concatenate([chunk for chunk in chunks if chunk is not None]) for chunks in kept])
-        return Features(values=values.astype(np.float32), labels=store.labels, task=store.task,
-                        views=tuple(part.view for part in parts))
+        return _joined(parts, kept)
+
+    def find(self, store: PixelStore, views: Sequence[str] = (CENTRE,)) -> Features | None:
+        """Return what `read` returns if the folder holds all of it; None otherwise."""
+        parts = [self._part(store, view) for view in read_views(views)]
+        kept = [part.read() for part in parts if part.folder.exists()]
+        whole = len(kept) == len(parts) and all(chunk is not None for chunks in kept for chunk in chunks)
+        return _joined(parts, kept) if whole else None
 
     def compute(self, store: PixelStore, views: Sequence[str] = (CENTRE,)) -> Features:
         """Return what `read` returns without storing it, for a few pictures; every process computes all of them."""
@@ -156,7 +163,7 @@ class FeatureCache:
 
     @cached_property
     def _weights(self) -> str:
-        return body_sha256(self.detector)
+        return self.weights or body_sha256(self.detector)
 
     @property
     def _network(self) -> str:
@@ -270,3 +277,11 @@ class _Part:
         if read_manifest(self.folder, folder=True) is None:
             files = {name: self.folder / name for name in self.names}
             write_manifest(make_manifest(self.recipe, files), self.folder, folder=True)
+
+
+def _joined(parts: Sequence[_Part], kept: Sequence[Sequence[NDArray[np.float16] | None]]) -> Features:
+    """Return the features of a store in the views of `parts` from the content of their files."""
+    store = parts[0].store
+    values = np.stack([np.concatenate([chunk for chunk in chunks if chunk is not None]) for chunks in kept])
+    return Features(values=values.astype(np.float32), labels=store.labels, task=store.task,
+                    views=tuple(part.view for part in parts))
