@@ -6,7 +6,7 @@ from fakemedia.catalog.names import SPLIT
 from fakemedia.catalog.project_catalog import HANDED_OVER
 from fakemedia.context.context import Context
 from fakemedia.context.loading import load_context
-from fakemedia.pipelines import comparison, grouping, ingestion, monitoring, reporting, training
+from fakemedia.pipelines import comparison, grouping, ingestion, monitoring, promotion, reporting, training, update
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -16,7 +16,9 @@ def register_pipelines() -> dict[str, Pipeline]:
     """
     context = HANDED_OVER.get() or load_context()
     made = {name: _whole(context, name) for name in context.sequences}
-    return {"__default__": made[context.default_sequence], **made, "monitoring": monitoring.create_pipeline()}
+    beside = {"monitoring": monitoring.create_pipeline(), "update": update.create_pipeline(context),
+              "promotion": promotion.create_pipeline(context)}
+    return {"__default__": made[context.default_sequence], **made, **beside}
 
 
 def _whole(context: Context, sequence: str) -> Pipeline:

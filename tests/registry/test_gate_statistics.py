@@ -96,6 +96,12 @@ def test_a_class_alone_and_flips() -> None:
     assert fakes.negative_flips == 0.25
 
 
+def test_pictures_needed_of_a_gain_that_few_pictures_show() -> None:
+    found = compare(pictures(1, 3, 12))
+    assert better(found) == TOO_FEW
+    assert found.spread == pytest.approx(8 / 24 - (1 / 6) ** 2, rel=0.35)
+
+
 def test_pictures_needed_is_the_formula() -> None:
     found = compare(pictures(10, 10, 400))
     needed = (1.6449 + 0.8416) ** 2 * found.spread / 0.02**2

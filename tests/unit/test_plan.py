@@ -222,3 +222,12 @@ def test_a_plan_is_made_without_importing_a_network_or_method() -> None:
                f"make_plan(json.loads({json.dumps(json.dumps(parameters()))}), 'tiny')\n"
                "assert 'torch' not in sys.modules")
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", ["update", "promotion", "monitoring"])
+def test_names_of_the_projects_own_pipelines_are_refused(name: str) -> None:
+    given = parameters()
+    with pytest.raises(UserError, match="The sequence name"):
+        make_plan({**given, "sequences": {name: given["sequences"]["tiny"]}}, name)
+    with pytest.raises(UserError, match="collection name"):
+        make_plan({**parameters(collection=name), "collections": {name: {}}}, "tiny")

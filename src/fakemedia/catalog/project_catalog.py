@@ -20,6 +20,7 @@ from fakemedia.catalog.names import (
     MONITORING_PARAMETERS,
     SCORE_LOG,
     SIMILARITY_PARAMETERS,
+    UPDATE_PARAMETERS,
 )
 from fakemedia.context.context import Context
 from fakemedia.context.loading import make_context
@@ -107,5 +108,5 @@ def typed_parameters(context: Context) -> dict[str, Any]:
                for plan in plans for method in plan.rooted(context.root).methods}
     collections = {COLLECTION_PARAMETERS.format(collection=name): context.collection(name)
                    for name in {plan.collection for plan in plans}}
-    return {**methods, **collections, SIMILARITY_PARAMETERS: plans[0].similarity,
+    return {**methods, **collections, SIMILARITY_PARAMETERS: plans[0].similarity, UPDATE_PARAMETERS: context.update,
             MONITORING_PARAMETERS: context.monitoring, SCORE_LOG: context.score_log} if plans else {}

@@ -4,6 +4,7 @@ import click
 
 from fakemedia.cli.compare_command import compare
 from fakemedia.cli.export_command import export
+from fakemedia.cli.gate_command import gate
 from fakemedia.cli.grid_command import grid
 from fakemedia.cli.monitor_command import monitor
 from fakemedia.cli.plan_command import plan
@@ -15,7 +16,9 @@ from fakemedia.cli.score_command import score
 from fakemedia.cli.serve_command import serve
 from fakemedia.cli.step_command import step
 from fakemedia.cli.unlearn_command import unlearn
+from fakemedia.cli.update_command import update
 from fakemedia.cli.versions_command import versions
+from fakemedia.cli.watch_command import watch
 
 
 @click.group(name="fakemedia")
@@ -24,5 +27,5 @@ def cli() -> None:
 
 
 for command in (run, grid, step, score, export, plan, compare, register, versions, promote, rollback, serve, monitor,
-                unlearn):
+                unlearn, gate, update, watch):
     cli.add_command(command)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from fakemedia.ingest.collection import CollectionConfig
     from fakemedia.monitoring.monitoring_config import MonitoringConfig
     from fakemedia.registry.client import Registry
+    from fakemedia.registry.gate_config import GateConfig
     from fakemedia.registry.registry_config import RegistryConfig, TrackingConfig
+    from fakemedia.registry.update_config import UpdateConfig
     from fakemedia.runtime.cluster import ClusterConfig
     from fakemedia.runtime.device import Runtime
     from fakemedia.similarity.measure import Measure
@@ -133,6 +135,20 @@ class Context:
         from fakemedia.registry.client import open_registry
 
         return open_registry(uri or self.registry.uri, self.root / self.registry.folder)
+
+    @cached_property
+    def gate(self) -> GateConfig:
+        """What the gate requires of a candidate."""
+        from fakemedia.registry.gate_config import GateConfig
+
+        return plugin.configure(GateConfig, self.parameters.get("gate") or {}, where="gate")
+
+    @cached_property
+    def update(self) -> UpdateConfig:
+        """The new task that the pipeline `update` learns."""
+        from fakemedia.registry.update_config import UpdateConfig
+
+        return plugin.configure(UpdateConfig, self.parameters.get("update") or {}, where="update")
 
     @cached_property
     def tracking(self) -> TrackingConfig:

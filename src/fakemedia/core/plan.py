@@ -17,12 +17,12 @@ from fakemedia.core.tune import read_tune
 from fakemedia.core.types import Stage, check_name, make_stages
 
 PARAMETERS = ("sequence", "seed", "n_seeds", "similarity", "collections", "robustness", "sequences", "runtime",
-              "calibration", "registry", "serving", "tracking", "cluster", "monitoring")
+              "calibration", "registry", "serving", "tracking", "cluster", "monitoring", "gate", "update")
 """The top-level keys of the parameters; keys that begin with an underscore, for YAML anchors, are allowed too."""
 SEQUENCE_KEYS = ("collection", "tasks", "network", "tune", "training", "methods", "stages", "measures", "against",
                  "n_seeds", "labels", "real")
 RESERVED = ("monitoring", "promotion", "update")
-"""Names of the pipelines of production, which no sequence may have."""
+"""Names of the pipelines of production, which no sequence may have, nor a collection: `kedro update` makes one."""
 REALS = ("own", "stored")
 LABEL_KEYS = ("method", "network", "tune", "training")
 """The keys of a label, beside the settings of its method."""
@@ -324,9 +324,7 @@ def _given(parameters: Mapping[str, Any], sequence: str) -> Mapping[str, Any]:
     sequences = _mapping(parameters.get("sequences"), "sequences")
     if not isinstance(sequence, str) or sequence not in sequences:
         raise unknown_name("sequence", sequence, sequences, where="parameters_sequences.yml")
-    if sequence in RESERVED:
-        raise UserError(f"The sequence name {sequence!r} cannot be used", where="parameters_sequences.yml",
-                        expected="another name: this is a pipeline of production", do="rename the sequence")
+    check_not_reserved(sequence, "sequence")
     if "-" in check_name(sequence, kind="sequence"):
         raise UserError(f"The sequence name {sequence!r} cannot be used", where="parameters_sequences.yml",
                         expected="'_' instead of '-', which separates sequence and label in the catalog")
@@ -338,6 +336,14 @@ def _given(parameters: Mapping[str, Any], sequence: str) -> Mapping[str, Any]:
         if other not in sequences or other == sequence:
             raise unknown_name("sequence", other, {*sequences} - {sequence}, where=f"sequences.{sequence}.against")
     return {**given, "against": against}
+
+
+def check_not_reserved(name: str, kind: str) -> None:
+    """Raise UserError for the name of a sequence or collection that the project itself uses."""
+    if name in RESERVED:
+        raise UserError(f"The {kind} name {name!r} cannot be used: a pipeline of production has it",
+                        where=f"{kind}s.{name}", expected=f"another name than {', '.join(RESERVED)}",
+                        do=f"rename the {kind}")
 
 
 def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
@@ -353,7 +359,7 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
     collection = str(given.get("collection"))
     if collection not in collections:
         raise unknown_name("collection", collection, collections, where=f"{where}.collection")
-    check_name(collection, kind="collection")
+    check_not_reserved(check_name(collection, kind="collection"), "collection")
     tasks = _tasks(given.get("tasks"), f"{where}.tasks")
     network = _network(given.get("network"), None, f"{where}.network")
     training, by_task = _training(given.get("training"), None, {}, tasks, f"{where}.training")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -56,7 +57,7 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
                         do=f"use --network {parent.meta['network']['name']}, or give a checkpoint of {network}")
     given = {"epochs": epochs, "batch_size": batch_size, "crop": crop}
     plan = _plan(network, parent, method, pretrained, preset, given, seed, sources, target)
-    opened = {_task(folder): _stores(folder, cache) for folder in (*source_datasets, target_dataset)}
+    opened = {_task(folder): folder_stores(folder, cache) for folder in (*source_datasets, target_dataset)}
     stores = {split: {task: of_task[split] for task, of_task in opened.items()} for split in SPLITS}
     learned = learn_stage(plan=plan, method=method, seed=seed, stage=plan.stages[-1], parent=parent,
                           train=stores["train"], validation=stores["val"], folder=output_dir, runtime=runtime)
@@ -103,7 +104,8 @@ def _plan(network: str, parent: Checkpoint | None, method: str, pretrained: str 
     ).resolved()
 
 
-def _stores(folder: Path, cache: Path) -> dict[str, PixelStore]:
+def folder_stores(folder: Path, cache: Path) -> dict[str, PixelStore]:
+    """Return the stores of a task's folder in the reference layout, by split, built below `cache`."""
     folder = folder.resolve()
     source = plugin.create("sources", "folder", {"root": str(folder.parent)})
     workers = cores()
@@ -114,16 +116,18 @@ def _stores(folder: Path, cache: Path) -> dict[str, PixelStore]:
 
 
 def calibrate_checkpoint(checkpoint: Checkpoint, train: dict[str, PixelStore], validation: dict[str, PixelStore],
-                         folder: Path, runtime: Runtime, config: CalibrationConfig) -> None:
+                         folder: Path, runtime: Runtime, config: CalibrationConfig,
+                         features: Callable[[str], Path] | None = None) -> None:
     """Calibrate the checkpoint in `folder` on validation images of all tasks that it knows, and write its novelty.
 
-    Its novelty needs the training stores of all of them; with fewer there is none.
+    Its novelty needs the training stores of all of them; with fewer there is none. `features` as in
+    `learning.sequence.score_checkpoint`.
     """
     if set(train) == set(validation):
-        scores, novelty = validate_checkpoint(checkpoint, train, validation, runtime=runtime)
+        scores, novelty = validate_checkpoint(checkpoint, train, validation, runtime=runtime, features=features)
         write_file(folder / NOVELTY_FILE, novelty.to_json().encode())
     else:
-        scores = score_checkpoint(checkpoint, validation, runtime=runtime)
+        scores = score_checkpoint(checkpoint, validation, runtime=runtime, features=features)
     found = calibrate(scores, config=config, weights_sha256=checkpoint.meta["weights_sha256"])
     write_file(folder / CALIBRATION_FILE, found.to_json().encode())
 

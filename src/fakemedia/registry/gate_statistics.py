@@ -77,7 +77,7 @@ class Difference:
     """Source groups in which the detectors differ."""
     spread: float
     """Variance of the estimate times the number of pictures, the share of discordant pictures if all are independent;
-    with few discordant groups, that share, of one group more."""
+    where few groups are discordant, what the lower bound corresponds to."""
     pictures: int
 
 
@@ -94,7 +94,8 @@ def compare(pictures: Pictures, *, seed: int = 0) -> Difference:
         low, high, spread = estimate - reach, estimate + reach, count * variance
     else:
         low, high = _few(d, groups, classes, estimate)
-        spread = (discordant + 1) / (count + 2)
+        spread = max(count * ((estimate - low) / float(norm.ppf(CONFIDENCE))) ** 2 if discordant else 0.0,
+                     (discordant + 1) / (count + 2))
     return Difference(estimate=estimate, low=max(-1.0, low), high=min(1.0, high), discordant=discordant, spread=spread,
                       pictures=count)
 

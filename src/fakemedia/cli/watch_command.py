@@ -1,0 +1,64 @@
+"""`kedro watch`: the loop from a new folder to a promoted detector, unattended."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.context.loading import load_context
+from fakemedia.core.errors import UserError
+
+if TYPE_CHECKING:
+    from fakemedia.registry.update_record import Outcome
+
+
+@click.command()
+@click.argument("incoming", type=click.Path(path_type=Path))
+@click.option("--once", is_flag=True, help="Take what is there and end, with the exit status 3 if a folder was refused "
+              "or did not pass, 4 if there were too few pictures to tell, else 0.")
+@click.option("--by", default="kedro watch", show_default=True, help="Who promotes: a name for the record.")
+@click.option("--every", default=30.0, show_default=True, type=click.FloatRange(min=0.1), metavar="SECONDS",
+              help="How often INCOMING is looked at. A folder is taken when it has not changed since the last look.")
+@plain_errors
+def watch(incoming: Path, once: bool, by: str, every: float) -> None:
+    """Learn each new folder in INCOMING, named after its task, and let the result serve if it passes the gate.
+
+    As kedro update, kedro gate and kedro promote by hand. What becomes of each folder is recorded, and it is not taken
+    again until its files change. It may be killed at any time: the next start goes on.
+    """
+    from fakemedia.pipelines.update.watch import watch_once
+
+    context = load_context()
+    if once:
+        found = []
+        for outcome in watch_once(context, incoming, by):
+            found.append(outcome)
+            _tell(outcome)
+        raise click.exceptions.Exit(_status(found))
+    seen: dict[str, str] = {}
+
+    def unchanged(task: str, files: str) -> bool:
+        before, seen[task] = seen.get(task), files
+        return before == files
+
+    while True:
+        try:
+            for outcome in watch_once(context, incoming, by, unchanged):
+                _tell(outcome)
+        except UserError as error:
+            click.echo(f"Error: {error}", err=True)
+        time.sleep(every)
+
+
+def _tell(outcome: Outcome) -> None:
+    made = f", version {outcome.version}" if outcome.version else ""
+    click.echo(f"{outcome.task}: {outcome.outcome}{made}" + (f"\n  {outcome.reason}" if outcome.reason else ""))
+
+
+def _status(found: list[Outcome]) -> int:
+    kinds = {outcome.outcome for outcome in found}
+    return 3 if kinds & {"refused", "fail"} else 4 if "too few to tell" in kinds else 0

@@ -1,0 +1,84 @@
+"""One more stage on top of a finished detector: its own method goes on from its state and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.plan import MethodPlan, Named, Plan
+from fakemedia.core.plugin import configure
+from fakemedia.core.training import TrainingConfig
+from fakemedia.core.types import FAKE, REAL, Stage
+from fakemedia.evaluation.calibration import CalibrationConfig
+from fakemedia.evaluation.label_check import BACKWARDS
+from fakemedia.evaluation.metrics import auc
+from fakemedia.learning.keeping import check_reals
+from fakemedia.learning.one_step import calibrate_checkpoint
+from fakemedia.learning.sequence import learn_stage, make_method, score_checkpoint
+from fakemedia.networks.checkpoint import Checkpoint
+from fakemedia.runtime.device import Runtime
+from fakemedia.store.pixels import PixelStore
+
+Stores = Mapping[str, PixelStore]
+Places = Callable[[str], Path]
+
+
+def next_plan(parent: Checkpoint, task: str, method: MethodPlan | None = None) -> Plan:
+    """Return the plan whose last stage learns `task` after `parent`, by the method of `parent` or by `method`.
+
+    UserError if `parent` knows the task, or if its method learns all tasks together.
+    """
+    meta = parent.meta
+    seen, index = tuple(meta["stage"]["seen"]), meta["stage"]["index"]
+    if task in seen:
+        raise UserError(f"The detector knows the task {task!r} already", where="--task", expected="a new name",
+                        do=f"name the new pictures otherwise, such as {task}_2")
+    network = Named(**meta["network"])
+    training = configure(TrainingConfig, meta["training"], where=f"checkpoint {meta['fingerprint']}")
+    own = MethodPlan(label=meta["method"]["name"], method=meta["method"]["name"], settings=meta["method"]["settings"],
+                     network=network, tune=meta["tune"], training=training)
+    planned = method or own
+    if planned.joins:
+        raise UserError(f"The method {planned.method} learns all tasks together: it does not go on from a detector",
+                        where=f"checkpoint {meta['fingerprint']}", expected="a continual method, such as ridge or "
+                        "replay", do="add the task to the sequence and run it, or give another --label")
+    if planned.network.name != network.name or planned.tune != meta["tune"]:
+        raise UserError("The label has another network, or trains other weights of it, than the detector",
+                        where=f"--label {planned.label}", expected=f"{network.name}, tune: {meta['tune']}")
+    planned = replace(planned, network=network)
+    before = Stage(index=index, name=meta["stage"]["name"], tasks=seen, seen=seen)
+    last = Stage(index=index + 1, name=task, tasks=(task,), seen=(*seen, task))
+    return Plan(sequence="update", collection="update", stages=(before, last), network=network, training=training,
+                seeds=(meta["seed"],), methods=(planned,), real="stored").resolved()
+
+
+def check_labels(parent: Checkpoint, train: PixelStore, *, runtime: Runtime, features: Places) -> None:
+    """Raise UserError if `parent` ranks the pictures of a new task the wrong way round: their labels look swapped."""
+    if not ((train.labels == REAL).any() and (train.labels == FAKE).any()):
+        return
+    scores = score_checkpoint(parent, {train.task: train}, runtime=runtime, features=features)
+    found = float(auc(scores["label"].to_numpy(), scores["logit"].to_numpy()))
+    if found < BACKWARDS:
+        raise UserError(f"The detector ranks the task {train.task} the wrong way round (AUC {found:.2f}): the labels "
+                        "look swapped", where=f"task {train.task}", expected=f"an AUC of at least {BACKWARDS}",
+                        do="check the folders 0_real and 1_fake; if they are right, learn the task in a sequence")
+
+
+def learn_next(plan: Plan, parent: Checkpoint, train: Stores, validation: Stores, folder: Path, *, runtime: Runtime,
+               calibration: CalibrationConfig, features: Places) -> Checkpoint:
+    """Learn the last stage of a `next_plan` on top of `parent`, calibrate, measure novelty; save it as `folder`.
+
+    `train` and `validation` hold the stores of all tasks; `features` gives the folder for the features of a task.
+    A task of fakes only takes the real pictures that the method has kept. UserError as `learn_stage`, and where the
+    method keeps no real pictures.
+    """
+    label, stage = plan.methods[0].label, plan.stages[-1]
+    check_reals({task: train[task] for task in stage.tasks}, {task: each for task, each in train.items()
+                                                              if task not in stage.tasks},
+                make_method(plan.methods[0], 0, stage), where=f"stage {stage.key}, {label}")
+    learned = learn_stage(plan=plan, method=label, seed=plan.seeds[0], stage=stage, parent=parent, train=train,
+                          validation=validation, folder=folder, runtime=runtime, features=features)
+    calibrate_checkpoint(learned, dict(train), dict(validation), folder, runtime, calibration, features=features)
+    return learned

@@ -1,0 +1,201 @@
+"""Nodes of the update pipeline: the champion learns one more task, and the result is registered as the candidate."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.types import SPLITS, check_name
+from fakemedia.runtime.threads import cores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fakemedia.catalog.version_stores import VersionStores
+    from fakemedia.context.context import Context
+    from fakemedia.core.plan import MethodPlan, Plan
+    from fakemedia.networks.checkpoint import Checkpoint
+    from fakemedia.registry.client import Registry
+    from fakemedia.registry.update_config import UpdateConfig
+    from fakemedia.registry.versions import Version
+    from fakemedia.store.pixels import PixelStore
+
+logger = logging.getLogger(__name__)
+LOCK = ".update.lock"
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The detector that an update goes on from."""
+
+    registry: Registry
+    version: Version
+    checkpoint: Checkpoint
+    """With the state of its method; its files were verified."""
+
+    @property
+    def policy(self) -> str:
+        """How the pictures that it has learned were stored."""
+        return self.checkpoint.meta["policy"]
+
+
+@contextmanager
+def updating(context: Context) -> Iterator[None]:
+    """Hold the lock of updates; UserError if another command holds it."""
+    from filelock import FileLock, Timeout
+
+    folder = context.root / context.registry.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        raise UserError("Another update is running in this project", where=folder, expected="one at a time",
+                        do="wait until it ends") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def open_champion(*, context: Context) -> Champion:
+    """Return the champion; UserError without one, or if its files were changed."""
+    from fakemedia.networks.checkpoint import load
+    from fakemedia.registry.versions import CHAMPION, find_version, open_version
+
+    registry = context.open_registry()
+    version = find_version(registry, CHAMPION)
+    return Champion(registry, version, load(open_version(registry, version)))
+
+
+def index_folder(request: UpdateConfig, champion: Champion, *, context: Context) -> pd.DataFrame:
+    """Return the index of the pictures of the new task, without those left out.
+
+    Missing splits are made by rule. UserError, which names the first file, if the audit refuses the pictures.
+    """
+    from fakemedia.artefacts.manifest import is_current, make_manifest, write_manifest
+    from fakemedia.catalog.names import INDEX
+    from fakemedia.catalog.version_stores import UPDATE
+    from fakemedia.ingest.audit import accept, audit_task
+    from fakemedia.ingest.collection import AuditConfig
+    from fakemedia.ingest.index import build_index, index_content, index_recipe, read_index, write_index
+
+    task, data = check_name(request.task), context.root / request.data
+    if not request.data or not data.is_dir():
+        raise UserError("The folder of the new task does not exist", where=data, expected="a folder with 1_fake/ and, "
+                        "if there are real pictures, 0_real/, in train/, val/ and test/ or not split yet")
+    path, recipe = context.path(INDEX, collection=UPDATE, task=task), index_recipe(task, {"name": "archive"})
+    previous = None
+    if is_current(path, recipe):
+        with suppress(UserError):
+            previous = read_index(path)
+    with source_of(task, data) as source:
+        if task not in source.tasks():
+            raise UserError("The folder holds no picture in 1_fake/ or 0_real/", where=data, do="sort the pictures "
+                            "into these folders; see docs/how-to/own-data.md", expected="pictures of a new task")
+        index = build_index(source, task, workers=cores(), previous=previous)
+    write_index(index, path)
+    write_manifest(make_manifest(recipe, {path.name: path}, content=index_content(index)), path)
+    findings = audit_task(index, AuditConfig())
+    for row in findings.loc[findings["severity"] == "warning"].to_dict("records"):
+        logger.warning("%s: %s %s", task, row["finding"], row["detail"] or row["path"])
+    return accept(index, findings, AuditConfig(), fakes_only=True)
+
+
+@contextmanager
+def source_of(task: str, data: Path) -> Iterator:
+    """Yield the source of the pictures in `data` as those of `task`."""
+    from fakemedia.core import plugin
+
+    with TemporaryDirectory() as root:
+        (Path(root) / task).symlink_to(data.resolve(), target_is_directory=True)
+        try:
+            yield plugin.create("sources", "archive", {"root": root})
+        except UserError as error:
+            raise UserError(str(error).replace(root, str(data.resolve().parent))) from error
+
+
+def store_folder(request: UpdateConfig, champion: Champion, index: pd.DataFrame, *,
+                 context: Context) -> dict[str, PixelStore]:
+    """Return the pixel stores of the new task by split, stored as the champion's pictures were."""
+    from fakemedia.catalog.names import SPLIT
+    from fakemedia.catalog.version_stores import UPDATE
+    from fakemedia.ingest.build_store import ensure_store
+
+    with source_of(request.task, context.root / request.data) as source:
+        return {split: ensure_store(index, source, split, policy=champion.policy, workers=cores(), folder=context.path(
+            SPLIT, collection=UPDATE, task=request.task, split=split)) for split in SPLITS}
+
+
+def check_task(request: UpdateConfig, champion: Champion, stores: dict[str, PixelStore], *, context: Context) -> Plan:
+    """Return the plan whose last stage learns the task on top of the champion.
+
+    UserError: a task that it knows, a method that cannot go on, labels that look swapped.
+    """
+    from fakemedia.learning.next_stage import check_labels, next_plan
+
+    plan = next_plan(champion.checkpoint, request.task, _method(champion, request.label, context))
+    check_labels(champion.checkpoint, stores["train"], runtime=context.runtime,
+                 features=_project(champion, context).features)
+    return plan
+
+
+def learn_task(plan: Plan, champion: Champion, stores: dict[str, PixelStore], *, context: Context) -> Path:
+    """Learn the task on top of the champion and return the folder of the checkpoint, calibrated and with novelty.
+
+    UserError where pictures of earlier tasks are missing.
+    """
+    from fakemedia.catalog.names import CHECKPOINT
+    from fakemedia.learning.next_stage import learn_next
+
+    project, stage = _project(champion, context), plan.stages[-1]
+    old = champion.version.facts.tasks
+    train, validation = ({**project.stores(old, split), stage.name: stores[split]} for split in ("train", "val"))
+    folder = context.path(CHECKPOINT, sequence=plan.sequence, label=plan.methods[0].label, seed=plan.seeds[0],
+                          stage=stage.key)
+    learn_next(plan, champion.checkpoint, train, validation, folder, runtime=context.runtime,
+               calibration=context.calibration, features=project.features)
+    return folder
+
+
+def _project(champion: Champion, context: Context) -> VersionStores:
+    from fakemedia.catalog.version_stores import VersionStores, ancestors
+    from fakemedia.registry.versions import list_versions
+
+    return VersionStores(context, ancestors(champion.version, list_versions(champion.registry)))
+
+
+def _method(champion: Champion, label: str | None, context: Context) -> MethodPlan | None:
+    """Return the method of `label` in the sequence that the champion comes from; None: its own."""
+    if label is None:
+        return None
+    sequence = champion.version.facts.origin.partition("/")[0]
+    if sequence not in context.sequences:
+        raise UserError("The champion comes from no configured sequence, so it has no labels", where=f"--label {label}",
+                        do="leave --label out: the champion's own method goes on")
+    return context.plan(sequence).rooted(context.root).method(label)
+
+
+def register_candidate(champion: Champion, folder: Path, *, context: Context) -> Version:
+    """Register the checkpoint as the candidate, with the champion as its parent; return the version."""
+    from fakemedia.catalog.handles import described
+    from fakemedia.registry.versions import register_checkpoint
+
+    return register_checkpoint(champion.registry, folder, described(folder, context, "unknown"),
+                               parent=champion.version.number)
+
+
+def run_update(context: Context, request: UpdateConfig) -> Version:
+    """Do all of it and return the candidate."""
+    with updating(context):
+        champion = open_champion(context=context)
+        index = index_folder(request, champion, context=context)
+        stores = store_folder(request, champion, index, context=context)
+        plan = check_task(request, champion, stores, context=context)
+        return register_candidate(champion, learn_task(plan, champion, stores, context=context), context=context)

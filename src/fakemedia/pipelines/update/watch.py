@@ -1,0 +1,96 @@
+"""The whole loop for folders that arrive: update, gate, promotion, record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fakemedia.context.context import Context
+from fakemedia.core.errors import UserError
+from fakemedia.pipelines.promotion.nodes import run_gate
+from fakemedia.pipelines.update.nodes import (
+    Champion,
+    check_task,
+    index_folder,
+    learn_task,
+    open_champion,
+    register_candidate,
+    store_folder,
+    updating,
+)
+from fakemedia.registry.client import Registry
+from fakemedia.registry.gate_statistics import PASS
+from fakemedia.registry.promotion import promote, settle
+from fakemedia.registry.update_config import UpdateConfig
+from fakemedia.registry.update_record import (
+    PROMOTED,
+    REFUSED,
+    Outcome,
+    files_fingerprint,
+    learned_version,
+    outcomes,
+    record_outcome,
+    was_promoted,
+)
+from fakemedia.registry.versions import Version
+
+logger = logging.getLogger(__name__)
+Ready = Callable[[str, str], bool]
+
+
+def watch_once(context: Context, incoming: Path, by: str, ready: Ready = lambda task, files: True) -> Iterator[Outcome]:
+    """Take each folder in `incoming` that has not been taken yet through the loop, and yield what became of it.
+
+    A folder's name is its task's. One whose files are recorded is done; after a kill at any point the next call goes on
+    from what the registry holds. `ready` says, by task and `files_fingerprint`, whether a folder is complete. UserError
+    without a champion, and if `incoming` is no folder; the champion is then untouched.
+    """
+    if not incoming.is_dir():
+        raise UserError("The folder to watch does not exist", where=incoming, expected="a folder of folders, one for "
+                        "each new task")
+    registry = open_champion(context=context).registry
+    for folder in sorted(path for path in incoming.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        files = files_fingerprint(folder)
+        done = any((each.task, each.files) == (folder.name, files) for each in outcomes(registry))
+        if not done and ready(folder.name, files):
+            with updating(context):
+                outcome = take(context, folder, files, by)
+                record_outcome(registry, outcome)
+            yield outcome
+
+
+def take(context: Context, folder: Path, files: str, by: str) -> Outcome:
+    """Take one folder through the loop, from where an interrupted call stopped; return what became of it.
+
+    A folder that cannot be learned is REFUSED with the reason. Other errors are raised: the next call tries again.
+    """
+    champion = open_champion(context=context)
+    registry = champion.registry
+    with registry.changing():
+        settle(registry)
+    request = UpdateConfig(task=folder.name, data=str(folder.resolve()))
+    try:
+        index = index_folder(request, champion, context=context)
+        stores = store_folder(request, champion, index, context=context)
+        version = learned_version(registry, folder.name, stores["train"].fingerprint, champion.version)
+        plan = check_task(request, champion, stores, context=context) if version is None else None
+    except UserError as error:
+        return Outcome(task=folder.name, files=files, outcome=REFUSED, version=None, reason=str(error))
+    if plan is not None:
+        version = register_candidate(champion, learn_task(plan, champion, stores, context=context), context=context)
+    assert version is not None
+    return _judged(context, registry, champion, version, folder.name, files, by)
+
+
+def _judged(context: Context, registry: Registry, champion: Champion, version: Version, task: str, files: str,
+            by: str) -> Outcome:
+    """Gate and promote `version`, unless that has been done."""
+    outcome, reason = PROMOTED, ""
+    if version.number != champion.version.number and version.number not in was_promoted(registry):
+        report, path = run_gate(context, str(version.number))
+        if report["outcome"] == PASS:
+            promote(registry, version, by=by, gate=path)
+        else:
+            outcome, reason = report["outcome"], "; ".join(report["reasons"])
+    return Outcome(task=task, files=files, outcome=outcome, version=version.number, reason=reason)

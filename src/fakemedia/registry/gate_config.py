@@ -1,0 +1,24 @@
+"""What the gate requires of a candidate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateConfig:
+    """What the gate requires of a candidate."""
+
+    delta: float = 2.0
+    """Largest loss of balanced accuracy on a task that the champion knows, percentage points, with 95 % confidence."""
+    false_alarms: float = 10.0
+    """Largest share of real test pictures that the candidate calls fake, percent. A champion that is above it may be
+    replaced by a candidate with at most `delta` points more."""
+    cases: str = "cases"
+    """Folder of reported pictures, with the table `cases.csv` of the right answers, relative to the project."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.delta < 100:
+            raise ValueError("delta between 0 and 100 percentage points")
+        if not 0 <= self.false_alarms <= 100:
+            raise ValueError("false_alarms between 0 and 100 percent")
