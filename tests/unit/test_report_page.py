@@ -163,6 +163,10 @@ def test_the_best_and_what_cannot_be_told_from_it_are_bold_and_the_upper_bound_i
     assert r"\textbf{" not in rows["finetune"].split("&")[1]
     assert "textbf" not in rows["joint"]
     assert "Holm" in summary_grid(tables).note
+    both = make_tables(results, upper="joint", unranked=["ewc"], draws=100)
+    assert both.unranked == ("ewc", "joint")
+    assert not both.summary.loc[both.summary["method"] == "ewc", "best"].any()
+    assert "not ranked, since an upper bound: ewc, joint" in summary_grid(both).note
     near = SCORES[SCORES.method == "ewc"].assign(method="near", logit=lambda scores: scores.logit + 0.01)
     equal = make_tables(gather(pd.concat([SCORES, near]), sequence="s", network="n", stages=STAGES), draws=50).summary
     assert set(equal[(equal.metric == "forgetting") & equal.best]["method"]) >= {"ewc", "near"}

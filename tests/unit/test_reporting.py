@@ -235,7 +235,7 @@ def test_labels_choose_baseline_and_upper_bound_and_show_what_is_trained() -> No
                     labelled("kd_T2", "kd", architecture="resnet18"), labelled("plain", "finetune"),
                     labelled("plain_head", "finetune", "head"), labelled("all_at_once", "joint")))
     tables = tabulate(gathered(scores), plan=plan, families={})
-    assert (tables.baseline, tables.upper) == ("plain", "all_at_once")
+    assert (tables.baseline, tables.upper, tables.unranked) == ("plain", "all_at_once", ("all_at_once",))
     assert tables.trained == {"kd_T2": ("resnet18", "all"), "plain": ("timm", "all"), "plain_head": ("timm", "head"),
                               "all_at_once": ("timm", "all")}
     assert set(tables.runs.loc[tables.runs["method"] == "kd_T2", "network"]) == {"resnet18"}

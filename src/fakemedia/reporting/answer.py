@@ -38,7 +38,7 @@ class Answer:
 
 def answer(tables: Tables) -> Answer:
     """Return the conclusions, the most important first, and what to run next."""
-    ranked = [method for method in tables.scored if method != tables.upper]
+    ranked = [method for method in tables.scored if method not in tables.unranked]
     known = {method: value for method, value in _means(tables, "aa").items() if not np.isnan(value)}
     ranked = [method for method in ranked if method in known]
     run = f"kedro run --pipelines {tables.sequence}"

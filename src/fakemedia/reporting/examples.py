@@ -72,7 +72,7 @@ def find_examples(scores: pd.DataFrame, tables: Tables, stores: Mapping[str, Pat
 
 def compared(tables: Tables) -> list[str]:
     """Return the best method after the last stage, without the upper bound, and the baseline; those that are known."""
-    rows = tables.summary.loc[(tables.summary["metric"] == "aa") & (tables.summary["method"] != tables.upper)]
+    rows = tables.summary.loc[(tables.summary["metric"] == "aa") & ~tables.summary["method"].isin(tables.unranked)]
     known = rows.dropna(subset="mean")
     best: Iterable[str] = known.sort_values("mean", ascending=False, kind="stable")["method"].head(1)
     return list(dict.fromkeys([*best, *known.loc[known["method"] == tables.baseline, "method"]]))

@@ -101,7 +101,7 @@ def best_note(tables: Tables) -> str:
     """Return the sentences that say what is set in bold."""
     if len(tables.seeds) < LEAST_SEEDS:
         return f"No method is set in bold: fewer than {LEAST_SEEDS} seeds show no significant difference."
-    upper = f"; {tables.upper} is an upper bound and not ranked" if tables.upper else ""
+    upper = f"; not ranked, since an upper bound: {', '.join(tables.unranked)}" if tables.unranked else ""
     return ("Bold: the best method and all that are not significantly worse (paired differences, 5 %, Holm's "
             f"correction for the number of methods){upper}.")
 

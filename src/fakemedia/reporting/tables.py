@@ -75,7 +75,9 @@ class Tables:
     matrices: pd.DataFrame
     splits: pd.DataFrame
     upper: str | None = None
-    """The method that is shown as an upper bound."""
+    """The upper bound that gaps are measured to."""
+    unranked: tuple[str, ...] = ()
+    """All methods that learn all tasks at once: upper bounds, shown and not ranked; `upper` is one of them."""
     trained: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Network and tuned part of each method, where methods differ in them."""
 
@@ -155,13 +157,14 @@ def groups_of(stages: Sequence[Stage], families: Mapping[str, str]) -> dict[str,
 
 
 def make_tables(results: Results, *, baseline: str | None = None, upper: str | None = None,
+                unranked: Sequence[str] = (),
                 families: Mapping[str, str] | None = None, trained: Mapping[str, tuple[str, str]] | None = None,
                 draws: int = DRAWS, seed: int = 0) -> Tables:
     """Return all tables of the report; differences are taken from the method `baseline`, by default the first.
 
-    `upper` is the method that is an upper bound: it is shown, but not ranked. `families` gives the family of a task,
-    where one is declared, `trained` network and tuned part of each method, where they differ. Raises UserError where
-    `baseline` or `upper` is no method of the results.
+    `upper` is the upper bound that gaps are measured to; it and `unranked` are shown, but not ranked. `families` gives
+    the family of a task, where one is declared, `trained` network and tuned part of each method, where they differ.
+    Raises UserError where `baseline` or `upper` is no method of the results.
     """
     baseline, trained = results.methods[0] if baseline is None else baseline, trained or {}
     for where, method in (("baseline", baseline), ("upper", upper)):
@@ -171,12 +174,14 @@ def make_tables(results: Results, *, baseline: str | None = None, upper: str | N
     keys = {stage.index: stage.key for stage in results.stages}
     learned_stage = dict(zip(results.tasks, (measured.learned + 1).tolist(), strict=True))
     groups = groups_of(results.stages, families or {})
-    summary, differences = _summary_tables(results, measured, baseline, upper)
-    tasks, by_group = _task_tables(results, measured, groups, upper)
+    unranked = tuple(method for method in results.methods if method == upper or method in unranked)
+    summary, differences = _summary_tables(results, measured, baseline, upper, unranked)
+    tasks, by_group = _task_tables(results, measured, groups, unranked)
     curves, matrices = _stage_tables(results, measured)
     return Tables(
         sequence=results.sequence, network=results.network, stages=results.stages, methods=results.methods,
-        seeds=results.seeds, groups=results.groups, baseline=baseline, upper=upper, trained=trained,
+        seeds=results.seeds, groups=results.groups, baseline=baseline, upper=upper, unranked=unranked,
+        trained=trained,
         notices=(*notices(results), *label_notices(measured.auc, measured.learned, results.tasks)),
         runs=_run_table(results, measured, trained), summary=summary, differences=differences,
         curves=curves.assign(key=[keys[stage] for stage in curves["stage"]]), tasks=tasks, by_group=by_group,
@@ -188,12 +193,12 @@ def make_tables(results: Results, *, baseline: str | None = None, upper: str | N
 
 
 def _summary_tables(results: Results, measured: Measured, baseline: str,
-                    upper: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+                    upper: str | None, unranked: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return `Tables.summary` and `Tables.differences`."""
     methods, quantity = results.methods, _summary(measured)
     place, ranges = methods.index(baseline), continual.bounds(["aa" if name == "pooled" else name for name in COMPARED])
     summary = _long({"method": methods, "metric": COMPARED}, estimate(measured, quantity, ranges)).assign(
-        best=among_best(measured, quantity, ranges, ranked=_ranked(methods, upper),
+        best=among_best(measured, quantity, ranges, ranked=_ranked(methods, unranked),
                         higher=[name not in LESS_IS_BETTER for name in COMPARED]).reshape(-1))
     gap = _long({"method": methods, "metric": ["gap_closed"]},
                 gap_closed(measured, place, None if upper is None else methods.index(upper))).assign(best=False)
@@ -204,12 +209,12 @@ def _summary_tables(results: Results, measured: Measured, baseline: str,
             differences.loc[differences["method"] != baseline].reset_index(drop=True))
 
 
-def _ranked(methods: Sequence[str], upper: str | None) -> NDArray[np.bool_]:
-    return np.array([method != upper for method in methods])
+def _ranked(methods: Sequence[str], unranked: Sequence[str]) -> NDArray[np.bool_]:
+    return np.array([method not in unranked for method in methods])
 
 
 def _task_tables(results: Results, measured: Measured, groups: Mapping[str, tuple[str, ...]],
-                 upper: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+                 unranked: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return `Tables.tasks` and `Tables.by_group`."""
     methods, tasks, learned = results.methods, results.tasks, measured.learned
     peak = continual.peak_stage(measured.accuracy, learned)
@@ -221,7 +226,7 @@ def _task_tables(results: Results, measured: Measured, groups: Mapping[str, tupl
     bounds = {name: continual.RANGES["forgetting"] if name == "forgetting" else PERCENT for name in quantities}
     parts = [_long({"method": methods, "measure": [name], "task": tasks},
                    estimate(measured, quantity, bounds[name], measured.task_groups)).assign(
-        best=among_best(measured, quantity, bounds[name], ranked=_ranked(methods, upper),
+        best=among_best(measured, quantity, bounds[name], ranked=_ranked(methods, unranked),
                         higher=np.full(len(tasks), name not in LESS_IS_BETTER)).reshape(-1))
         for name, quantity in quantities.items()]
     for label, name in enumerate(("real_accuracy", "fake_accuracy")):

@@ -45,7 +45,8 @@ def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def tabulate(scores: Results, *, plan: Plan, families: Mapping[str, str]) -> Tables:
     """Return every table of accuracies and AUC, with intervals; `families` gives the family of each task.
 
-    The baseline is the first label whose method is `finetune`, the upper bound the first whose method is `joint`.
+    The baseline is the first label whose method is `finetune`, the upper bound the first whose method is
+    `joint`; none of these is ranked.
     """
     from fakemedia.reporting.tables import make_tables
 
@@ -53,6 +54,7 @@ def tabulate(scores: Results, *, plan: Plan, families: Mapping[str, str]) -> Tab
     trained = {each.label: (each.network.settings.get("architecture", each.network.name), each.tune)
                for each in plan.methods}
     return make_tables(scores, baseline=first.get("finetune"), upper=first.get("joint"), families=families,
+                       unranked=[each.label for each in plan.methods if each.method == "joint"],
                        trained=trained if len(set(trained.values())) > 1 else {})
 
 
