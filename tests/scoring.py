@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -36,7 +37,7 @@ def write_checkpoint(folder: Path, *, network: str = "convnet", policy: str | No
     return folder
 
 
-def calibration(weights_sha256: str, **changed: float) -> Calibration:
+def calibration(weights_sha256: str, **changed: Any) -> Calibration:
     """Return a calibration with a band from 0.4 to 0.6, but for what is `changed`."""
     values = {"temperature": 2.0, "threshold": 0.5, "unsure_low": 0.4, "unsure_high": 0.6, **changed}
     return Calibration(target=0.95, confidence=0.95, independent=100, images=10, sources=5, tasks=("one", "two"),

@@ -48,11 +48,13 @@ class Detector:
         """Network, tasks that it knows, crop, policy, calibration and SHA-256 of its weights."""
         return self._model.facts
 
-    def score(self, pictures: Picture | Iterable[Picture], *, crops: int = 4, batch_size: int = 64) -> pd.DataFrame:
+    def score(self, pictures: Picture | Iterable[Picture], *, crops: int | None = None,
+              batch_size: int = 64) -> pd.DataFrame:
         """Return P(fake) and a verdict for each picture, one row each.
 
         `pictures` are paths (files, folders, globs; videos too), or pictures in memory: arrays uint8 (H, W, 3), RGB,
-        or Pillow images. At most `crops` crops of each are used, `batch_size` at once.
+        or Pillow images. At most `crops` crops of each are used, by default as many as
+        the detector is best on in validation, `batch_size` at once.
 
         Columns as in `fakemedia.scoring.scores.score_files`, of videos as in `scoring.clips.score_clips`: path (of
         a picture in memory `picture 0`, ...), p_fake, verdict, reason, logit, crops, seen, width, height, sha256,

@@ -271,7 +271,12 @@ def test_the_mean_of_several_crops_is_calibrated_for_itself() -> None:
     found = calibrate(table, config=CONFIG)
     alone = calibrate(table.drop(columns="logit_crops"), config=CONFIG)
     assert found.for_crops(1) is found
-    assert replace(found, several=None) == alone
+    assert replace(found, several=None, several_better=None) == alone
+    assert found.several_better == (100 * (found.several.is_fake(table["logit_crops"].to_numpy())
+                                           == (table["label"] == 1)).mean()
+                                    >= 100 * (found.is_fake(table["logit"].to_numpy()) == (table["label"] == 1)).mean())
+    worse = calibrate(table.assign(logit_crops=-table["logit"]), config=CONFIG)
+    assert worse.several_better is False
     assert found.for_crops(4) == calibrate(table.assign(logit=table["logit_crops"]).drop(columns="logit_crops"),
                                            config=CONFIG)
     assert found.for_crops(4).temperature < 0.7 * found.temperature

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 
@@ -47,9 +48,23 @@ def test_a_picture_of_any_size_is_covered_evenly(size: tuple[int, int], crops: i
 
 
 def test_by_default_as_many_crops_are_scored_as_are_calibrated() -> None:
-    assert len(QUARTERS) == CROPS == ServingConfig().crops
-    assert signature(Detector.score).parameters["crops"].default == CROPS
-    assert {option.name: option.default for option in score.params}["crops"] == CROPS
+    assert len(QUARTERS) == CROPS
+    assert ServingConfig().crops is None
+    assert signature(Detector.score).parameters["crops"].default is None
+    assert not isinstance({option.name: option.default for option in score.params}["crops"], int)
+
+
+@pytest.mark.parametrize(("better", "crops"), [(None, CROPS), (True, CROPS), (False, 1)])
+def test_pictures_are_scored_on_the_crops_that_validation_prefers(tmp_path: Path, better: bool | None,
+                                                                  crops: int) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    model = open_model(checkpoint, cpu)
+    facts = replace(model.facts, calibration=calibration(model.facts.weights_sha256, several_better=better))
+    assert facts.usual_crops == crops
+    model.facts = facts
+    scores = score_files(model, [noise(80, 80)], progress=False)
+    assert scores["crops"].tolist() == [crops]
+    assert score_files(model, [noise(80, 80)], crops=2, progress=False)["crops"].tolist() != [crops]
 
 
 @pytest.mark.parametrize("size", [(40, 52), (24, 24), (17, 30), (1, 9), (100, 64)])

@@ -19,8 +19,9 @@ from fakemedia.core.errors import UserError
 @click.option("--saliency", type=click.Path(path_type=Path), is_flag=False, flag_value="saliency", metavar="[DIR]",
               help="Draw what speaks for fake over every picture, as PNG files in DIR (default: saliency).")
 @click.option("--out", type=click.Path(path_type=Path), help="CSV file for the scores.")
-@click.option("--crops", default=4, show_default=True, type=click.IntRange(min=1), help="Crops of a picture at most, "
-              "spread evenly over it; their mean logit counts. 4 and 1, the centre, are calibrated.")
+@click.option("--crops", type=click.IntRange(min=1), help="Crops of a picture at most, spread evenly over it; "
+              "their mean logit counts. 4 and 1, the centre, are calibrated.  [default: whichever was right more often "
+              "in validation]")
 @click.option("--frames", default=16, show_default=True, type=click.IntRange(min=1), help="Frames of a video, at even "
               "distances; their mean logit counts.")
 @click.option("--faces", type=click.Choice(["frontal", "mtcnn"]), is_flag=False, flag_value="frontal", help="Score the "

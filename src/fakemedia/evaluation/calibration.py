@@ -31,7 +31,7 @@ from fakemedia.evaluation.unsure_band import ROUNDING, fit_band, independent_pic
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.integer]
-VERSION = 3
+VERSION = 4
 """Version of `calibrate`: raised when its results change."""
 CALIBRATION_FILE = "calibration.json"
 """The calibration's file in a checkpoint's folder."""
@@ -109,6 +109,9 @@ class Calibration(DecisionRule):
 
     several: DecisionRule | None = None
     """The rule for the mean logit of several crops; None: only centre crops were measured, as by earlier versions."""
+    several_better: bool | None = None
+    """Whether several crops classify the validation images at least as well as the centre crop, each by its own rule;
+    None: not measured."""
     target: float
     """Requested accuracy outside the band, a fraction."""
     confidence: float | None = None
@@ -132,7 +135,8 @@ class Calibration(DecisionRule):
 
     def for_crops(self, count: int) -> Calibration:
         """Return the calibration of the mean logit of `count` crops: itself for one, or if there is no other."""
-        return self if count <= 1 or self.several is None else replace(self, **vars(self.several), several=None)
+        return self if count <= 1 or self.several is None else replace(
+            self, **vars(self.several), several=None, several_better=None)
 
     @property
     def always_unsure(self) -> bool:
@@ -277,11 +281,16 @@ def calibrate(scores: pd.DataFrame, *, config: CalibrationConfig, weights_sha256
     """
     labels, tasks, sources = scores["label"].to_numpy(), scores["task"].tolist(), scores["source"].tolist()
     tested = independent_pictures(_cells(labels, tasks), sources)
+    weights = equal_weights(labels, tasks)
     centre, *several = (_rule(scores[name].to_numpy(), labels, tasks, tested, config, len(set(sources)))
                         for name in ("logit", "logit_crops") if name in scores)
+    right = [float(weights @ (rule.is_fake(scores[name].to_numpy()) == (labels == FAKE)))
+             for rule, name in zip((centre, *several), ("logit", "logit_crops"), strict=False)]
+    better = right[1] >= right[0] - ROUNDING if several else None
     return Calibration(
-        **vars(centre), several=several[0] if several else None, target=config.target, confidence=config.confidence,
-        independent=len(tested), images=len(labels), sources=len(set(sources)), tasks=tuple(dict.fromkeys(tasks)),
+        **vars(centre), several=several[0] if several else None, several_better=better, target=config.target,
+        confidence=config.confidence, independent=len(tested), images=len(labels), sources=len(set(sources)),
+        tasks=tuple(dict.fromkeys(tasks)),
         weights_sha256=weights_sha256,
     )
 

@@ -18,7 +18,7 @@ from fakemedia.artefacts.files import open_regular
 from fakemedia.artefacts.manifest import file_sha256
 from fakemedia.core.errors import UserError
 from fakemedia.runtime.threads import cores, thread_map
-from fakemedia.scoring.crop_layout import CROPS, view
+from fakemedia.scoring.crop_layout import view
 from fakemedia.scoring.model import Facts, Model
 from fakemedia.scoring.scores import (
     BATCH,
@@ -54,7 +54,7 @@ class Clip:
 
 
 def score_clips(model: Model, files: Sequence[Path], *, frames: int = FRAMES, batch_size: int = BATCH,
-                crops: int = CROPS, faces: Detector | None = None, on_batch: OnBatch | None = None,
+                crops: int | None = None, faces: Detector | None = None, on_batch: OnBatch | None = None,
                 progress: bool = True) -> pd.DataFrame:
     """Return the scores of video `files`, one row each in their order.
 
@@ -68,6 +68,7 @@ def score_clips(model: Model, files: Sequence[Path], *, frames: int = FRAMES, ba
     and P(fake) of the frames with the highest). `on_batch` gets the loudest frame of each video.
     """
     start = time.perf_counter()
+    crops = crops or model.facts.usual_crops
     read = clip_reader(model.facts, frames, crops, faces=faces, whole=on_batch is not None)
     rows = []
     for path, clip in zip(files, thread_map(read, files, workers=cores(), title="score videos", total=len(files),

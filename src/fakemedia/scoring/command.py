@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from fakemedia.artefacts.files import check_writable, write_file
 from fakemedia.core.errors import UserError
 from fakemedia.scoring.clips import FRAMES, score_clips
-from fakemedia.scoring.crop_layout import CROPS
 from fakemedia.scoring.model import Model
 from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.paths import Found, check_file, find_media
@@ -24,15 +23,15 @@ if TYPE_CHECKING:
 
 
 def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | None, out: Path | None,
-                   batch_size: int, crops: int, frames: int, faces: Detector | None, runtime: Callable[[], Runtime],
-                   tell: Callable[[str], None]) -> None:
+                   batch_size: int, crops: int | None, frames: int, faces: Detector | None,
+                   runtime: Callable[[], Runtime], tell: Callable[[str], None]) -> None:
     """Score pictures and videos at `paths` (see `find_media`) by `checkpoint` (see `open_model`); print with `tell`.
 
-    At most `crops` crops of each picture, and `frames` frames of each video, are used; each is cropped to its largest
-    face first, if a detector of `faces` is given. With `out` the scores are written as a CSV file (see `csv_table`);
-    with `saliency` an overlay of each picture, and of the loudest frame of each video, into that folder. UserError,
-    before anything is scored, if an input does not exist or a result cannot be written; and at the end, if no file
-    could be read.
+    At most `crops` crops of each picture (None: as many as the detector is best on in validation), and `frames` frames
+    of each video, are used; each is cropped to its largest face first, if a detector of `faces` is given. With `out`
+    the scores are written as a CSV file (see `csv_table`); with `saliency` an overlay of each picture, and of the
+    loudest frame of each video, into that folder. UserError, before anything is scored, if an input does not exist or a
+    result cannot be written; and at the end, if no file could be read.
     """
     found = find_media(paths, without=saliency)
     if saliency is not None:
@@ -49,7 +48,7 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
         from fakemedia.scoring.overlays import Overlays
 
         on_batch = Overlays(model, saliency, [*found.files, *found.clips]).write
-    tell(describe(model.facts, checkpoint, crops))
+    tell(describe(model.facts, checkpoint, crops or model.facts.usual_crops))
     scores = score_found(model, found, batch_size=batch_size, crops=crops, frames=frames, faces=faces,
                          on_batch=on_batch)
     if all(scores["error"]):
@@ -65,7 +64,7 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
         tell(f"Overlays: {saliency}")
 
 
-def score_found(model: Model, found: Found, *, batch_size: int = BATCH, crops: int = CROPS, frames: int = FRAMES,
+def score_found(model: Model, found: Found, *, batch_size: int = BATCH, crops: int | None = None, frames: int = FRAMES,
                 faces: Detector | None = None, on_batch: OnBatch | None = None,
                 progress: bool = True) -> pd.DataFrame:
     """Return the scores of the pictures of `found`, then those of its videos; see `score_files` and `score_clips`."""

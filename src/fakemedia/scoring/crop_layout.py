@@ -16,7 +16,7 @@ from fakemedia.store.crops import centre, cropped
 
 Pixels = NDArray[np.uint8]
 CROPS = 4
-"""Crops of a picture at most, by default: as many as are calibrated (`networks.views.QUARTERS`)."""
+"""Crops of a picture at most where several are scored: as many as are calibrated (`networks.views.QUARTERS`)."""
 EVEN = 2.0
 """Standard deviation, grey levels, in every channel, under which a crop is empty: it shows no trace."""
 TOLERANCE = 8

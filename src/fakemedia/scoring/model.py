@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fakemedia.evaluation.calibration import Calibration
 from fakemedia.evaluation.novelty import Novelty
+from fakemedia.scoring.crop_layout import CROPS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,11 @@ class Facts:
     """Which pictures are like none of the tasks; None: it was not measured, as by earlier versions."""
     weights_sha256: str = ""
     """SHA-256 of the checkpoint's weights; empty in ONNX files of earlier versions."""
+
+    @property
+    def usual_crops(self) -> int:
+        """Crops of a picture that it is scored on by default: the centre alone where validation was better on it."""
+        return 1 if self.calibration is not None and self.calibration.several_better is False else CROPS
 
 
 @dataclass(frozen=True, kw_only=True)

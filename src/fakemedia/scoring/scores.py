@@ -19,7 +19,7 @@ from fakemedia.core.errors import UserError
 from fakemedia.evaluation.calibration import Calibration, DecisionRule
 from fakemedia.evaluation.novelty import Novelty, is_unknown
 from fakemedia.runtime.threads import cores, thread_map
-from fakemedia.scoring.crop_layout import CROPS, Pixels, View, view
+from fakemedia.scoring.crop_layout import Pixels, View, view
 from fakemedia.scoring.model import Model
 from fakemedia.store.decode import DecodeError, decode
 from fakemedia.store.faces import Detector, check_detector, crop_face
@@ -50,15 +50,15 @@ class Opened:
 OnBatch = Callable[[pd.DataFrame, list[Opened]], None]
 
 
-def score_files(model: Model, files: Sequence[Path | Pixels], *, batch_size: int = BATCH, crops: int = CROPS,
+def score_files(model: Model, files: Sequence[Path | Pixels], *, batch_size: int = BATCH, crops: int | None = None,
                 faces: Detector | None = None, on_batch: OnBatch | None = None,
                 progress: bool = True) -> pd.DataFrame:
     """Return the scores of picture `files`, one row each in their order; pictures in memory, uint8 (H, W, 3), too.
 
-    The logit of a picture is the mean over its crops, `crops` at most (see `scoring.crop_layout.view`); P(fake) and
-    verdict are those of the calibration of as many (see `Calibration.for_crops`). With `crops` = 1 the network gets
-    the same input as from a pixel store. With a detector of `faces` the largest face of a picture is scored, and one
-    without is skipped.
+    The logit of a picture is the mean over its crops, `crops` at most (see `scoring.crop_layout.view`; None:
+    `Facts.usual_crops`); P(fake) and verdict are those of the calibration of as many (see `Calibration.for_crops`).
+    With `crops` = 1 the network gets the same input as from a pixel store. With a detector of `faces` the largest face
+    of a picture is scored, and one without is skipped.
 
     Columns: path (str; of a picture in memory `picture 0`, ..., by its place), p_fake (float64, calibrated),
     verdict (one of VERDICTS), reason (str: why a picture is unsure without a score), novelty (float64, see
@@ -70,6 +70,7 @@ def score_files(model: Model, files: Sequence[Path | Pixels], *, batch_size: int
     `attrs["seconds"]` is the time that it took. UserError if the network gives scores that are not finite.
     """
     start = time.perf_counter()
+    crops = crops or model.facts.usual_crops
     read = reader(model.facts.policy, model.facts.crop, crops, faces=faces, whole=on_batch is not None)
     together = max(1, batch_size // crops)
     names = [str(file) if isinstance(file, Path) else f"picture {number}" for number, file in enumerate(files)]

@@ -94,7 +94,7 @@ class Service:
 
     async def _one(self, serving: Serving, name: str, data: bytes, source: str) -> tuple[Score, Row] | Refused:
         try:
-            read = partial(receive, name, data, serving.model.facts, crops=self.config.crops,
+            read = partial(receive, name, data, serving.model.facts, crops=self.crops_of(serving),
                            max_pixels=self.config.max_pixels)
             picture: Received = await asyncio.get_running_loop().run_in_executor(self.readers, read)
         except Refused as refused:
@@ -109,9 +109,13 @@ class Service:
             self.counters.pictures.labels(score.verdict).inc()
         if self.log is not None:
             self.log.add(row for _, row in scored)
-        return Scores(detector=known(serving, self.config.crops), pictures=[
+        return Scores(detector=known(serving, self.crops_of(serving)), pictures=[
             Score(name=name[:200], error=each.message) if isinstance(each, Refused) else each[0]
             for (name, _), each in zip(pictures, found, strict=True)])
+
+    def crops_of(self, serving: Serving) -> int:
+        """Return how many crops of a picture a detector is given, at most."""
+        return self.config.crops or serving.model.facts.usual_crops
 
     def close(self) -> None:
         """Answer what is at work, write the log, end the threads."""
@@ -162,7 +166,7 @@ def make_app(service: Service) -> FastAPI:
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def home() -> HTMLResponse:
-        detector = known(service.live.current, service.config.crops)
+        detector = known(service.live.current, service.crops_of(service.live.current))
         return HTMLResponse(page(detector, asks_token=bool(service.token)), headers=PAGE_HEADERS)
 
     @app.get("/healthz", response_class=PlainTextResponse)

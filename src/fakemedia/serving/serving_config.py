@@ -19,8 +19,8 @@ class ServingConfig:
     """Most requests at work at once; further ones are refused with status 429."""
     seconds: float = 30.0
     """Time to receive a request (status 408), and to score its pictures (status 503)."""
-    crops: int = 4
-    """Most crops of a picture, as in `kedro score`."""
+    crops: int | None = None
+    """Most crops of a picture, as in `kedro score`; None: as many as the detector is best on in validation."""
     batch: int = 64
     """Most crops that the network gets at once, from all requests together."""
     wait_ms: float = 2.0
@@ -36,7 +36,7 @@ class ServingConfig:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name not in ("log", "wait_ms") and value <= 0:
+            if name not in ("log", "wait_ms") and value is not None and value <= 0:
                 raise ValueError(f"{name} above 0")
         if self.wait_ms < 0:
             raise ValueError("wait_ms of at least 0")
