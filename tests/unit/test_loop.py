@@ -14,7 +14,8 @@ from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.optimizers import Schedule, make_optimizer
 from fakemedia.learning.resume import resume_path
-from fakemedia.learning.trainer import StageTrainer, history_path
+from fakemedia.learning.trainer import StageTrainer
+from fakemedia.learning.training_loop import history_path
 from fakemedia.learning.validation import PASSES, validation_images
 from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.networks import convnet
@@ -186,7 +187,7 @@ def test_a_run_killed_inside_an_epoch_equals_an_uninterrupted_one(train, tmp_pat
 
     def run(folder, method):
         accuracies = {1: 50.0, 2: 80.0, 3: 80.0, 4: 70.0}
-        monkeypatch.setattr("fakemedia.learning.trainer._Loop._validated", lambda loop, epoch: {
+        monkeypatch.setattr("fakemedia.learning.training_loop.TrainingLoop._validated", lambda loop, epoch: {
             "accuracy": accuracies[epoch], "validation": {"noise": accuracies[epoch]}})
         return train(folder=folder, method=method, identity={"parameters": "a"}, runtime=saving)
 
@@ -269,9 +270,9 @@ def test_states_that_cost_much_are_saved_seldom(train, tmp_path, monkeypatch):
         saved.append(len(state["history"]))
         time.sleep(0.01)
 
-    monkeypatch.setattr("fakemedia.learning.trainer.ResumeFiles.save", save)
-    monkeypatch.setattr("fakemedia.learning.trainer.CHEAP", 0.0)
-    monkeypatch.setattr("fakemedia.learning.trainer.SAVING_SHARE", 1e-6)
+    monkeypatch.setattr("fakemedia.learning.training_loop.ResumeFiles.save", save)
+    monkeypatch.setattr("fakemedia.learning.training_loop.CHEAP", 0.0)
+    monkeypatch.setattr("fakemedia.learning.training_loop.SAVING_SHARE", 1e-6)
     train(folder=tmp_path / "x")
     assert saved == [1]
 

@@ -16,7 +16,7 @@ from fakemedia.core.types import Stage, make_stages
 from fakemedia.learning import sequence
 from fakemedia.learning.resume import resume_path
 from fakemedia.learning.sequence import check_stages, learn_stage, score_checkpoint
-from fakemedia.learning.trainer import history_path
+from fakemedia.learning.training_loop import history_path
 from fakemedia.networks.checkpoint import load, make_checkpoint
 from fakemedia.runtime.device import Runtime
 from tests import plans

@@ -20,7 +20,8 @@ from fakemedia.core.training import TrainingConfig
 from fakemedia.core.tune import read_tune
 from fakemedia.core.types import make_stages
 from fakemedia.learning.optimizers import make_optimizer
-from fakemedia.learning.trainer import StageTrainer, history_path
+from fakemedia.learning.trainer import StageTrainer
+from fakemedia.learning.training_loop import history_path
 from fakemedia.learning.validation import PASSES, validation_images
 from fakemedia.memory.budget import MIB
 from fakemedia.memory.held_pictures import HeldPictures, Memory

@@ -33,7 +33,8 @@ from fakemedia.learning.keeping import check_memory, check_reals, kept, with_sto
 from fakemedia.learning.recipes import stage_recipe
 from fakemedia.learning.resume import remove_resume
 from fakemedia.learning.steps import note_steps
-from fakemedia.learning.trainer import StageTrainer, to_device
+from fakemedia.learning.trainer import StageTrainer
+from fakemedia.learning.training_loop import to_device
 from fakemedia.learning.view_outputs import ViewOutputs, score_stores, validate_stores
 from fakemedia.memory.held_pictures import Memory, without_memory
 from fakemedia.methods.method import GradientMethod, Method, StageData, facts

@@ -17,7 +17,8 @@ from fakemedia.core.types import Stage
 from fakemedia.learning.correction import affine_correction
 from fakemedia.learning.head_trainer import fitting
 from fakemedia.learning.sequence import VERSIONS, restore_network
-from fakemedia.learning.trainer import StageTrainer, to_device
+from fakemedia.learning.trainer import StageTrainer
+from fakemedia.learning.training_loop import to_device
 from fakemedia.methods.method import Method, StageData, facts
 from fakemedia.networks.checkpoint import Checkpoint, make_checkpoint, save
 from fakemedia.networks.tuning import merge, tune

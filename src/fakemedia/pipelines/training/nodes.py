@@ -135,7 +135,7 @@ def collect(*parts: Any, runs: tuple[tuple[int, int, Path], ...], perturbed: tup
     `parts` are the scores and then the calibration of each of `runs`, (seed, stage index, checkpoint folder), and then
     the scores on perturbed images of each of `perturbed`, (seed, stage index).
     """
-    from fakemedia.learning.trainer import history_path
+    from fakemedia.learning.training_loop import history_path
     from fakemedia.reporting.history import stage_history
     from fakemedia.reporting.method_results import MethodResults
 
