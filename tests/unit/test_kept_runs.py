@@ -58,7 +58,9 @@ def test_damaged_run_is_named(tmp_path: Path, damage: str) -> None:
     runs, damaged = kept_runs(tmp_path / "kept-runs")
     assert [run.id for run in runs] == [good]
     assert damaged == [bad]
-    assert bad in runs_page(runs, damaged)
+    page = runs_page(runs, damaged)
+    assert bad in page
+    assert "One finished run" in page
 
 
 def test_choice_by_prefix_and_by_sequence(tmp_path: Path) -> None:

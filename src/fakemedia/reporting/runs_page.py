@@ -49,7 +49,8 @@ def runs_page(runs: Sequence[KeptRun], damaged: Sequence[str]) -> str:
     figure = drawn("runs", interval_dots(table, "run", "metric", METRIC_LABELS), CAPTION)
     settings = differing_settings(runs)
     return render_page(
-        "runs.html", title=f"{len(runs)} runs compared", results=to_table(_grid(table)), note=NOTE, pictures=[figure],
+        "runs.html", title="One finished run" if len(runs) == 1 else f"{len(runs)} runs compared",
+        results=to_table(_grid(table)), note=NOTE, pictures=[figure],
         runs=_overview(runs), damaged=damaged, left_out=max(0, len(settings) - MOST_SETTINGS),
         settings=_plain_table(["Setting", *(run.id for run in runs)],
                               [[key, *values] for key, values in settings[:MOST_SETTINGS]]) if settings else None)
