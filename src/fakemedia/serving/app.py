@@ -84,8 +84,9 @@ class Service:
         return self._told(serving, pictures, found)
 
     def _admit(self, request: Request) -> None:
-        given = request.headers.get("authorization", "")
-        if self.token and not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
+        # The bytes themselves: headers are read as Latin-1, and a token from the environment need not be UTF-8.
+        given = request.headers.get("authorization", "").encode("latin-1")
+        if self.token and not hmac.compare_digest(given, f"Bearer {self.token}".encode(errors="surrogateescape")):
             raise Refused(401, "This service needs a token: send the header 'Authorization: Bearer TOKEN'.")
         if self.draining:
             raise Refused(503, "The service is ending. Try again in a moment.")

@@ -13,6 +13,7 @@ import uvicorn
 from fakemedia.core.errors import UserError
 from fakemedia.registry.client import Registry
 from fakemedia.serving.app import Service, make_app
+from fakemedia.serving.connections import bounded_protocol
 from fakemedia.serving.counters import Counters
 from fakemedia.serving.live_detector import LiveDetector
 from fakemedia.serving.log import ScoreLog
@@ -47,12 +48,18 @@ def bound(host: str, port: int) -> socket.socket:
     return made
 
 
+def http_server(service: Service) -> uvicorn.Server:
+    """Return the server of `service`, which does not run yet."""
+    # h11 refuses headers above 64 KiB; httptools, which uvicorn prefers, keeps any number of bytes of them in memory.
+    protocol = bounded_protocol(service.config.max_connections, service.config.seconds)
+    return uvicorn.Server(uvicorn.Config(
+        make_app(service), http=protocol, log_level="warning", access_log=False, lifespan="off", server_header=False,
+        timeout_graceful_shutdown=round(service.config.drain_seconds) or 1))
+
+
 def run(service: Service, listening: socket.socket, tell: Callable[[str], None]) -> None:
     """Answer requests until Ctrl-C or SIGTERM; then answer those at work, for `drain_seconds` at most, and end."""
-    # h11 refuses headers above 64 KiB; httptools, which uvicorn prefers, keeps any number of bytes of them in memory.
-    config = uvicorn.Config(make_app(service), http="h11", log_level="warning", access_log=False, lifespan="off",
-                            timeout_graceful_shutdown=round(service.config.drain_seconds) or 1, server_header=False)
-    server = uvicorn.Server(config)
+    server = http_server(service)
     ended = threading.Event()
 
     def serve() -> None:

@@ -17,8 +17,11 @@ class ServingConfig:
     """Largest picture, pixels; a larger one is refused with status 413 before it is decoded."""
     max_requests: int = 32
     """Most requests at work at once; further ones are refused with status 429."""
+    max_connections: int = 256
+    """Most connections at once, idle ones included; a further one is refused with status 503."""
     seconds: float = 30.0
-    """Time to receive a request (status 408), and to score its pictures (status 503)."""
+    """Time to receive a request (status 408), to score its pictures (status 503), and to wait for a request on an open
+    connection."""
     crops: int | None = None
     """Most crops of a picture, as in `kedro score`; None: as many as the detector is best on in validation."""
     batch: int = 64
