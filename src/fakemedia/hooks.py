@@ -17,7 +17,7 @@ from fakemedia.cli.grouped_run import check_known
 from fakemedia.context.checks import check_trainable
 from fakemedia.context.context import Context
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import RESERVED, Plan
+from fakemedia.core.plan import RESERVED, TOGETHER, Plan
 from fakemedia.pipelines.runner import is_shared
 from fakemedia.runtime import launch
 
@@ -138,7 +138,8 @@ def _check_stages(context: Context, sequence: str, label: str) -> None:
 
 
 def _sequences(context: Context, run_params: dict[str, Any]) -> list[str]:
-    names = run_params.get("pipeline_names") or ["__default__"]
+    given = run_params.get("pipeline_names") or ["__default__"]
+    names = dict.fromkeys(name for several in given for name in several.split(TOGETHER))
     return [context.default_sequence if name == "__default__" else name for name in names if name not in RESERVED]
 
 

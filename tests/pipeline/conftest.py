@@ -17,6 +17,7 @@ from fakemedia.catalog.project_catalog import HANDED_OVER
 from tests.figures import leave_blank, stub_figures
 
 ROOT = Path(__file__).parents[2]
+LOCAL = "conf/local/parameters.yml"
 SEQUENCES = "conf/base/parameters_sequences.yml"
 
 
@@ -112,10 +113,15 @@ def add_sequences(project: Path) -> Path:
 
 def change(project: Path, parameters: dict) -> None:
     """Merge `parameters` into the project's local ones."""
-    path = project / "conf" / "local" / "parameters.yml"
+    path = project / LOCAL
     path.parent.mkdir(parents=True, exist_ok=True)
-    old = yaml.safe_load(path.read_text()) if path.exists() else {}
-    path.write_text(yaml.safe_dump(_merged(old, parameters)))
+    path.write_text(yaml.safe_dump(_merged(read(project), parameters)))
+
+
+def read(project: Path) -> dict:
+    """Return the project's local parameters."""
+    path = project / LOCAL
+    return yaml.safe_load(path.read_text()) if path.exists() else {}
 
 
 def _merged(old: dict, new: dict) -> dict:

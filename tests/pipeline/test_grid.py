@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from kedro.framework.project import pipelines
 
 from fakemedia.context.loading import load_context
 from fakemedia.core.errors import UserError
-from tests.pipeline.conftest import bootstrap, change
+from tests.pipeline.conftest import bootstrap, change, read
 
 
 @pytest.fixture
@@ -41,6 +42,31 @@ def test_a_grid_runs_its_labels_and_seeds_and_ends_with_their_table(grid: Callab
     assert table.groupby("method")["seed"].apply(list).to_dict() == {"joint": [0, 1]}
     assert not (ingested / "data/06_models/tiny/kd").exists()
 
+
+@pytest.mark.usefixtures("blank")
+def test_sequences_of_one_collection_run_together(ingested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two nodes that store `latent` had one name; only the tasks of the first sequence were forged."""
+    change(ingested, {
+        "sequences": {"second": {**read(ingested)["sequences"]["tiny"], "tasks": ["latent", "third"]}},
+        "collections": {"tiny": {"forge": {"tasks": {"third": {"family": "latent", "factor": 2}}}}}})
+    monkeypatch.chdir(ingested)
+    bootstrap()
+    from fakemedia.cli import cli
+
+    def give(*options: str) -> Result:
+        return CliRunner().invoke(cli, ["run", "--pipelines", *options])
+
+    result = give("tiny,second", "--tags", "ingestion")
+    assert result.exit_code == 0, result.output
+    for sequence in ("tiny", "second"):
+        assert f"Audit: {ingested / 'data/08_reporting' / sequence / 'audit/audit.html'}" in result.output
+    assert (ingested / "data/03_primary/tiny/third/test/manifest.json").exists()
+    assert "did you mean 'second'?" in give("tiny,secnd").output
+    nodes = {node.name: node for node in pipelines["tiny+second"].nodes}
+    assert {"tiny-joint.collect_joint", "second-joint.collect_joint"} <= nodes.keys()
+    pages = {f"tiny-data.{sequence}__audit_page" for sequence in ("tiny", "second")}
+    assert pages <= set(nodes["tiny-data.store_latent"].inputs)
+    assert nodes["tiny-data.store_gan"].inputs.count("tiny-data.second__audit_page") == 0
 
 
 def test_another_network_is_a_sequence_of_its_own(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from fakemedia.catalog.lineage import Lineage
 from fakemedia.context.context import Context
 from fakemedia.context.loading import load_context
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import RESERVED, Plan
+from fakemedia.core.plan import RESERVED, TOGETHER, Plan
 
 REGISTRY = "fakemedia.pipeline_registry"
 FIRST = ("ingestion", "grouping")
@@ -32,15 +32,31 @@ def measure_first(options: dict[str, Any], run: Callable[..., Any]) -> None:
     context = load_context(env=options["env"], conf_source=options["conf_source"], params=options["params"])
     waiting = _waiting(context, asked(context, options))
     if waiting:
-        whole = {**options, "pipeline": None, "pipelines": waiting, "tags": FIRST, "only_missing_outputs": False}
+        whole = {**options, "pipeline": None, "pipelines": [TOGETHER.join(waiting)], "tags": FIRST,
+                 "only_missing_outputs": False}
         run(**{**whole, **dict.fromkeys(SELECTIONS, ())})
         pipelines.configure(REGISTRY)
 
 
 def asked(context: Context, options: dict[str, Any]) -> list[str]:
     """Return the sequences that `kedro run` with `options` runs."""
-    names = {*(options["pipelines"] or ()), options["pipeline"]} - {None} or {"__default__"}
+    names = {name for several in _named(options) or ["__default__"] for name in several.split(TOGETHER)}
     return sorted(context.default_sequence if name == "__default__" else name for name in names - {*RESERVED})
+
+
+def together(options: dict[str, Any]) -> dict[str, Any]:
+    """Return `options` with all sequences that they name as one pipeline, in which they share their data."""
+    names = _named(options)
+    sequences = [name for name in names if name not in (*RESERVED, "__default__")]
+    if len(sequences) < 2:
+        return options
+    others = [name for name in names if name not in sequences]
+    return {**options, "pipeline": None, "pipelines": [*others, TOGETHER.join(sequences)]}
+
+
+def _named(options: dict[str, Any]) -> list[str]:
+    """Return the pipelines that `kedro run` with `options` names, each once."""
+    return [name for name in dict.fromkeys([*(options["pipelines"] or ()), options["pipeline"]]) if name is not None]
 
 
 def _waiting(context: Context, names: list[str]) -> list[str]:

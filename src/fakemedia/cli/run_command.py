@@ -13,7 +13,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.project import pipelines
 
 from fakemedia.catalog.lineage import Lineage
-from fakemedia.cli.grouped_run import asked, check_known, measure_first
+from fakemedia.cli.grouped_run import asked, check_known, measure_first, together
 from fakemedia.cli.plain_errors import plain_errors
 from fakemedia.cli.run_log import logging_to_file
 from fakemedia.context.loading import load_context, project_folder
@@ -39,7 +39,7 @@ def run_pipelines(**options: Any) -> Any:
     try:
         with _logging():
             measure_first(options, kedro_run.callback)  # type: ignore[arg-type]
-            return kedro_run.callback(**options)  # type: ignore[misc]
+            return kedro_run.callback(**together(options))  # type: ignore[misc]
     except ValueError as error:
         if not _is_refusal(error):
             raise

@@ -23,6 +23,8 @@ SEQUENCE_KEYS = ("collection", "tasks", "network", "tune", "training", "methods"
                  "n_seeds", "labels", "real")
 RESERVED = ("monitoring", "promotion", "update")
 """Names of the pipelines of production, which no sequence may have, nor a collection: `kedro update` makes one."""
+TOGETHER = "+"
+"""Between the names of sequences that run together, in the name of their pipeline."""
 REALS = ("own", "stored")
 LABEL_KEYS = ("method", "network", "tune", "training")
 """The keys of a label, beside the settings of its method."""

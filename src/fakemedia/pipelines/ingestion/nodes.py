@@ -111,12 +111,12 @@ def write_audit_page(findings: pd.DataFrame, figures: list[Drawn], *indexes: pd.
     return audit_page(sequence, list(indexes), findings, figures[0])
 
 
-def store_pixels(settings: CollectionConfig, index: pd.DataFrame, source: Source, findings: pd.DataFrame, page: str,
-                 *, folders: dict[str, Path], pool: Path, audit: Path,
+def store_pixels(settings: CollectionConfig, index: pd.DataFrame, source: Source, findings: pd.DataFrame, *pages: str,
+                 folders: dict[str, Path], pool: Path, audit: Path,
                  fakes_only: bool = False) -> tuple[PixelStore, ...]:
     """Return the pixel stores of a task, one per split, in `folders`; current ones are reused.
 
-    The `page` of the audit is not read, but it is written, as `audit`, before data are refused.
+    The `pages` of the audit are not read, but they are written, one as `audit`, before data are refused.
     UserError, which names the page, if the audit refuses the data; the quarantine's images are left out. A task of
     fakes only is refused too, unless that is allowed.
     """

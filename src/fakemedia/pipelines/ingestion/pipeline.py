@@ -1,6 +1,9 @@
 """Wiring of the ingestion pipeline."""
 
+from collections.abc import Sequence
+
 from kedro.pipeline import Pipeline, node
+from kedro.pipeline.node import Node
 
 from fakemedia.catalog.names import AUDIT_PAGE, COLLECTION_PARAMETERS, INDEX, SPLIT, SUITE
 from fakemedia.context.context import Context
@@ -18,39 +21,54 @@ from fakemedia.pipelines.ingestion.nodes import (
 from fakemedia.pipelines.wiring import bound
 
 
-def create_pipeline(context: Context, plan: Plan) -> Pipeline:
-    """Return the nodes that ingest the tasks of `plan` into pixel stores."""
-    collection, sequence = plan.collection, plan.sequence
-    settings, page = COLLECTION_PARAMETERS.format(collection=collection), f"{sequence}__audit_page"
-    nodes = [
-        node(bound(open_source, context=context, collection=collection, tasks=plan.tasks), settings, "source",
-             name=f"open_{collection}"),
-        node(summarise_audit, [f"{task}__{part}" for part in ("index", "findings") for task in plan.tasks],
-             [f"{sequence}__audit_{part}" for part in ("findings", "verdict", "figure")],
+def create_pipeline(context: Context, plans: Sequence[Plan]) -> Pipeline:
+    """Return the nodes that ingest the tasks of `plans`, all of one collection, into pixel stores; each task once."""
+    collection = plans[0].collection
+    tasks = tuple(dict.fromkeys(task for plan in plans for task in plan.tasks))
+    settings = COLLECTION_PARAMETERS.format(collection=collection)
+    opened = node(bound(open_source, context=context, collection=collection, tasks=tasks), settings, "source",
+                  name=f"open_{collection}")
+    stores = {task: {split: SPLIT.format(collection=collection, task=task, split=split) for split in SPLITS}
+              for task in tasks}
+    nodes = [opened, *(each for plan in plans for each in _audit_nodes(plan)),
+             *(each for task in tasks for each in _task_nodes(context, plans, task, settings, stores[task]))]
+    return Pipeline(nodes, namespace=f"{collection}-data", parameters={settings}, tags="ingestion",
+                    outputs={name for names in stores.values() for name in names.values()})
+
+
+def _audit_nodes(plan: Plan) -> list[Node]:
+    """Return the nodes that show what is wrong with the tasks of a sequence."""
+    sequence = plan.sequence
+    parts = [f"{task}__{part}" for part in ("index", "findings") for task in plan.tasks]
+    return [
+        node(summarise_audit, parts, [f"{sequence}__audit_{part}" for part in ("findings", "verdict", "figure")],
              name=f"summarise_audit_{sequence}"),
         node(bound(write_audit_page, sequence=sequence),
              [f"{sequence}__audit_findings", f"{sequence}__audit_figure", *(f"{task}__index" for task in plan.tasks)],
-             page, name=f"write_audit_page_{sequence}"),
+             _page(plan), name=f"write_audit_page_{sequence}"),
     ]
-    stores = []
-    audit = context.path(AUDIT_PAGE, sequence=sequence, collection=collection)
-    for task in plan.tasks:
-        index, found = f"{task}__index", f"{task}__findings"
-        splits = {split: SPLIT.format(collection=collection, task=task, split=split) for split in SPLITS}
-        folders = {split: context.path(SPLIT, collection=collection, task=task, split=split) for split in SPLITS}
-        pool = folders["train"].with_name("decoded")
-        stores += splits.values()
-        nodes += [
-            node(bound(index_images, task=task, path=context.path(INDEX, collection=collection, task=task), pool=pool),
-                 [settings, "source"], index, name=f"index_{task}"),
-            node(audit_images, [settings, index], found, name=f"audit_{task}"),
-            node(bound(store_pixels, folders=folders, pool=pool, audit=audit,
-                       fakes_only=plan.real == "stored"),
-                 [settings, index, "source", found, page], list(splits.values()),
-                 name=f"store_{task}"),
-        ]
-    return Pipeline(nodes, namespace=f"{collection}-data", outputs=set(stores), parameters={settings},
-                    tags="ingestion")
+
+
+def _task_nodes(context: Context, plans: Sequence[Plan], task: str, settings: str,
+                splits: dict[str, str]) -> list[Node]:
+    """Return the nodes that index, audit and store a task, after the audits of all `plans` that have it."""
+    collection, having = plans[0].collection, [plan for plan in plans if task in plan.tasks]
+    folders = {split: context.path(SPLIT, collection=collection, task=task, split=split) for split in SPLITS}
+    pool = folders["train"].with_name("decoded")
+    index, found = f"{task}__index", f"{task}__findings"
+    audit = context.path(AUDIT_PAGE, sequence=having[0].sequence, collection=collection)
+    return [
+        node(bound(index_images, task=task, path=context.path(INDEX, collection=collection, task=task), pool=pool),
+             [settings, "source"], index, name=f"index_{task}"),
+        node(audit_images, [settings, index], found, name=f"audit_{task}"),
+        node(bound(store_pixels, folders=folders, pool=pool, audit=audit,
+                   fakes_only=all(plan.real == "stored" for plan in having)),
+             [settings, index, "source", found, *map(_page, having)], list(splits.values()), name=f"store_{task}"),
+    ]
+
+
+def _page(plan: Plan) -> str:
+    return f"{plan.sequence}__audit_page"
 
 
 def gather_splits(plan: Plan) -> Pipeline:
