@@ -112,3 +112,12 @@ def test_several_processes_run_the_command_that_was_given(monkeypatch: pytest.Mo
     launch.restart(2)
     assert started[0][-4:] == ["-m", program, "--params", "runtime.devices=2"]
     assert "--nproc_per_node=2" in started[0]
+
+
+def test_a_process_alone_in_a_job_of_several_tasks_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In such a job of SLURM it ended: "You set `--ntasks=4` in your SLURM bash script"."""
+    tasks = {"NTASKS": "4", "JOB_NAME": "job", "JOB_ID": "77777", "PROCID": "2", "LOCALID": "1", "NODEID": "1"}
+    for name, value in tasks.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    fabric = Runtime(accelerator="cpu")._fabric
+    assert (fabric.world_size, fabric.global_rank) == (1, 0)

@@ -236,11 +236,13 @@ class Runtime:
         elif self._kind == "cpu":
             keep_freed_memory()
         from lightning_fabric import Fabric  # takes seconds to import
+        from lightning_fabric.plugins.environments import LightningEnvironment
         from lightning_fabric.strategies.ddp import DDPStrategy
 
         processes, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
         fabric = Fabric(accelerator=self._kind, devices=here, num_nodes=processes // here, precision="32-true",
-                        strategy=DDPStrategy(timeout=PATIENCE) if processes > 1 else "auto")
+                        strategy=DDPStrategy(timeout=PATIENCE) if processes > 1 else "auto",
+                        plugins=[] if processes > 1 else [LightningEnvironment()])  # SLURM's tasks are not ours.
         fabric.launch()
         return fabric
 
