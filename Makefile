@@ -65,7 +65,7 @@ viz-static: setup  ## Write the pipeline with its figures and tables into viz/, 
 
 lock:  ## Update requirements.lock (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-	  --extra cluster --extra dev --extra docs --extra faces --extra onnx --extra production --extra video pyproject.toml -o requirements.lock
+	  --extra cluster --extra dev --extra docs --extra faces --extra onnx --extra production --extra storage --extra video pyproject.toml -o requirements.lock
 
 clean:  ## Remove the results of runs, but not the raw data and the registry
 	find data -mindepth 2 -not -path 'data/01_raw/*' -not -path 'data/09_registry/*' -not -name .gitkeep -delete

@@ -12,7 +12,7 @@ from kedro.pipeline.node import Node
 
 from fakemedia.catalog.lineage import Lineage
 from fakemedia.catalog.names import AUDIT_PAGE, CHECKPOINT, COMPARISON, HEADLINE, KEPT_RUNS, REPORT, SPLIT, VERDICT
-from fakemedia.catalog.project_catalog import ProjectContext
+from fakemedia.catalog.project_catalog import ProjectCatalog, ProjectContext
 from fakemedia.cli.grouped_run import check_known
 from fakemedia.context.checks import check_trainable
 from fakemedia.context.context import Context
@@ -32,9 +32,15 @@ class ProjectHooks:
         self._checked: set[str | None] = set()
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
-        """Check the settings of every plugin, that the data exist, and that the report can be written."""
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: ProjectCatalog) -> None:
+        """Check the settings of every plugin, that the data exist, and that the report and the storage can be written.
+
+        The storage gets what it lacks of the results that are current.
+        """
         context, tags = self._context, _tags(pipeline)
+        if context.storage is not None:
+            context.storage.check()
+            context.storage.read_all_manifests()
         self._tracked = context.tracking.enabled
         for plan in _plans(context, run_params):
             if "ingestion" in tags:
@@ -52,10 +58,13 @@ class ProjectHooks:
                 runtime.check()
                 if runtime.devices > launch.count():
                     raise launch.Wanted(runtime.devices)
+        if context.storage is not None and launch.number() == 0:
+            catalog.upload(sorted(pipeline.datasets()))
 
     @hook_impl
-    def before_node_run(self, node: Node) -> None:
-        """Check all stages of a method before its first one, when the data exist."""
+    def before_node_run(self, node: Node, catalog: ProjectCatalog) -> None:
+        """Fetch results that need not be made; check all stages of a method before its first one, if the data exist."""
+        catalog.fetch(node.outputs)
         if is_shared(node) and node.namespace not in self._checked:
             sequence, label = str(node.namespace).split("-")
             _check_stages(self._context, sequence, label)
@@ -80,6 +89,8 @@ class ProjectHooks:
                     click.echo(f"{name}: {context.path(entry, sequence=sequence)}")
             if REPORT.format(sequence=sequence) in pipeline.all_outputs():
                 kept = _keep(context, sequence)
+                if context.storage is not None:
+                    context.storage.upload_tree(context.path(KEPT_RUNS) / kept)
                 click.echo(f"Run: {kept} (kedro compare shows it beside others)")
                 if self._tracked:
                     _track(context, sequence, kept)

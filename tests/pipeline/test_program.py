@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from fakemedia.core.extras import install
 from fakemedia.runtime import launch
-from fakemedia.runtime.extras import install
 from tests.pipeline.conftest import bootstrap, change
 from tests.scoring import write_checkpoint, write_pictures
 

@@ -102,13 +102,21 @@ def _seal(values: Mapping[str, Any]) -> str:
 def read_manifest(artefact: Path, *, folder: bool = False) -> Manifest | None:
     """Return the manifest of `artefact`; None if there is none, or it is damaged."""
     try:
-        read = json.loads(manifest_path(artefact, folder=folder).read_text(encoding="utf-8"))
+        return parse_manifest(manifest_path(artefact, folder=folder).read_bytes())
+    except OSError:
+        return None
+
+
+def parse_manifest(data: bytes) -> Manifest | None:
+    """Return the manifest in the JSON file `data`; None if it is damaged."""
+    try:
+        read = json.loads(data)
         seal = read.pop(SEAL, None)
         if seal is not None and seal != _seal(read):  # Manifests of earlier versions have none.
             return None
         files = {name: (int(size), str(sha)) for name, (size, sha) in read.pop("files").items()}
         return Manifest(**read, files=files)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fakemedia.artefacts.manifest import Manifest, Recipe, has_files, read_manifest
+from fakemedia.artefacts.storage import Storage
 
 Hashes = Mapping[str, str]
 
@@ -28,11 +29,14 @@ class Artefact:
 class Currency:
     """Checks whether stored results match the current parameters and data: same recipe, and all inputs current.
 
-    A positive answer is kept while the command runs, until the artefact is `saved` again.
+    A result that is current in the `storage` alone counts too. A positive answer is kept while the command runs, until
+    the artefact is `saved` again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, storage: Storage | None = None) -> None:
         self._content: dict[Path, str] = {}
+        self._storage = storage
+        self._away: set[Path] = set()
 
     def content(self, artefact: Artefact) -> str | None:
         """Return the content hash of `artefact` if it is current, else None."""
@@ -41,9 +45,31 @@ class Currency:
             return known
         manifest = read_manifest(artefact.path, folder=artefact.folder)
         if manifest is None or not self._is_current(artefact, manifest):
+            manifest = self._stored(artefact)
+        if manifest is None:
             return None
         self._content[artefact.path] = manifest.content
         return manifest.content
+
+    def is_here(self, artefact: Artefact) -> bool:
+        """Return whether `artefact` is current and in the project's folder."""
+        return self.content(artefact) is not None and artefact.path not in self._away
+
+    def fetch(self, artefact: Artefact, *, light: bool = False) -> None:
+        """Fetch `artefact` from the storage if it is current there alone, or missing here; see `Storage.fetch`."""
+        if self._storage is None:
+            return
+        current = self.content(artefact) is not None
+        missing = not current and read_manifest(artefact.path, folder=artefact.folder) is None
+        if missing or artefact.path in self._away:
+            self._storage.fetch(artefact.path, folder=artefact.folder, light=light)
+            if not light:
+                self._away.discard(artefact.path)
+
+    def upload(self, artefact: Artefact) -> None:
+        """Write `artefact`, which is in the project's folder, to the storage, if there is one."""
+        if self._storage is not None:
+            self._storage.upload(artefact.path, folder=artefact.folder)
 
     def recipe(self, artefact: Artefact) -> Recipe | None:
         """Return the current recipe of `artefact`; None if one of its inputs is missing or stale."""
@@ -58,6 +84,22 @@ class Currency:
     def saved(self, artefact: Artefact) -> None:
         """Discard the answer for `artefact`, which has just been written."""
         self._content.pop(artefact.path, None)
+        self._away.discard(artefact.path)
+        if self._storage is not None:
+            self._storage.forget(artefact.path, folder=artefact.folder)
+
+    def _stored(self, artefact: Artefact) -> Manifest | None:
+        """Return the manifest of `artefact` in the storage if it is current there; a file is fetched."""
+        if self._storage is None:
+            return None
+        manifest, recipe = self._storage.manifest(artefact.path, folder=artefact.folder), self.recipe(artefact)
+        if manifest is None or recipe is None or recipe.fingerprint != manifest.recipe:
+            return None
+        if artefact.folder:
+            self._away.add(artefact.path)
+            return manifest
+        fetched = self._storage.fetch(artefact.path, folder=False)
+        return manifest if fetched and artefact.holds() else None
 
     def _is_current(self, artefact: Artefact, manifest: Manifest) -> bool:
         if not has_files(artefact.path, manifest, folder=artefact.folder) or not artefact.holds():

@@ -46,7 +46,7 @@ class Lineage:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.currency = Currency()
+        self.currency = Currency(context.storage)
         self._made: dict[Any, Any] = {}
         self._kinds: dict[str, Callable[..., Artefact]] = {
             names.INDEX: self.index, names.FINDINGS: self.findings, names.SPLIT: self.store,
@@ -67,6 +67,11 @@ class Lineage:
             if found is not None:
                 return self._kinds[pattern](**found.named)
         return None
+
+    def hold(self, store: Path) -> None:
+        """Keep the pixels in the folder `store` as long as this process runs, whatever the bound of the cache."""
+        if self.context.storage is not None:
+            self.context.storage.hold(store)
 
     def content(self, artefact: Artefact) -> str | None:
         """Return the content hash of `artefact` if it matches the current parameters and data, else None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -24,6 +25,7 @@ from fakemedia.catalog.names import (
 )
 from fakemedia.context.context import Context
 from fakemedia.context.loading import make_context
+from fakemedia.runtime import launch
 
 HANDED_OVER: ContextVar[Context | None] = ContextVar("context", default=None)
 """From Kedro's context to `register_pipelines`, which Kedro calls without arguments; read only there."""
@@ -45,10 +47,27 @@ class ProjectCatalog(DataCatalog):
         artefact = self._artefact(ds_name)
         if artefact is not None:
             self._record(artefact, ds_name, data)
+            if launch.number() == 0:
+                self._lineage.currency.upload(artefact)
+
+    def fetch(self, ds_names: Iterable[str]) -> None:
+        """Fetch what is in the storage alone, of the datasets named."""
+        for artefact in filter(None, map(self._artefact, ds_names)):
+            self._lineage.currency.fetch(artefact)
+
+    def upload(self, ds_names: Iterable[str]) -> None:
+        """Write to the storage what it lacks of the current results of the datasets named."""
+        for artefact in filter(None, map(self._artefact, ds_names)):
+            if self._lineage.currency.is_here(artefact):
+                self._lineage.currency.upload(artefact)
 
     def load(self, ds_name: str, version: str | None = None) -> Any:
-        """Load the dataset; a streaming pixel store gets the current paths of its files."""
+        """Load the dataset, fetched from the storage if need be; a streaming pixel store gets the current paths of its
+        files."""
+        self.fetch([ds_name])
         data = super().load(ds_name, version)
+        if isinstance(self.get(ds_name), PixelStoreDataset) and self.lineage is not None:
+            self.lineage.hold(data.folder)
         if isinstance(self.get(ds_name), PixelStoreDataset) and data.streams and self.lineage is not None:
             collection, task, _ = ds_name.split("__")
             return type(data).open(data.folder, self.lineage.files(collection=collection, task=task))

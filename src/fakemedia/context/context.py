@@ -14,6 +14,7 @@ from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.core.plan import Named, Plan, check_comparable, make_plan
 
 if TYPE_CHECKING:
+    from fakemedia.artefacts.storage import Storage
     from fakemedia.evaluation.calibration import CalibrationConfig
     from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
     from fakemedia.forge import ForgeConfig
@@ -78,8 +79,11 @@ class Context:
 
     def recorded_groups(self, sequence: str) -> dict[str, Any]:
         """Return what the last grouping of `sequence` found (see `similarity.grouping.record`); empty if none did."""
+        path = self.path(GROUPS, sequence=sequence)
+        if not path.exists() and self.storage is not None:
+            self.storage.fetch(path, folder=False)
         try:
-            found = json.loads(self.path(GROUPS, sequence=sequence).read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -112,6 +116,14 @@ class Context:
         from fakemedia.runtime.cluster import ClusterConfig
 
         return plugin.configure(ClusterConfig, self.parameters.get("cluster") or {}, where="cluster")
+
+    @cached_property
+    def storage(self) -> Storage | None:
+        """Where results are beside the project's folder; None: nowhere."""
+        from fakemedia.artefacts.storage import NONE, Storage, StorageConfig
+
+        config = plugin.configure(StorageConfig, self.parameters.get("storage") or {}, where="storage")
+        return None if config.address == NONE else Storage(config, self.root)
 
     @cached_property
     def calibration(self) -> CalibrationConfig:

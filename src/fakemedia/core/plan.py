@@ -17,7 +17,8 @@ from fakemedia.core.tune import read_tune
 from fakemedia.core.types import Stage, check_name, make_stages
 
 PARAMETERS = ("sequence", "seed", "n_seeds", "similarity", "collections", "robustness", "sequences", "runtime",
-              "calibration", "registry", "serving", "tracking", "cluster", "monitoring", "gate", "update")
+              "calibration", "registry", "serving", "tracking", "cluster", "monitoring", "gate", "storage",
+              "update")
 """The top-level keys of the parameters; keys that begin with an underscore, for YAML anchors, are allowed too."""
 SEQUENCE_KEYS = ("collection", "tasks", "network", "tune", "training", "methods", "stages", "measures", "against",
                  "n_seeds", "labels", "real")

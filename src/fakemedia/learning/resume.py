@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ class ResumeFiles:
 
     `identity` gives what the state depends on, by name, such as {"network": "..."}.
     The weights of the best epoch are in a file of their own, which is written once: the state names its epoch. A kill
-    at any moment leaves a state and the best weights that belong to it.
+    at any moment leaves a state and the best weights that belong to it. `on_saved` is called with `folder` after each
+    save.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
-        self.folder, self.identity = folder, dict(identity)
+    def __init__(self, folder: Path, identity: Mapping[str, str],
+                 on_saved: Callable[[Path], None] | None = None) -> None:
+        self.folder, self.identity, self._on_saved = folder, dict(identity), on_saved
         self._best_epoch: int | None = None
 
     def load(self) -> dict[str, Any] | None:
@@ -76,6 +78,8 @@ class ResumeFiles:
         for path in _beside(self.folder, "best*.pt"):
             if epoch is None or path != best_path(self.folder, epoch):
                 path.unlink(missing_ok=True)
+        if self._on_saved is not None:
+            self._on_saved(self.folder)
 
 
 def remove_resume(folder: Path) -> None:

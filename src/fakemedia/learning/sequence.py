@@ -55,7 +55,8 @@ VERSIONS = {name: version(name) for name in ("fakemedia", "torch", "timm")}
 def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Checkpoint | None, train: Stores,
                 validation: Stores, folder: Path | None, runtime: Runtime,
                 features: Callable[[str], Path] | None = None,
-                on_epoch: Callable[[Mapping[str, Any]], None] | None = None) -> Checkpoint:
+                on_epoch: Callable[[Mapping[str, Any]], None] | None = None,
+                on_saved: Callable[[Path], None] | None = None) -> Checkpoint:
     """Learn `stage` by `method` from the parent's checkpoint, save it as `folder` and return it.
 
     `plan` is resolved. `train` and `validation` hold at least the stores of `plan.trained_tasks` and
@@ -65,8 +66,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     features of a task's pictures; None: a temporary one, for a single process.
 
     If `folder` already holds the result, it is read and nothing is trained; an interrupted stage continues from the
-    state that was saved last. Raises UserError for a missing store, a parent of another network, and what the
-    trainer and `save` raise.
+    state that was saved last; `on_saved` is called with `folder` after each save of it. Raises UserError for a missing
+    store, a parent of another network, and what the trainer and `save` raise.
     """
     planned = plan.method(method).at(stage)
     fitted = make_method(planned, seed, stage)
@@ -97,7 +98,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     network = runtime.place(tune(network, tuned, derive(seed, "tune", stage.key)))
     trainer = StageTrainer(
         config=planned.training, runtime=runtime, seed=derive(seed, "stage", stage.key), folder=folder,
-        on_epoch=on_epoch, label=f"{method} seed {seed}, stage {stage.index} of {plan.stages[-1].index} {stage.name}",
+        on_epoch=on_epoch, on_saved=on_saved,
+        label=f"{method} seed {seed}, stage {stage.index} of {plan.stages[-1].index} {stage.name}",
         identity={"parameters or data": replace(recipe, inputs={**recipe.inputs, "parent": ""}).fingerprint,
                   "parent checkpoint": start or "",
                   "versions": fingerprint(VERSIONS), "code": _code_hash(), "device": fingerprint(computed_with)})

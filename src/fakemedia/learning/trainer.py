@@ -45,6 +45,8 @@ class StageTrainer:
     identity: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
     on_epoch: Callable[[Mapping[str, Any]], None] | None = None
+    on_saved: Callable[[Path], None] | None = None
+    """Called with `folder` after each save of the state, which takes longer by that."""
     trained: Trained | None = None
     """The result of `train`; None before."""
 
@@ -63,7 +65,7 @@ class StageTrainer:
             detector=detector, method=method, stage=stage, train=batches, config=self.config, seed=self.seed,
             runtime=self.runtime, optimizer=optimizer, schedule=Schedule(optimizer, self.config, batches.steps),
             validation=self._validation(stage, batches.images),
-            files=None if self.folder is None else ResumeFiles(self.folder, self.identity),
+            files=None if self.folder is None else ResumeFiles(self.folder, self.identity, self.on_saved),
         )
         with self.runtime.reproducible():
             self.trained = loop.run(self.label or stage.key, self.on_epoch)

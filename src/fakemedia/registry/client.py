@@ -22,8 +22,8 @@ from filelock import FileLock, Timeout
 
 from fakemedia.artefacts.files import check_writable, moved, scratch_folder, writing
 from fakemedia.core.errors import UserError
+from fakemedia.core.extras import install
 from fakemedia.registry.database import LOCAL, check_address, check_reachable, database_error, local_path, shown
-from fakemedia.runtime.extras import install
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

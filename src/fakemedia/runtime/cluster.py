@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fakemedia.core.errors import UserError
+from fakemedia.core.extras import PACKAGE, install
 from fakemedia.core.hashing import fingerprint
-from fakemedia.runtime.extras import PACKAGE, install
 from fakemedia.runtime.threads import cores
 
 NONE, LOCAL = "none", "local"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.runtime.extras import install
+from fakemedia.core.extras import install
 from fakemedia.scoring.model import Facts, Outputs
 
 SUFFIX = ".onnx"

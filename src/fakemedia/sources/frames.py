@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from PIL import Image
 
 from fakemedia.core.errors import UserError
-from fakemedia.runtime.extras import install
+from fakemedia.core.extras import install
 
 if TYPE_CHECKING:
     from types import ModuleType

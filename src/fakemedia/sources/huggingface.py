@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fakemedia.core.errors import UserError
+from fakemedia.core.extras import install
 from fakemedia.core.types import FAKE, REAL, check_name
-from fakemedia.runtime.extras import install
 from fakemedia.sources.source import Item
 from fakemedia.sources.split_names import SPLIT_NAMES, split_named
 from fakemedia.sources.splits import complete

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fakemedia.core.errors import UserError
-from fakemedia.runtime.extras import install
+from fakemedia.core.extras import install
 from fakemedia.store.decode import DecodeError
 
 if TYPE_CHECKING:

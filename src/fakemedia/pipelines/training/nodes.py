@@ -35,10 +35,13 @@ def continue_training(method: MethodPlan, train: dict[str, PixelStore], validati
     """Learn a stage from its parent's checkpoint, unless `folder` already holds the result."""
     from fakemedia.learning.sequence import learn_stage
 
+    if context.storage is not None:
+        context.storage.fetch_beside(folder)
     return learn_stage(plan=replace(plan, methods=(method,)).resolved(), method=method.label, seed=seed, stage=stage,
                        parent=parent, train=train, validation=validation,
                        folder=folder, runtime=context.runtime,
-                       features=partial(context.features_folder, plan.collection))
+                       features=partial(context.features_folder, plan.collection),
+                       on_saved=None if context.storage is None else context.storage.upload_beside)
 
 
 def score(method: MethodPlan, checkpoint: Checkpoint, novelty: Novelty, suite: dict[str, PixelStore], *,
@@ -128,8 +131,8 @@ def _is_whole(path: Path, recipe: Recipe) -> bool:
     return True
 
 
-def collect(*parts: Any, runs: tuple[tuple[int, int, Path], ...], perturbed: tuple[tuple[int, int], ...],
-            label: str) -> MethodResults:
+def collect(*parts: Any, context: Context, runs: tuple[tuple[int, int, Path], ...],
+            perturbed: tuple[tuple[int, int], ...], label: str) -> MethodResults:
     """Return the results of all runs of one configured method for the report.
 
     `parts` are the scores and then the calibration of each of `runs`, (seed, stage index, checkpoint folder), and then
@@ -144,6 +147,9 @@ def collect(*parts: Any, runs: tuple[tuple[int, int, Path], ...], perturbed: tup
     scores = _joined(parts[:count], keys, label)
     calibrations = {(label, *key): each for each, key in zip(parts[count:2 * count], keys, strict=True)
                     if each is not None}
+    if context.storage is not None:
+        for _, _, folder in runs:
+            context.storage.fetch(folder, folder=True, light=True)
     scored = set(zip(scores["seed"], scores["stage"], strict=True))
     histories = [stage_history(folder, history_path(folder)).assign(method=label, seed=seed, stage=stage)
                  for seed, stage, folder in runs if (seed, stage) in scored]

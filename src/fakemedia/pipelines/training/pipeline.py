@@ -122,7 +122,7 @@ class _Method:
         runs = tuple((seed, stage.index, self._path(CHECKPOINT, seed, stage)) for seed, stage in self.runs)
         parts = [_local(pattern, seed, stage) for pattern in (SCORES, CALIBRATION) for seed, stage in self.runs]
         keys = tuple((seed, stage.index) for seed, stage in perturbed)
-        return node(bound(collect, runs=runs, perturbed=keys, label=self.label),
+        return node(bound(collect, context=self.context, runs=runs, perturbed=keys, label=self.label),
                     [*parts, *(_local(ROBUSTNESS, seed, stage) for seed, stage in perturbed)], "results",
                     name=f"collect_{self.label}", tags=["reporting", self.label])
 

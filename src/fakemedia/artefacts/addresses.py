@@ -1,0 +1,70 @@
+"""Addresses of files that are in no folder of this machine, such as `s3://bucket/prefix`, opened through fsspec."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fakemedia.core.errors import UserError
+from fakemedia.core.extras import install
+
+_PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]*://")
+RIGHTS = "an account that may list, read, write and delete there"
+
+
+def is_address(place: object) -> bool:
+    """Return whether `place` is an address such as `s3://bucket/prefix`, and not a path.
+
+    >>> is_address("s3://bucket/cddb"), is_address("data/01_raw/cddb")
+    (True, False)
+    """
+    return isinstance(place, str) and _PROTOCOL.match(place) is not None
+
+
+def open_address(address: str) -> tuple[Any, str]:
+    """Return the file system of `address` and the path in it; UserError if its package is missing or it is malformed.
+
+    Nothing is read yet. Listings are not cached: other machines write there too.
+    """
+    from fsspec.core import url_to_fs
+
+    protocol = address.partition("://")[0]
+    with reaching(address):
+        options = {"auto_mkdir": True} if protocol in ("file", "local") else {}
+        system, path = url_to_fs(address, use_listings_cache=False, **options)
+    if not path.strip("/") and protocol not in ("memory", "file", "local"):
+        raise UserError("The address names no bucket", where=address, expected="such as s3://bucket/prefix")
+    return system, path.rstrip("/")
+
+
+@contextmanager
+def reaching(address: str) -> Iterator[None]:
+    """Turn every error of a file system into one UserError that names `address`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # Each file system has kinds of errors of its own.
+        raise _failure(address, error) from error
+
+
+def _failure(address: str, error: Exception) -> UserError:
+    why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    if isinstance(error, ImportError):
+        return UserError(f"The package for this kind of address is not installed ({error})", where=address,
+                         do=install("storage") if address.startswith("s3") else "install the package that is named")
+    if isinstance(error, ValueError) and "Protocol not known" in str(error):
+        return UserError(f"There is no such kind of address ({error})", where=address,
+                         expected="such as s3://bucket/prefix, gs://bucket/prefix or file:///mnt/share/prefix")
+    if isinstance(error, PermissionError) or "credential" in why.lower():
+        return UserError(f"Access is refused ({why})", where=address, expected=RIGHTS,
+                         do="check the credentials in the environment, such as AWS_ACCESS_KEY_ID or AWS_PROFILE, and "
+                            "the policy of the bucket")
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"The bucket or the file does not exist ({why})", where=address,
+                         expected="a bucket that exists: none is made", do="create the bucket, or correct the address")
+    return UserError(f"The storage cannot be reached ({why})", where=address, expected="an address that answers",
+                     do="check the connection and the endpoint, such as AWS_ENDPOINT_URL; finished work is kept here, "
+                        "and the same command goes on")
