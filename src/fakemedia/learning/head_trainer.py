@@ -30,16 +30,19 @@ from fakemedia.networks.views import CENTRE, read_views, view_seed, with_augment
 from fakemedia.store.batches import Batch, Draws, TrainBatches
 from fakemedia.store.pixels import PixelStore
 
+EVALUATED = 4096
+"""Pictures whose features the head evaluates at once."""
+
 
 class Head(Detector):
     """The head of a detector as a detector whose inputs are features, float32 (N, D); the weights are shared."""
 
-    def __init__(self, detector: Detector) -> None:
-        """Use the head of `detector` without its body."""
+    def __init__(self, detector: Detector, *, standardised: bool = False) -> None:
+        """Use the head of `detector` without its body; `standardised`: the inputs are, where the head wants that."""
         nn.Module.__init__(self)
         self.front, self.body, self.head = nn.Identity(), nn.Identity(), detector.head
-        self.register_buffer("feature_mean", detector.feature_mean)
-        self.register_buffer("feature_scale", detector.feature_scale)
+        self.register_buffer("feature_mean", None if standardised else detector.feature_mean)
+        self.register_buffer("feature_scale", None if standardised else detector.feature_scale)
         self.register_buffer("correction", detector.correction)
         self.blocks, self.taps, self.width, self.maps = detector.blocks, "head", detector.width, False
 
@@ -67,7 +70,7 @@ def fitting(trainer: StageTrainer, network: Detector, tuned: Tune, place: Callab
                            place=place or (lambda task: Path(scratch) / task))
         if standardised:
             _standardise(network, [made.features(store).values[0] for store in standardised.values()])
-        head = Head(network)
+        head = Head(network, standardised=True)
         yield made, head
         network.head = head.head
 
@@ -84,10 +87,10 @@ def _standardise(network: Detector, features: Sequence[NDArray[np.float32]]) -> 
 class FeatureBatches(TrainBatches):
     """Batches as `TrainBatches` draws them, with the features of a random view of each picture as images."""
 
-    def __init__(self, stores: Sequence[PixelStore], features: Sequence[Features], **settings: object) -> None:
-        """Take `features` of the pictures of each store, all in the same views."""
+    def __init__(self, stores: Sequence[PixelStore], inputs: Tensor, **settings: object) -> None:
+        """Take `inputs`, (views, N, D), of the N pictures of `stores`, one store after another."""
         super().__init__(stores, **settings)  # type: ignore[arg-type]
-        self._features = features
+        self._inputs, self._views, self._starts = inputs.flatten(0, 1), len(inputs), _starts(stores)
 
     def to(self, device: torch.device, room: int) -> FeatureBatches:
         """Make the batches on `device` from now on."""
@@ -96,32 +99,32 @@ class FeatureBatches(TrainBatches):
 
     def _draw(self, epoch: int) -> Draws:
         """Return the draws of an epoch, the number of each picture's view as `tops`."""
-        draws, views = super()._draw(epoch), len(self._features[0].views)
-        return replace(draws, tops=integers(derive(self.seed, "view", epoch), np.arange(len(draws.rows)), views))
+        draws = super()._draw(epoch)
+        views = integers(derive(self.seed, "view", epoch), np.arange(len(draws.rows)), self._views)
+        return replace(draws, tops=views, places=views * self._starts[-1] + self._starts[draws.tasks] + draws.rows)
 
     def _batch(self, draws: Draws, epoch: int) -> Batch:
-        values = np.empty((len(draws.rows), self._features[0].values.shape[-1]), np.float32)
-        for task, features in enumerate(self._features):
-            mine = np.flatnonzero(draws.tasks == task)
-            values[mine] = features.values[draws.tops[mine], draws.rows[mine]]
-        return Batch(images=torch.from_numpy(values), labels=torch.from_numpy(draws.labels),
+        return Batch(images=self._inputs[torch.from_numpy(draws.places)], labels=torch.from_numpy(draws.labels),
                      tasks=torch.from_numpy(draws.tasks), rows=torch.from_numpy(draws.rows))
 
 
 class FeatureMemory(MemoryBatches):
     """Batches as `MemoryBatches` draws them, with the features of a random view of each picture as images."""
 
-    def __init__(self, memory: Memory, features: Sequence[Features], **settings: Any) -> None:
-        """Take `features` of the pictures of each task, all in the same views, the centre first."""
+    def __init__(self, memory: Memory, inputs: Tensor, **settings: Any) -> None:
+        """Take `inputs`, (views, N, D), of the N pictures of `memory`, one task after another, the centre first."""
         super().__init__(memory, **settings)
-        self._features = features
+        self._inputs, self._views, self._starts = inputs.flatten(0, 1), len(inputs), _starts([*memory.stores.values()])
 
-    def _pictures(self, task: int, rows: NDArray[np.int64], positions: NDArray[np.int64], at_centre: bool,
-                  draw: str) -> NDArray[Any]:
-        values = self._features[task].values
-        if at_centre:
-            return values[0, rows]
-        return values[integers(derive(self.seed, draw, "view"), positions, len(values)), rows]
+    def _images(self, tasks: NDArray[np.int64], rows: NDArray[np.int64], positions: NDArray[np.int64],
+                at_centre: bool, draw: str) -> Tensor:
+        views = 0 if at_centre else integers(derive(self.seed, draw, "view"), positions, self._views)
+        return self._inputs[torch.from_numpy(views * self._starts[-1] + self._starts[tasks] + rows)]
+
+
+def _starts(stores: Sequence[PixelStore]) -> NDArray[np.int64]:
+    """Return the position of each store's first picture among those of all, and the number of all."""
+    return np.cumsum([0, *map(len, stores)])
 
 
 @dataclass(kw_only=True)
@@ -138,9 +141,9 @@ class HeadTrainer(StageTrainer):
     def training_batches(self, stage: StageData, *, shared: bool) -> TrainBatches:
         """Return the training batches on the device: this process's share of each, or the whole."""
         config, stores = self.config, list(stage.train.values())
-        features = [self.features(store, with_augmented(config.views, config.augment)) for store in stores]
+        inputs = self._stacked(stores, with_augmented(config.views, config.augment))
         share = (self.runtime.rank, self.runtime.world) if shared else (0, 1)
-        return FeatureBatches(stores, features, batch_size=config.batch_size, crop=config.crop, flip=False,
+        return FeatureBatches(stores, inputs, batch_size=config.batch_size, crop=config.crop, flip=False,
                               seed=stage.seed, share=share).to(self.runtime.device, 0)
 
     def _validation(self, stage: StageData, images: int) -> Validation:
@@ -150,30 +153,48 @@ class HeadTrainer(StageTrainer):
 
     def evaluation_batches(self, store: PixelStore, rows: NDArray[np.int64] | None = None,
                            room: int = 0) -> Iterable[Batch]:
-        """Return the features of the centre crops of the images `rows` of `store`, in order, on the device."""
+        """Return the features of the centre crops of the images `rows` of `store`, in order, on the device.
+
+        They are standardised where the head wants that, as those of all batches and examples.
+        """
         rows = np.arange(len(store)) if rows is None else rows
-        return self._batches(self.features(store).values[0], store.labels, rows)
+        return self._batches(self._standardised(self.features(store))[0], store.labels, rows)
 
     def training_examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
         """Yield the features of all images of `stores` in each of the training views, view by view."""
         views = with_augmented(self.config.views, self.config.augment)
         for task, store in enumerate(stores.values()):
-            for values in self.features(store, views).values:
+            for values in self._standardised(self.features(store, views)):
                 for batch in self._batches(values, store.labels, np.arange(len(store))):
                     yield replace(batch, tasks=batch.tasks + task, inputs=detector.prepare(batch.images))
 
-    def _batches(self, values: NDArray[np.float32], labels: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Batch]:
-        size = self.runtime.evaluation_batch(self.config.batch_size)
-        return [Batch(images=torch.from_numpy(values[part]), labels=torch.from_numpy(labels[part]),
+    def picture_features(self, store: PixelStore, detector: Detector) -> NDArray[np.float32]:
+        """Return the features of the centre crops of `store`, (N, D), before any standardisation."""
+        return self.features(store).values[0]
+
+    def _batches(self, values: Tensor, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Batch]:
+        values = values if len(rows) == len(values) else values[torch.from_numpy(rows)]
+        return [Batch(images=values[start:start + EVALUATED], labels=torch.from_numpy(labels[part]),
                       tasks=torch.zeros(len(part), dtype=torch.int64), rows=torch.from_numpy(part),
-                      ).to(self.runtime.device) for part in np.split(rows, range(size, len(rows), size))]
+                      ).to(self.runtime.device)
+                for start in range(0, len(rows), EVALUATED) for part in [rows[start:start + EVALUATED]]]
+
+    def _standardised(self, features: Features) -> Tensor:
+        """Return the values of `features` as the head sees them, (views, N, D), in the host's memory."""
+        values, mean, scale = torch.from_numpy(features.values), self.network.feature_mean, self.network.feature_scale
+        return values if mean is None or scale is None else (values - mean.cpu()).mul_(scale.cpu())
+
+    def _stacked(self, stores: Sequence[PixelStore], views: Sequence[str]) -> Tensor:
+        """Return what the head sees of the pictures of `stores`, one store after another, (views, N, D)."""
+        parts = [self._standardised(self.features(store, views)) for store in stores]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def memory_batches(self, memory: Memory, seed: int) -> MemoryBatches | None:
         """Return the features of the pictures of `memory` as batches, this process's share; None if it is empty."""
         if not memory.stores:
             return None
         views = [CENTRE, *(view for view in with_augmented(self.config.views, self.config.augment) if view != CENTRE)]
-        return FeatureMemory(memory, [self.features(store, views) for store in memory.stores.values()], flip=False,
+        return FeatureMemory(memory, self._stacked([*memory.stores.values()], views), flip=False,
                              crop=self.config.crop, seed=seed, share=(self.runtime.rank, self.runtime.world),
                              device=self.runtime.device)
 

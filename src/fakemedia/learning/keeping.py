@@ -6,10 +6,6 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from fakemedia.artefacts.files import write_file
 from fakemedia.core.errors import UserError
 from fakemedia.learning.trainer import StageTrainer
@@ -18,7 +14,6 @@ from fakemedia.memory.budget import Budget, check_budget
 from fakemedia.memory.held_pictures import Memory, smallest, updated
 from fakemedia.methods.method import GradientMethod, Method
 from fakemedia.networks.detector import Detector
-from fakemedia.runtime.modes import evaluating
 from fakemedia.store.pixels import PixelStore
 
 
@@ -65,15 +60,7 @@ def kept(memory: Memory, learned: Mapping[str, PixelStore], config: Budget, seed
     """Return the memory after the tasks of `learned`; herding uses the features of `detector`."""
     if not learned:
         return memory
-
-    @torch.no_grad()
-    def features(store: PixelStore) -> NDArray[np.float32]:
-        with evaluating(detector):
-            found = [detector.features(batch.inputs) for batch in trainer.examples({store.task: store}, detector)
-                     if batch.inputs is not None]
-        return torch.cat(found).float().cpu().numpy()
-
-    return updated(memory, learned, config, seed=seed, features=features)
+    return updated(memory, learned, config, seed=seed, features=lambda store: trainer.picture_features(store, detector))
 
 
 def write_memory(memory: Memory, config: Budget | None, folder: Path) -> None:

@@ -17,8 +17,23 @@ def make_optimizer(network: Detector, config: TrainingConfig) -> torch.optim.Opt
     """
     groups = parameter_groups(network, config.weight_decay)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
+        return _SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+    return _AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
+
+
+class _NotCaptured(torch.optim.Optimizer):
+    """Steps are not captured in a graph of a GPU: torch would search the system for a GPU at each, for 0.3 ms."""
+
+    def _accelerator_graph_capture_health_check(self) -> None:
+        pass
+
+
+class _SGD(_NotCaptured, torch.optim.SGD):
+    pass
+
+
+class _AdamW(_NotCaptured, torch.optim.AdamW):
+    pass
 
 
 class Schedule:

@@ -23,6 +23,7 @@ from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.norm_statistics import measure_statistics
 from fakemedia.runtime.device import Runtime
+from fakemedia.runtime.modes import evaluating
 from fakemedia.store.augmentations.augmentation import make_augment
 from fakemedia.store.batches import Batch, EvalBatches, TrainBatches, on_device
 from fakemedia.store.pixels import PixelStore
@@ -98,6 +99,14 @@ class StageTrainer:
     def training_examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
         """Yield what `examples` does: one crop of each training image."""
         return self.examples(stores, detector)
+
+    @torch.no_grad()
+    def picture_features(self, store: PixelStore, detector: Detector) -> NDArray[np.float32]:
+        """Return the features of the centre crops of `store`, (N, D), before any standardisation."""
+        with evaluating(detector):
+            found = [detector.features(batch.inputs) for batch in self.examples({store.task: store}, detector)
+                     if batch.inputs is not None]
+        return torch.cat(found).float().cpu().numpy()
 
     def accuracies(self, stage: StageData, detector: Detector) -> dict[str, float]:
         """Return the accuracy of `detector` on the stage's validation images by task, percent."""

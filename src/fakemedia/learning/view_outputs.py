@@ -17,7 +17,7 @@ from fakemedia.core.training import TrainingConfig
 from fakemedia.evaluation.novelty import CENTRES, MOST, Novelty, limit, nearest, packed, spread, task_centres, unit
 from fakemedia.evaluation.novelty import unpacked as as_kept
 from fakemedia.evaluation.predict import logits_and_features, margins, score_table
-from fakemedia.learning.head_trainer import Head, HeadTrainer
+from fakemedia.learning.head_trainer import EVALUATED, Head, HeadTrainer
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.views import CENTRE, QUARTERS, view_crops
 from fakemedia.runtime.device import Runtime
@@ -60,7 +60,7 @@ class ViewOutputs:
 
     @property
     def _size(self) -> int:
-        return self.runtime.evaluation_batch(self.config.batch_size)
+        return self.runtime.evaluation_batch(self.config.batch_size) if self._kept is None else EVALUATED
 
     def _images(self, store: PixelStore, view: str, rows: NDArray[np.int64]) -> Iterator[Tensor]:
         """Yield the pictures `rows` in batches, uint8 (n, 3, crop, crop); their features (n, D) if they are kept."""
@@ -68,7 +68,8 @@ class ViewOutputs:
         crop = self.config.crop
         if self._kept is not None:
             values = self._kept.features(store, (view,)).values[0]
-            yield from (torch.from_numpy(values[part]) for part in parts)
+            values = values if len(rows) == len(values) else values[rows]
+            yield from torch.from_numpy(values).split(self._size)
         elif view == CENTRE:
             batches = EvalBatches(store, batch_size=self._size, crop=crop, rows=rows)
             yield from (batch.images for batch in on_device(batches, self.runtime.device))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fakemedia.core.rng import bits, derive, integers
 from fakemedia.memory.held_pictures import Memory, cells
 from fakemedia.store.augmentations.augmentation import Augment, augmented
 from fakemedia.store.batches import Batch
 from fakemedia.store.crops import centre
+
+TOGETHER = 64
+"""Steps whose pictures are drawn at once."""
 
 
 class MemoryBatches:
@@ -30,6 +32,7 @@ class MemoryBatches:
         self.device = device or torch.device("cpu")
         self._rank, self._world = share
         self._stores, self._cells = list(memory.stores.values()), list(cells(memory.stores))
+        self._blocks: dict[str, tuple[int, int, NDArray[np.int64]]] = {}
 
     def batch(self, step: int, size: int, *, at_centre: bool = False, draw: str = "memory") -> Batch:
         """Return the batch of a step, of `size` pictures in this process, on the device.
@@ -37,21 +40,32 @@ class MemoryBatches:
         `tasks` are positions in the memory. `at_centre`: centre crops, as they are. `draw` names one of several
         batches of a step.
         """
-        positions = (step * self._world + self._rank) * size + np.arange(size)
-        tasks, rows, labels = np.empty((3, size), np.int64)
-        for number, (task, label, members) in enumerate(self._cells):
-            mine = np.flatnonzero(positions % len(self._cells) == number)
-            rows[mine] = members[self._order(number, positions[mine] // len(self._cells), len(members), draw)]
-            tasks[mine], labels[mine] = task, label
-        images: Any = None
+        positions, tasks, rows, labels = self._drawn(step, size, draw)
+        return Batch(images=self._images(tasks, rows, positions, at_centre, draw), labels=torch.from_numpy(labels),
+                     tasks=torch.from_numpy(tasks), rows=torch.from_numpy(rows)).to(self.device)
+
+    def _drawn(self, step: int, size: int, draw: str) -> NDArray[np.int64]:
+        """Return positions, tasks, rows and labels of the pictures of a step, (4, size); drawn for TOGETHER steps."""
+        block, place = divmod(step, TOGETHER)
+        if draw not in self._blocks or self._blocks[draw][:2] != (block, size):
+            steps = (block * TOGETHER + np.arange(TOGETHER)) * self._world + self._rank
+            positions = (steps[:, None] * size + np.arange(size)).reshape(-1)
+            tasks, rows, labels = np.empty((3, len(positions)), np.int64)
+            for number, (task, label, members) in enumerate(self._cells):
+                mine = np.flatnonzero(positions % len(self._cells) == number)
+                rows[mine] = members[self._order(number, positions[mine] // len(self._cells), len(members), draw)]
+                tasks[mine], labels[mine] = task, label
+            self._blocks[draw] = block, size, np.stack([positions, tasks, rows, labels]).reshape(4, TOGETHER, size)
+        return self._blocks[draw][2][:, place]
+
+    def _images(self, tasks: NDArray[np.int64], rows: NDArray[np.int64], positions: NDArray[np.int64],
+                at_centre: bool, draw: str) -> Tensor:
+        """Return the crops of the pictures `rows` of `tasks`, uint8 (N, 3, crop, crop)."""
+        images = np.empty((len(rows), self.crop, self.crop, 3), np.uint8)
         for task in np.unique(tasks).tolist():
             mine = np.flatnonzero(tasks == task)
-            found = self._pictures(task, rows[mine], positions[mine], at_centre, draw)
-            images = np.empty((size, *found.shape[1:]), found.dtype) if images is None else images
-            images[mine] = found
-        images = torch.from_numpy(images)
-        return Batch(images=images.permute(0, 3, 1, 2) if images.ndim == 4 else images, labels=torch.from_numpy(labels),
-                     tasks=torch.from_numpy(tasks), rows=torch.from_numpy(rows)).to(self.device)
+            images[mine] = self._pictures(task, rows[mine], positions[mine], at_centre, draw)
+        return torch.from_numpy(images).permute(0, 3, 1, 2)
 
     def _order(self, cell: int, numbers: NDArray[np.int64], size: int, draw: str) -> NDArray[np.int64]:
         """Return the positions in a class of the pictures drawn at the `numbers`, which count from 0."""
@@ -63,7 +77,7 @@ class MemoryBatches:
         return found
 
     def _pictures(self, task: int, rows: NDArray[np.int64], positions: NDArray[np.int64], at_centre: bool,
-                  draw: str) -> NDArray[Any]:
+                  draw: str) -> NDArray[np.uint8]:
         """Return the crops of the pictures `rows` of a task, uint8 (N, crop, crop, 3)."""
         store = self._stores[task]
         if at_centre:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,15 +108,19 @@ class Detector(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """Return the logits (N, 2) of features (N, D), in float32 in any autocast."""
-        with torch.autocast(features.device.type, enabled=False):
-            features = features.float()
-            if self.feature_mean is not None and self.feature_scale is not None:
-                features = (features - self.feature_mean) * self.feature_scale
-            logits = self.head(features)
+        kind = features.device.type
+        with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+            logits = self.head(self.standardised(features.float()))
             if self.correction is None:
                 return logits
             scale, offset = self.correction
             return torch.stack([scale * logits[:, 0], scale * logits[:, 1] + offset], 1)
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Return features (..., D), float32, as the head sees them."""
+        if self.feature_mean is None or self.feature_scale is None:
+            return features
+        return (features - self.feature_mean) * self.feature_scale
 
     def make_room(self, weights: Mapping[str, Tensor]) -> None:
         """Make room for the standardisation of features and the correction if `weights`, a state dict, hold them."""

@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -108,18 +108,23 @@ class Runtime:
         module = with_common_statistics(network) if self.world > 1 and self.device.type == "cuda" else network
         if self.compile:
             module = torch.compile(module)  # pyright: ignore[reportAssignmentType]
-        return self._fabric.setup(module, optimizer)
+        return self._fabric.setup(module, optimizer) if self.world > 1 else (module, optimizer)
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of the scalar `loss`, averaged over the processes, to the parameters."""
-        self._fabric.backward(loss)
+        if self.world > 1:
+            self._fabric.backward(loss)
+        else:
+            loss.backward()
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return a context in which forward passes use the precision.
 
         Torch's own: Fabric's would round the inputs before the network sees them.
         """
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.resolved_precision == "bfloat16")
+        if self.resolved_precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
 
     def mean(self, values: Tensor) -> Tensor:
         """Return `values` averaged over the processes."""
