@@ -95,7 +95,7 @@ def _checks_rights_after(url: str, requests: int) -> None:
     urlopen(asked, timeout=PATIENCE).close()
 
 
-def _client(service: str):  # noqa: ANN202
+def _client(service: str):
     import boto3
 
     return boto3.client(service, endpoint_url=os.environ["AWS_ENDPOINT_URL"])

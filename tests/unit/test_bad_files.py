@@ -24,7 +24,7 @@ from fakemedia.ingest.audit import accept, audit_task
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import build_index
-from fakemedia.sources import archive, folder, table
+from fakemedia.sources import archive, places, table
 from fakemedia.sources.folder import FolderSource
 from fakemedia.store.pixels import PixelStore
 
@@ -185,12 +185,12 @@ def test_a_file_without_permission_is_found(tmp_path: Path, monkeypatch: pytest.
     path = write_task(tmp_path) / "train/0_real" / "locked.png"
     path.write_bytes(PNG)
     path.chmod(0)
-    def read(path: str) -> bytes:  # An administrator may read everything.
+    def read(path: str, size: int) -> bytes:  # An administrator may read everything.
         if path.endswith("locked.png"):
             raise PermissionError(13, "Permission denied")
-        return read_regular(path)
+        return read_regular(path, size)
 
-    monkeypatch.setattr(folder, "read_regular", read)
+    monkeypatch.setattr(places, "read_regular", read)
     _, findings, _ = outcome(tmp_path)
     assert findings[["finding", "detail"]].to_numpy().tolist() == [["unreadable", "Permission denied"]]
 

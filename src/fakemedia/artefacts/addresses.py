@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from fakemedia.core.errors import UserError
@@ -68,3 +70,42 @@ def _failure(address: str, error: Exception) -> UserError:
     return UserError(f"The storage cannot be reached ({why})", where=address, expected="an address that answers",
                      do="check the connection and the endpoint, such as AWS_ENDPOINT_URL; finished work is kept here, "
                         "and the same command goes on")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file at an address."""
+
+    bytes: int
+    mtime_ns: int
+    """Time of its last change, nanoseconds since the epoch; 0 if the file system knows none."""
+
+
+def list_files(address: str) -> dict[str, Listed]:
+    """Return all files below `address`, by relative path; none if there is no such folder. UserError if it cannot be
+    reached."""
+    system, base = open_address(address)
+    with reaching(address):
+        found = system.find(base, detail=True)
+    return {key.removeprefix(base).lstrip("/"): Listed(facts["size"] or 0, _mtime_ns(facts))
+            for key, facts in found.items() if key.startswith(f"{base}/") and not key.endswith("/")}
+
+
+def _mtime_ns(facts: dict[str, Any]) -> int:
+    time = next((facts[name] for name in ("LastModified", "mtime", "updated", "last_modified", "created")
+                 if facts.get(name) is not None), 0)
+    return int((time.timestamp() if isinstance(time, datetime) else float(time)) * 1_000_000) * 1000
+
+
+def read_file(address: str, size: int = -1) -> bytes:
+    """Return the content of a file, or its first `size` bytes; OSError if it is missing.
+
+    UserError if the address cannot be reached.
+    """
+    system, path = open_address(address)
+    with reaching(address):
+        try:
+            return system.cat_file(path, end=None if size < 0 else size)
+        except FileNotFoundError as error:
+            missing = error
+    raise missing

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fakemedia.artefacts.addresses import is_address
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError, unknown_name
 from fakemedia.core.plan import Named, Plan, check_comparable, make_plan
@@ -226,14 +227,14 @@ class Context:
         return self.path(FEATURES, collection=collection, task=task)
 
     def collection_parameters(self, name: str) -> dict[str, Any]:
-        """Return the parameters of the collection `name`, a relative `root` of its source made absolute."""
+        """Return the parameters of the collection `name`, a relative path `root` of its source made absolute."""
         collections = self.parameters.get("collections")
         given = collections.get(name) if isinstance(collections, dict) else None
         if not isinstance(given, dict) or not isinstance(given.get("source"), dict) or "name" not in given["source"]:
             raise UserError("The collection names no source", where=f"collections.{name}.source",
                             expected="a mapping with a name, such as {name: folder, root: data/01_raw/mine}")
         source = dict(given["source"])
-        if isinstance(source.get("root"), str):
+        if isinstance(source.get("root"), str) and not is_address(source["root"]):
             source["root"] = str(self.root / source["root"])
         return {**given, "source": source}
 
@@ -261,6 +262,9 @@ class Context:
         if given is None:
             return None
         config = plugin.configure(ForgeConfig, given, where=f"collections.{name}.forge")
+        if is_address(root := self.collection_parameters(name)["source"].get("root")):
+            raise UserError("The forge writes pictures into a folder, not to an address",
+                            where=f"collections.{name}.source", expected=f"a folder as root, found {root}")
         if config.photographs == PACKAGED:
             return config
         return replace(config, photographs=str(self.root / config.photographs))

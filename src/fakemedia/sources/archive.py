@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from fakemedia.sources.file_tree import Tree
+from fakemedia.sources.places import root_of
 from fakemedia.sources.tree_source import TreeSource, by_task, task_above_split
 
 
@@ -19,9 +19,9 @@ class Config:
     """Location of the archives."""
 
     root: str
-    """An archive, or a folder with archives."""
+    """An archive, or a folder with archives; or the address of an unpacked folder, such as s3://bucket/data."""
 
 
 def build(config: Config) -> TreeSource:
     """Return the source; nothing is read yet."""
-    return TreeSource(Tree(Path(config.root)), partial(by_task, task_of=task_above_split))
+    return TreeSource(Tree(root_of(config.root)), partial(by_task, task_of=task_above_split))

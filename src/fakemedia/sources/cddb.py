@@ -7,9 +7,9 @@ quarter of `train` becomes val, which gives the counts of the paper; see `fakeme
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from fakemedia.sources.file_tree import Tree
+from fakemedia.sources.places import root_of
 from fakemedia.sources.tree_source import Place, TreeSource, by_task
 
 TASKS = ("biggan", "crn", "cyclegan", "faceforensics", "gaugan", "glow", "imle", "san", "stargan", "stylegan",
@@ -23,7 +23,7 @@ class Config:
     """Location of the data set."""
 
     root: str
-    """An archive of it, or a folder with its archives or its unpacked folders."""
+    """An archive of it, or a folder with its archives or its unpacked folders; or the address of unpacked folders."""
 
 
 def _task(folders: tuple[str, ...]) -> int | None:
@@ -40,4 +40,4 @@ def _place(path: str) -> Place | None:
 
 def build(config: Config) -> TreeSource:
     """Return the source; nothing is read yet."""
-    return TreeSource(Tree(Path(config.root)), _place, exact=True)
+    return TreeSource(Tree(root_of(config.root)), _place, exact=True)

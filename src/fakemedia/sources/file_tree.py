@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO
 
+from fakemedia.artefacts.addresses import read_file
 from fakemedia.artefacts.files import GIB, read_regular, replacing
 from fakemedia.core.errors import UserError
+from fakemedia.sources.places import Remote
 from fakemedia.sources.split_names import shown
 from fakemedia.sources.walking import is_folder, walk
 
@@ -46,23 +48,26 @@ class Entry:
     """`read(size)` returns the first `size` bytes."""
 
 
-def is_archive(path: Path) -> bool:
+def is_archive(path: PurePath) -> bool:
     """Return whether the name of `path` is that of an archive that can be read."""
     return path.name.lower().endswith(ARCHIVES)
 
 
 @dataclass(frozen=True)
 class Tree:
-    """All files under `root`, which is one archive, or a folder; archives in it are read too.
+    """All files under `root`, which is one archive, or a folder; archives in it are read too, but not at an address.
 
     The path of a file inside an archive begins with the archive's name without its ending.
     """
 
-    root: Path
+    root: Path | str
+    """A path, or an address."""
 
     @cached_property
     def entries(self) -> dict[str, Entry]:
         """The files by POSIX path. UserError: no such folder, or an archive that is damaged or not safe."""
+        if isinstance(self.root, str):
+            return _at_address(self.root)
         if not is_folder(self.root):
             if self.root.is_file():
                 return dict(_of_archive(self.root, self.root.parent))
@@ -81,7 +86,8 @@ class Tree:
     @cached_property
     def unread(self) -> dict[str, str]:
         """Archives of kinds that are not read, by path: what they are."""
-        kinds = {path: _KINDS.get(PurePosixPath(path).suffix.lower()) for path in self.entries}
+        kinds = {path: "an archive at an address" if isinstance(self.root, str) and is_archive(PurePosixPath(path)) else
+                 _KINDS.get(PurePosixPath(path).suffix.lower()) for path in self.entries}
         return {path: kind for path, kind in kinds.items() if kind}
 
     def reader(self, path: str, size: int | None = None) -> Callable[[], bytes]:
@@ -98,6 +104,16 @@ def _read(read: Callable[[], bytes]) -> bytes:
         return read()
     except UNREADABLE as error:
         raise OSError(f"{type(error).__name__}: {error}") from None
+
+
+def _at_address(root: str) -> dict[str, Entry]:
+    files = Remote(root).files
+    if not files:
+        raise UserError("The folder of the data does not exist", where=root,
+                        expected="a folder of pictures: archives are read on this machine alone",
+                        do="see docs/how-to/own-data.md")
+    return {path: Entry(file.bytes, file.mtime_ns, partial(read_file, f"{root.rstrip('/')}/{path}"))
+            for path, file in files.items()}
 
 
 def _of_file(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:

@@ -7,9 +7,9 @@ learning; they are made by rule.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from fakemedia.sources.file_tree import Tree
+from fakemedia.sources.places import root_of
 from fakemedia.sources.tree_source import Place, TreeSource, by_task
 
 TASKS = ("biggan", "crn", "cyclegan", "deepfake", "gaugan", "imle", "progan", "san", "seeingdark", "stargan",
@@ -21,7 +21,7 @@ class Config:
     """Location of the test sets."""
 
     root: str
-    """An archive of them, or a folder with their archives or unpacked folders."""
+    """An archive of them, or a folder with their archives or unpacked folders; or the address of unpacked folders."""
 
 
 def _task(folders: tuple[str, ...]) -> int | None:
@@ -36,4 +36,4 @@ def _place(path: str) -> Place | None:
 
 def build(config: Config) -> TreeSource:
     """Return the source; nothing is read yet."""
-    return TreeSource(Tree(Path(config.root)), _place)
+    return TreeSource(Tree(root_of(config.root)), _place)

@@ -5,22 +5,21 @@ and `generator`.
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import SPLITS, check_name
+from fakemedia.sources.places import Place, place_at, root_of
 from fakemedia.sources.source import Item
-from fakemedia.sources.split_names import on_disk, split_named
+from fakemedia.sources.split_names import split_named
 from fakemedia.sources.splits import complete
-from fakemedia.sources.text_table import header_of, read_text
+from fakemedia.sources.text_table import decoded, header_of
 
 LABELS = {"0": 0, "0.0": 0, "real": 0, "0_real": 0, "false": 0, "1": 1, "1.0": 1, "fake": 1, "1_fake": 1, "true": 1}
 """Spellings of the labels: true is fake."""
@@ -32,7 +31,7 @@ class Config:
     """Location of the table and the images."""
 
     root: str
-    """The folder that the paths in the table count from."""
+    """The folder that the paths in the table count from, or its address, such as s3://bucket/data."""
     table: str
     """The table, .csv or .parquet, relative to `root`."""
     task: str = ""
@@ -43,9 +42,18 @@ class Config:
 class TableSource:
     """The images of a table; see `fakemedia.sources.source.Source`."""
 
-    root: Path
-    table: Path
+    root: Path | str
+    table: str
+    """Relative to `root`."""
     task: str
+
+    @cached_property
+    def _place(self) -> Place:
+        return place_at(self.root)
+
+    @property
+    def _where(self) -> Path | str:
+        return self._place.full(self.table)
 
     def tasks(self) -> list[str]:
         """Return the names of the tasks, sorted; UserError for a table that cannot be used."""
@@ -55,22 +63,18 @@ class TableSource:
         """Return the images of `task`; missing splits are made by rule. UserError for a table that cannot be used."""
         rows = self._rows.loc[self._rows["task"] == task]
         if rows.empty:
-            raise UserError(f"The table has no images of the task {task}", where=self.table,
+            raise UserError(f"The table has no images of the task {task}", where=self._where,
                             expected=f"one of {', '.join(self.tasks())}")
         items = []
         for row in rows.to_dict("records"):
-            try:
-                status = os.stat(on_disk(self.root, row["path"]))
-                size, mtime_ns = status.st_size, status.st_mtime_ns
-            except OSError:
-                size, mtime_ns = 0, 0  # Reading it later gives the reason.
+            size, mtime_ns = self._place.status(row["path"])
             items.append(Item(path=row["path"], split=row["split"], label=int(row["label"]), source=row["source"],
                               class_name=row["generator"], bytes=size, mtime_ns=mtime_ns))
-        return complete(items, where=f"{self.table}, task {task}")
+        return complete(items, where=f"{self._where}, task {task}")
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads an image file; OSError if it cannot be read."""
-        return partial(read_regular, on_disk(self.root, path))
+        return self._place.reader(path)
 
     @cached_property
     def _rows(self) -> pd.DataFrame:
@@ -96,11 +100,12 @@ class TableSource:
 
     def _table(self) -> pd.DataFrame:
         try:
-            if self.table.suffix.lower() == ".parquet":
-                rows = pd.read_parquet(self.table)
+            data = self._place.reader(self.table)()
+            if PurePosixPath(self.table).suffix.lower() == ".parquet":
+                rows = pd.read_parquet(io.BytesIO(data))
                 return rows.rename(columns={name: str(name).strip().lower() for name in rows})
-            text = read_text(self.table)
-            delimiter, columns = header_of(text, NEEDED, self.table)
+            text = decoded(data, self._where)
+            delimiter, columns = header_of(text, NEEDED, self._where)
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pd.errors.ParserWarning)  # Rows with more cells than the header.
                 return pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, na_values=[""],
@@ -111,8 +116,10 @@ class TableSource:
             raise self._error(f"The table cannot be read ({error})") from None
 
     def _inside(self, path: str) -> bool:
-        root = self.root.resolve()
         try:
+            if isinstance(self.root, str):
+                return not path.startswith("/") and ".." not in path.split("/")
+            root = self.root.resolve()
             return (root / path).resolve().is_relative_to(root)
         except (OSError, RuntimeError, ValueError):  # A cycle of links, a NUL in the name.
             return "\0" not in path and not Path(path).is_absolute() and ".." not in Path(path).parts
@@ -122,11 +129,10 @@ class TableSource:
             raise self._error(f"Row {int(good.to_numpy().argmin()) + 2} of the table {what}")
 
     def _error(self, what: str) -> UserError:
-        return UserError(what, where=self.table, do="see docs/how-to/own-data.md",
+        return UserError(what, where=self._where, do="see docs/how-to/own-data.md",
                          expected=f"columns {' and '.join(NEEDED)}, and optionally task, split, source, generator")
 
 
 def build(config: Config) -> TableSource:
     """Return the source; nothing is read yet."""
-    table = Path(config.root, config.table)
-    return TableSource(Path(config.root), table, config.task or table.stem)
+    return TableSource(root_of(config.root), config.table, config.task or PurePosixPath(config.table).stem)

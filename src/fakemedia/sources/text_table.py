@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from fakemedia.artefacts.files import read_regular
 from fakemedia.core.errors import UserError
 
 DELIMITERS = (",", ";", "\t", "|")
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8 or, with a byte order mark, UTF-16; UserError if it is none."""
-    try:
-        return decoded(read_regular(path), path)
-    except OSError as error:
-        raise UserError(f"The table cannot be read: {error.strerror or error}", where=path) from None
-
-
 def decoded(data: bytes, where: object) -> str:
-    """Return the text of a file of the bytes `data`; UserError, about the file `where`, as `read_text`."""
+    """Return the text of a file of the bytes `data`, in UTF-8 or, with a byte order mark, UTF-16.
+
+    UserError, about the file `where`, if it is none.
+    """
     try:
         text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
         if not text or "\0" in text or "\ufeff" in text:

@@ -10,12 +10,12 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from fakemedia.sources.excerpts import excerpt
 from fakemedia.sources.file_tree import Tree
 from fakemedia.sources.frames import frames_at
 from fakemedia.sources.pictures import PICTURES, Media
+from fakemedia.sources.places import root_of
 from fakemedia.sources.source import Item, Note
 from fakemedia.sources.splits import complete
 from fakemedia.sources.tree_source import TreeSource, by_task, task_above_split
@@ -31,7 +31,7 @@ class Config:
     """Location of the videos, and frames taken of each."""
 
     root: str
-    """The folder that holds one folder for each task."""
+    """The folder that holds one folder for each task, or its address, such as s3://bucket/data."""
     frames: int = 8
     """Frames per video, evenly spaced."""
 
@@ -88,4 +88,4 @@ VIDEOS = Media("videos", SUFFIXES, starts_like_video)
 def build(config: Config) -> VideoSource:
     """Return the source; nothing is read yet."""
     place = partial(by_task, task_of=task_above_split)
-    return VideoSource(TreeSource(Tree(Path(config.root)), place, VIDEOS), config.frames)
+    return VideoSource(TreeSource(Tree(root_of(config.root)), place, VIDEOS), config.frames)

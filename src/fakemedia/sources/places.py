@@ -1,0 +1,144 @@
+"""Where the files of a source are: in a folder of this machine, or at an address such as `s3://bucket/cddb`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Protocol
+
+from fakemedia.artefacts.addresses import Listed, is_address, list_files, read_file
+from fakemedia.artefacts.files import read_regular
+from fakemedia.sources import walking
+from fakemedia.sources.pictures import is_ignored
+from fakemedia.sources.split_names import on_disk
+
+
+class Place(Protocol):
+    """A folder with the files of a source; paths in it are POSIX and relative, and `` is the folder itself."""
+
+    def full(self, path: str) -> Path | str:
+        """Return the path or the address of a file or folder."""
+        ...
+
+    def is_folder(self, path: str) -> bool:
+        """Return whether a folder exists; UserError if that cannot be found out."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder, sorted, but for hidden ones; UserError if it cannot be listed."""
+        ...
+
+    def subfolders(self, folder: str) -> list[str]:
+        """Return the names of the folders in a folder, sorted, but for hidden ones; UserError as `names`."""
+        ...
+
+    def walk(self, folder: str) -> Iterator[str]:
+        """Yield the path of each file below a folder, in order, but for hidden ones; UserError as `names`."""
+        ...
+
+    def status(self, path: str) -> tuple[int, int]:
+        """Return the bytes and the time of the last change, nanoseconds, of a file; zeros if it cannot be reached."""
+        ...
+
+    def reader(self, path: str, size: int = -1) -> Callable[[], bytes]:
+        """Return a function that reads a file, or its first `size` bytes; OSError if it cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A folder of this machine."""
+
+    root: Path
+
+    def full(self, path: str) -> Path:
+        return self.root / path
+
+    def is_folder(self, path: str) -> bool:
+        return walking.is_folder(self.root / path)
+
+    def names(self, folder: str) -> list[str]:
+        return walking.names_in(self.root / folder)
+
+    def subfolders(self, folder: str) -> list[str]:
+        return walking.subfolders(self.root / folder)
+
+    def walk(self, folder: str) -> Iterator[str]:
+        start = len(os.path.join(self.root, "")) if str(self.root) != "." else 0
+        return (place[start:] for place in walking.walk(self.root / folder))
+
+    def status(self, path: str) -> tuple[int, int]:
+        try:
+            status = os.stat(on_disk(self.root, path))
+        except OSError:
+            return 0, 0
+        return status.st_size, status.st_mtime_ns
+
+    def reader(self, path: str, size: int = -1) -> Callable[[], bytes]:
+        return partial(read_regular, on_disk(self.root, path), size)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A folder at an address, listed once. What is read of it is not kept here."""
+
+    root: str
+
+    @cached_property
+    def files(self) -> dict[str, Listed]:
+        """The files by path, in order, but for hidden ones; UserError if they cannot be listed."""
+        return {path: file for path, file in sorted(list_files(self.root).items())
+                if not any(map(is_ignored, path.split("/")))}
+
+    @cached_property
+    def _folders(self) -> dict[str, dict[str, bool]]:
+        """The names in each folder, and whether they are folders."""
+        found: dict[str, dict[str, bool]] = {"": {}} if self.files else {}
+        for path in self.files:
+            inner, below = path, False
+            while inner:
+                folder, _, name = inner.rpartition("/")
+                known = found.setdefault(folder, {})
+                if name in known:
+                    break
+                known[name] = below
+                inner, below = folder, True
+        return found
+
+    def full(self, path: str) -> str:
+        return f"{self.root.rstrip('/')}/{path}" if path else self.root
+
+    def is_folder(self, path: str) -> bool:
+        return path in self._folders
+
+    def names(self, folder: str) -> list[str]:
+        return sorted(self._folders.get(folder, {}))
+
+    def subfolders(self, folder: str) -> list[str]:
+        return sorted(name for name, is_folder in self._folders.get(folder, {}).items() if is_folder)
+
+    def walk(self, folder: str) -> Iterator[str]:
+        return (path for path in self.files if not folder or path.startswith(f"{folder}/"))
+
+    def status(self, path: str) -> tuple[int, int]:
+        file = self.files.get(path)
+        return (0, 0) if file is None else (file.bytes, file.mtime_ns)
+
+    def reader(self, path: str, size: int = -1) -> Callable[[], bytes]:
+        return partial(read_file, self.full(path), size)
+
+
+def root_of(given: str) -> Path | str:
+    """Return the root of a source as a path or, if it is one, an address."""
+    return given if is_address(given) else Path(given)
+
+
+def place_at(root: str | Path | Place) -> Place:
+    """Return the place at a path or an address."""
+    if isinstance(root, (str, Path)):
+        found = root_of(str(root)) if isinstance(root, str) else root
+        return Remote(found) if isinstance(found, str) else Disk(found)
+    return root
