@@ -14,16 +14,26 @@ from click.testing import CliRunner
 from PIL import Image
 from skimage.data import astronaut, coffee
 
+from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core.errors import UserError
+from fakemedia.core.training import TrainingConfig
+from fakemedia.core.types import make_stages
 from fakemedia.ingest.audit import accept, audit_task, verdict
+from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig, collection_config
 from fakemedia.ingest.derived import derivation, derived
 from fakemedia.ingest.index import build_index, index_recipe
+from fakemedia.learning.sequence import learn_stage
+from fakemedia.networks.checkpoint import Checkpoint, save
+from fakemedia.runtime.device import Runtime
 from fakemedia.scoring.clips import score_clips
 from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.scores import picture_function, score_files
+from fakemedia.scoring.summary import describe
 from fakemedia.sources import folder, video
 from fakemedia.store.faces import DETECTORS, NO_FACE, NoFaceError, crop_face
+from fakemedia.store.pixels import PixelStore
+from tests.plans import make_plan
 from tests.scoring import cpu, write_checkpoint
 from tests.videos import write_video
 
@@ -177,3 +187,35 @@ def test_videos_of_faces_as_a_source(tmp_path: Path) -> None:
     assert index["width"].between(90, 160).all()
     assert index["codec"].unique().tolist() == ["mpeg4"]
     assert index["source"].nunique() == 6
+
+
+def learned_from(store: PixelStore, parent: Checkpoint | None = None, task: str = "a") -> Checkpoint:
+    stages = make_stages([("a",), ("more",)])
+    plan = make_plan(["finetune"], stages=stages, training=TrainingConfig(epochs=1, batch_size=4, crop=16))
+    stores = {task: store}
+    return learn_stage(plan=plan.resolved(), method="finetune", seed=0, stage=stages[0 if parent is None else 1],
+                       parent=parent, train=stores, validation={"a": store, **stores}, folder=None,
+                       runtime=Runtime(accelerator="cpu"))
+
+
+def test_a_detector_scores_the_faces_that_it_was_trained_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = derived(folder.build(folder.Config(root=str(write_faces(tmp_path)))),
+                     collection_config({"source": {"name": "folder", "root": str(tmp_path)}, "faces": True},
+                                       where="mine"), cache=tmp_path)
+    index = build_index(source, "a", workers=1)
+    store = build_store(index.loc[index["error"] == ""], source, "train", tmp_path / "store", workers=1)
+    assert PixelStore.open(store.folder).faces == "frontal"
+    learned = learned_from(store)
+    save(learned, tmp_path / "detector", Recipe(producer="stage", version=1))
+    model = open_model(tmp_path / "detector", cpu)
+    assert model.facts.faces == "frontal"
+    picture = portrait()
+    followed, whole = (score_files(model, [picture], faces=faces, progress=False) for faces in (None, "none"))
+    assert followed["logit"].equals(score_files(model, [picture], faces="frontal", progress=False)["logit"])
+    assert followed["width"].item() < whole["width"].item() == 240
+    assert "largest face" in describe(model.facts, tmp_path, 1, "frontal")
+    assert "warning: it was trained on faces that frontal found" in describe(model.facts, tmp_path, 1)
+    store.faces = ""
+    store.task = "more"
+    learned_from(store, learned, "more")
+    assert "its pictures are not cropped to faces, while those that the parent" in caplog.text

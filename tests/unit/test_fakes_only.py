@@ -88,6 +88,16 @@ def test_a_method_that_keeps_no_pictures_is_refused(stores: dict) -> None:
         check_stages(plan, "finetune", stores)
 
 
+def test_a_method_that_needs_reals_of_every_task_is_refused_before_anything_is_learned(stores: dict) -> None:
+    plan = make_plan(["experts"], stages=STAGES, training=TrainingConfig(batch_size=8, crop=8)).resolved()
+    with pytest.raises(UserError, match="task new has no real pictures, and the method experts needs some of every"):
+        check_stages(plan, "experts", {"new": stores["new"]})
+    check_stages(plan, "experts", {task: stores[task] for task in "ab"})
+    grouped = replace(plan, stages=make_stages([("a",), ("b", "new")]))
+    with pytest.raises(UserError, match="experts needs some of every task"):
+        check_stages(grouped, "experts", stores)
+
+
 def test_the_first_stage_needs_real_pictures(stores: dict) -> None:
     plan = make_plan({"replay": {"pictures": 12}}, stages=make_stages([("new",), ("a",)]),
                      training=TrainingConfig(batch_size=8, crop=8)).resolved()

@@ -148,3 +148,13 @@ def test_scores_of_a_sequence_on_features(stores) -> None:
     scores = learn_plan(plan, dict.fromkeys(("train", "val", "test"), stores), runtime=CPU)
     right = (scores["logit"] > 0) == (scores["label"] == 1)
     assert right[scores["method"] == "joint"].mean() > 0.8
+
+
+@pytest.mark.parametrize("method", ["ridge", "experts"])
+def test_a_closed_form_after_another_method_solves_for_what_the_head_sees(learn, stores, method: str) -> None:
+    """Features are standardised by the first stage of a method with steps, before any head sees them."""
+    first = learn("head", epochs=4)
+    second = learn("head", 2, method=method, parent=first)
+    scores = score_checkpoint(second, stores, runtime=CPU)
+    assert torch.equal(first.weights["feature_mean"], second.weights["feature_mean"])
+    assert ((scores["logit"] > 0) == (scores["label"] == 1)).mean() > 0.9

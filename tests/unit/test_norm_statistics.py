@@ -54,7 +54,7 @@ def first_variance(checkpoint: Checkpoint) -> torch.Tensor:
     return checkpoint.weights["body.2.running_var"]
 
 
-@pytest.mark.parametrize("method", ["finetune", "kd", "replay"])
+@pytest.mark.parametrize("method", ["finetune", "kd", "replay", "average"])
 def test_frozen_statistics_are_those_of_the_first_stage(learn, method: str) -> None:
     first = learn("frozen_after_first", 1, method)
     second = learn("frozen_after_first", 2, method, first)

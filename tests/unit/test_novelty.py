@@ -57,6 +57,7 @@ def test_a_share_of_1_percent_of_new_pictures_is_beyond_the_limit() -> None:
     beyond = [(rng.exponential(size=500) > limit(rng.exponential(size=299))).mean() for _ in range(2000)]
     assert 0.0095 < np.mean(beyond) <= 0.0105
     assert limit(np.array([3.0, 1.0, 2.0])) == 3.0
+    assert made(np.eye(3), threshold=limit(np.zeros(4)), crops_threshold=limit(np.zeros(1))).threshold > 0
     assert limit(np.arange(199.0)) == 197.0
     assert is_unknown(np.array([1.0, 1.01, np.nan])).tolist() == [False, True, False]
 

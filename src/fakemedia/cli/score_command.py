@@ -24,9 +24,9 @@ from fakemedia.core.errors import UserError
               "in validation]")
 @click.option("--frames", default=16, show_default=True, type=click.IntRange(min=1), help="Frames of a video, at even "
               "distances; their mean logit counts.")
-@click.option("--faces", type=click.Choice(["frontal", "mtcnn"]), is_flag=False, flag_value="frontal", help="Score the "
-              "largest face of each picture and frame; files without one are skipped. mtcnn (extra faces) finds faces "
-              "from the side, too.")
+@click.option("--faces", type=click.Choice(["frontal", "mtcnn", "none"]), is_flag=False, flag_value="frontal",
+              help="Score the largest face of each picture and frame; files without one are skipped. mtcnn (extra "
+              "faces) finds faces from the side, too.  [default: as its training pictures were cropped]")
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(min=1), help="Crops at once.")
 @plain_errors
 def score(paths: tuple[str, ...], checkpoint: str, **options: Any) -> None:

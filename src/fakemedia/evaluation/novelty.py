@@ -38,6 +38,8 @@ QUANTILE = 0.99
 MOST = 200
 """Training pictures of a task, at most, that its centres are fitted to."""
 LEAST_NORM = 1e-12
+LEAST_DISTANCE = 1e-6
+"""The smallest threshold: shorter distances are rounding. All are, if every picture shows the same."""
 BLOCK = 1024
 """Pictures whose distances are computed at once."""
 
@@ -158,7 +160,7 @@ def limit(distances: Floats) -> float:
     The order statistic of split conformal prediction (Vovk et al. 2005); the largest, if there are too few.
     """
     rank = min(math.ceil((len(distances) + 1) * QUANTILE), len(distances))
-    return float(np.sort(distances)[rank - 1])
+    return max(float(np.sort(distances)[rank - 1]), LEAST_DISTANCE)
 
 
 def is_unknown(novelty: Floats) -> NDArray[np.bool_]:

@@ -79,7 +79,7 @@ def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | P
             decoder = merged([decoder, *({name: donor.decoder[name] for name in decoder if name in donor.decoder}
                                          for donor in donors if not donor.places.keys().isdisjoint(places))])
         facts = Facts(policy=policy, bytes=size, task=str(rows["task"].iloc[0]), split=split, images=len(rows),
-                      streams=stream, decoder=decoder)
+                      streams=stream, decoder=decoder, faces=getattr(source, "detector", ""))
         write_images(images, facts, building)
         manifest = make_manifest(recipe, {IMAGES: building / IMAGES}, content=content)
         write_manifest(manifest, building, folder=True)

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fakemedia.artefacts.files import write_file
+from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.memory.added_reals import has_reals, with_reals
 from fakemedia.memory.budget import Budget, check_budget
 from fakemedia.memory.held_pictures import Memory, smallest, updated
-from fakemedia.methods.method import GradientMethod, Method
+from fakemedia.methods.method import GradientMethod, Method, facts
 from fakemedia.networks.detector import Detector
 from fakemedia.store.pixels import PixelStore
 
@@ -38,6 +39,18 @@ def with_stored_reals(train: Mapping[str, PixelStore], memory: Memory, method: M
     found = {task: with_reals(store, memory) for task, store in train.items()}
     check_reals(found, memory.stores, method, where=where)
     return found
+
+
+def check_own_reals(train: Mapping[str, PixelStore], name: str, *, where: object) -> None:
+    """Raise UserError if the method `name` declares that every task needs real pictures, and one of `train` has none.
+    """
+    lacking = [task for task, store in train.items() if not has_reals(store)]
+    if lacking and facts(name).needs_own_reals:
+        able = [each for each in plugin.names("methods") if not facts(each).needs_own_reals and facts(each).unlearns]
+        raise UserError(f"The task {lacking[0]} has no real pictures, and the method {name} needs some of every task",
+                        where=where, expected="real pictures, or a method that holds what it knows of those of earlier "
+                        f"tasks: {', '.join(able)}, or replay", do="add real pictures to the task, or take another "
+                        "method")
 
 
 def check_reals(train: Mapping[str, PixelStore], earlier: Mapping[str, PixelStore], method: Method, *,

@@ -29,7 +29,14 @@ from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 from fakemedia.evaluation.perturbed import score_perturbed
 from fakemedia.learning.correction import affine_correction
 from fakemedia.learning.head_trainer import fitting
-from fakemedia.learning.keeping import check_memory, check_reals, kept, with_stored_reals, write_memory
+from fakemedia.learning.keeping import (
+    check_memory,
+    check_own_reals,
+    check_reals,
+    kept,
+    with_stored_reals,
+    write_memory,
+)
 from fakemedia.learning.recipes import stage_recipe
 from fakemedia.learning.resume import remove_resume
 from fakemedia.learning.steps import note_steps
@@ -77,6 +84,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     _check_tune(planned, parent)
     learned = _pick(train, plan.trained_tasks(method, stage), stage, "training")
     reviewed_stores = _pick(train, reviewed, stage, "training")
+    check_own_reals(learned, planned.method, where=f"stage {stage.key}, {method}")
     validation = _pick(validation, plan.validation_tasks(method, stage), stage, "validation")
     causes = _by_task(train={task: store.fingerprint for task, store in (reviewed_stores | learned).items()},
                       val={task: store.fingerprint for task, store in validation.items()})
@@ -85,9 +93,11 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     if folder is not None and _is_saved(folder, recipe, runtime):
         return load(folder)
 
-    decoder = merged(store.decoder for store in (reviewed_stores | learned).values())
+    pictures = [*(reviewed_stores | learned).values()]
+    decoder, faces = merged(store.decoder for store in pictures), pictures[0].faces
     if parent is not None:
         decoder = _with_decoder_of(parent, decoder, where=f"{method}, stage {stage.key}")
+        _check_faces(parent, faces, where=f"{method}, stage {stage.key}")
     if isinstance(fitted, GradientMethod) and runtime.rank == 0:
         note_steps(plan, method, stage, train)
     computed_with = runtime.facts()
@@ -134,7 +144,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         "parent_weights_sha256": parent.meta["weights_sha256"] if parent is not None else None,
         "network": asdict(planned.network), "tune": planned.tune,
         "method": asdict(planned.named), "training": asdict(planned.training), "seed": seed, "stage": asdict(stage),
-        "data": causes, "policy": next(iter(learned.values())).policy, "decoder": decoder,
+        "data": causes, "policy": pictures[0].policy, "decoder": decoder, "faces": faces,
         "best_epoch": trainer.trained.best_epoch if trainer.trained else 0,
         "history": trainer.trained.history if trainer.trained else [], "validation": accuracies,
         "versions": VERSIONS, "computed_with": computed_with,
@@ -170,6 +180,15 @@ def _with_decoder_of(parent: Checkpoint, decoder: dict[str, str], *, where: str)
                        "may differ. To decode all pictures alike, delete the pixel stores, data/03_primary.", where,
                        ", ".join(found))
     return merged([before, decoder])
+
+
+def _check_faces(parent: Checkpoint, faces: str, *, where: str) -> None:
+    """Warn if the pictures of a stage are not cropped to faces as those of `parent` were, where that is known."""
+    before = parent.meta.get("faces", faces)
+    if before != faces:
+        logger.warning("%s: its pictures are %s, while those that the parent was trained with are %s: set the faces of "
+                       "the collection alike.", where, *(f"faces that {each} found" if each else "not cropped to faces"
+                                                         for each in (faces, before)))
 
 
 def _is_saved(folder: Path, recipe: Recipe, runtime: Runtime) -> bool:
@@ -219,6 +238,8 @@ def check_stages(plan: Plan, method: str, stores: Stores) -> None:
         config = plan.method(method).at(stage).training
         read_views(config.views, where=f"sequences.{plan.sequence}, {method}: training.views")
         tasks = plan.trained_tasks(method, stage)
+        check_own_reals({task: stores[task] for task in tasks if task in stores}, plan.method(method).method,
+                        where=f"sequences.{plan.sequence}.methods.{method}, stage {stage.key}")
         if all(task in stores for task in stage.seen):
             check_reals({task: stores[task] for task in tasks},
                         {task: stores[task] for task in stage.seen if task not in tasks},

@@ -5,8 +5,9 @@
     magmax   theta_0 plus, for each weight, the larger of theta_last - theta_0 and theta_trained - theta_0
              (Marczak et al. 2024; here each stage starts from the merged weights)
 
-Batch normalisation then measures its statistics again over the stage's pictures. Averages are useful for weights near
-each other: from pretrained weights, or with a small learning rate. The first stage, and a = 1, are fine-tuning.
+Batch normalisation then measures its statistics again over the stage's pictures, unless it keeps them. Averages are
+useful for weights near each other: from pretrained weights, or with a small learning rate. The first stage, and a = 1,
+are fine-tuning.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from fakemedia.networks.norm_statistics import measure_statistics
 
 HOLDS_WEIGHTS = True
 CHANGES_SELECTED = True
+VERSION = 2
+"""2: statistics that batch normalisation keeps are not measured again."""
 START, FISHER = "start.", "fisher."
 
 
@@ -73,8 +76,9 @@ class Average(GradientMethod):
         fisher = self._fisher(stage, detector, trainer) if self.config.kind == "cofima" else {}
         if stage.index > 1 and (self.config.share < 1 or self.config.kind == "magmax"):
             self._average(detector, before, fisher)
-            measure_statistics(detector, (batch.inputs for batch in trainer.batches(stage, detector)
-                                          if batch.inputs is not None))
+            if not detector.keeps_statistics:
+                measure_statistics(detector, (batch.inputs for batch in trainer.batches(stage, detector)
+                                              if batch.inputs is not None))
         self.fisher = {name: values + self.fisher.get(name, 0.0) for name, values in fisher.items()}
 
     @torch.no_grad()

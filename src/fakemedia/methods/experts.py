@@ -25,6 +25,7 @@ from fakemedia.networks.detector import Detector
 TRAINS_BODY = False
 FIRST_STAGE_IS_FINETUNE = False
 UNLEARNS = True
+NEEDS_OWN_REALS = True
 VERSION = 4
 """4: strengths are tried as by ridge."""
 

@@ -50,6 +50,8 @@ class Facts:
     holds_weights: bool = False
     """Whether it compares single weights with those of earlier stages. Low-rank updates have none: each stage merges
     its own into the weights and draws new ones, so `tune: lora` is refused."""
+    needs_own_reals: bool = False
+    """Whether every task needs real training pictures of its own; a task of fakes only is then refused."""
     unlearns: bool = False
     """Whether `unlearn` takes a task out exactly."""
     version: int = 1

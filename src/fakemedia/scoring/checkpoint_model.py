@@ -57,6 +57,7 @@ def open_checkpoint(folder: Path) -> tuple[Checkpoint, Facts]:
             network=meta["network"]["name"], tasks=tuple(meta["stage"]["seen"]), crop=meta["training"]["crop"],
             policy=meta.get("policy", NATIVE), fingerprint=meta["fingerprint"],
             weights_sha256=meta["weights_sha256"], decoder=meta.get("decoder", {}),
+            faces=meta.get("faces") or None,
             calibration=_of_these(read_calibration(folder / CALIBRATION_FILE), meta["weights_sha256"]),
             novelty=_of_these(read_novelty(folder / NOVELTY_FILE), meta["weights_sha256"]))
     except (KeyError, TypeError) as error:

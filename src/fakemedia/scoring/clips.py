@@ -30,9 +30,10 @@ from fakemedia.scoring.scores import (
     picture_function,
     score_batch,
     verdict_of,
+    wanted_faces,
 )
 from fakemedia.sources.frames import INSTALL, frames_at
-from fakemedia.store.faces import NO_FACE, Detector, NoFaceError
+from fakemedia.store.faces import NO_FACE, AskedFaces, Detector, NoFaceError
 
 FRAMES = 16
 """Frames of a video, by default."""
@@ -54,7 +55,7 @@ class Clip:
 
 
 def score_clips(model: Model, files: Sequence[Path], *, frames: int = FRAMES, batch_size: int = BATCH,
-                crops: int | None = None, faces: Detector | None = None, on_batch: OnBatch | None = None,
+                crops: int | None = None, faces: AskedFaces | None = None, on_batch: OnBatch | None = None,
                 progress: bool = True) -> pd.DataFrame:
     """Return the scores of video `files`, one row each in their order.
 
@@ -69,7 +70,7 @@ def score_clips(model: Model, files: Sequence[Path], *, frames: int = FRAMES, ba
     """
     start = time.perf_counter()
     crops = crops or model.facts.usual_crops
-    read = clip_reader(model.facts, frames, crops, faces=faces, whole=on_batch is not None)
+    read = clip_reader(model.facts, frames, crops, faces=wanted_faces(model.facts, faces), whole=on_batch is not None)
     rows = []
     for path, clip in zip(files, thread_map(read, files, workers=cores(), title="score videos", total=len(files),
                                             progress=progress), strict=True):

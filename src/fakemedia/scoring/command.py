@@ -12,9 +12,9 @@ from fakemedia.scoring.clips import FRAMES, score_clips
 from fakemedia.scoring.model import Model
 from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.paths import Found, check_file, find_media
-from fakemedia.scoring.scores import BATCH, OnBatch, score_files
+from fakemedia.scoring.scores import BATCH, OnBatch, score_files, wanted_faces
 from fakemedia.scoring.summary import csv_table, describe, joined, reasons, shortened, summarise
-from fakemedia.store.faces import Detector, check_detector
+from fakemedia.store.faces import AskedFaces, check_detector
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 
 
 def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | None, out: Path | None,
-                   batch_size: int, crops: int | None, frames: int, faces: Detector | None,
+                   batch_size: int, crops: int | None, frames: int, faces: AskedFaces | None,
                    runtime: Callable[[], Runtime], tell: Callable[[str], None]) -> None:
     """Score pictures and videos at `paths` (see `find_media`) by `checkpoint` (see `open_model`); print with `tell`.
 
     At most `crops` crops of each picture (None: as many as the detector is best on in validation), and `frames` frames
-    of each video, are used; each is cropped to its largest face first, if a detector of `faces` is given. With `out`
-    the scores are written as a CSV file (see `csv_table`); with `saliency` an overlay of each picture, and of the
-    loudest frame of each video, into that folder. UserError, before anything is scored, if an input does not exist or a
-    result cannot be written; and at the end, if no file could be read.
+    of each video, are used; each is cropped to its largest face first, if a detector of `faces` is given or, by
+    default, if the training pictures were. With `out` the scores are written as a CSV file (see `csv_table`); with
+    `saliency` an overlay of each picture, and of the loudest frame of each video, into that folder. UserError, before
+    anything is scored, if an input does not exist or a result cannot be written; and at the end, if no file could be
+    read.
     """
     found = find_media(paths, without=saliency)
     if saliency is not None:
@@ -40,15 +41,15 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
         if out.suffix != ".csv":
             raise UserError("The file's name has another ending", where=out, expected="a name that ends in .csv")
         check_file(out)
-    if faces is not None:
-        check_detector(faces)
     model = open_model(checkpoint, runtime)
+    if wanted := wanted_faces(model.facts, faces):
+        check_detector(wanted)
     on_batch = None
     if saliency is not None:
         from fakemedia.scoring.overlays import Overlays
 
         on_batch = Overlays(model, saliency, [*found.files, *found.clips]).write
-    tell(describe(model.facts, checkpoint, crops or model.facts.usual_crops))
+    tell(describe(model.facts, checkpoint, crops or model.facts.usual_crops, wanted))
     scores = score_found(model, found, batch_size=batch_size, crops=crops, frames=frames, faces=faces,
                          on_batch=on_batch)
     if all(scores["error"]):
@@ -65,7 +66,7 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
 
 
 def score_found(model: Model, found: Found, *, batch_size: int = BATCH, crops: int | None = None, frames: int = FRAMES,
-                faces: Detector | None = None, on_batch: OnBatch | None = None,
+                faces: AskedFaces | None = None, on_batch: OnBatch | None = None,
                 progress: bool = True) -> pd.DataFrame:
     """Return the scores of the pictures of `found`, then those of its videos; see `score_files` and `score_clips`."""
     options: dict[str, Any] = {"batch_size": batch_size, "crops": crops, "faces": faces, "on_batch": on_batch,

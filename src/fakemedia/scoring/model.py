@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fakemedia.evaluation.calibration import Calibration
 from fakemedia.evaluation.novelty import Novelty
 from fakemedia.scoring.crop_layout import CROPS
+from fakemedia.store.faces import Detector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,9 @@ class Facts:
     """From logits to P(fake) and verdicts; None: the checkpoint is not calibrated."""
     decoder: Mapping[str, str] = field(default_factory=dict)
     """Versions of the libraries that decoded its training pictures; empty in checkpoints of earlier versions."""
+    faces: Detector | None = None
+    """The detector by which its training pictures were cropped to faces, as what it scores is; None: they were not, or
+    an earlier version did not record it."""
     novelty: Novelty | None = None
     """Which pictures are like none of the tasks; None: it was not measured, as by earlier versions."""
     weights_sha256: str = ""

@@ -20,9 +20,9 @@ from fakemedia.evaluation.calibration import Calibration, DecisionRule
 from fakemedia.evaluation.novelty import Novelty, is_unknown
 from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.scoring.crop_layout import Pixels, View, view
-from fakemedia.scoring.model import Model
+from fakemedia.scoring.model import Facts, Model
 from fakemedia.store.decode import DecodeError, decode
-from fakemedia.store.faces import Detector, check_detector, crop_face
+from fakemedia.store.faces import AskedFaces, Detector, check_detector, crop_face
 from fakemedia.store.policies import policy_function
 
 Floats = NDArray[np.float64]
@@ -51,14 +51,14 @@ OnBatch = Callable[[pd.DataFrame, list[Opened]], None]
 
 
 def score_files(model: Model, files: Sequence[Path | Pixels], *, batch_size: int = BATCH, crops: int | None = None,
-                faces: Detector | None = None, on_batch: OnBatch | None = None,
+                faces: AskedFaces | None = None, on_batch: OnBatch | None = None,
                 progress: bool = True) -> pd.DataFrame:
     """Return the scores of picture `files`, one row each in their order; pictures in memory, uint8 (H, W, 3), too.
 
     The logit of a picture is the mean over its crops, `crops` at most (see `scoring.crop_layout.view`; None:
     `Facts.usual_crops`); P(fake) and verdict are those of the calibration of as many (see `Calibration.for_crops`).
-    With `crops` = 1 the network gets the same input as from a pixel store. With a detector of `faces` the largest face
-    of a picture is scored, and one without is skipped.
+    With `crops` = 1 the network gets the same input as from a pixel store. With a detector of `faces`, by default that
+    of its training pictures, the largest face of a picture is scored, and one without is skipped; `none`: the picture.
 
     Columns: path (str; of a picture in memory `picture 0`, ..., by its place), p_fake (float64, calibrated),
     verdict (one of VERDICTS), reason (str: why a picture is unsure without a score), novelty (float64, see
@@ -71,7 +71,8 @@ def score_files(model: Model, files: Sequence[Path | Pixels], *, batch_size: int
     """
     start = time.perf_counter()
     crops = crops or model.facts.usual_crops
-    read = reader(model.facts.policy, model.facts.crop, crops, faces=faces, whole=on_batch is not None)
+    read = reader(model.facts.policy, model.facts.crop, crops, faces=wanted_faces(model.facts, faces),
+                  whole=on_batch is not None)
     together = max(1, batch_size // crops)
     names = [str(file) if isinstance(file, Path) else f"picture {number}" for number, file in enumerate(files)]
     pairs = zip(names, thread_map(read, files, workers=cores(), title="score", total=len(files), progress=progress,
@@ -86,6 +87,11 @@ def score_files(model: Model, files: Sequence[Path | Pixels], *, batch_size: int
     scores = pd.concat(tables, ignore_index=True)
     scores.attrs["seconds"] = time.perf_counter() - start
     return scores
+
+
+def wanted_faces(facts: Facts, faces: AskedFaces | None) -> Detector | None:
+    """Return the detector of faces that a request for `faces` means; None: pictures are not cropped to faces."""
+    return facts.faces if faces is None else None if faces == "none" else faces
 
 
 def reader(policy: str, size: int, crops: int, *, faces: Detector | None = None,

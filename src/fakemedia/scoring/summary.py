@@ -17,6 +17,7 @@ from fakemedia.scoring.model import Facts
 from fakemedia.scoring.paths import Found, shown
 from fakemedia.scoring.scores import VERDICTS
 from fakemedia.store.decoders import differences, installed
+from fakemedia.store.faces import Detector
 
 FEW = 20
 """Pictures that are listed one by one; of more, those with the highest P(fake)."""
@@ -30,7 +31,7 @@ FOLDERS = 20
 """Folders that are counted one by one at most."""
 
 
-def describe(facts: Facts, place: Path, crops: int) -> str:
+def describe(facts: Facts, place: Path, crops: int, faces: Detector | None = None) -> str:
     """Return which detector is used, on what, and how to interpret its scores."""
     weights = f", weights {facts.weights_sha256[:12]}" if facts.weights_sha256 else ""
     looked = (f"up to {crops} crops of {facts.crop} x {facts.crop} pixels a picture, evenly spread" if crops > 1
@@ -39,10 +40,19 @@ def describe(facts: Facts, place: Path, crops: int) -> str:
         f"Detector: {shown(os.path.relpath(place))} ({facts.network}{weights})",
         f"  knows {', '.join(facts.tasks) or 'no task'}; fakes of other generators may be not flagged",
         f"  sees {looked}",
+        *_faces(facts, faces),
         *_other_decoders(facts),
         f"Calibration: {_reading(facts.calibration, crops)}",
         f"Novelty: {_known(facts.novelty)}",
     ])
+
+
+def _faces(facts: Facts, faces: Detector | None) -> Iterator[str]:
+    """Yield what is said of faces, with a warning where pictures are cropped otherwise than its training pictures."""
+    if faces is not None:
+        yield f"  of the largest face of each picture ({faces})"
+    if facts.faces not in (None, faces):
+        yield f"  warning: it was trained on faces that {facts.faces} found; without --faces they are found again"
 
 
 def _other_decoders(facts: Facts) -> Iterator[str]:

@@ -10,9 +10,9 @@ from PIL import Image
 
 from fakemedia.scoring.crop_layout import View, view
 from fakemedia.scoring.model import Facts
+from fakemedia.scoring.scores import picture_function
 from fakemedia.serving.refusal import Refused
 from fakemedia.store.decode import CODECS, DecodeError, read_picture
-from fakemedia.store.policies import policy_function
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ def receive(name: str, data: bytes, facts: Facts, *, crops: int, max_pixels: int
     _check_size(data, max_pixels)
     try:
         picture = read_picture(data)
-        found = view(policy_function(facts.policy)(picture.pixels), facts.crop, crops)
+        found = view(picture_function(facts.policy, facts.faces)(picture.pixels), facts.crop, crops)
     except DecodeError as error:
         raise Refused(422, f"The picture cannot be decoded: {error}. Send a complete, undamaged file.") from None
     return Received(name=name[:200], view=found, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data),

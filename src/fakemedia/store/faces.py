@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from skimage.feature import Cascade
 
 Detector = Literal["frontal", "mtcnn"]
+AskedFaces = Literal["frontal", "mtcnn", "none"]
+"""Who is to find the faces of what is scored; `none`: the whole picture is scored."""
 DETECTORS: tuple[Detector, ...] = get_args(Detector)
 VERSION = 1
 """Version of the cropped pictures: raised when their pixels change."""

@@ -35,6 +35,8 @@ class Facts:
     format: int = FORMAT
     decoder: dict[str, str] = field(default_factory=dict)
     """The versions of the libraries that decoded the pictures; see `store.decoders`."""
+    faces: str = ""
+    """The detector by which each picture was cropped to its largest face; empty: whole pictures."""
 
 
 def write_images(table: pd.DataFrame, facts: Facts, folder: Path) -> None:

@@ -56,8 +56,11 @@ class PixelStore:
     read.
 
     Attributes: `folder`, `task`, `split`, `policy`, `fingerprint` (content and policy), `streams`,
-    `decoder` (versions of the libraries that decoded the pictures; see `store.decoders`).
+    `decoder` (versions of the libraries that decoded the pictures; see `store.decoders`), `faces` (the detector by
+    which each was cropped to its face, or empty).
     """
+
+    faces: str = ""
 
     def __init__(self, folder: str | Path, files: Files | None = None) -> None:
         """Read the facts of the store in `folder`; UserError if there is no complete store of this version."""
@@ -74,7 +77,7 @@ class PixelStore:
             raise UserError(f"No pixel store can be opened ({what})", where=self.folder, do=REBUILD,
                             expected=f"a complete pixel store of format {FORMAT}") from None
         self.task, self.split, self.policy = self._facts.task, self._facts.split, self._facts.policy
-        self.streams, self.decoder = self._facts.streams, self._facts.decoder
+        self.streams, self.decoder, self.faces = self._facts.streams, self._facts.decoder, self._facts.faces
         self.fingerprint = manifest.content
 
     @classmethod
