@@ -14,6 +14,7 @@ from fakemedia.catalog.lineage import Lineage
 from fakemedia.catalog.names import AUDIT_PAGE, CHECKPOINT, COMPARISON, HEADLINE, KEPT_RUNS, REPORT, SPLIT, VERDICT
 from fakemedia.catalog.project_catalog import ProjectCatalog, ProjectContext
 from fakemedia.cli.grouped_run import check_known
+from fakemedia.cli.typed import as_typed
 from fakemedia.context.checks import check_trainable
 from fakemedia.context.context import Context
 from fakemedia.core.errors import UserError
@@ -91,7 +92,7 @@ class ProjectHooks:
                 kept = _keep(context, sequence)
                 if context.storage is not None:
                     context.storage.upload_tree(context.path(KEPT_RUNS) / kept)
-                click.echo(f"Run: {kept} (kedro compare shows it beside others)")
+                click.echo(as_typed(f"Run: {kept} (kedro compare shows it beside others)"))
                 if self._tracked:
                     _track(context, sequence, kept)
 

@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fakemedia.core.extras import install
-from fakemedia.runtime import launch
 from tests.pipeline.conftest import bootstrap, change
 from tests.scoring import write_checkpoint, write_pictures
 
@@ -86,12 +85,6 @@ def test_outside_a_project(invoke: Callable[..., Result], tmp_path: Path) -> Non
     assert "There is no project here" in refused
     assert "fakemedia init FOLDER" in refused
     assert "Traceback" not in refused
-
-
-def test_a_run_is_restarted_with_the_program_that_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for started, program in (("/venv/bin/fakemedia", "fakemedia"), ("/venv/bin/kedro", "kedro")):
-        monkeypatch.setattr(sys, "argv", [started, "run"])
-        assert launch._program() == program
 
 
 def test_extras_are_installed_from_the_clone_or_the_index(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.cli.typed import as_typed
 from fakemedia.context.loading import load_context
 
 
@@ -29,5 +30,5 @@ def gate(version: str, folders: tuple[Path, ...]) -> None:
     click.echo(describe(report))
     click.echo(f"Report: {path}\nPage: {path.with_suffix('.html')}")
     if report["outcome"] == "pass":
-        click.echo(f"To promote: kedro promote {report['versions']['candidate']} --by YOU --gate {path}")
+        click.echo(as_typed(f"To promote: kedro promote {report['versions']['candidate']} --by YOU --gate {path}"))
     raise click.exceptions.Exit(STATUS[report["outcome"]])

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from fakemedia.cli.typed import as_typed
 from fakemedia.core.errors import UserError
 from fakemedia.runtime import launch, signals
 
@@ -28,7 +29,7 @@ def plain_errors(command: Callable) -> Callable:
             told = user_error(error)
             if told is None:
                 raise
-            raise click.ClickException(str(told)) from error
+            raise click.ClickException(as_typed(str(told))) from error
 
     return wrapped
 

@@ -15,6 +15,7 @@ from kedro.framework.cli.project import run as kedro_run
 from fakemedia.catalog.lineage import Lineage
 from fakemedia.catalog.names import CHECKPOINT
 from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.cli.typed import as_typed
 from fakemedia.context.checks import check_trainable
 from fakemedia.context.context import Context
 from fakemedia.context.loading import load_context
@@ -227,7 +228,7 @@ def plan(pipelines: list[str], params: dict[str, Any], **options: Any) -> None:
     """
     context = load_context(params=params, **options)
     names = [context.default_sequence if name == "__default__" else name for name in pipelines or ["__default__"]]
-    click.echo("\n\n".join(described(context, name) for name in names))
+    click.echo(as_typed("\n\n".join(described(context, name) for name in names)))
 
 
 plan.params += [option for option in kedro_run.params if option.name in ("pipelines", "env", "conf_source", "params")]

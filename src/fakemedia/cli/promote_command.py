@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.cli.typed import as_typed
 from fakemedia.context.loading import load_context
 from fakemedia.core.errors import UserError
 
@@ -29,5 +30,5 @@ def promote(version: str, by: str, gate: Path | None, forced: str | None) -> Non
         raise UserError("A promotion goes through the gate or is forced, not both", where="--gate, --force")
     registry = load_context().open_registry()
     made = change(registry, find_version(registry, version), by=by, gate=gate, forced=forced)
-    click.echo(f"Champion: version {made.after}"
-               + (f"; before: version {made.before}, to go back to it: kedro rollback --by YOU" if made.before else ""))
+    before = f"; before: version {made.before}, to go back to it: kedro rollback --by YOU" if made.before else ""
+    click.echo(as_typed(f"Champion: version {made.after}{before}"))

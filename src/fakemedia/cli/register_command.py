@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.cli.typed import as_typed
 from fakemedia.context.loading import load_context
 
 
@@ -31,5 +32,5 @@ def register(checkpoint: str, seed: int | None, parent: int | None) -> None:
     click.echo(f"Version {version.number}: {version.facts.origin}, {version.facts.network}, "
                f"{'calibrated' if version.facts.calibration else 'not calibrated: it gives no verdicts'}")
     click.echo(f"  knows {', '.join(version.facts.tasks)}")
-    click.echo(f"  {', '.join(version.aliases) or 'no alias'}; to let it serve: "
-               f"kedro promote {version.number} --by YOU")
+    click.echo(as_typed(f"  {', '.join(version.aliases) or 'no alias'}; to let it serve: "
+                        f"kedro promote {version.number} --by YOU"))

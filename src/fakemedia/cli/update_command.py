@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.cli.typed import as_typed
 from fakemedia.context.loading import load_context
 
 
@@ -29,4 +30,4 @@ def update(task: str, data: Path, label: str | None) -> None:
     version = run_update(load_context(), UpdateConfig(task=task, data=str(data.resolve()), label=label))
     click.echo(f"Version {version.number}: {version.facts.origin}, from version {version.facts.parent}")
     click.echo(f"  knows {', '.join(version.facts.tasks)}")
-    click.echo("  To compare it with the champion: kedro gate")
+    click.echo(as_typed("  To compare it with the champion: kedro gate"))

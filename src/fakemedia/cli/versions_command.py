@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.cli.typed import as_typed
 from fakemedia.context.loading import load_context
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def versions(changes: bool) -> None:
     rows = ([_change_row(each) for each in history(registry)] if changes else
             [_version_row(each) for each in list_versions(registry)])
     none = "No promotion yet" if changes else "No version yet: kedro register SEQUENCE/LABEL"
-    click.echo(pd.DataFrame(rows).to_string(index=False) if rows else none)
+    click.echo(pd.DataFrame(rows).to_string(index=False) if rows else as_typed(none))
 
 
 def _version_row(version: Version) -> dict[str, object]:

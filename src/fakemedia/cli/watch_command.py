@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fakemedia.cli.plain_errors import plain_errors
+from fakemedia.cli.typed import as_typed
 from fakemedia.context.loading import load_context
 from fakemedia.core.errors import UserError
 
@@ -50,13 +51,14 @@ def watch(incoming: Path, once: bool, by: str, every: float) -> None:
             for outcome in watch_once(context, incoming, by, unchanged):
                 _tell(outcome)
         except UserError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(as_typed(f"Error: {error}"), err=True)
         time.sleep(every)
 
 
 def _tell(outcome: Outcome) -> None:
     made = f", version {outcome.version}" if outcome.version else ""
-    click.echo(f"{outcome.task}: {outcome.outcome}{made}" + (f"\n  {outcome.reason}" if outcome.reason else ""))
+    click.echo(as_typed(f"{outcome.task}: {outcome.outcome}{made}"
+                        + (f"\n  {outcome.reason}" if outcome.reason else "")))
 
 
 def _status(found: list[Outcome]) -> int:

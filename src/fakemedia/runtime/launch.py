@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 from fakemedia.core.errors import UserError
+from fakemedia.core.invocation import program
 from fakemedia.runtime import signals
 from fakemedia.runtime.threads import cores
 
@@ -35,15 +35,7 @@ def restart(devices: int) -> NoReturn:
     """Replace this process by `devices` ones that run the same command."""
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // devices)))
     launcher = [sys.executable, "-m", __name__, "--standalone", f"--nproc_per_node={devices}"]
-    os.execv(sys.executable, [*launcher, "-m", _program(), *sys.argv[1:]])
-
-
-def _program() -> str:
-    """Return the module that this process was started with: kedro, or the package itself (`fakemedia`)."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    package = __name__.partition(".")[0]
-    own = Path(sys.argv[0]).stem == package or (spec is not None and spec.parent == package)
-    return package if own else "kedro"
+    os.execv(sys.executable, [*launcher, "-m", program(), *sys.argv[1:]])
 
 
 def hush() -> None:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from fakemedia.core.invocation import program
+
 STATUS = 130
 """Exit status of a command that was stopped."""
 GRACE = {signal.SIGINT: 1.5, signal.SIGTERM: 20.0}
@@ -80,7 +82,7 @@ def deferred() -> Iterator[Callable[[], bool]]:
 def message() -> str:
     """Return the message for a stopped command."""
     return ("Stopped. Finished results are kept, and the last saved state of a stage in training.\n"
-            f"  What to do: resume with the same command: kedro {shlex.join(sys.argv[1:])}")
+            f"  What to do: resume with the same command: {program()} {shlex.join(sys.argv[1:])}")
 
 
 def _watch(reader: socket.socket) -> None:

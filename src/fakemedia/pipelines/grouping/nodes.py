@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from fakemedia.core.invocation import program
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -70,8 +72,8 @@ def find_groups(distances: pd.DataFrame, samples: list[TaskSample], train: dict[
 
 def announce_training(groups: dict[str, Any]) -> None:
     """Log that training by these groups needs another run: its nodes can be made only when the groups are known."""
-    logger.info("The groups of %s are known now: the next run trains by them (a plain `kedro run` does both).",
-                groups["sequence"])
+    logger.info("The groups of %s are known now: the next run trains by them (a plain `%s run` does both).",
+                groups["sequence"], program())
 
 
 def draw_similarity(samples: list[TaskSample], *distances: pd.DataFrame, measures: tuple[str, ...]) -> list[Drawn]:

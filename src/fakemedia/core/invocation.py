@@ -1,0 +1,15 @@
+"""How the user started this program."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+KEDRO, OWN = "kedro", "fakemedia"
+
+
+def program() -> str:
+    """Return the program whose commands the user types: OWN, if it was started by name or `python -m`, else KEDRO."""
+    started = Path(sys.argv[0])
+    name = started.parent.name if started.name == "__main__.py" else started.stem
+    return OWN if name == OWN else KEDRO
