@@ -18,6 +18,7 @@ from fakemedia.cli.typed import as_typed
 from fakemedia.context.checks import check_trainable
 from fakemedia.context.context import Context
 from fakemedia.core.errors import UserError
+from fakemedia.core.hashing import fingerprint
 from fakemedia.core.plan import RESERVED, TOGETHER, Plan
 from fakemedia.pipelines.runner import is_shared
 from fakemedia.runtime import launch
@@ -59,6 +60,8 @@ class ProjectHooks:
                 runtime.check()
                 if runtime.devices > launch.count():
                     raise launch.Wanted(runtime.devices)
+                if launch.count() > 1:
+                    runtime.check_same({"parameters": fingerprint(context.parameters)})
         if context.storage is not None and launch.number() == 0:
             catalog.upload(sorted(pipeline.datasets()))
 

@@ -18,6 +18,7 @@ from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation.predict import predict
 from fakemedia.learning.sequence import learn_stage, restore_network
+from fakemedia.learning.trainer import StageTrainer
 from fakemedia.memory.held_pictures import held
 from fakemedia.methods.experts import Config as ExpertsConfig
 from fakemedia.methods.experts import Experts, ExpertsHead, task_centres
@@ -346,8 +347,8 @@ def test_an_expert_is_not_changed_by_later_ones(learn, stores) -> None:
 
 
 def test_an_expert_needs_both_classes() -> None:
-    class OneClass:
-        def training_examples(self, stores: Mapping[str, Any], detector: Any) -> Iterator[Any]:
+    class OneClass(StageTrainer):
+        def training_examples(self, stores: Mapping[str, Any], detector: Any, *, shared: bool = False) -> Iterator[Any]:
             detector.eval()
             yield type("Batch", (), {"inputs": torch.zeros(2, 3, 8, 8), "labels": torch.zeros(2, dtype=torch.int64)})
 
@@ -356,4 +357,5 @@ def test_an_expert_needs_both_classes() -> None:
 
     stage = StageData(**vars(STAGES[0]), train={"a": None})  # type: ignore[dict-item]
     with pytest.raises(UserError, match="one class only"):
-        Experts(ExpertsConfig(strength=1.0)).fit(stage, convnet.build(convnet.Config(), 0), OneClass())  # type: ignore[arg-type]
+        Experts(ExpertsConfig(strength=1.0)).fit(stage, convnet.build(convnet.Config(), 0), OneClass(
+            config=TrainingConfig(), runtime=CPU, seed=0))

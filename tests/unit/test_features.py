@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,24 @@ def test_another_network_crop_tap_or_seed_is_computed(changed: dict, store: Pixe
     settings = {**changed, **({"detector": build(changed["detector"])} if "detector" in changed else {})}
     cache(tmp_path, **settings).read(store, ["random0"])
     assert sum(computed) >= 23
+
+
+def test_features_of_another_precision_or_device_are_computed(store: PixelStore, tmp_path: Path,
+                                                             computed: list[int]) -> None:
+    cache(tmp_path).read(store)
+    bfloat16 = Runtime(accelerator="cpu", precision="bfloat16")
+    computed.clear()
+    cache(tmp_path, runtime=bfloat16).read(store)
+    assert sum(computed) >= 23
+    computed.clear()
+    cache(tmp_path, runtime=Runtime(accelerator="cpu")).read(store)  # automatic: float32 on any CPU
+    assert computed == []
+
+    recipe = partial(module.features_recipe, store, "centre", weights="", taps="head", crop=12, seed=0)
+    found = {recipe(arithmetic=each).fingerprint for each in
+             (("cpu", "float32"), ("cpu", "bfloat16"), ("cuda", "float32"), ("cuda", "bfloat16"))}
+    assert len(found) == 4
+    assert recipe().fingerprint in found  # Those of a CPU in float32 stay valid.
 
 
 def test_the_seed_does_not_matter_for_views_that_are_not_drawn(store: PixelStore, tmp_path: Path,

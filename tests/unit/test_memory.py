@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import torch.nn.functional as F
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import Named
@@ -151,12 +150,21 @@ def test_several_processes_divide_a_batch(stores) -> None:
     assert torch.equal(whole.rows, torch.cat([part.rows for part in parts]))
 
 
-def test_classes_of_tasks_weigh_the_same_in_the_loss() -> None:
-    logits = torch.randn(7, 2, generator=torch.Generator().manual_seed(0))
-    labels, tasks = torch.tensor([0, 0, 0, 1, 1, 0, 1]), torch.tensor([0, 0, 0, 0, 0, 1, 1])
-    found = replay.balanced_cross_entropy(logits, labels, tasks)
-    means = [F.cross_entropy(logits[part], labels[part]) for part in ([0, 1, 2], [3, 4], [5], [6])]
-    assert torch.allclose(found, torch.stack(means).mean())
+def test_classes_of_tasks_weigh_the_same_in_the_loss_of_one_process_and_of_several(stores) -> None:
+    batch = batches(stores).batch(3, 6)
+    losses = torch.rand(6, generator=torch.Generator().manual_seed(0))
+    cells = 2 * batch.tasks + batch.labels
+    expected = torch.stack([losses[cells == cell].mean() for cell in cells.unique()]).mean()
+    assert len(cells.unique()) == 4
+    assert torch.allclose((batches(stores).balance(3, 6) * losses).sum(), expected)
+    shares = [(batches(stores, share=(rank, 2)).balance(3, 3) * losses[3 * rank:3 * rank + 3]).sum() for rank in (0, 1)]
+    assert torch.allclose(torch.stack(shares).mean(), expected)
+
+
+def test_a_whole_batch_is_the_same_in_every_process(stores) -> None:
+    whole = batches(stores).batch(2, 8)
+    for rank in range(2):
+        assert torch.equal(batches(stores, share=(rank, 2)).batch(2, 8, whole=True).images, whole.images)
 
 
 def test_each_class_of_each_task_old_or_new_has_the_same_share_in_the_loss(stores, make_store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,47 +18,67 @@ from kedro.pipeline import Pipeline, node
 
 from fakemedia.core.errors import UserError
 from fakemedia.pipelines.runner import ProjectRunner
-from fakemedia.runtime import device, launch
+from fakemedia.runtime import device, launch, signals
 from fakemedia.runtime.device import Runtime
+from fakemedia.runtime.peers import check_same
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 TOLERANCE = 1e-5
 """Of weights and loss terms: sums of shares are rounded in another order."""
+EXACT = 1e-9
+"""Of the sums of closed forms, float64."""
 BOUND = 0.15
 """Of the losses with batch normalisation, whose statistics processes on the CPU take of their own shares."""
 
 
-def test_two_processes_match_one(noise_store, tmp_path: Path) -> None:
-    stores = {f"store{seed}": noise_store(images=24, size=12, sigma=30.0 + 20 * seed, seed=seed) for seed in range(2)}
-    small, out = noise_store(images=8, size=12, sigma=60.0, seed=5), tmp_path / "two.pt"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    subprocess.run([*launch, SCRIPT, *(store.folder for store in stores.values()), small.folder, out],
-                   check=True, capture_output=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"})
+def launches(machines: int, *command: object) -> list[subprocess.Popen]:
+    """Start `command` in two processes on each of so many launches of torchrun, which find one another."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = ["--standalone"] if machines == 1 else [
+        f"--nnodes={machines}", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}"]
+    words = [sys.executable, "-m", "torch.distributed.run", *meeting, "--nproc_per_node=2", *map(str, command)]
+    return [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(machines)]
+
+
+@pytest.mark.parametrize("machines", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_several_processes_match_one(noise_store, tmp_path: Path, machines: int) -> None:
+    """Two, and two times two, as on two machines."""
+    stores = {f"store{seed}": noise_store(images=24, size=16, sigma=30.0 + 20 * seed, seed=seed) for seed in range(2)}
+    small, out = noise_store(images=8, size=16, sigma=60.0, seed=5), tmp_path / "several.pt"
+    started = launches(machines, SCRIPT, *(store.folder for store in stores.values()), small.folder, out)
+    for each in started:
+        told, _ = each.communicate(timeout=400)
+        assert each.returncode == 0, told
     learned = torch.load(out, weights_only=True)
     script = runpy.run_path(str(SCRIPT))
     for method, normalisation in script["CASES"]:
-        one, two = script["learn"](method, normalisation, stores), learned[method, normalisation]
-        assert (one["processes"], two["processes"]) == (1, 2)
+        one, several = script["learn"](method, normalisation, stores), learned[method, normalisation]
+        assert (one["processes"], several["processes"]) == (1, 2 * machines)
         assert len(one["history"]) == 6
         if normalisation == "batch":
-            assert_close_on_average(two["history"], one["history"])
-            continue
-        for name, expected in one["weights"].items():
-            torch.testing.assert_close(two["weights"][name], expected, rtol=0, atol=TOLERANCE)
-        for found, expected in zip(two["history"], one["history"], strict=True):
-            assert found["loss"] == pytest.approx(expected["loss"], abs=TOLERANCE)
-            assert found["validation"] == expected["validation"]
+            assert_close_on_average(several["history"], one["history"])
+        else:
+            assert_same(several, one)
+    for case in script["MEMORY_CASES"]:
+        one = script["learn_memory"](case, {"large": stores["store0"], "small": small}, tmp_path / "one")
+        if case == "statistics":  # The losses depend on those of each share.
+            one, learned[case] = ({**found, "history": []} for found in (one, learned[case]))
+        assert_same(learned[case], one)
 
 
-    for method, tune in script["MEMORY_CASES"]:
-        one = script["learn_memory"](method, tune, {"large": stores["store0"], "small": small}, tmp_path / "one")
-        two = learned[method, tune]
-        assert (one["processes"], two["processes"]) == (1, 2)
-        assert [record["epoch"] for record in two["history"]] == [record["epoch"] for record in one["history"]]
-        for name, expected in one["weights"].items():
-            torch.testing.assert_close(two["weights"][name], expected, rtol=0, atol=TOLERANCE)
-        for found, expected in zip(two["history"], one["history"], strict=True):
-            assert found["loss"] == pytest.approx(expected["loss"], abs=TOLERANCE)
+def assert_same(found: dict, expected: dict) -> None:
+    """Weights, state and losses are the same but for the rounding of sums, and those of closed forms to 1e-9."""
+    for part in ("weights", "state"):
+        for name, tensor in expected.get(part, {}).items():
+            bound = EXACT if tensor.dtype == torch.float64 else TOLERANCE
+            torch.testing.assert_close(found[part][name], tensor, rtol=bound, atol=bound, equal_nan=True, msg=name)
+    assert [record["epoch"] for record in found["history"]] == [record["epoch"] for record in expected["history"]]
+    for one, other in zip(found["history"], expected["history"], strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=TOLERANCE)
+        assert one.get("validation") == other.get("validation")
 
 
 def assert_close_on_average(found: list[dict], expected: list[dict]) -> None:
@@ -107,10 +128,12 @@ def test_several_processes_run_the_command_that_was_given(monkeypatch: pytest.Mo
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda _, words: started.append(words))
     monkeypatch.setattr(sys, "argv", ["main", "--params", "runtime.devices=2"])
+    monkeypatch.setenv("FAKEMEDIA_COMMAND", "")  # It is set for the processes, and restored after the test.
     spec = None if package is None else SimpleNamespace(parent=package)
     monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
     launch.restart(2)
     assert started[0][-4:] == ["-m", program, "--params", "runtime.devices=2"]
+    assert os.environ["FAKEMEDIA_COMMAND"] == f"{program} --params runtime.devices=2"
     assert "--nproc_per_node=2" in started[0]
 
 
@@ -121,3 +144,36 @@ def test_a_process_alone_in_a_job_of_several_tasks_is_one(monkeypatch: pytest.Mo
         monkeypatch.setenv(f"SLURM_{name}", value)
     fabric = Runtime(accelerator="cpu")._fabric
     assert (fabric.world_size, fabric.global_rank) == (1, 0)
+
+
+def test_processes_that_differ_are_named() -> None:
+    own = {"host": "a", "code of fakemedia": "123", "torch": "2.1"}
+    check_same([own, {**own, "host": "b"}])
+    with pytest.raises(UserError, match=r"rank 2 on b has code of fakemedia 456 instead of 123, torch None instead"):
+        check_same([own, own, {"host": "b", "code of fakemedia": "456"}])
+
+
+def test_a_killed_process_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKEMEDIA_COMMAND", "kedro run --tags kd")
+    killed = launch.killed({0: SimpleNamespace(exitcode=-15), 1: SimpleNamespace(exitcode=-9)})
+    assert killed is not None
+    assert "killed: rank 1 by SIGKILL" in killed
+    assert killed.endswith("resume with the same command: kedro run --tags kd")
+    assert launch.killed({1: SimpleNamespace(exitcode=1)}) is None  # It has told its error itself.
+
+
+def test_an_exchange_with_a_process_that_ended_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+    assert not launch.lost_peer(lost)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert launch.lost_peer(lost)
+    assert not launch.lost_peer(RuntimeError("shape mismatch"))
+
+
+def test_of_several_processes_the_one_that_started_them_tells_that_they_stopped(monkeypatch) -> None:
+    assert signals.tells()
+    monkeypatch.setenv("FAKEMEDIA_COMMAND", "kedro run")
+    assert not signals.tells()
+    monkeypatch.delenv("FAKEMEDIA_COMMAND")
+    monkeypatch.setenv("RANK", "1")
+    assert not signals.tells()

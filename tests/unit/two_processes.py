@@ -1,5 +1,5 @@
 """Two stages by each of some methods, in as many processes as torchrun starts; the first saves weights and histories,
-and the weights of two stages with a memory larger than a task.
+and the weights and states of two stages with a memory larger than a task.
 
     torchrun --nproc_per_node 2 two_processes.py STORE STORE SMALL OUT.pt
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,9 +32,23 @@ CASES = (("finetune", "group"), ("kd", "group"), ("ewc", "group"), ("finetune", 
 """Method, and the normalisation of the network: of each image, or of the batch, which processes on the CPU do not
 share."""
 
-
-MEMORY_CASES = (("replay", "head"), ("finetune", "head"), ("ridge", "head"))
-"""Method, and what it trains: a head, since batch normalisation differs between processes on the CPU."""
+CONVNET = {"name": "convnet", "settings": {"depth": 2}}
+VIT = {"name": "timm", "settings": {"architecture": "test_vit", "pretrained": "none"}}
+SGD = {"crop": 16, "optimizer": "sgd", "lr": 0.01}
+"""AdamW divides by the gradient's own size, so that where it is nearly zero its rounding becomes a step."""
+MEMORY_CASES: dict[str, dict[str, Any]] = {
+    "replay, head": {"method": "replay", "settings": {"pictures": 500}, "tune": "head"},
+    "finetune, head": {"method": "finetune", "tune": "head"},
+    "ridge, head": {"method": "ridge", "tune": "head", "views": ("centre", "random:1")},
+    "ridge": {"method": "ridge"},
+    "slda": {"method": "slda"},
+    "experts": {"method": "experts"},
+    "replay": {"method": "replay", "settings": {"pictures": 20, "selection": "herding"}, "network": VIT, **SGD},
+    "derpp": {"method": "derpp", "settings": {"pictures": 30}, "network": VIT, **SGD},
+    "statistics": {"method": "replay", "settings": {"pictures": 500}, "norm_statistics": "reestimated", "lr": 1e-30},
+}
+"""What is learned with a memory or by a closed form; `statistics`: those of batch normalisation of weights that do not
+move, as they differ if processes on the CPU train them."""
 
 
 def network(normalisation: str) -> Detector:
@@ -60,32 +75,32 @@ def learn(method: str, normalisation: str, stores: dict[str, PixelStore]) -> dic
     return {"weights": detector.state_dict(), "history": history, "processes": runtime.world}
 
 
-def learn_memory(method: str, tune: str, stores: dict[str, PixelStore], folder: Path) -> dict:
-    """Return the weights after two stages of one store each, and the history of the second.
-
-    The memory of replay holds all pictures of the first store, more than the second has.
-    """
-    runtime, network = Runtime(accelerator="cpu", precision="float32"), Named(name="convnet", settings={"depth": 2})
-    training = TrainingConfig(epochs=3, batch_size=8, lr=0.05, crop=8)
-    settings = {"pictures": 500} if method == "replay" else {}
-    planned = MethodPlan(label=method, method=method, settings=settings, network=network, tune=tune, training=training)
-    plan = Plan(sequence="two", collection="two", stages=make_stages([(task,) for task in stores]), network=network,
+def learn_memory(case: str, stores: dict[str, PixelStore], folder: Path) -> dict:
+    """Return the weights and the state after two stages of one store each, and the history of the second."""
+    given = {"settings": {}, "network": CONVNET, "tune": "all", **MEMORY_CASES[case]}
+    runtime, named = Runtime(accelerator="cpu", precision="float32"), Named(**given["network"])
+    training = TrainingConfig(**{"epochs": 3, "batch_size": 8, "lr": 0.05, "crop": 8, **{
+        name: value for name, value in given.items() if name not in ("method", "settings", "network", "tune")}})
+    planned = MethodPlan(label=given["method"], method=given["method"], settings=given["settings"], network=named,
+                         tune=given["tune"], training=training)
+    plan = Plan(sequence="two", collection="two", stages=make_stages([(task,) for task in stores]), network=named,
                 methods=(planned,), training=training, seeds=(0,)).resolved()
     learned = None
     for stage in plan.stages:
-        learned = learn_stage(plan=plan, method=method, seed=0, stage=stage, parent=learned, train=stores,
-                              validation=stores, folder=folder / f"{method}-{stage.key}", runtime=runtime,
+        learned = learn_stage(plan=plan, method=planned.label, seed=0, stage=stage, parent=learned, train=stores,
+                              validation=stores, folder=folder / f"{case}-{stage.key}", runtime=runtime,
                               features=lambda task: folder / "features" / task)
     assert learned is not None
-    return {"weights": learned.weights, "history": learned.meta["history"], "processes": runtime.world}
+    return {"weights": learned.weights, "state": learned.method_state, "history": learned.meta["history"],
+            "processes": runtime.world}
 
 
 def main(*folders: str, out: str) -> None:
     torch.set_num_threads(1)
     *both, small = (PixelStore.open(folder) for folder in folders)
     stores = {f"store{number}": store for number, store in enumerate(both)}
-    learned = {case: learn(*case, stores) for case in CASES}
-    learned |= {case: learn_memory(*case, {"large": both[0], "small": small}, Path(out).parent / "two")
+    learned: dict[Any, dict] = {case: learn(*case, stores) for case in CASES}
+    learned |= {case: learn_memory(case, {"large": both[0], "small": small}, Path(out).parent / "several")
                 for case in MEMORY_CASES}
     if int(os.environ["RANK"]) == 0:
         torch.save(learned, out)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain, islice
 from os.path import commonpath
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -151,6 +152,11 @@ class HeadTrainer(StageTrainer):
         config = replace(self.config, validation_share=None)
         return Validation(stage.validation, images, config, self.seed, self.runtime, self.evaluation_batches)
 
+    @property
+    def _examined(self) -> int:
+        """Images of a batch of examples: features cost nothing to classify."""
+        return EVALUATED
+
     def evaluation_batches(self, store: PixelStore, rows: NDArray[np.int64] | None = None,
                            room: int = 0) -> Iterable[Batch]:
         """Return the features of the centre crops of the images `rows` of `store`, in order, on the device.
@@ -160,13 +166,19 @@ class HeadTrainer(StageTrainer):
         rows = np.arange(len(store)) if rows is None else rows
         return self._batches(self._standardised(self.features(store))[0], store.labels, rows)
 
-    def training_examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
-        """Yield the features of all images of `stores` in each of the training views, view by view."""
+    def training_examples(self, stores: Mapping[str, PixelStore], detector: Detector, *,
+                          shared: bool = False) -> Iterator[Batch]:
+        """Yield the features of all images of `stores` in each of the training views, view by view.
+
+        If `shared`, each of several processes gets every n-th batch of a store.
+        """
         views = with_augmented(self.config.views, self.config.augment)
+        first, step = (self.runtime.rank, self.runtime.world) if shared else (0, 1)
         for task, store in enumerate(stores.values()):
-            for values in self._standardised(self.features(store, views)):
-                for batch in self._batches(values, store.labels, np.arange(len(store))):
-                    yield replace(batch, tasks=batch.tasks + task, inputs=detector.prepare(batch.images))
+            batches = chain.from_iterable(self._batches(values, store.labels, np.arange(len(store)))
+                                          for values in self._standardised(self.features(store, views)))
+            for batch in islice(batches, first, None, step):
+                yield replace(batch, tasks=batch.tasks + task, inputs=detector.prepare(batch.images))
 
     def picture_features(self, store: PixelStore, detector: Detector) -> NDArray[np.float32]:
         """Return the features of the centre crops of `store`, (N, D), before any standardisation."""
@@ -174,10 +186,10 @@ class HeadTrainer(StageTrainer):
 
     def _batches(self, values: Tensor, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Batch]:
         values = values if len(rows) == len(values) else values[torch.from_numpy(rows)]
-        return [Batch(images=values[start:start + EVALUATED], labels=torch.from_numpy(labels[part]),
+        return [Batch(images=values[start:start + self._examined], labels=torch.from_numpy(labels[part]),
                       tasks=torch.zeros(len(part), dtype=torch.int64), rows=torch.from_numpy(part),
                       ).to(self.runtime.device)
-                for start in range(0, len(rows), EVALUATED) for part in [rows[start:start + EVALUATED]]]
+                for start in range(0, len(rows), self._examined) for part in [rows[start:start + self._examined]]]
 
     def _standardised(self, features: Features) -> Tensor:
         """Return the values of `features` as the head sees them, (views, N, D), in the host's memory."""

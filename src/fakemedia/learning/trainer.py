@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from fakemedia.core.training import TrainingConfig
 from fakemedia.learning.optimizers import Schedule, make_optimizer
@@ -20,10 +21,10 @@ from fakemedia.learning.validation import Validation
 from fakemedia.memory.draws import MemoryBatches
 from fakemedia.memory.held_pictures import Memory
 from fakemedia.methods.method import GradientMethod, StageData
+from fakemedia.methods.moments import by_task
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.norm_statistics import measure_statistics
 from fakemedia.runtime.device import Runtime
-from fakemedia.runtime.modes import evaluating
 from fakemedia.store.augmentations.augmentation import make_augment
 from fakemedia.store.batches import Batch, EvalBatches, TrainBatches, on_device
 from fakemedia.store.pixels import PixelStore
@@ -71,42 +72,94 @@ class StageTrainer:
         with self.runtime.reproducible():
             self.trained = loop.run(self.label or stage.key, self.on_epoch)
             if self.config.norm_statistics == "reestimated":
-                measure_statistics(detector, self._balanced(stage, detector))
-                self.runtime.align(detector)
+                self._measure_statistics(stage, detector)
                 self.trained = replace(self.trained, weights=copied_state(detector), measured_again=True)
 
-    def _balanced(self, stage: StageData, detector: Detector) -> Iterator[Tensor]:
-        """Yield the inputs of one pass, each task of the stage and of its memory with the same share of every batch."""
+    def _measure_statistics(self, stage: StageData, detector: Detector) -> None:
+        """Measure the statistics of batch normalisation over one pass, as one process does.
+
+        Of several processes each takes some of the batches, or its share of each where the layers themselves combine
+        the statistics of all.
+        """
+        rank, world = self.runtime.rank, self.runtime.world
+        batches = self._balanced(stage)
+        if any(isinstance(layer, nn.SyncBatchNorm) for layer in detector.modules()):
+            parts = (images[len(images) * rank // world:len(images) * (rank + 1) // world] for images in batches)
+            measure_statistics(detector, map(detector.prepare, parts))
+        else:
+            measure_statistics(detector, map(detector.prepare, islice(batches, rank, None, world)),
+                               total=self.runtime.total if world > 1 else None)
+
+    def _balanced(self, stage: StageData) -> Iterator[Tensor]:
+        """Yield the images of one pass, each task of the stage and of its memory with the same share of every batch.
+
+        They are the same in every process.
+        """
         memory, new = stage.memory, len(stage.train)
         for step, batch in enumerate(self.training_batches(stage, shared=False).epoch(self.config.epochs)):
             images, size = batch.images, len(batch.images)
             if memory is not None:
                 count = min(size - 1, max(1, round(size * new / (new + len(memory.memory.stores)))))
-                images = torch.cat([images[:count], memory.batch(step, size - count, draw="statistics").images])
-            yield detector.prepare(images)
+                drawn = memory.batch(step, size - count, draw="statistics", whole=True)
+                images = torch.cat([images[:count], drawn.images])
+            yield images
 
     def batches(self, stage: StageData, detector: Detector, *, epoch: int = 0) -> Iterator[Batch]:
         """Yield random crops of the stage's training images with `inputs` set: one pass, the same in every process."""
         for batch in self.training_batches(stage, shared=False).epoch(epoch):
             yield replace(batch, inputs=detector.prepare(batch.images))
 
-    def examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
-        """Yield the centre crops of all images of `stores` in order, with `inputs` set; the same in every process."""
+    def examples(self, stores: Mapping[str, PixelStore], detector: Detector, *,
+                 shared: bool = False) -> Iterator[Batch]:
+        """Yield the centre crops of all images of `stores` in order, with `inputs` set.
+
+        They are the same in every process; if `shared`, each of several processes gets every n-th batch of a store.
+        """
         for task, store in enumerate(stores.values()):
-            for batch in on_device(self.evaluation_batches(store), self.runtime.device):
+            batches = self.evaluation_batches(store, self._rows(len(store)) if shared else None)
+            for batch in on_device(batches, self.runtime.device):
                 yield replace(batch, tasks=batch.tasks + task, inputs=detector.prepare(batch.images))
 
-    def training_examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
+    def training_examples(self, stores: Mapping[str, PixelStore], detector: Detector, *,
+                          shared: bool = False) -> Iterator[Batch]:
         """Yield what `examples` does: one crop of each training image."""
-        return self.examples(stores, detector)
+        return self.examples(stores, detector, shared=shared)
 
-    @torch.no_grad()
+    def _rows(self, count: int) -> NDArray[np.int64]:
+        """Return this process's share of `count` rows: complete batches, so that each is computed as by one process."""
+        batches = np.arange(count) // self._examined
+        return np.flatnonzero(batches % self.runtime.world == self.runtime.rank)
+
+    @property
+    def _examined(self) -> int:
+        """Images of a batch of examples."""
+        return self.runtime.evaluation_batch(self.config.batch_size)
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sum of `values`, which may be overwritten, over the processes."""
+        return self.runtime.total(values)
+
+    def together(self, parts: Sequence[Tensor], like: Tensor) -> Tensor:
+        """Return what all processes made of the batches of `shared` examples of one store, row by row in their order.
+
+        `parts` is what this one made, (n, ...) of each batch; `like` (0, ...) has their type and device.
+        """
+        rank, world = self.runtime.rank, self.runtime.world
+        if world == 1:
+            return torch.cat([like, *parts])
+        count = int(self.total(torch.tensor(len(parts), device=like.device)))
+        sizes = torch.zeros(count, dtype=torch.int64, device=like.device)
+        sizes[rank::world] = torch.tensor([len(part) for part in parts], dtype=torch.int64, device=like.device)
+        ends = self.total(sizes).cumsum(0).tolist()
+        found = like.new_zeros(ends[-1], *like.shape[1:])
+        for end, part in zip(ends[rank::world], parts, strict=True):
+            found[end - len(part):end] = part
+        return self.total(found)
+
     def picture_features(self, store: PixelStore, detector: Detector) -> NDArray[np.float32]:
         """Return the features of the centre crops of `store`, (N, D), before any standardisation."""
-        with evaluating(detector):
-            found = [detector.features(batch.inputs) for batch in self.examples({store.task: store}, detector)
-                     if batch.inputs is not None]
-        return torch.cat(found).float().cpu().numpy()
+        (found, _), = by_task({store.task: store}, detector, self).values()
+        return found.cpu().numpy()
 
     def accuracies(self, stage: StageData, detector: Detector) -> dict[str, float]:
         """Return the accuracy of `detector` on the stage's validation images by task, percent."""
@@ -118,8 +171,8 @@ class StageTrainer:
     def evaluation_batches(self, store: PixelStore, rows: NDArray[np.int64] | None = None,
                            room: int = 0) -> Iterable[Batch]:
         """Return the centre crops of images `rows` of `store`, in order; see `EvalBatches.held` for `room`."""
-        size = self.runtime.evaluation_batch(self.config.batch_size)
-        return EvalBatches(store, batch_size=size, crop=self.config.crop, rows=rows).held(self.runtime.device, room)
+        batches = EvalBatches(store, batch_size=self._examined, crop=self.config.crop, rows=rows)
+        return batches.held(self.runtime.device, room)
 
     def memory_batches(self, memory: Memory, seed: int) -> MemoryBatches | None:
         """Return the pictures of `memory` as batches, drawn by `seed`: this process's share; None if it is empty."""

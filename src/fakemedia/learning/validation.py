@@ -59,7 +59,9 @@ class Validation:
         return {task: self._accuracy(detector, *images) for task, images in self._batches.items()}
 
     def _accuracy(self, detector: Detector, batches: Iterable[Batch], labels: np.ndarray) -> float:
-        logits = predict_batches(detector, batches, autocast=self._runtime.autocast)
-        counts = torch.tensor([int(((logits > 0) == (labels == FAKE)).sum()), len(labels)], device=self._runtime.device)
-        right, images = self._runtime.total(counts).tolist()
+        own = 0
+        if len(labels):  # Each process has a share, which is empty if there are fewer images than processes.
+            logits = predict_batches(detector, batches, autocast=self._runtime.autocast)
+            own = int(((logits > 0) == (labels == FAKE)).sum())
+        right, images = self._runtime.total(torch.tensor([own, len(labels)], device=self._runtime.device)).tolist()
         return 100.0 * right / images

@@ -32,30 +32,32 @@ class MemoryBatches:
         self.device = device or torch.device("cpu")
         self._rank, self._world = share
         self._stores, self._cells = list(memory.stores.values()), list(cells(memory.stores))
-        self._blocks: dict[str, tuple[int, int, NDArray[np.int64]]] = {}
+        self._blocks: dict[str, tuple[tuple[int, int], tuple[int, int], NDArray[np.int64]]] = {}
 
-    def batch(self, step: int, size: int, *, at_centre: bool = False, draw: str = "memory") -> Batch:
+    def batch(self, step: int, size: int, *, at_centre: bool = False, draw: str = "memory",
+              whole: bool = False) -> Batch:
         """Return the batch of a step, of `size` pictures in this process, on the device.
 
         `tasks` are positions in the memory. `at_centre`: centre crops, as they are. `draw` names one of several
-        batches of a step.
+        batches of a step. `whole`: the same batch in every process, not a share.
         """
-        positions, tasks, rows, labels = self._drawn(step, size, draw)
+        positions, tasks, rows, labels = self._drawn(step, size, draw, (0, 1) if whole else (self._rank, self._world))
         return Batch(images=self._images(tasks, rows, positions, at_centre, draw), labels=torch.from_numpy(labels),
                      tasks=torch.from_numpy(tasks), rows=torch.from_numpy(rows)).to(self.device)
 
-    def _drawn(self, step: int, size: int, draw: str) -> NDArray[np.int64]:
+    def _drawn(self, step: int, size: int, draw: str, share: tuple[int, int]) -> NDArray[np.int64]:
         """Return positions, tasks, rows and labels of the pictures of a step, (4, size); drawn for TOGETHER steps."""
-        block, place = divmod(step, TOGETHER)
-        if draw not in self._blocks or self._blocks[draw][:2] != (block, size):
-            steps = (block * TOGETHER + np.arange(TOGETHER)) * self._world + self._rank
+        (block, place), (rank, world) = divmod(step, TOGETHER), share
+        if draw not in self._blocks or self._blocks[draw][:2] != ((block, size), share):
+            steps = (block * TOGETHER + np.arange(TOGETHER)) * world + rank
             positions = (steps[:, None] * size + np.arange(size)).reshape(-1)
             tasks, rows, labels = np.empty((3, len(positions)), np.int64)
             for number, (task, label, members) in enumerate(self._cells):
                 mine = np.flatnonzero(positions % len(self._cells) == number)
                 rows[mine] = members[self._order(number, positions[mine] // len(self._cells), len(members), draw)]
                 tasks[mine], labels[mine] = task, label
-            self._blocks[draw] = block, size, np.stack([positions, tasks, rows, labels]).reshape(4, TOGETHER, size)
+            found = np.stack([positions, tasks, rows, labels]).reshape(4, TOGETHER, size)
+            self._blocks[draw] = (block, size), share, found
         return self._blocks[draw][2][:, place]
 
     def _images(self, tasks: NDArray[np.int64], rows: NDArray[np.int64], positions: NDArray[np.int64],
@@ -66,6 +68,19 @@ class MemoryBatches:
             mine = np.flatnonzero(tasks == task)
             images[mine] = self._pictures(task, rows[mine], positions[mine], at_centre, draw)
         return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+    def balance(self, step: int, size: int) -> Tensor:
+        """Return weights of the pictures of a batch in this process, float32 (size,), on the device.
+
+        The sum over a batch, of several processes the mean of their sums, of weights times losses is then the mean
+        loss with equal weights of the classes, and of the tasks within a class.
+        """
+        whole = (step * self._world * size + np.arange(self._world * size)) % len(self._cells)
+        mine = torch.from_numpy(whole[self._rank * size:(self._rank + 1) * size])
+        sizes = torch.from_numpy(np.bincount(whole, minlength=len(self._cells)))
+        labels = torch.tensor([label for _, label, _ in self._cells])
+        tasks = torch.bincount(labels[sizes > 0], minlength=2)
+        return (self._world / (sizes[mine] * tasks[labels[mine]] * (tasks > 0).sum())).to(self.device)
 
     def _order(self, cell: int, numbers: NDArray[np.int64], size: int, draw: str) -> NDArray[np.int64]:
         """Return the positions in a class of the pictures drawn at the `numbers`, which count from 0."""

@@ -21,7 +21,7 @@ from fakemedia.core.rng import derive
 from fakemedia.memory.budget import Budget, Selection
 from fakemedia.memory.draws import MemoryBatches
 from fakemedia.methods.method import GradientMethod, StageData, Trainer
-from fakemedia.methods.replay import balanced_cross_entropy, joined, memory_batches
+from fakemedia.methods.replay import joined, memory_batches
 from fakemedia.networks.detector import Detector
 from fakemedia.runtime.modes import evaluating
 
@@ -68,6 +68,7 @@ class DarkExperience(GradientMethod):
         self.logits: dict[str, Tensor] = {}
         self.held: MemoryBatches | None = None
         self.tasks = 0
+        self.balance = torch.ones(0)
 
     def before_stage(self, stage: StageData, detector: Detector) -> None:
         self.held, self.tasks = memory_batches(stage, "derpp"), len(stage.tasks)
@@ -77,7 +78,7 @@ class DarkExperience(GradientMethod):
             return batch
         size = len(batch.labels)
         answered = self.held.batch(step, size, at_centre=True, draw="logits")
-        learned = self.held.batch(step, size)
+        learned, self.balance = self.held.batch(step, size), self.held.balance(step, size)
         return joined(joined(batch, answered, self.tasks), learned, self.tasks + len(self.logits))
 
     def loss(self, detector: Detector, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
@@ -88,7 +89,7 @@ class DarkExperience(GradientMethod):
         new = F.cross_entropy(logits[:third], batch.labels[:third])
         wanted = self._kept_logits(batch.tasks[kept] - self.tasks, batch.rows[kept])
         answered = F.mse_loss(logits[kept], wanted)
-        replayed = balanced_cross_entropy(logits[again], batch.labels[again], batch.tasks[again])
+        replayed = (self.balance * F.cross_entropy(logits[again], batch.labels[again], reduction="none")).sum()
         return {"cross_entropy": new, "logits": answered, "replay": replayed,
                 "total": new + self.config.alpha * answered + self.config.beta * replayed}
 
@@ -109,8 +110,10 @@ class DarkExperience(GradientMethod):
                     places = {key: place for place, key in enumerate(self.keys[task].tolist())}
                     logits[task] = self.logits[task][[places[key] for key in keys[task].tolist()]]
                 else:
-                    found = [detector(batch.inputs) for batch in trainer.examples({task: store}, detector)]
-                    logits[task] = torch.cat(found).float().clamp(-self.config.largest, self.config.largest)
+                    found = [detector(batch.inputs).float()
+                             for batch in trainer.examples({task: store}, detector, shared=True)]
+                    none = torch.zeros(0, 2, device=next(detector.parameters()).device)
+                    logits[task] = trainer.together(found, none).clamp(-self.config.largest, self.config.largest)
         self.keys, self.logits = keys, logits
 
     def state_dict(self) -> dict[str, Tensor]:

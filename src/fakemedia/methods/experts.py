@@ -98,8 +98,8 @@ class Experts(Method):
     def review(self, earlier: StageData, detector: Detector, trainer: Trainer) -> None:
         """Add an expert for each task of a stage."""
         judges = {task: store for task, store in earlier.validation.items() if task in earlier.train}
-        validation = by_task(judges, detector, trainer.examples) if self.config.strength is None else {}
-        for task, (features, labels) in by_task(earlier.train, detector, trainer.training_examples).items():
+        validation = by_task(judges, detector, trainer) if self.config.strength is None else {}
+        for task, (features, labels) in by_task(earlier.train, detector, trainer, training=True).items():
             if not (labels.bincount(minlength=2) > 0).all():
                 raise UserError("The task has training pictures of one class only", where=f"{task}, method experts",
                                 expected="real and fake training pictures", do="use ridge or replay")

@@ -11,7 +11,7 @@ A method never calls backward, step or `.to(device)` on the detector. What a met
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -91,13 +91,29 @@ class Trainer(Protocol):
         """Yield random crops of the stage's training images with `inputs` set: one pass, the same in every process."""
         ...
 
-    def examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
-        """Yield the centre crops of all images of `stores` in order, with `inputs` set; the same in every process."""
+    def examples(self, stores: Mapping[str, PixelStore], detector: Detector, *,
+                 shared: bool = False) -> Iterator[Batch]:
+        """Yield the centre crops of all images of `stores` in order, with `inputs` set.
+
+        They are the same in every process; if `shared`, each of several processes gets every n-th batch.
+        """
         ...
 
-    def training_examples(self, stores: Mapping[str, PixelStore], detector: Detector) -> Iterator[Batch]:
+    def training_examples(self, stores: Mapping[str, PixelStore], detector: Detector, *,
+                          shared: bool = False) -> Iterator[Batch]:
         """Yield all training images of `stores`, once in each of the `views` if only the head is trained, else as
-        `examples` does."""
+        `examples` does; `shared` as there."""
+        ...
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sum of `values`, which may be overwritten, over the processes."""
+        ...
+
+    def together(self, parts: Sequence[Tensor], like: Tensor) -> Tensor:
+        """Return what all processes made of the batches of `shared` examples, row by row in their order.
+
+        `parts` is what this one made, (n, ...) of each batch; `like` (0, ...) has their type and device.
+        """
         ...
 
     def accuracies(self, stage: StageData, detector: Detector) -> dict[str, float]:

@@ -6,7 +6,7 @@ can be removed again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +25,6 @@ MEANS = "means."
 """Prefix of the names of the tasks' means in the state of a method."""
 BLOCK = 256
 """Columns of a symmetric product that are computed at once."""
-
-
-Examples = Callable[[Mapping[str, PixelStore], Detector], Iterable[Batch]]
-"""A trainer's `examples` or `training_examples`."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +77,10 @@ class Moments:
                             expected=f"{mine} numbers a picture, found {given}",
                             do="use the taps and the projection that the parent was made with")
 
+    def summed(self, total: Callable[[Tensor], Tensor]) -> Moments:
+        """Return the sums of all processes, given those of the share of each; `total` sums over processes."""
+        return Moments({task: total(means) for task, means in self.means.items()}, total(self.scatter))
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return the sums as tensors; half of the symmetric one."""
         half = torch.cat([row[:number] for number, row in enumerate(self.scatter, 1)])
@@ -101,14 +101,18 @@ class Moments:
 
 
 @torch.no_grad()
-def moments(task: str, features: Tensor, labels: Tensor) -> Moments:
-    """Return the sums over the pictures of one task: `features` (N, D), `labels` (N,)."""
+def moments(task: str, features: Tensor, labels: Tensor, counts: Tensor | None = None) -> Moments:
+    """Return the sums over the pictures of one task: `features` (N, D), `labels` (N,).
+
+    If these are a share of its pictures, `counts` (2,) are the pictures of its classes; the sums of all shares add up.
+    """
     values = features.double()
+    counts = labels.bincount(minlength=2) if counts is None else counts
     means = values.new_full((2, values.shape[1]), torch.nan)
     for label in (REAL, FAKE):
-        if (mine := labels == label).any():
-            means[label] = values[mine].mean(0)
-    roots = labels.bincount(minlength=2).double().rsqrt()[labels]
+        if counts[label]:
+            means[label] = values[labels == label].sum(0) / counts[label]
+    roots = counts.double().rsqrt()[labels]
     return Moments({task: means}, inner_products(values * roots[:, None]))
 
 
@@ -143,8 +147,8 @@ class FromSums(Method):
 
     def review(self, earlier: StageData, detector: Detector, trainer: Trainer) -> None:
         """Add the tasks of a stage."""
-        for task, (features, labels) in by_task(earlier.train, detector, trainer.training_examples).items():
-            found = self._moments(task, features, labels, detector)
+        for task, store in earlier.train.items():
+            found = self._moments(task, store, detector, trainer)
             self.sums = found if self.sums is None else self.sums.plus(found)
 
     def unlearn(self, task: str, stage: StageData, detector: Detector, trainer: Trainer) -> None:
@@ -154,12 +158,17 @@ class FromSums(Method):
             raise UserError(f"The training pictures of {task!r} are missing, or changed since they were ingested",
                             expected="the pictures that were learned: what was summed of them is subtracted",
                             do="bring them back and ingest them: kedro run --tags ingestion")
-        (features, labels), = by_task({task: stage.train[task]}, detector, trainer.training_examples).values()
-        self.sums = self.sums.minus(self._moments(task, features, labels, detector))
+        self.sums = self.sums.minus(self._moments(task, stage.train[task], detector, trainer))
         self._solve(stage, detector, trainer)
 
-    def _moments(self, task: str, features: Tensor, labels: Tensor, detector: Detector) -> Moments:
-        return moments(task, self.inputs(features, detector), labels)
+    @torch.no_grad()
+    def _moments(self, task: str, store: PixelStore, detector: Detector, trainer: Trainer) -> Moments:
+        """Return the sums over the training pictures of a task; every process reads a share of them."""
+        with evaluating(detector):
+            features, labels = map(torch.cat, zip(*_read(
+                trainer.training_examples({task: store}, detector, shared=True), detector), strict=True))
+            counts = trainer.total(labels.bincount(minlength=2))
+            return moments(task, self.inputs(features, detector), labels, counts).summed(trainer.total)
 
     def _solve(self, stage: StageData, detector: Detector, trainer: Trainer) -> None:
         if self.sums is None or not (self.sums.cells > 0).all():
@@ -179,19 +188,29 @@ class FromSums(Method):
 
 
 @torch.no_grad()
-def by_task(stores: Mapping[str, PixelStore], detector: Detector,
-            examples: Examples) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return the features (N, D), float32, and labels (N,) of what `examples` yields of each of `stores`."""
+def by_task(stores: Mapping[str, PixelStore], detector: Detector, trainer: Trainer, *,
+            training: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the features (N, D), float32, and labels (N,) of the examples of each of `stores`.
+
+    Those that are learned from if `training`. Every process computes a share of them, and returns all.
+    """
     found: dict[str, tuple[Tensor, Tensor]] = {}
+    read = trainer.training_examples if training else trainer.examples
     with evaluating(detector):
         for task, store in stores.items():
-            found[task] = _read(examples({task: store}, detector), detector)
+            (no_values, *values), (no_labels, *labels) = zip(*_read(read({task: store}, detector, shared=True),
+                                                                    detector), strict=True)
+            found[task] = trainer.together(values, no_values), trainer.together(labels, no_labels)
     return found
 
 
-def _read(batches: Iterable[Batch], detector: Detector) -> tuple[Tensor, Tensor]:
-    parts = [(detector.features(batch.inputs).float(), batch.labels) for batch in batches if batch.inputs is not None]
-    return torch.cat([values for values, _ in parts]), torch.cat([labels for _, labels in parts])
+def _read(batches: Iterable[Batch], detector: Detector) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield features and labels of no picture, then those of each batch."""
+    device = next(detector.parameters()).device
+    yield torch.zeros(0, detector.width, device=device), torch.zeros(0, dtype=torch.int64, device=device)
+    for batch in batches:
+        assert batch.inputs is not None
+        yield detector.features(batch.inputs).float(), batch.labels
 
 
 def set_linear(detector: Detector, weight: Tensor, bias: Tensor) -> None:

@@ -69,17 +69,6 @@ def joined(batch: Batch, other: Batch, first: int) -> Batch:
                    tasks=torch.cat([batch.tasks, other.tasks + first]), rows=torch.cat([batch.rows, other.rows]))
 
 
-def balanced_cross_entropy(logits: Tensor, labels: Tensor, tasks: Tensor) -> Tensor:
-    """Return the mean cross entropy, a scalar, with equal weights of the classes, and of the tasks within a class.
-
-    `logits` are (N, 2).
-    """
-    cells, places = torch.unique(2 * tasks + labels, return_inverse=True)
-    sizes, tasks_of_class = torch.bincount(places), torch.bincount(cells % 2, minlength=2)
-    weights = 1.0 / (sizes[places] * tasks_of_class[labels] * (tasks_of_class > 0).sum())
-    return (weights * F.cross_entropy(logits.float(), labels, reduction="none")).sum()
-
-
 def class_weights(counts: NDArray[np.integer]) -> Tensor:
     """Return the weight of a picture of each class, float32, of mean 1 over the pictures; `counts` are (..., 2).
 

@@ -242,7 +242,7 @@ class Ridge(FromSums):
         """Give `detector` the head of the strength that validation chooses."""
         seen = {} if self.config.strength is not None else {
             task: (self.inputs(features, detector), labels)
-            for task, (features, labels) in by_task(stage.validation, detector, trainer.examples).items()}
+            for task, (features, labels) in by_task(stage.validation, detector, trainer).items()}
         weight, bias = best_head(solver(sums), self.config.strength, judged(seen, {
             task: stage.validation[task].sources for task in seen}))
         if self.config.projection:

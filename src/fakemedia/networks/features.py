@@ -38,7 +38,7 @@ from fakemedia.core.errors import UserError
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.taps import Taps
 from fakemedia.networks.views import AUGMENTED, CENTRE, read_views, view_crops, view_seed
-from fakemedia.runtime.device import Runtime
+from fakemedia.runtime.device import Precision, Runtime
 from fakemedia.runtime.modes import evaluating
 from fakemedia.store.augmentations.augmentation import augment_version
 from fakemedia.store.pixels import PixelStore
@@ -48,6 +48,8 @@ VERSION = 2
 CHUNK = 1024
 """Pictures per file."""
 LARGEST = float(np.finfo(np.float16).max)
+USUAL = ("cpu", "float32")
+"""Device and arithmetic that a recipe does not name; those of any other do."""
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -89,12 +91,17 @@ def body_sha256(detector: Detector) -> str:
     return digest.hexdigest()
 
 
-def features_recipe(store: PixelStore, view: str, *, weights: str, taps: Taps, crop: int, seed: int) -> Recipe:
-    """Return what the features of `store` in one view depend on; `weights` is the body's SHA-256."""
+def features_recipe(store: PixelStore, view: str, *, weights: str, taps: Taps, crop: int, seed: int,
+                    arithmetic: tuple[str, str] = USUAL) -> Recipe:
+    """Return what the features of `store` in one view depend on.
+
+    `weights` is the body's SHA-256, `arithmetic` the kind of device and the precision that compute them.
+    """
     _, plus, augment = view.partition(AUGMENTED)
     return Recipe(producer="features", version=VERSION, inputs={"weights": weights, "store": store.fingerprint},
                   settings={"taps": taps, "view": view, "crop": crop, "policy": store.policy,
-                            "seed": view_seed(view, seed), **({"augment": augment_version(augment)} if plus else {})})
+                            "seed": view_seed(view, seed), **({"augment": augment_version(augment)} if plus else {}),
+                            **({"arithmetic": arithmetic} if arithmetic != USUAL else {})})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +134,9 @@ class FeatureCache:
         """
         parts = [self._part(store, view) for view in read_views(views)]
         kept = [part.read() for part in parts]
-        self.runtime.wait()  # All processes see the same files missing.
-        missing = [(part, number) for part, chunks in zip(parts, kept, strict=True)
-                   for number, chunk in enumerate(chunks) if chunk is None]
+        lacking = self.runtime.any_of(*(chunk is None for chunks in kept for chunk in chunks))
+        files = [(part, number) for part, chunks in zip(parts, kept, strict=True) for number in range(len(chunks))]
+        missing = [each for each, lacks in zip(files, lacking, strict=True) if lacks]
         if missing:
             self._check_fits(sum(part.pictures(number) for part, number in missing))
             self._compute(missing)
@@ -154,7 +161,8 @@ class FeatureCache:
         return Features(values=values.astype(np.float32), labels=store.labels, task=store.task, views=names)
 
     def _part(self, store: PixelStore, view: str) -> _Part:
-        recipe = features_recipe(store, view, weights=self._weights, taps=self._taps, crop=self.crop, seed=self.seed)
+        recipe = features_recipe(store, view, weights=self._weights, taps=self._taps, crop=self.crop, seed=self.seed,
+                                 arithmetic=(self.runtime.device.type, self._precision))
         return _Part(self.folder / self._network / store.task / store.split, recipe, store, view)
 
     @property
@@ -220,12 +228,17 @@ class FeatureCache:
 
     @property
     def autocast(self) -> Autocast:
-        """The runtime's autocast; on a CPU float32, unless bfloat16 is asked for by name.
+        """The context of the forward passes."""
+        return nullcontext if self._precision == "float32" else self.runtime.autocast
+
+    @property
+    def _precision(self) -> Precision:
+        """The runtime's; on a CPU float32, unless bfloat16 is asked for by name.
 
         Which of the two is faster there differs between machines, and features must not depend on a timing.
         """
         automatic = self.runtime.device.type == "cpu" and self.runtime.precision == "auto"
-        return nullcontext if automatic else self.runtime.autocast
+        return "float32" if automatic else self.runtime.resolved_precision
 
 
 @dataclass(frozen=True)

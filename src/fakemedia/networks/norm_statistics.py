@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -13,10 +13,12 @@ from fakemedia.runtime.modes import evaluating
 
 
 @torch.no_grad()
-def measure_statistics(detector: Detector, batches: Iterable[Tensor]) -> None:
+def measure_statistics(detector: Detector, batches: Iterable[Tensor], *,
+                       total: Callable[[Tensor], Tensor] | None = None) -> None:
     """Measure the running statistics of batch normalisation as the mean over `batches`, unless the body is frozen.
 
-    `batches` are normalised inputs (N, 3, H, W). Nothing is read if there is nothing to measure.
+    `batches` are normalised inputs (N, 3, H, W). Nothing is read if there is nothing to measure. `total` returns the
+    sum of a tensor over processes, where each gives some of the batches; they all end with the mean over all.
     """
     layers = [] if detector.frozen else [layer for layer in detector.modules() if isinstance(layer, _BatchNorm)
                                          and layer.track_running_stats]
@@ -32,3 +34,16 @@ def measure_statistics(detector: Detector, batches: Iterable[Tensor]) -> None:
             detector(inputs)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
+        if total is not None:
+            _combine(layer, total)
+
+
+def _combine(layer: _BatchNorm, total: Callable[[Tensor], Tensor]) -> None:
+    """Replace the means over the batches of each process by those over all."""
+    assert layer.num_batches_tracked is not None
+    mine = layer.num_batches_tracked.clone()
+    batches = total(mine.clone())
+    for statistic in (layer.running_mean, layer.running_var):
+        assert statistic is not None
+        statistic.copy_(total(statistic.double() * mine) / batches)
+    layer.num_batches_tracked.copy_(batches)

@@ -10,7 +10,7 @@ import ctypes
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fakemedia.core.errors import UserError
+from fakemedia.runtime.peers import HOST, check_same, own_facts
 from fakemedia.runtime.threads import cores
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -166,6 +167,11 @@ class Runtime:
         """Return the batch size of evaluation, given that of training."""
         return max(batch_size, EVALUATED) if self.device.type == "cuda" else batch_size
 
+    def check_same(self, facts: Mapping[str, str]) -> None:
+        """Raise UserError in every process if `facts` are not the same in all; their names are told."""
+        if self.world > 1:
+            _check_same({HOST: own_facts()[HOST], **facts}, self.world)
+
     def wait(self) -> None:
         """Wait for all processes."""
         if self.world > 1:
@@ -249,7 +255,15 @@ class Runtime:
                         strategy=DDPStrategy(timeout=PATIENCE) if processes > 1 else "auto",
                         plugins=[] if processes > 1 else [LightningEnvironment()])  # SLURM's tasks are not ours.
         fabric.launch()
+        if processes > 1:
+            _check_same(own_facts(), processes)
         return fabric
+
+
+def _check_same(own: Mapping[str, str], processes: int) -> None:
+    facts: list[Any] = [None] * processes
+    torch.distributed.all_gather_object(facts, dict(own))
+    check_same(facts)
 
 
 def with_common_statistics(network: nn.Module) -> nn.Module:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
-from typing import NoReturn
+import time
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.invocation import program
 from fakemedia.runtime import signals
 from fakemedia.runtime.threads import cores
+
+TURN = 2.0
+"""Seconds that ranks above 0 wait for rank 0 to report an error."""
 
 
 class Wanted(UserError):
@@ -32,7 +39,8 @@ def number() -> int:
 
 
 def restart(devices: int) -> NoReturn:
-    """Replace this process by `devices` ones that run the same command."""
+    """Replace this process by `devices` ones that run the same command, and by one that tells why they ended."""
+    os.environ[signals.COMMAND] = signals.typed()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // devices)))
     launcher = [sys.executable, "-m", __name__, "--standalone", f"--nproc_per_node={devices}"]
     os.execv(sys.executable, [*launcher, "-m", program(), *sys.argv[1:]])
@@ -41,10 +49,35 @@ def restart(devices: int) -> NoReturn:
 def hush() -> None:
     """Silence the output of all ranks but 0."""
     if number() > 0:
-        import logging
-
         os.environ["TQDM_DISABLE"] = "1"
         logging.disable(logging.WARNING)
+
+
+def let_others_tell() -> None:
+    """Wait a moment before a rank above 0 reports an error: rank 0 may report the same, and end all processes."""
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0:
+        time.sleep(TURN)
+
+
+def lost_peer(error: BaseException | None) -> bool:
+    """Return whether `error` comes of another process that ended while this one exchanged tensors with it."""
+    while error is not None and count() > 1:
+        told = str(error)
+        if isinstance(error, RuntimeError) and any(name in told for name in ("gloo", "NCCL", "Connection closed")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def killed(failures: Mapping[int, Any]) -> str | None:
+    """Return what to say of the `failures` of processes, by rank; None if they ended by themselves and said why."""
+    by_signal = {rank: signal.Signals(-failure.exitcode).name for rank, failure in failures.items()
+                 if failure.exitcode < 0}
+    if not by_signal:
+        return None
+    causes = {rank: name for rank, name in by_signal.items() if name != "SIGTERM"}  # with which the others are ended
+    ended = ", ".join(f"rank {rank} by {name}" for rank, name in sorted((causes or by_signal).items()))
+    return f"A process of this run was killed: {ended}. {signals.message(stopped=False)}"
 
 
 def _launch() -> None:
@@ -53,12 +86,17 @@ def _launch() -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
 
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         main(sys.argv[1:])
     except SignalException:
+        sys.stderr.write(f"\n{signals.message()}\n")
         sys.exit(signals.STATUS)
     except ChildFailedError as error:
-        sys.exit(next(iter(error.failures.values())).exitcode)
+        told = killed(error.failures)
+        if told is not None:
+            sys.stderr.write(f"\n{told}\n")
+        sys.exit(1 if told is not None else next(iter(error.failures.values())).exitcode)
 
 
 if __name__ == "__main__":

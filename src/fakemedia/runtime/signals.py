@@ -16,6 +16,8 @@ from contextlib import contextmanager
 
 from fakemedia.core.invocation import program
 
+COMMAND = "FAKEMEDIA_COMMAND"
+"""Environment variable of the processes of a run that a command started: the command."""
 STATUS = 130
 """Exit status of a command that was stopped."""
 GRACE = {signal.SIGINT: 1.5, signal.SIGTERM: 20.0}
@@ -79,10 +81,21 @@ def deferred() -> Iterator[Callable[[], bool]]:
         raise KeyboardInterrupt
 
 
-def message() -> str:
-    """Return the message for a stopped command."""
-    return ("Stopped. Finished results are kept, and the last saved state of a stage in training.\n"
-            f"  What to do: resume with the same command: {program()} {shlex.join(sys.argv[1:])}")
+def message(*, stopped: bool = True) -> str:
+    """Return the message for a command that was stopped, or whose processes were killed."""
+    command = os.environ.get(COMMAND) or typed()
+    return (f"{'Stopped. ' if stopped else ''}Finished results are kept, and the last saved state of a stage in "
+            f"training.\n  What to do: resume with the same command: {command}")
+
+
+def typed() -> str:
+    """Return the command of this process, as a user types it."""
+    return f"{program()} {shlex.join(sys.argv[1:])}"
+
+
+def tells() -> bool:
+    """Return whether this process tells that the command was stopped: one of several that it started does not."""
+    return int(os.environ.get("RANK", 0)) == 0 and COMMAND not in os.environ
 
 
 def _watch(reader: socket.socket) -> None:
@@ -106,7 +119,7 @@ def _watch(reader: socket.socket) -> None:
 def _end() -> None:
     for child in multiprocessing.active_children():
         child.terminate()
-    if int(os.environ.get("RANK", 0)) == 0:
+    if tells():
         os.write(2, f"\n{message()}\n".encode())
     os._exit(STATUS)
 
