@@ -60,7 +60,7 @@ class Detector:
         a picture in memory `picture 0`, ...), p_fake, verdict, reason, logit, crops, seen, width, height, sha256,
         error. UserError if a path does not exist, there is nothing to score, or an array has another shape or type.
         """
-        from fakemedia.scoring.command import score_found
+        from fakemedia.scoring.clips import score_found
         from fakemedia.scoring.scores import score_files
 
         given = _given(pictures)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from fakemedia.pipelines.run_progress import ParallelProgress, RunProgress
 from fakemedia.pipelines.runner import ProjectRunner
 from fakemedia.runtime import launch
 from fakemedia.runtime.cluster import LOCAL, NONE, Cluster, connected
-from fakemedia.runtime.threads import CORES
+from fakemedia.runtime.threads import use_cores
 
 if TYPE_CHECKING:
     from pluggy import PluginManager
@@ -178,8 +177,7 @@ class Answer:
 
 def compute(job: Job, *values: Any) -> Answer:
     """Compute a node on a worker; `values` are its inputs in memory."""
-    os.environ[CORES] = str(job.cores)
-    os.environ["OMP_NUM_THREADS"] = str(job.cores)
+    use_cores(job.cores)
     given = {name: MemoryDataset(value, copy_mode="assign") for name, value in zip(job.held, values, strict=True)}
     made = {name: MemoryDataset(copy_mode="assign") for name in job.node.outputs if name not in job.stored}
     catalog = ProjectCatalog(datasets={**job.stored, **given, **made})

@@ -8,10 +8,11 @@ import platform
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,24 @@ class Cluster:
         return self._function.options(num_cpus=self._config.cores, num_gpus=gpus,
                                       max_retries=self._config.retries).remote(*arguments)
 
+    def each(self, calls: Iterable[tuple[Any, ...]], *, gpu: bool, what: Callable[..., str]) -> Iterator[Any]:
+        """Yield the results of the function for the arguments `calls`, as they are done; a few calls wait ahead.
+
+        `what` names what a call computes. After an error or an interruption the running calls are stopped.
+        """
+        left, running = iter(calls), dict[Any, tuple[Any, ...]]()
+        ahead = 2 * max(1, int(self._ray.cluster_resources().get("CPU", 1) // self._config.cores))
+        try:
+            while True:
+                for call in islice(left, ahead - len(running)):
+                    running[self.submit(*call, gpu=gpu)] = call
+                if not running:
+                    return
+                reference = self.first_done(list(running))
+                yield self.result(reference, what(*running.pop(reference)))
+        finally:
+            self.stop(list(running))
+
     def first_done(self, references: Sequence[Any]) -> Any:
         """Wait until one of `references` is done, and return it."""
         done, _ = self._ray.wait(list(references), num_returns=1)
@@ -99,8 +118,9 @@ class Cluster:
         if references:
             self._ray.wait(list(references), num_returns=len(references), timeout=STOPPING)
 
-    def check(self, folder: Path) -> None:
-        """Raise UserError unless every machine has the code of this command, and reads and writes its `folder`."""
+    def check(self, folder: Path, *, reads: Sequence[Path] = ()) -> None:
+        """Raise UserError unless every machine has the code of this command, reads and writes its `folder`, and sees
+        the files and folders `reads`."""
         machines = [each for each in self._ray.nodes() if each["Alive"] and each["Resources"].get("CPU", 0) >= 1]
         largest = max((each["Resources"]["CPU"] for each in machines), default=0)
         if largest < self._config.cores:
@@ -109,10 +129,10 @@ class Cluster:
         token = folder / f".cluster-{secrets.token_hex(8)}"
         token.write_text(token.name, encoding="utf-8")
         try:
-            found = [(each["NodeManagerHostname"], self._facts_of(each, token)) for each in machines]
+            found = [(each["NodeManagerHostname"], self._facts_of(each, token, reads)) for each in machines]
         finally:
             token.unlink()
-        own = facts(str(token), written=True)
+        own = facts(str(token), reads, written=True)
         wrong = [f"{host}: {differences}" for host, theirs in found
                  if (differences := ", ".join(_differences(own, theirs)))]
         if wrong:
@@ -121,13 +141,13 @@ class Cluster:
                             f"every machine, and the folder {folder}, readable and writable under this path",
                             do="install the same version there, or mount the folder; see docs/how-to/cluster.md")
 
-    def _facts_of(self, machine: dict[str, Any], token: Path) -> dict[str, str]:
+    def _facts_of(self, machine: dict[str, Any], token: Path, reads: Sequence[Path]) -> dict[str, str]:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         there = NodeAffinitySchedulingStrategy(machine["NodeID"], soft=False)
         call = self._ray.remote(facts).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
         try:
-            return self._ray.get(call.remote(str(token)), timeout=6 * self._config.patience)
+            return self._ray.get(call.remote(str(token), reads), timeout=6 * self._config.patience)
         except self._ray.exceptions.GetTimeoutError:
             return {"answer": f"none within {6 * self._config.patience:g} s"}
         except self._ray.exceptions.RayError as error:
@@ -164,14 +184,16 @@ def connected(config: ClusterConfig, function: Callable) -> Iterator[Cluster]:
         ray.shutdown()
 
 
-def facts(token: str, *, written: bool = False) -> dict[str, str]:
-    """Return what must be equal on all machines: code, versions, and whether the folder of the file `token` is theirs.
+def facts(token: str, reads: Sequence[Path] = (), *, written: bool = False) -> dict[str, str]:
+    """Return what must be equal on all machines: code, versions, whether the folder of the file `token` is theirs, and
+    whether they see the files and folders `reads`.
 
     `written`: the file was written here, and is not there any more.
     """
     versions = {name: _version(name) for name in COMPARED}
     return {"code of fakemedia": code_fingerprint(PACKAGE), "Python": platform.python_version(), **versions,
-            "folder": "is there" if written else _access(Path(token))}
+            "the folder": "is there" if written else _access(Path(token)),
+            **{str(path): "is there" if os.access(path, os.R_OK) else "is not there" for path in reads}}
 
 
 def code_fingerprint(package: Path) -> str:
@@ -200,7 +222,7 @@ def _differences(own: dict[str, str], theirs: dict[str, str]) -> Iterator[str]:
         return
     for name, value in own.items():
         if theirs[name] != value:
-            yield f"the folder {theirs[name]}" if name == "folder" else f"{name} {theirs[name]} instead of {value}"
+            yield f"{name} {theirs[name]}" if value == "is there" else f"{name} {theirs[name]} instead of {value}"
 
 
 def _version(package: str) -> str:

@@ -247,7 +247,7 @@ class Runtime:
         elif self._kind == "cpu":
             keep_freed_memory()
         from lightning_fabric import Fabric  # takes seconds to import
-        from lightning_fabric.plugins.environments import LightningEnvironment
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
         from lightning_fabric.strategies.ddp import DDPStrategy
 
         processes, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))

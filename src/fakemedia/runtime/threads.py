@@ -23,6 +23,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def use_cores(count: int) -> None:
+    """Let this process, a worker of a cluster, use `count` cores of its machine; before torch is imported."""
+    os.environ[CORES] = os.environ["OMP_NUM_THREADS"] = str(count)
+
+
 def thread_map(function: Callable[[T], R], items: Iterable[T], *, workers: int, title: str, total: int,
                progress: bool, ahead: int = 0) -> Iterator[R]:
     """Yield `function` of each item, in order, computed by `workers` threads under a progress bar.

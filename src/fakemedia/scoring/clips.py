@@ -1,4 +1,4 @@
-"""The scores of videos: each from its frames at even distances."""
+"""The scores of videos, each from its frames at even distances, and of pictures and videos together."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from fakemedia.core.errors import UserError
 from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.scoring.crop_layout import view
 from fakemedia.scoring.model import Facts, Model
+from fakemedia.scoring.paths import Found
 from fakemedia.scoring.scores import (
     BATCH,
     EVEN_PICTURE,
@@ -29,9 +31,11 @@ from fakemedia.scoring.scores import (
     Opened,
     picture_function,
     score_batch,
+    score_files,
     verdict_of,
     wanted_faces,
 )
+from fakemedia.scoring.summary import joined
 from fakemedia.sources.frames import INSTALL, frames_at
 from fakemedia.store.faces import NO_FACE, AskedFaces, Detector, NoFaceError
 
@@ -79,6 +83,17 @@ def score_clips(model: Model, files: Sequence[Path], *, frames: int = FRAMES, ba
     scores["path"] = scores["path"].astype(object)  # not all names are Unicode
     scores.attrs["seconds"] = time.perf_counter() - start
     return scores
+
+
+def score_found(model: Model, found: Found, *, batch_size: int = BATCH, crops: int | None = None, frames: int = FRAMES,
+                faces: AskedFaces | None = None, on_batch: OnBatch | None = None,
+                progress: bool = True) -> pd.DataFrame:
+    """Return the scores of the pictures of `found`, then those of its videos; see `score_files` and `score_clips`."""
+    options: dict[str, Any] = {"batch_size": batch_size, "crops": crops, "faces": faces, "on_batch": on_batch,
+                               "progress": progress}
+    tables = [score_files(model, found.files, **options)] if found.files else []
+    tables += [score_clips(model, found.clips, frames=frames, **options)] if found.clips else []
+    return joined(tables)
 
 
 def clip_reader(facts: Facts, frames: int, crops: int, *, faces: Detector | None = None,

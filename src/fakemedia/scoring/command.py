@@ -1,45 +1,62 @@
-"""Score pictures and videos: from paths to the table, the CSV file and the overlays."""
+"""Score pictures and videos: from paths to the table, the files of scores and the overlays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fakemedia.artefacts.files import check_writable, write_file
 from fakemedia.core.errors import UserError
-from fakemedia.scoring.clips import FRAMES, score_clips
-from fakemedia.scoring.model import Model
+from fakemedia.scoring.clips import score_found
 from fakemedia.scoring.open_model import open_model
-from fakemedia.scoring.paths import Found, check_file, find_media
-from fakemedia.scoring.scores import BATCH, OnBatch, score_files, wanted_faces
-from fakemedia.scoring.summary import csv_table, describe, joined, reasons, shortened, summarise
+from fakemedia.scoring.paths import check_file, find_media
+from fakemedia.scoring.score_parts import SUFFIX, Options, parts, score_in_parts
+from fakemedia.scoring.scores import wanted_faces
+from fakemedia.scoring.summary import csv_table, describe, reasons, shortened, summarise, summarise_parts
 from fakemedia.store.faces import AskedFaces, check_detector
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from fakemedia.runtime.cluster import ClusterConfig
     from fakemedia.runtime.device import Runtime
 
 
 def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | None, out: Path | None,
                    batch_size: int, crops: int | None, frames: int, faces: AskedFaces | None,
-                   runtime: Callable[[], Runtime], tell: Callable[[str], None]) -> None:
+                   runtime: Callable[[], Runtime], tell: Callable[[str], None],
+                   cluster: ClusterConfig | None = None) -> None:
     """Score pictures and videos at `paths` (see `find_media`) by `checkpoint` (see `open_model`); print with `tell`.
 
     At most `crops` crops of each picture (None: as many as the detector is best on in validation), and `frames` frames
     of each video, are used; each is cropped to its largest face first, if a detector of `faces` is given or, by
-    default, if the training pictures were. With `out` the scores are written as a CSV file (see `csv_table`); with
-    `saliency` an overlay of each picture, and of the loudest frame of each video, into that folder. UserError, before
-    anything is scored, if an input does not exist or a result cannot be written; and at the end, if no file could be
-    read.
+    default, if the training pictures were. With `out` the scores are written as a CSV file (see `csv_table`), or, by
+    its ending, in parts (see `score_in_parts`), which a `cluster` may compute; with `saliency` an overlay of each
+    picture, and of the loudest frame of each video, into that folder. UserError, before anything is scored, if an input
+    does not exist or a result cannot be written; and at the end, if no file could be read.
     """
+    if out is not None and out.suffix == SUFFIX:
+        if saliency is not None:
+            raise UserError("Overlays are not drawn for scores in parts", where="--saliency",
+                            do="score the pictures that matter once more, without --out")
+        model = open_model(checkpoint, runtime)
+        if wanted := wanted_faces(model.facts, faces):
+            check_detector(wanted)
+        options = Options(batch_size=batch_size, crops=crops or model.facts.usual_crops, frames=frames,
+                          faces=wanted or "none")
+        tell(describe(model.facts, checkpoint, options.crops, wanted))
+        score_in_parts(model, paths, out, options, checkpoint=checkpoint, runtime=runtime, cluster=cluster, tell=tell)
+        tell(summarise_parts(parts(out), out.parent))
+        tell(f"Scores: {out} ({len(parts(out))} parts)")
+        return
+    if cluster is not None:
+        raise UserError("A cluster writes scores in parts", where="--cluster", expected=f"--out NAME{SUFFIX}")
     found = find_media(paths, without=saliency)
     if saliency is not None:
         check_writable(saliency)
     if out is not None:
         if out.suffix != ".csv":
-            raise UserError("The file's name has another ending", where=out, expected="a name that ends in .csv")
+            raise UserError("The file's name has another ending", where=out,
+                            expected=f"a name that ends in .csv or {SUFFIX}")
         check_file(out)
     model = open_model(checkpoint, runtime)
     if wanted := wanted_faces(model.facts, faces):
@@ -63,14 +80,3 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
         tell(f"Scores: {out}")
     if saliency is not None:
         tell(f"Overlays: {saliency}")
-
-
-def score_found(model: Model, found: Found, *, batch_size: int = BATCH, crops: int | None = None, frames: int = FRAMES,
-                faces: AskedFaces | None = None, on_batch: OnBatch | None = None,
-                progress: bool = True) -> pd.DataFrame:
-    """Return the scores of the pictures of `found`, then those of its videos; see `score_files` and `score_clips`."""
-    options: dict[str, Any] = {"batch_size": batch_size, "crops": crops, "faces": faces, "on_batch": on_batch,
-                               "progress": progress}
-    tables = [score_files(model, found.files, **options)] if found.files else []
-    tables += [score_clips(model, found.clips, frames=frames, **options)] if found.clips else []
-    return joined(tables)

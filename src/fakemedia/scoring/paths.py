@@ -5,9 +5,10 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, pairwise
 from pathlib import Path
 
 from fakemedia.artefacts.files import check_writable
@@ -32,40 +33,66 @@ class Found:
 
 
 def find_media(given: Iterable[str], *, without: Path | None = None) -> Found:
-    """Return the pictures and videos at the paths `given`, except those below the folder `without`.
+    """Return the pictures and videos at the paths `given`, except those below the folder `without`; see `each_medium`.
 
-    A file is accepted under any name, and is a picture unless it has the suffix or the first bytes of a video; of a
-    folder, and of those below it, all files with the suffix or the first bytes of either, except hidden ones; anything
-    else is a glob (`**` for any depth). UserError if a path does not exist, or neither is found.
+    UserError if a path does not exist, or neither is found.
     """
-    found = Found()
-    for text in given:
-        places = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))
-        if not places:
-            raise UserError("There is no such file or folder", where=shown(text),
-                            expected="files, folders, or globs such as 'photos/**/*.jpg'")
-        for place in places:
-            if os.path.isdir(place):
-                _add_below(place, found)
-            else:
-                (found.clips if _is(VIDEOS, Path(place)) else found.files).append(Path(place))
-    found.files, found.clips = (_once(paths, without) for paths in (found.files, found.clips))
+    given, found = list(given), Found()
+    for path, is_clip in each_medium(given, found):
+        if without is None or without.absolute() not in Path(os.path.abspath(path)).parents:
+            (found.clips if is_clip else found.files).append(path)
     if not found.files and not found.clips:
-        others = ", ".join(f"{count} {suffix}" for suffix, count in found.others.most_common(5))
-        raise UserError("There is no picture or video", where=", ".join(map(shown, given)),
-                        expected=f"files that end in {', '.join((*PICTURES.suffixes, *VIDEOS.suffixes))}; found "
-                                 f"{others or 'no file'}")
+        raise nothing_there(given, found)
     return found
 
 
-def _once(paths: list[Path], without: Path | None) -> list[Path]:
-    """Return each path once, except those below the folder `without`."""
-    first: dict[Path, Path] = {}
-    for path in paths:
-        absolute = Path(os.path.abspath(path))
-        if without is None or without.absolute() not in absolute.parents:
-            first.setdefault(absolute, path)
-    return list(first.values())
+def each_medium(given: Iterable[str], found: Found) -> Iterator[tuple[Path, bool]]:
+    """Yield the pictures and videos at the paths `given`, each once, and whether it is a video.
+
+    Other files are counted in `found`.
+
+    A file is accepted under any name, and is a picture unless it has the suffix or the first bytes of a video; of a
+    folder, and of those below it, all files with the suffix or the first bytes of either, except hidden ones; anything
+    else is a glob (`**` for any depth). Memory grows with the number of files only where paths hold one another.
+    UserError if a path does not exist.
+    """
+    places = [place for text in given for place in _places(text)]
+    media = chain.from_iterable(_below(place, found) if os.path.isdir(place) else [_medium(place)] for place in places)
+    if _are_disjoint(places):
+        yield from media
+        return
+    seen: set[str] = set()
+    for path, is_clip in media:
+        absolute = os.path.abspath(path)
+        if absolute not in seen:
+            seen.add(absolute)
+            yield path, is_clip
+
+
+def nothing_there(given: Iterable[str], found: Found) -> UserError:
+    """Return the error for paths at which neither a picture nor a video is."""
+    others = ", ".join(f"{count} {suffix}" for suffix, count in found.others.most_common(5))
+    return UserError("There is no picture or video", where=", ".join(map(shown, given)),
+                     expected=f"files that end in {', '.join((*PICTURES.suffixes, *VIDEOS.suffixes))}; found "
+                              f"{others or 'no file'}")
+
+
+def _places(text: str) -> list[str]:
+    places = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))
+    if not places:
+        raise UserError("There is no such file or folder", where=shown(text),
+                        expected="files, folders, or globs such as 'photos/**/*.jpg'")
+    return places
+
+
+def _are_disjoint(places: list[str]) -> bool:
+    """Return whether none of `places` is another one, or below it."""
+    absolute = sorted(Path(os.path.abspath(place)).parts for place in places)
+    return all(after[:len(before)] != before for before, after in pairwise(absolute))
+
+
+def _medium(place: str) -> tuple[Path, bool]:
+    return Path(place), _is(VIDEOS, Path(place))
 
 
 def _is(media: Media, path: Path) -> bool:
@@ -79,7 +106,8 @@ def check_file(path: Path) -> None:
         raise UserError("Nothing can be written here: it is a folder", where=path, expected="the name of a file")
 
 
-def _add_below(folder: str, found: Found) -> None:
+def _below(folder: str, found: Found) -> Iterator[tuple[Path, bool]]:
+    """Yield the pictures and videos below `folder`, and whether each is a video; the rest is counted in `found`."""
     def refused(error: OSError) -> None:
         found.closed[Path(error.filename)] = str(error.strerror)
 
@@ -94,9 +122,9 @@ def _add_below(folder: str, found: Found) -> None:
         for name in sorted(name for name in names if not is_ignored(name)):
             path = Path(place, name)
             if _is(PICTURES, path):
-                found.files.append(path)
+                yield path, False
             elif _is(VIDEOS, path):
-                found.clips.append(path)
+                yield path, True
             else:
                 found.others[Path(name).suffix or name] += 1
 

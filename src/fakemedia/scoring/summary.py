@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fakemedia.core.errors import UserError
 from fakemedia.evaluation.calibration import Calibration
 from fakemedia.evaluation.novelty import QUANTILE, Novelty
 from fakemedia.scoring.model import Facts
@@ -90,12 +91,7 @@ def summarise(scores: pd.DataFrame, found: Found) -> str:
     few = len(scored) <= FEW
     listed = scored if few else scored.sort_values("p_fake", ascending=False, kind="stable").head(HIGHEST)
     lines = [] if few else [f"The {HIGHEST} files with the highest P(fake):"]
-    lines += [f"P(fake)  {'verdict':{VERDICT_WIDTH}}   seen  file"]
-    lines += [f"{'      -' if np.isnan(p_fake) else f'{p_fake:7.3f}'}  {verdict:{VERDICT_WIDTH}} {seen:5.0%}  "
-              + shown(path) + (f" ({more})" if more else "")
-              for p_fake, verdict, seen, path, more in zip(
-                  *(listed[name] for name in ("p_fake", "verdict", "seen", "path")), map(_more, _each(listed)),
-                  strict=True)]
+    lines += _rows(listed)
     lines += [*_by_folder(scored), *_skipped(scores, found)]
     seen = scored.loc[scored["crops"] > 0, "seen"]
     share = f"{seen.median():.0%} of a picture was seen (median), " if len(seen) else ""
@@ -105,6 +101,42 @@ def summarise(scores: pd.DataFrame, found: Found) -> str:
     lines += ["", f"{len(scored)} scored: {_counts(Counter(scored['verdict']))}",
               f"{share}{images / scores.attrs['seconds']:.0f} images a second"]
     return "\n".join(lines)
+
+
+def summarise_parts(parts: Sequence[Path], folder: Path) -> str:
+    """Return the highest scores of all `parts` (see `scoring.score_parts`), what was skipped and why, and the counts.
+
+    `folder` is what their paths are relative to. UserError if no file could be scored.
+    """
+    import pyarrow.parquet as pq
+
+    columns = ["path", "p_fake", "verdict", "reason", "seen", "error", *CLIP]
+    counts, skipped, lines, highest = Counter(), 0, [], []
+    for part in parts:
+        rows = pq.read_table(part, columns=columns).to_pandas()
+        rows["path"] = [os.path.normpath(folder / path) for path in rows["path"]]
+        scored, unread = rows.loc[rows["error"] == ""], rows.loc[rows["error"] != ""]
+        counts.update(scored["verdict"])
+        highest = [pd.concat([*highest, scored]).sort_values("p_fake", ascending=False, kind="stable").head(HIGHEST)]
+        skipped += len(unread)
+        lines += reasons(unread, Found())[:FEW - len(lines)]
+    if not counts.total():
+        raise UserError("No picture or video could be scored", where="; ".join(lines),
+                        expected="picture or video files")
+    told = ["", f"The {HIGHEST} files with the highest P(fake):", *_rows(highest[0])]
+    if skipped:
+        more = [f"  and {skipped - len(lines):,} more, in the column error"] if skipped > len(lines) else []
+        told += ["", f"{skipped:,} skipped:", *(f"  {line}" for line in lines), *more]
+    return "\n".join([*told, "", f"{counts.total():,} scored: {_counts(counts)}"])
+
+
+def _rows(listed: pd.DataFrame) -> list[str]:
+    """Return a line for each of the scores, under a head."""
+    return [f"P(fake)  {'verdict':{VERDICT_WIDTH}}   seen  file"] + [
+        f"{'      -' if np.isnan(p_fake) else f'{p_fake:7.3f}'}  {verdict:{VERDICT_WIDTH}} {seen:5.0%}  "
+        + shown(path) + (f" ({more})" if more else "")
+        for p_fake, verdict, seen, path, more in zip(
+            *(listed[name] for name in ("p_fake", "verdict", "seen", "path")), map(_more, _each(listed)), strict=True)]
 
 
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -130,19 +162,27 @@ def _more(row: Any) -> str:
 
 
 def csv_table(scores: pd.DataFrame, facts: Facts, folder: Path) -> pd.DataFrame:
-    """Return `scores` as written to a CSV file in `folder`: one row per file, skipped ones too.
+    """Return `scores` as written to a CSV file in `folder`: the `score_table`, in which numbers have 4 decimals."""
+    rounded = scores.round({"p_fake": 4, "novelty": 4, "logit": 4, "seen": 4, "p_low": 4, "p_high": 4})
+    table = score_table(rounded, facts, folder)
+    table["threshold"] = [round(value, 4) for value in table["threshold"]]
+    return table
 
-    Paths are relative to `folder`; numbers have 4 decimals. Columns: path, p_fake, verdict, reason, novelty
+
+def score_table(scores: pd.DataFrame, facts: Facts, folder: Path) -> pd.DataFrame:
+    """Return `scores` as written to a file in `folder`: one row per file, skipped ones too.
+
+    Paths are relative to `folder`. Columns: path, p_fake, verdict, reason, novelty
     (unknown above 1), logit, threshold (P(fake) above which a picture is flagged), crops, seen (share of the
     picture), width, height, sha256 (of the file), detector (SHA-256 of the weights), error; of a video, too: frames
     (0 of a picture), p_low, p_high, loudest.
     """
-    table = scores.round({"p_fake": 4, "novelty": 4, "logit": 4, "seen": 4, "p_low": 4, "p_high": 4})
+    table = scores.copy()
     table["path"] = pd.Series([os.path.relpath(path, folder) for path in scores["path"]], table.index, dtype=object)
     frames = scores["frames"].clip(lower=1) if "frames" in scores else 1
     several = scores["crops"] > frames
-    table.insert(6, "threshold", [round(facts.calibration.for_crops(1 + more).threshold, 4) if facts.calibration
-                                  else np.nan for more in several])
+    table.insert(6, "threshold", [facts.calibration.for_crops(1 + more).threshold if facts.calibration else np.nan
+                                  for more in several])
     table.insert(list(table).index("error"), "detector", facts.weights_sha256 or facts.fingerprint)
     return table
 

@@ -1,0 +1,52 @@
+"""The files of a large scoring, listed once and cut into shards: what is scored later, or elsewhere, is the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fakemedia.artefacts.files import replacing
+from fakemedia.scoring.paths import Found, each_medium, nothing_there
+
+SHARD = 1024
+"""Files that are scored at once, and whose scores are one part of the result."""
+SCHEMA = pa.schema([("path", pa.binary()), ("clip", pa.bool_())])
+"""Absolute path, as the system's bytes, and whether the file is a video."""
+
+
+def write_list(given: Sequence[str], path: Path) -> Found:
+    """Write the pictures and videos at the paths `given` to the Parquet file `path`, a row group for each shard.
+
+    Return what else was found there. Files are in the order of `paths.each_medium`. Memory is that of the names in the
+    largest folder. UserError if a path does not exist, or there is no file.
+    """
+    found, count = Found(), 0
+    media = each_medium(given, found)
+    with replacing(path) as scratch, pq.ParquetWriter(scratch, SCHEMA) as writer:
+        while shard := list(islice(media, SHARD)):
+            paths, clips = zip(*((os.fsencode(os.path.abspath(path)), is_clip) for path, is_clip in shard), strict=True)
+            writer.write_table(pa.table([pa.array(paths, pa.binary()), pa.array(clips, pa.bool_())], schema=SCHEMA))
+            count += len(shard)
+        if not count:
+            raise nothing_there(given, found)
+    return found
+
+
+def shard_sizes(path: Path) -> list[int]:
+    """Return the number of files in each shard of the list `path`."""
+    facts = pq.read_metadata(path)
+    return [facts.row_group(number).num_rows for number in range(facts.num_row_groups)]
+
+
+def read_shard(path: Path, number: int) -> Found:
+    """Return the files of a shard of the list `path`."""
+    rows = pq.ParquetFile(path).read_row_group(number)
+    found = Found()
+    for name, is_clip in zip(rows["path"].to_pylist(), rows["clip"].to_pylist(), strict=True):
+        (found.clips if is_clip else found.files).append(Path(os.fsdecode(name)))
+    return found

@@ -1,0 +1,260 @@
+"""Scores of many files in parts: a folder of Parquet files, each written once, by this process or a cluster.
+
+A scoring that was killed goes on with the parts that it lacks. Each part has a manifest (`artefacts.manifest`), so that
+a damaged one is made again, and parts of another detector, of other options or files are told apart.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from fakemedia.artefacts.files import check_writable, replacing
+from fakemedia.artefacts.manifest import (
+    Manifest,
+    Recipe,
+    damaged,
+    has_files,
+    is_current,
+    make_manifest,
+    read_manifest,
+    write_manifest,
+)
+from fakemedia.core.errors import UserError
+from fakemedia.core.hashing import fingerprint
+from fakemedia.runtime.cluster import ClusterConfig, connected
+from fakemedia.runtime.threads import use_cores
+from fakemedia.scoring.clips import score_found
+from fakemedia.scoring.file_list import read_shard, shard_sizes, write_list
+from fakemedia.scoring.model import Facts, Model
+from fakemedia.scoring.open_model import open_model
+from fakemedia.scoring.summary import score_table
+from fakemedia.store.faces import AskedFaces
+
+if TYPE_CHECKING:
+    from fakemedia.runtime.device import Runtime
+
+VERSION = 1
+"""Version of the scores of a file: raised when they change."""
+SUFFIX = ".parquet"
+FILES, LOCK = "_files.parquet", ".lock"
+QUIET = 10.0
+"""Seconds between two lines about the progress, at least."""
+SCHEMA = pa.schema([
+    ("path", pa.string()), ("p_fake", pa.float64()), ("verdict", pa.string()), ("reason", pa.string()),
+    ("novelty", pa.float64()), ("logit", pa.float64()), ("threshold", pa.float64()), ("crops", pa.int64()),
+    ("seen", pa.float64()), ("width", pa.int64()), ("height", pa.int64()), ("sha256", pa.string()),
+    ("detector", pa.string()), ("error", pa.string()), ("frames", pa.int64()), ("p_low", pa.float64()),
+    ("p_high", pa.float64()), ("loudest", pa.string())])
+"""The columns of a part: those of `summary.csv_table`, not rounded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How files are scored; see `scoring.clips.score_found`."""
+
+    batch_size: int
+    crops: int
+    frames: int
+    faces: AskedFaces
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a worker needs to score a shard."""
+
+    folder: Path
+    checkpoint: Path
+    options: Options
+    recipe: Recipe
+    """That of every part, but for its number."""
+    runtime: Mapping[str, Any] = field(default_factory=dict)
+    """The settings of the runtime that a worker computes with."""
+    cores: int = 1
+    """The cores of a worker."""
+
+
+def score_in_parts(model: Model, given: Sequence[str], folder: Path, options: Options, *, checkpoint: Path,
+                   runtime: Callable[[], Runtime], cluster: ClusterConfig | None,
+                   tell: Callable[[str], None]) -> None:
+    """Write the scores of the files at the paths `given` as the parts that `folder` lacks.
+
+    With `cluster` its workers compute the parts, each with a detector of its own; the results are those of this process
+    with as many threads. UserError if `folder` has other content or parts of another detector, or is being written.
+    """
+    check_writable(folder)
+    folder = folder.absolute()
+    with _locked(folder):
+        wanted = _recipe(model.facts, options, given, folder)
+        files = _listed(given, folder, wanted, tell)
+        recipe = replace(wanted, producer="scores of files",
+                         inputs={**_detector(model.facts), "files": files.content})
+        job = Job(folder=folder, checkpoint=checkpoint.absolute(), options=options, recipe=recipe)
+        sizes = shard_sizes(folder / FILES)
+        left = [number for number in range(len(sizes)) if not is_current(part(folder, number), _of(recipe, number))]
+        done = sum(sizes) - sum(sizes[number] for number in left)
+        if done:
+            tell(f"Scored before: {done:,} of {sum(sizes):,} files")
+        progress = _Progress(done=done, total=sum(sizes), tell=tell)
+        for number in (_here(model, job, left) if cluster is None or not left else
+                       _on_cluster(cluster, replace(job, runtime=asdict(runtime()), cores=cluster.cores), left, given)):
+            progress.add(sizes[number])
+
+
+def part(folder: Path, number: int) -> Path:
+    """Return where a part is written."""
+    return folder / f"part-{number:06d}{SUFFIX}"
+
+
+def parts(folder: Path) -> list[Path]:
+    """Return the parts of a finished scoring, in order."""
+    return [part(folder, number) for number in range(len(shard_sizes(folder / FILES)))]
+
+
+def write_part(model: Model, job: Job, number: int) -> int:
+    """Score a shard, write its part and return its number."""
+    found = read_shard(job.folder / FILES, number)
+    scores = score_found(model, found, **asdict(job.options), progress=False)
+    table = score_table(scores, model.facts, job.folder.parent)
+    table["path"] = [os.fsencode(path).decode(errors="backslashreplace") for path in table["path"]]
+    place = part(job.folder, number)
+    with replacing(place) as scratch:
+        pq.write_table(pa.Table.from_pandas(table, SCHEMA, preserve_index=False).replace_schema_metadata(), scratch)
+    write_manifest(make_manifest(_of(job.recipe, number), {place.name: place}), place)
+    return number
+
+
+def score_shard(job: Job, number: int) -> int:
+    """Score a shard on a worker, which opens the detector once; UserError if that is another one."""
+    use_cores(job.cores)
+    model = _opened(job.checkpoint, tuple(sorted(job.runtime.items())))
+    if any(job.recipe.inputs[name] != value for name, value in _detector(model.facts).items()):
+        raise UserError("The detector was changed during the scoring", where=job.checkpoint,
+                        do="score into another folder with the new one")
+    return write_part(model, job, number)
+
+
+def _here(model: Model, job: Job, left: Sequence[int]) -> Iterator[int]:
+    return (write_part(model, job, number) for number in left)
+
+
+def _on_cluster(config: ClusterConfig, job: Job, left: Sequence[int], given: Sequence[str]) -> Iterator[int]:
+    with connected(config, score_shard) as cluster:
+        some = [read_shard(job.folder / FILES, number) for number in {left[0], left[-1]}]
+        cluster.check(job.folder, reads=[job.checkpoint, *((found.files + found.clips)[0] for found in some)])
+        held = cluster.put(job)
+        yield from cluster.each([(held, number) for number in left], gpu=True,
+                                what=lambda _, number: part(job.folder, number).name)
+
+
+@lru_cache(maxsize=1)
+def _opened(checkpoint: Path, runtime: tuple[tuple[str, Any], ...]) -> Model:
+    def made() -> Runtime:
+        from fakemedia.runtime.device import Runtime
+
+        return Runtime(**dict(runtime))
+
+    return open_model(checkpoint, made)
+
+
+def _recipe(facts: Facts, options: Options, given: Sequence[str], folder: Path) -> Recipe:
+    """Return what is scored, by what and how."""
+    paths = [os.fsencode(os.path.relpath(path, folder.parent)).decode(errors="backslashreplace") for path in given]
+    return Recipe(producer="files to score", version=VERSION, settings={"paths": paths, **asdict(options)},
+                  inputs=_detector(facts))
+
+
+def _detector(facts: Facts) -> dict[str, str]:
+    """Return the hashes of what a score depends on."""
+    calibration, novelty = facts.calibration, facts.novelty
+    return {"detector": facts.weights_sha256 or facts.fingerprint,
+            "calibration": "none" if calibration is None else fingerprint(calibration.to_json()),
+            "novelty": "none" if novelty is None else fingerprint(novelty.to_json())}
+
+
+def _of(recipe: Recipe, number: int) -> Recipe:
+    return replace(recipe, settings={**recipe.settings, "part": number})
+
+
+def _listed(given: Sequence[str], folder: Path, recipe: Recipe, tell: Callable[[str], None]) -> Manifest:
+    """Return the manifest of the list of files in `folder`, which is written unless it is there.
+
+    UserError if `folder` has other content, or its list is of another detector, other options or paths, or is damaged.
+    """
+    path = folder / FILES
+    manifest = read_manifest(path)
+    if manifest is not None:
+        _check_same(manifest, recipe, folder)
+        if not has_files(path, manifest, folder=False):
+            raise damaged(path)
+        return manifest
+    others = [name for name in os.listdir(folder) if not name.startswith((".", FILES))]
+    if others:
+        raise UserError("The folder for the scores has other content", where=f"{folder}: {others[0]}",
+                        expected="a new folder, or one of kedro score")
+    found = write_list(given, path)
+    for place, why in found.closed.items():
+        tell(f"Skipped: {place}: {why}")
+    manifest = make_manifest(recipe, {FILES: path})
+    write_manifest(manifest, path)
+    return manifest
+
+
+def _check_same(manifest: Manifest, recipe: Recipe, folder: Path) -> None:
+    old, new = ({**made.settings, **made.inputs, "version of scores": made.version} for made in (manifest, recipe))
+    changed = [f"{name}: {_short(old.get(name))} instead of {_short(value)}"
+               for name, value in new.items() if old.get(name) != value]
+    if changed:
+        raise UserError(f"The folder holds scores with {'; '.join(changed)}", where=folder,
+                        expected="the same paths, options and detector, to go on with it",
+                        do="choose another folder, or delete this one")
+
+
+def _short(value: object) -> str:
+    text = ", ".join(value) if isinstance(value, list) else str(value)
+    return text if len(text) <= 60 else f"{text[:12]}..."
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError("Another process writes scores into this folder", where=folder,
+                        do="wait for its end, or choose another folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _Progress:
+    """Tells now and then how many files are scored, how fast, and how long the rest will take."""
+
+    def __init__(self, *, done: int, total: int, tell: Callable[[str], None]) -> None:
+        self._before, self._done, self._total, self._tell = done, done, total, tell
+        self._begun = self._told = time.monotonic()
+
+    def add(self, files: int) -> None:
+        """Count the files of a part."""
+        self._done += files
+        now = time.monotonic()
+        if self._done < self._total and now - self._told < QUIET:
+            return
+        rate = (self._done - self._before) / max(now - self._begun, 1e-9)
+        left = timedelta(seconds=round((self._total - self._done) / rate))
+        self._tell(f"Scored {self._done:,} of {self._total:,} files, {rate:.0f} a second"
+                   + (f", about {left} left" if self._done < self._total else ""))
+        self._told = now
