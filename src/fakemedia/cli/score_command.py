@@ -49,6 +49,6 @@ def score(paths: tuple[str, ...], checkpoint: str, cluster: str | None, **option
         raise UserError("There is nothing to score", where="kedro score",
                         expected="files, folders or globs before the options")
     context = load_context() if project_folder() else None
-    score_pictures(paths, checkpoint=find_checkpoint(checkpoint, context), tell=click.echo,
-                   runtime=lambda: context.runtime if context else Runtime(), **options,
-                   cluster=replace(context.cluster if context else ClusterConfig(), address=cluster) if cluster else None)
+    chosen = replace(context.cluster if context else ClusterConfig(), address=cluster) if cluster else None
+    score_pictures(paths, checkpoint=find_checkpoint(checkpoint, context), tell=click.echo, cluster=chosen,
+                   runtime=lambda: context.runtime if context else Runtime(), **options)
