@@ -9,12 +9,20 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from fakemedia.reporting import gallery
 
-STUBS = {"png": b"\x89PNG", "pdf": b"%PDF-", "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+
+def _png() -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (1, 1)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+STUBS = {"png": _png(), "pdf": b"%PDF-", "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
          "jpg": b"\xff\xd8\xff"}
-"""Files of no content in the formats of figures."""
+"""Files that show nothing, or are cut, in the formats of figures."""
 
 
 def stub_figures(monkeypatch: pytest.MonkeyPatch, kinds: Collection[str] = frozenset(STUBS)) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from fakemedia.reporting.compact_svg import compact
 from fakemedia.reporting.examples import Example, Examples
 from fakemedia.reporting.figures.matrices import matrix_figure
 from fakemedia.reporting.figures.method_comparison import curve_figure, real_fake_figure, task_figure
@@ -239,4 +241,18 @@ def test_a_figure_renders_to_the_same_bytes_with_embedded_fonts(tables: Tables) 
     for kind in ("png", "pdf", "svg"):
         assert render(drawn[0], kind) == render(drawn[1], kind)
     assert b"/FontFile2" in render(drawn[0], "pdf")
+    assert len(ElementTree.fromstring(render(drawn[0], "svg"))) > 1
     assert stacked([render(drawn[0], "png")] * 2).startswith(b"\x89PNG")
+
+
+def test_svg_files_are_compact() -> None:
+    svg = (b'<?xml version="1.0"?>\n<svg xmlns:xlink="x" width="252pt">\n <metadata>\n  <a/>\n </metadata>\n '
+           b'<g id="a_1"/>\n <g id="a_2">\n  <!-- 5 -->\n  <path id="DejaVuSans-a" d="M 1000 -4 \nQ 16 24 8 80 \nz\n" '
+           b'transform="scale(0.015625)"/>\n  <g transform="translate(64.604779 188.340354) rotate(-35) '
+           b'scale(0.065 -0.065)"><use xlink:href="#DejaVuSans-a" '
+           b'transform="translate(63.484375 0)"/></g>\n  <path d="M 1.006 2.126 \nL 3.5 2.126 \nL 3.5 -0.001 '
+           b'\nL 1 1 \nz\n" clip-path="url(#p1)" style="fill: none; stroke-width: 0.605"/>\n </g>\n</svg>')
+    assert compact(svg).decode() == (
+        '<svg xmlns:xlink="x" width="252pt"><g><path id="ga" d="M125 0Q2 3 1 10z" transform="scale(0.125)"/>'
+        '<g transform="translate(64.6 188.34) rotate(-35) scale(0.065 -0.065)"><use xlink:href="#ga" x="63.48"/></g>'
+        '<path d="M1.01 2.13H3.5V0L1 1z" clip-path="url(#p1)" style="fill:none;stroke-width:0.605"/></g></svg>')

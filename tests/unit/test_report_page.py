@@ -301,7 +301,7 @@ def test_the_page_is_whole_and_fetches_nothing(page: str) -> None:
     assert len(inner) == page.count("<section")
     outer = [link for link in parsed.links if not link.startswith(("#", "data:"))]
     assert set(outer) == {"audit/audit.html", "tables/", "figures/", "similarity/", "calibration.csv"}
-    pictures = {link.partition(";")[0] for link in parsed.links if link.startswith("data:")}
+    pictures = {re.split("[;,]", link)[0] for link in parsed.links if link.startswith("data:")}
     assert pictures == {"data:image/svg+xml", "data:image/png"}  # the latter of the figure without an SVG file
 
 

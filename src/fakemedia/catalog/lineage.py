@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fakemedia.store.pixels import Files
 
 Method = TypeVar("Method", bound=Callable)
-REPORTING_VERSION = 1
+REPORTING_VERSION = 2
 """Version of tables, figures and pages: raised when the same results give another report."""
 
 

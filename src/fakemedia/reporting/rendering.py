@@ -11,6 +11,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image
 
+from fakemedia.reporting.compact_svg import compact
 from fakemedia.reporting.style import ONE_COLUMN, RC
 
 LARGEST_SVG = 120_000
@@ -52,7 +53,7 @@ def render(figure: Figure, kind: Literal["png", "pdf", "svg", "jpg"]) -> bytes:
     buffer = io.BytesIO()
     with mpl.rc_context(RC):
         figure.savefig(buffer, format=kind, **options)
-    return buffer.getvalue()
+    return compact(buffer.getvalue()) if kind == "svg" else buffer.getvalue()
 
 
 def stacked(pictures: Sequence[bytes], width: int = 1200) -> bytes:
