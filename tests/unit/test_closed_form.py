@@ -22,7 +22,7 @@ from fakemedia.learning.trainer import StageTrainer
 from fakemedia.memory.held_pictures import held
 from fakemedia.methods.experts import Config as ExpertsConfig
 from fakemedia.methods.experts import Experts, ExpertsHead, task_centres
-from fakemedia.methods.moments import BLOCK, Moments, inner_products, moments
+from fakemedia.methods.moments import BLOCK, Moments, inner_products, moments, solved
 from fakemedia.methods.ridge import (
     STRENGTHS,
     Judged,
@@ -90,6 +90,19 @@ def test_the_inner_products_of_a_task_give_the_head_of_its_sums(strength: float)
         assert isinstance(found, kind)
         expected = solver(moments("b", values, of_task)).head(strength)
         torch.testing.assert_close(found.head(strength), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("spread", [3.0, 7.0, 12.0])
+def test_refinement_gives_the_digits_of_float64(spread: float) -> None:
+    """At a condition number of 1e12 float32 cannot factor the matrix, and float64 does."""
+    source = torch.Generator().manual_seed(1)
+    basis = torch.linalg.qr(torch.randn(40, 40, generator=source, dtype=torch.float64))[0]
+    matrix = (basis * torch.logspace(0, -spread, 40, dtype=torch.float64)) @ basis.T
+    matrix, wanted = (matrix + matrix.T) / 2, torch.randn(40, generator=source, dtype=torch.float64)
+    for strength in (0.0, 0.1):
+        found = solved(matrix, strength, wanted)
+        residual = matrix @ found + strength * found - wanted
+        assert residual.norm() < 1e-15 * 10 * (wanted.norm() + found.norm())
 
 
 def test_any_order_gives_the_same_head_and_a_task_can_be_taken_out() -> None:

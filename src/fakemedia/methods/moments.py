@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fakemedia.core.errors import UserError
@@ -23,6 +25,8 @@ from fakemedia.store.pixels import PixelStore
 
 MEANS = "means."
 """Prefix of the names of the tasks' means in the state of a method."""
+REFINEMENTS, REFINED = 6, 1e-14
+"""Steps of refinement at most, and the residual over the right side at which they end."""
 BLOCK = 256
 """Columns of a symmetric product that are computed at once."""
 
@@ -83,7 +87,8 @@ class Moments:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the sums as tensors; half of the symmetric one."""
-        half = torch.cat([row[:number] for number, row in enumerate(self.scatter, 1)])
+        values = self.scatter.cpu().numpy()
+        half = torch.from_numpy(values[_lower(len(values))]).to(self.scatter.device)
         return {**{f"{MEANS}{task}": means for task, means in self.means.items()}, "scatter": half}
 
     @classmethod
@@ -94,10 +99,15 @@ class Moments:
             raise UserError("The statistics of the parent checkpoint were written by an earlier version",
                             expected="the means of each task", do="train it again")
         size = next(iter(means.values())).shape[1]
-        scatter = state["scatter"].new_zeros(size, size)
-        for number, row in enumerate(state["scatter"].split(list(range(1, size + 1)))):
-            scatter[number, :number + 1] = row
-        return cls(means, scatter + scatter.tril(-1).T)
+        scatter, lower = np.empty((size, size)), _lower(size)
+        scatter[lower] = state["scatter"].cpu().numpy()
+        scatter.T[lower] = scatter[lower]
+        return cls(means, torch.from_numpy(scatter).to(state["scatter"].device))
+
+
+def _lower(size: int) -> NDArray[np.bool_]:
+    """Return which elements of a matrix, (size, size), are on or below the diagonal."""
+    return np.tri(size, dtype=bool)
 
 
 @torch.no_grad()
@@ -125,6 +135,26 @@ def inner_products(values: Tensor) -> Tensor:
         product = values[:, start:end].T @ values[:, start:]
         found[start:end, start:], found[end:, start:end] = product, product[:, end - start:].T
     return found
+
+
+def solved(matrix: Tensor, strength: float, wanted: Tensor) -> Tensor:
+    """Return x with (matrix + strength I) x = wanted, (D,), for a symmetric positive definite matrix (D, D), float64.
+
+    By Cholesky in float32 with iterative refinement in float64, which gives the digits of float64 in half the time
+    (Higham 2002, "Accuracy and Stability of Numerical Algorithms", chapter 12); in float64 if it does not converge.
+    """
+    single = matrix.float()
+    single.diagonal().add_(strength)
+    factor, failed = torch.linalg.cholesky_ex(single)
+    found, size = torch.zeros_like(wanted), wanted.norm()
+    for _ in range(0 if failed else REFINEMENTS):
+        rest = wanted - matrix @ found - strength * found
+        if rest.norm() <= REFINED * size:
+            return found
+        found = found + torch.cholesky_solve(rest.float()[:, None], factor)[:, 0]
+    damped = matrix.clone()
+    damped.diagonal().add_(strength)
+    return torch.cholesky_solve(wanted[:, None], torch.linalg.cholesky(damped))[:, 0]
 
 
 class FromSums(Method):

@@ -21,7 +21,16 @@ from torch import Tensor, nn
 
 from fakemedia.core.rng import generator
 from fakemedia.methods.method import StageData, Trainer
-from fakemedia.methods.moments import FromSums, Moments, by_task, inner_products, moments, set_linear, write_margin
+from fakemedia.methods.moments import (
+    FromSums,
+    Moments,
+    by_task,
+    inner_products,
+    moments,
+    set_linear,
+    solved,
+    write_margin,
+)
 from fakemedia.networks.detector import Detector
 
 TRAINS_BODY = False
@@ -70,11 +79,8 @@ class Solver:
     """Mean of y."""
 
     def head(self, strength: float) -> tuple[Tensor, Tensor]:
-        """Return weight (D,) and bias (scalar) of raw features, by Cholesky in float64."""
-        matrix = self.correlation.clone()
-        matrix.diagonal().add_(strength)
-        solved = torch.cholesky_solve(self.target[:, None], torch.linalg.cholesky(matrix))[:, 0]
-        weight = solved * self.scale
+        """Return weight (D,) and bias (scalar) of raw features."""
+        weight = solved(self.correlation, strength, self.target) * self.scale
         return weight, self.offset - weight @ self.mean
 
 
@@ -83,12 +89,12 @@ def solver(sums: Moments) -> Solver:
     cells, totals = sums.cells, sums.totals
     count = cells.sum()
     mean = totals.sum(0) / count
-    covariance = sums.scatter / count - torch.outer(mean, mean)
+    covariance = (sums.scatter / count).addr_(mean, mean, alpha=-1)
     variance = covariance.diagonal().clamp(min=0)
     scale = _inverse_deviation(variance, mean)
     offset = (cells[1] - cells[0]) / count
     target = ((totals[1] - totals[0]) / count - mean * offset) * scale
-    return Solver(covariance * scale[:, None] * scale, target, mean, scale, offset)
+    return Solver(covariance.mul_(scale[:, None]).mul_(scale), target, mean, scale, offset)
 
 
 @dataclass(frozen=True)
@@ -106,11 +112,8 @@ class TaskSolver:
     offset: Tensor
 
     def head(self, strength: float) -> tuple[Tensor, Tensor]:
-        """Return weight (D,) and bias (scalar) of raw features, by Cholesky in float64."""
-        matrix = self.products.clone()
-        matrix.diagonal().add_(strength)
-        solved = torch.cholesky_solve(self.wanted[:, None], torch.linalg.cholesky(matrix))[:, 0]
-        weight = (self.rows.T @ solved) * self.scale
+        """Return weight (D,) and bias (scalar) of raw features."""
+        weight = (self.rows.T @ solved(self.products, strength, self.wanted)) * self.scale
         return weight, self.offset - weight @ self.mean
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fakemedia.methods.method import StageData, Trainer
-from fakemedia.methods.moments import FromSums, Moments, set_linear
+from fakemedia.methods.moments import FromSums, Moments, set_linear, solved
 from fakemedia.networks.detector import Detector
 
 TRAINS_BODY = False
@@ -39,13 +39,12 @@ class Config:
 def discriminant(sums: Moments, shrinkage: float) -> tuple[Tensor, Tensor]:
     """Return weight (D,) and bias (scalar) of the margin."""
     real, fake = means = sums.totals / sums.cells[:, None]
-    covariance = (sums.scatter - (sums.cells[:, None] * means).T @ means) / sums.cells.sum()
+    covariance = (sums.scatter - (sums.cells[:, None] * means).T @ means).div_(sums.cells.sum())
     variance = covariance.diagonal().clamp(min=0)
     scale = torch.where(variance > 0, variance.rsqrt(), torch.zeros_like(variance))
-    matrix = (1 - shrinkage) * covariance * scale[:, None] * scale
+    matrix = covariance.mul_((1 - shrinkage) * scale[:, None]).mul_(scale)
     matrix.diagonal().copy_(torch.ones_like(scale))
-    moved = ((fake - real) * scale)[:, None]
-    weight = torch.cholesky_solve(moved, torch.linalg.cholesky(matrix))[:, 0] * scale
+    weight = solved(matrix, 0.0, (fake - real) * scale) * scale
     return weight, -weight @ (real + fake) / 2
 
 
