@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from fakemedia.core.errors import UserError
 from fakemedia.core.plan import Named
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning import head_trainer
 from fakemedia.learning.sequence import learn_plan, learn_stage, score_checkpoint
+from fakemedia.networks import convnet
 from fakemedia.networks.checkpoint import Checkpoint
 from fakemedia.networks.features import FeatureCache, body_sha256
 from fakemedia.runtime.device import Runtime
@@ -100,7 +102,7 @@ def test_features_of_a_memory_are_those_of_the_training_pictures(learn, tmp_path
     first = learn("head", method="replay", features=tmp_path.joinpath)
     second = learn("head", 2, method="replay", parent=first, features=tmp_path.joinpath)
     torch.testing.assert_close(second.weights, alone[1].weights, rtol=1e-3, atol=1e-3)  # float16 features
-    assert len(hashed) == 2  # once a stage
+    assert len(hashed) == 1  # at the first stage
 
 
 def test_augmentations_are_further_views(learn, tmp_path: Path) -> None:
@@ -158,3 +160,28 @@ def test_a_closed_form_after_another_method_solves_for_what_the_head_sees(learn,
     scores = score_checkpoint(second, stores, runtime=CPU)
     assert torch.equal(first.weights["feature_mean"], second.weights["feature_mean"])
     assert ((scores["logit"] > 0) == (scores["label"] == 1)).mean() > 0.9
+
+
+def test_a_later_stage_and_scores_need_no_body_where_features_are_stored(
+        learn, stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for method in ("finetune", "ridge", "experts"):
+        first = learn("head", method=method, features=tmp_path.joinpath)
+        whole = learn("head", 2, method=method, parent=replace(first, meta={
+            name: value for name, value in first.meta.items() if name != "body"}), features=tmp_path.joinpath)
+        with monkeypatch.context() as patch:
+            patch.setattr(convnet, "build", lambda *_: pytest.fail("the body was built"))
+            second = learn("head", 2, method=method, parent=first, features=tmp_path.joinpath)
+            scores = score_checkpoint(second, stores, runtime=CPU, features=tmp_path.joinpath)
+        assert not moved(whole, second)
+        assert second.meta["body"] == first.meta["body"]
+        expected = score_checkpoint(second, stores, runtime=CPU)["logit"].to_numpy()
+        np.testing.assert_allclose(scores["logit"], expected, atol=5e-3 * np.abs(expected).max())
+        fresh = score_checkpoint(second, stores, runtime=CPU, features=(tmp_path / method).joinpath)
+        assert fresh.equals(scores)
+
+
+def test_a_parent_of_another_network_is_refused_with_a_head_too(learn) -> None:
+    first = learn("head")
+    network = {**first.meta["network"], "settings": {**first.meta["network"]["settings"], "taps": "blocks"}}
+    with pytest.raises(UserError, match="other features"):
+        learn("head", 2, parent=replace(first, meta={**first.meta, "network": network}))

@@ -27,6 +27,7 @@ from fakemedia.memory.held_pictures import HeldPictures, Memory
 from fakemedia.methods.method import StageData
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.features import FeatureCache, Features, body_sha256
+from fakemedia.networks.taps import Taps
 from fakemedia.networks.views import CENTRE, read_views, view_seed, with_augmented
 from fakemedia.store.batches import Batch, Draws, TrainBatches
 from fakemedia.store.pixels import PixelStore
@@ -52,22 +53,49 @@ class Head(Detector):
         return images
 
 
+@dataclass(frozen=True, kw_only=True)
+class FrozenBody:
+    """A body whose weights do not change: it is needed only where features must be computed."""
+
+    build: Callable[[], Detector]
+    """Returns the network, on the runtime's device."""
+    sha256: str
+    """`networks.features.body_sha256` of it."""
+    taps: Taps
+    width: int
+    """D, the numbers of its features."""
+
+    @classmethod
+    def of(cls, network: Detector) -> FrozenBody:
+        """Return the body of `network`, which is on its device."""
+        return cls(build=lambda: network, sha256=body_sha256(network), taps=network.taps, width=network.width)
+
+    @cached_property
+    def network(self) -> Detector:
+        """The network, built when it is first needed."""
+        return self.build()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a checkpoint records of the body."""
+        return {"sha256": self.sha256, "taps": self.taps, "width": self.width}
+
+
 @contextmanager
 def fitting(trainer: StageTrainer, network: Detector, tuned: Tune, place: Callable[[str], Path] | None,
-            standardised: Mapping[str, PixelStore],
-            train: Mapping[str, PixelStore]) -> Iterator[tuple[StageTrainer, Detector]]:
+            standardised: Mapping[str, PixelStore], train: Mapping[str, PixelStore],
+            body: FrozenBody | None = None) -> Iterator[tuple[StageTrainer, Detector]]:
     """Yield what a method receives: `trainer` and `network`, or, if only the head is tuned, those of features.
 
     `place` gives the folder for the features of a task; None: a temporary one, for a single process. `train` holds the
     training stores that a memory may have been selected from. From now on the head sees features standardised by the
     pictures of `standardised`, if any, so that one learning rate suits all features. The final head becomes that of
-    `network`.
+    `network`, whose body may be missing if `body` is given.
     """
     if tuned.kind != "head":
         yield trainer, network
         return
     with TemporaryDirectory() as scratch:
-        made = HeadTrainer(**vars(trainer), network=network, train_stores=train,
+        made = HeadTrainer(**vars(trainer), network=network, train_stores=train, body=body,
                            place=place or (lambda task: Path(scratch) / task))
         if standardised:
             _standardise(network, [made.features(store).values[0] for store in standardised.values()])
@@ -133,11 +161,13 @@ class HeadTrainer(StageTrainer):
     """A trainer whose batches hold features of `network`, for a `Head` of it."""
 
     network: Detector
-    """On the runtime's device; its body does not change."""
+    """On the runtime's device; only its head changes."""
     place: Callable[[str], Path]
     """Returns the folder for the features of a task."""
     train_stores: Mapping[str, PixelStore] = field(default_factory=dict)
     """Training stores by task: the features of a memory's pictures are read among theirs, where these are kept."""
+    body: FrozenBody | None = None
+    """The body, if `network` has none."""
 
     def training_batches(self, stage: StageData, *, shared: bool) -> TrainBatches:
         """Return the training batches on the device: this process's share of each, or the whole."""
@@ -247,11 +277,12 @@ class HeadTrainer(StageTrainer):
         if task not in self._caches:
             size = self.runtime.evaluation_batch(self.config.batch_size)
             places = [self.place(each) for each in (task, f"{task}-")]
-            self._caches[task] = FeatureCache(folder=places[0], detector=self.network, crop=self.config.crop,
-                                              runtime=self.runtime, batch_size=size, within=Path(commonpath(places)),
-                                              weights=self._weights)
+            self._caches[task] = FeatureCache(
+                folder=places[0], detector=lambda: self.frozen.network, crop=self.config.crop, runtime=self.runtime,
+                batch_size=size, within=Path(commonpath(places)), weights=self.frozen.sha256, taps=self.frozen.taps)
         return self._caches[task]
 
     @cached_property
-    def _weights(self) -> str:
-        return body_sha256(self.network)
+    def frozen(self) -> FrozenBody:
+        """The body that features are computed by."""
+        return self.body or FrozenBody.of(self.network)

@@ -19,7 +19,7 @@ from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.hashing import fingerprint
-from fakemedia.core.plan import MethodPlan, Named, Plan
+from fakemedia.core.plan import MethodPlan, Plan
 from fakemedia.core.rng import derive
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.tune import read_tune
@@ -28,7 +28,7 @@ from fakemedia.evaluation.novelty import Novelty
 from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 from fakemedia.evaluation.perturbed import score_perturbed
 from fakemedia.learning.correction import affine_correction
-from fakemedia.learning.head_trainer import fitting
+from fakemedia.learning.head_trainer import HeadTrainer, fitting
 from fakemedia.learning.keeping import (
     check_memory,
     check_own_reals,
@@ -38,6 +38,14 @@ from fakemedia.learning.keeping import (
     write_memory,
 )
 from fakemedia.learning.recipes import stage_recipe
+from fakemedia.learning.restoring import (
+    body_weights,
+    frozen_body,
+    restore,
+    restore_head,
+    restore_network,
+    same_network,
+)
 from fakemedia.learning.resume import remove_resume
 from fakemedia.learning.steps import note_steps
 from fakemedia.learning.trainer import StageTrainer
@@ -102,7 +110,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         note_steps(plan, method, stage, train)
     computed_with = runtime.facts()
     tuned = read_tune(planned.tune)
-    network = _network(planned.network, seed, parent)
+    body = frozen_body(parent, runtime) if tuned.kind == "head" and same_network(planned.network, parent) else None
+    network = restore_head(parent) if body and parent else restore(planned.network, seed, parent)
     network.correction = None
     network.keeps_statistics = parent is not None and planned.training.norm_statistics == "frozen_after_first"
     network = runtime.place(tune(network, tuned, derive(seed, "tune", stage.key)))
@@ -117,7 +126,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     data = StageData(**vars(stage), train=learned, validation=validated, seed=derive(seed, "batches", stage.key))
     held = Memory.read(parent.method_state) if parent is not None and fitted.memory is not None else Memory()
     standardised = learned if parent is None and isinstance(fitted, GradientMethod) else {}
-    with runtime.reproducible(), fitting(trainer, network, tuned, features, standardised, train) as (trainer, detector):
+    with runtime.reproducible(), fitting(
+            trainer, network, tuned, features, standardised, train, body) as (trainer, detector):
         if reviewed:
             fitted.review(StageData(index=stage.index - 1, name=stage.name, tasks=earlier, seen=earlier,
                                     train=reviewed_stores, seed=derive(seed, "batches", "review", stage.key)),
@@ -139,7 +149,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         if planned.training.correction == "affine":
             network.correction = detector.correction = affine_correction(detector, validation, trainer)
             accuracies = trainer.accuracies(data, detector)
-    checkpoint = make_checkpoint(merge(network).state_dict(), {**fitted.state_dict(), **held.tensors()}, {
+    weights = {**(body_weights(parent) if body and parent else {}), **merge(network).state_dict()}
+    checkpoint = make_checkpoint(weights, {**fitted.state_dict(), **held.tensors()}, {
         "fingerprint": recipe.fingerprint, "parent": start,
         "parent_weights_sha256": parent.meta["weights_sha256"] if parent is not None else None,
         "network": asdict(planned.network), "tune": planned.tune,
@@ -148,6 +159,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         "best_epoch": trainer.trained.best_epoch if trainer.trained else 0,
         "history": trainer.trained.history if trainer.trained else [], "validation": accuracies,
         "versions": VERSIONS, "computed_with": computed_with,
+        **({"body": trainer.frozen.facts()} if isinstance(trainer, HeadTrainer) else {}),
     })
     if folder is not None:
         if runtime.rank == 0:
@@ -277,14 +289,11 @@ def validate_checkpoint(checkpoint: Checkpoint, train: Stores, validation: Store
 
 
 def _outputs(checkpoint: Checkpoint, runtime: Runtime, features: Callable[[str], Path] | None) -> ViewOutputs:
-    return ViewOutputs(network=runtime.place(restore_network(checkpoint)), runtime=runtime,
-                       config=TrainingConfig(**checkpoint.meta["training"]),
-                       place=features if checkpoint.meta["tune"] == "head" else None)
-
-
-def restore_network(checkpoint: Checkpoint) -> Detector:
-    """Return the network of `checkpoint` with its weights, on the CPU; UserError if it can no longer be built."""
-    return _network(Named(**checkpoint.meta["network"]), checkpoint.meta["seed"], checkpoint)
+    place = features if checkpoint.meta["tune"] == "head" else None
+    body = None if place is None else frozen_body(checkpoint, runtime)
+    network = restore_network(checkpoint) if body is None else restore_head(checkpoint)
+    return ViewOutputs(network=runtime.place(network), runtime=runtime, body=body, place=place,
+                       config=TrainingConfig(**checkpoint.meta["training"]))
 
 
 def learn_plan(plan: Plan, stores: Mapping[str, Stores], *, runtime: Runtime, folder: Path | None = None,
@@ -330,43 +339,6 @@ def _evaluated(checkpoint: Checkpoint, runtime: Runtime) -> int:
 def make_method(method: MethodPlan, seed: int, stage: Stage) -> Method:
     """Return the method that fits `stage` in a run with the seed `seed`."""
     return plugin.create("methods", method.method, method.settings, derive(seed, "strategy", stage.key))
-
-
-def _network(named: Named, seed: int, checkpoint: Checkpoint | None) -> Detector:
-    """Return the start network, or the network of `checkpoint`."""
-    if checkpoint is None:
-        return plugin.create("networks", named.name, named.settings, derive(seed, "network"))
-    found = checkpoint.meta["network"]["name"]
-    if found != named.name:
-        raise UserError("The checkpoint is of another network", where=f"checkpoint {checkpoint.meta['fingerprint']}",
-                        expected=f"{named.name}, found {found}",
-                        do=f"name the network {found}, or start from a checkpoint of {named.name}")
-    settings = {**named.settings, "pretrained": "none"}
-    taps, wanted = (given.get("taps", "head") for given in (checkpoint.meta["network"]["settings"], settings))
-    if taps != wanted:
-        raise UserError("The checkpoint is of other features of the network",
-                        where=f"checkpoint {checkpoint.meta['fingerprint']}", expected=f"taps: {wanted}, found {taps}",
-                        do=f"use taps: {taps}, or start from a checkpoint with taps: {wanted}")
-    network: Detector = plugin.create("networks", named.name, settings, derive(seed, "network"))
-    network.make_room(checkpoint.weights)
-    given = _shapes(checkpoint.weights)
-    if _shapes(network.state_dict()) != given and "method" in checkpoint.meta:
-        method = checkpoint.meta["method"]
-        plugin.create("methods", method["name"], method["settings"], seed).shape(network, checkpoint.weights)
-    own = _shapes(network.state_dict())
-    if own != given:
-        first = next(name for name in [*own, *given] if own.get(name) != given.get(name))
-        raise UserError("The checkpoint is of the same network in another size",
-                        where=f"checkpoint {checkpoint.meta['fingerprint']}, tensor {first}",
-                        expected=f"shape {own.get(first)}, found {given.get(first)}",
-                        do="give the network the settings that the checkpoint was made with: "
-                           f"{checkpoint.meta['network']['settings']}")
-    network.load_state_dict(checkpoint.weights)
-    return network
-
-
-def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
-    return {name: list(tensor.shape) for name, tensor in state.items()}
 
 
 def _pick(stores: Stores, tasks: Iterable[str], stage: Stage, kind: str) -> dict[str, PixelStore]:

@@ -17,7 +17,7 @@ from fakemedia.core.training import TrainingConfig
 from fakemedia.evaluation.novelty import CENTRES, MOST, Novelty, limit, nearest, packed, spread, task_centres, unit
 from fakemedia.evaluation.novelty import unpacked as as_kept
 from fakemedia.evaluation.predict import logits_and_features, margins, score_table
-from fakemedia.learning.head_trainer import EVALUATED, Head, HeadTrainer
+from fakemedia.learning.head_trainer import EVALUATED, FrozenBody, Head, HeadTrainer
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.views import CENTRE, QUARTERS, view_crops
 from fakemedia.runtime.device import Runtime
@@ -40,6 +40,8 @@ class ViewOutputs:
     place: Callable[[str], Path] | None
     """Returns the folder that keeps the features of a task's pictures, if the head alone was trained; None: every
     picture passes through the network."""
+    body: FrozenBody | None = None
+    """The body, if `network` has none."""
 
     def read(self, store: PixelStore, view: str = CENTRE,
              rows: NDArray[np.int64] | None = None) -> tuple[Floats, Features]:
@@ -56,7 +58,7 @@ class ViewOutputs:
     @cached_property
     def _kept(self) -> HeadTrainer | None:
         return None if self.place is None else HeadTrainer(config=self.config, runtime=self.runtime, seed=0,
-                                                           network=self.network, place=self.place)
+                                                           network=self.network, place=self.place, body=self.body)
 
     @property
     def _size(self) -> int:

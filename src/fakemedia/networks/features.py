@@ -109,8 +109,9 @@ class FeatureCache:
     """The features of a detector's body, stored in a folder."""
 
     folder: Path
-    detector: Detector
-    """On the runtime's device. Its body's weights must not change while the cache is in use."""
+    detector: Detector | Callable[[], Detector]
+    """On the runtime's device, or what returns it if features must be computed; `weights` and `taps` are then given.
+    Its body's weights must not change while the cache is in use."""
     crop: int
     """Side of the square that the network sees, pixels."""
     runtime: Runtime
@@ -165,13 +166,17 @@ class FeatureCache:
                                  arithmetic=(self.runtime.device.type, self._precision))
         return _Part(self.folder / self._network / store.task / store.split, recipe, store, view)
 
+    @cached_property
+    def _detector(self) -> Detector:
+        return self.detector if isinstance(self.detector, Detector) else self.detector()
+
     @property
     def _taps(self) -> Taps:
-        return self.taps or self.detector.taps
+        return self.taps or self._detector.taps
 
     @cached_property
     def _weights(self) -> str:
-        return self.weights or body_sha256(self.detector)
+        return self.weights or body_sha256(self._detector)
 
     @property
     def _network(self) -> str:
@@ -180,8 +185,8 @@ class FeatureCache:
     @cached_property
     def _width(self) -> int:
         """D, found with one black picture."""
-        with evaluating(self.detector):
-            return features(self.detector, torch.zeros(1, 3, self.crop, self.crop, dtype=torch.uint8),
+        with evaluating(self._detector):
+            return features(self._detector, torch.zeros(1, 3, self.crop, self.crop, dtype=torch.uint8),
                             self._taps).shape[1]
 
     def _check_fits(self, pictures: int) -> None:
@@ -206,7 +211,7 @@ class FeatureCache:
 
     @contextmanager
     def _computing(self, store: PixelStore, pictures: int) -> Iterator[tuple[Autocast, tqdm]]:
-        with evaluating(self.detector), self.runtime.reproducible(), tqdm(
+        with evaluating(self._detector), self.runtime.reproducible(), tqdm(
                 total=pictures, unit="img", desc=f"features {store.task} {store.split}",
                 disable=None if self.progress else True) as bar:
             yield self.autocast, bar
@@ -218,7 +223,7 @@ class FeatureCache:
         for start in range(0, len(rows), self.batch_size):
             images = view_crops(store, rows[start:start + self.batch_size], view, self.crop, self.seed)
             with autocast():
-                found.append(features(self.detector, torch.from_numpy(images).permute(0, 3, 1, 2), self._taps).cpu())
+                found.append(features(self._detector, torch.from_numpy(images).permute(0, 3, 1, 2), self._taps).cpu())
             bar.update(len(images))
         chunk = torch.cat(found)
         if not chunk.isfinite().all():

@@ -1,0 +1,96 @@
+"""Networks of checkpoints: whole ones, or the head alone where the body is frozen and need not be built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fakemedia.core import plugin
+from fakemedia.core.errors import UserError
+from fakemedia.core.plan import Named
+from fakemedia.core.rng import derive
+from fakemedia.learning.head_trainer import FrozenBody
+from fakemedia.networks.checkpoint import Checkpoint
+from fakemedia.networks.detector import Detector, HeadShape, seeded
+from fakemedia.runtime.device import Runtime
+
+BODY = "body."
+"""Prefix of the names of the body's tensors."""
+
+
+def restore_network(checkpoint: Checkpoint) -> Detector:
+    """Return the network of `checkpoint` with its weights, on the CPU; UserError if it can no longer be built."""
+    return restore(Named(**checkpoint.meta["network"]), checkpoint.meta["seed"], checkpoint)
+
+
+def frozen_body(checkpoint: Checkpoint | None, runtime: Runtime) -> FrozenBody | None:
+    """Return the body of `checkpoint`, to be built when it is needed; None if it is not recorded that it is frozen."""
+    if checkpoint is None or "body" not in checkpoint.meta:
+        return None
+    return FrozenBody(build=lambda: runtime.place(restore_network(checkpoint)), **checkpoint.meta["body"])
+
+
+def same_network(named: Named, checkpoint: Checkpoint | None) -> bool:
+    """Return whether the network of `checkpoint` is `named`, with the same settings but for its first weights."""
+    own, given = ({**each.settings, "pretrained": ""} for each in (named, Named(**checkpoint.meta["network"]))
+                  ) if checkpoint is not None else ({}, None)
+    return checkpoint is not None and checkpoint.meta["network"]["name"] == named.name and own == given
+
+
+def body_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Return the weights of the body of `checkpoint`."""
+    return {name: tensor for name, tensor in checkpoint.weights.items() if name.startswith(BODY)}
+
+
+def restore_head(checkpoint: Checkpoint) -> Detector:
+    """Return a detector with the head of `checkpoint`, and with nothing for its body."""
+    settings, method = checkpoint.meta["network"]["settings"], checkpoint.meta["method"]
+    weights = {name: tensor for name, tensor in checkpoint.weights.items() if not name.startswith(BODY)}
+    shape = HeadShape(head=settings.get("head", "linear"), hidden=settings.get("hidden", HeadShape.hidden))
+    with seeded(0):
+        network = Detector(nn.Identity(), checkpoint.meta["body"]["width"], mean=(0.0,) * 3, std=(1.0,) * 3, head=shape)
+        plugin.create("methods", method["name"], method["settings"], 0).shape(network, weights)
+    network.make_room(weights)
+    if _shapes(network.state_dict()) != _shapes(weights):
+        return restore_network(checkpoint)
+    network.load_state_dict(weights)
+    return network
+
+
+def restore(named: Named, seed: int, checkpoint: Checkpoint | None) -> Detector:
+    """Return the start network, or the network of `checkpoint`."""
+    if checkpoint is None:
+        return plugin.create("networks", named.name, named.settings, derive(seed, "network"))
+    found = checkpoint.meta["network"]["name"]
+    if found != named.name:
+        raise UserError("The checkpoint is of another network", where=f"checkpoint {checkpoint.meta['fingerprint']}",
+                        expected=f"{named.name}, found {found}",
+                        do=f"name the network {found}, or start from a checkpoint of {named.name}")
+    settings = {**named.settings, "pretrained": "none"}
+    taps, wanted = (given.get("taps", "head") for given in (checkpoint.meta["network"]["settings"], settings))
+    if taps != wanted:
+        raise UserError("The checkpoint is of other features of the network",
+                        where=f"checkpoint {checkpoint.meta['fingerprint']}", expected=f"taps: {wanted}, found {taps}",
+                        do=f"use taps: {taps}, or start from a checkpoint with taps: {wanted}")
+    network: Detector = plugin.create("networks", named.name, settings, derive(seed, "network"))
+    network.make_room(checkpoint.weights)
+    given = _shapes(checkpoint.weights)
+    if _shapes(network.state_dict()) != given and "method" in checkpoint.meta:
+        method = checkpoint.meta["method"]
+        plugin.create("methods", method["name"], method["settings"], seed).shape(network, checkpoint.weights)
+    own = _shapes(network.state_dict())
+    if own != given:
+        first = next(name for name in [*own, *given] if own.get(name) != given.get(name))
+        raise UserError("The checkpoint is of the same network in another size",
+                        where=f"checkpoint {checkpoint.meta['fingerprint']}, tensor {first}",
+                        expected=f"shape {own.get(first)}, found {given.get(first)}",
+                        do="give the network the settings that the checkpoint was made with: "
+                           f"{checkpoint.meta['network']['settings']}")
+    network.load_state_dict(checkpoint.weights)
+    return network
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in state.items()}
