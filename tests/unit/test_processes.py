@@ -122,18 +122,17 @@ def test_no_process_writes_before_all_have_looked(monkeypatch: pytest.MonkeyPatc
     assert told["1"] == ["wait", "wait", "store", "wait", "gather", "train", "wait"]
 
 
-@pytest.mark.parametrize(("package", "program"), [("fakemedia", "fakemedia"), ("kedro", "kedro"), (None, "kedro")])
-def test_several_processes_run_the_command_that_was_given(monkeypatch: pytest.MonkeyPatch, package: str | None,
+@pytest.mark.parametrize(("started_as", "program"), [
+    ("bin/fakemedia", "fakemedia"), ("fakemedia/__main__.py", "fakemedia"), ("kedro/__main__.py", "kedro")])
+def test_several_processes_run_the_command_that_was_given(monkeypatch: pytest.MonkeyPatch, started_as: str,
                                                           program: str) -> None:
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda _, words: started.append(words))
-    monkeypatch.setattr(sys, "argv", ["main", "--params", "runtime.devices=2"])
+    monkeypatch.setattr(sys, "argv", [started_as, "run", "--params", "runtime.devices=2"])
     monkeypatch.setenv("FAKEMEDIA_COMMAND", "")  # It is set for the processes, and restored after the test.
-    spec = None if package is None else SimpleNamespace(parent=package)
-    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
     launch.restart(2)
-    assert started[0][-4:] == ["-m", program, "--params", "runtime.devices=2"]
-    assert os.environ["FAKEMEDIA_COMMAND"] == f"{program} --params runtime.devices=2"
+    assert started[0][-5:] == ["-m", program, "run", "--params", "runtime.devices=2"]
+    assert os.environ["FAKEMEDIA_COMMAND"] == f"{program} run --params runtime.devices=2"
     assert "--nproc_per_node=2" in started[0]
 
 
