@@ -27,8 +27,9 @@ TOLERANCE = 1e-5
 """Of weights and loss terms: sums of shares are rounded in another order."""
 EXACT = 1e-9
 """Of the sums of closed forms, float64."""
-BOUND = 0.15
-"""Of the losses with batch normalisation, whose statistics processes on the CPU take of their own shares."""
+BOUNDS = {2: (0.15, 10.0), 4: (0.35, 30.0)}
+"""Of the losses, and of the accuracy in percent, with batch normalisation, by the number of processes: on the CPU these
+take the statistics of their own shares, here of four pictures and of two."""
 
 
 def launches(machines: int, *command: object) -> list[subprocess.Popen]:
@@ -59,7 +60,7 @@ def test_several_processes_match_one(noise_store, tmp_path: Path, machines: int)
         assert (one["processes"], several["processes"]) == (1, 2 * machines)
         assert len(one["history"]) == 6
         if normalisation == "batch":
-            assert_close_on_average(several["history"], one["history"])
+            assert_close_on_average(several["history"], one["history"], *BOUNDS[2 * machines])
         else:
             assert_same(several, one)
     for case in script["MEMORY_CASES"]:
@@ -81,11 +82,11 @@ def assert_same(found: dict, expected: dict) -> None:
         assert one.get("validation") == other.get("validation")
 
 
-def assert_close_on_average(found: list[dict], expected: list[dict]) -> None:
-    """The statistics of half a batch are noisier than those of the whole, so the losses are close, not equal."""
+def assert_close_on_average(found: list[dict], expected: list[dict], loss: float, accuracy: float) -> None:
+    """The statistics of a share are noisier than those of the whole batch, so the losses are close, not equal."""
     losses = [[record["loss"]["total"] for record in history] for history in (found, expected)]
-    assert losses[0] == pytest.approx(losses[1], abs=BOUND)
-    assert found[-1]["accuracy"] == pytest.approx(expected[-1]["accuracy"], abs=10.0)
+    assert losses[0] == pytest.approx(losses[1], abs=loss)
+    assert found[-1]["accuracy"] == pytest.approx(expected[-1]["accuracy"], abs=accuracy)
 
 
 def test_more_devices_than_there_are_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
