@@ -4,6 +4,7 @@ import click
 
 from fakemedia.cli.compare_command import compare
 from fakemedia.cli.export_command import export
+from fakemedia.cli.forge_command import forge
 from fakemedia.cli.gate_command import gate
 from fakemedia.cli.grid_command import grid
 from fakemedia.cli.monitor_command import monitor
@@ -27,5 +28,5 @@ def cli() -> None:
 
 
 for command in (run, grid, step, score, export, plan, compare, register, versions, promote, rollback, serve, monitor,
-                unlearn, gate, update, watch):
+                unlearn, gate, update, watch, forge):
     cli.add_command(command)
