@@ -93,7 +93,7 @@ class SequenceResults:
 
         sequence, found = self.plan.sequence, []
         for method in self.plan.methods:
-            for seed in self.plan.seeds:
+            for seed in self.plan.seeds_of(method.label):
                 for stage in self.plan.learned(method.label):
                     path = self.context.path(SCORES, sequence=sequence, label=method.label, seed=seed, stage=stage.key)
                     if path.exists():
@@ -112,7 +112,8 @@ class SequenceResults:
 
         results = gather(self.scores, sequence=self.plan.sequence, network=self.plan.network.name,
                          stages=self.plan.stages, methods=[method.label for method in self.plan.methods],
-                         seeds=self.plan.seeds)
+                         seeds=self.plan.seeds,
+                         planned={each.label: self.plan.seeds_of(each.label) for each in self.plan.methods})
         return tabulate(results, plan=self.plan, families=self.context.families(self.plan.collection))
 
     @property

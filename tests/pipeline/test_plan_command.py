@@ -70,6 +70,9 @@ def test_before_and_after_the_data_and_a_run(project: Path, plan: Callable[..., 
     output = plan("--params", "n_seeds=2")
     assert rows(output)["kd", "01_gan"][:3] == ["begun", "48", "18"]
     assert "16 of 16 stages to train" in output
+    change(project, {"sequences": {"tiny": {"methods": {"ewc": {"n_seeds": 2}}}}})
+    assert "10 of 10 stages to train" in plan()
+    change(project, {"sequences": {"tiny": {"methods": {"ewc": {"n_seeds": 1}}}}})
     assert "from earlier stages (cpu" in output
     assert "kd at its first stage" in output.partition("from earlier stages")[2].partition("\n")[0]
 

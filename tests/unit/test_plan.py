@@ -44,6 +44,16 @@ def test_a_plan() -> None:
     assert {"temperature", "alpha", "decay", "decay_after"} < resolved.keys()
 
 
+def test_a_label_may_run_with_more_seeds() -> None:
+    methods = {"kd": {}, "ridge": {"n_seeds": 3}, "joint": {"n_seeds": 2}}
+    plan = make_plan(parameters(seed=4, methods=methods), "tiny")
+    assert plan.seeds == (4, 5, 6)
+    assert [plan.seeds_of(label) for label in methods] == [(4,), (4, 5, 6), (4, 5)]
+    plan = make_plan(parameters(seed=4, n_seeds=5, methods=methods), "tiny")
+    assert {plan.seeds_of(label) for label in methods} == {tuple(range(4, 9))}
+    assert make_plan(parameters(methods={"kd": {"n_seeds": 2}}), "tiny").seeds_of("kd") == (0, 1)
+
+
 def test_what_a_method_reads_and_starts_from() -> None:
     plan = make_plan(parameters(methods={"kd": {}, "joint": {"every_stage": True}}), "tiny")
     one, two, three = plan.stages
@@ -135,6 +145,7 @@ class TestTrainingOfAStage:
     ({"seed": True}, "'seed'"),
     ({"seed": -1}, "'seed'"),
     ({"n_seeds": "three"}, "'n_seeds'"),
+    ({"methods": {"kd": {"n_seeds": 0}}}, r"'n_seeds'[\s\S]*methods\.kd"),
 ])
 def test_a_fault(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -11,8 +11,10 @@ import pytest
 from fakemedia.core.rng import generator
 from fakemedia.core.types import make_stages
 from fakemedia.reporting.answer import Answer, answer
+from fakemedia.reporting.estimates import LEAST_SEEDS
+from fakemedia.reporting.grids import best_note, cost_grid, difference_note, method_note, seeds_note
 from fakemedia.reporting.results import gather
-from fakemedia.reporting.tables import make_tables
+from fakemedia.reporting.tables import Tables, make_tables
 
 from ..scores import make_scores
 
@@ -47,10 +49,17 @@ def results(matrices: dict[str, list[list[float | None]]], seeds: int = 3) -> pd
     return pd.concat(parts, ignore_index=True)
 
 
-def told(scores: pd.DataFrame, *, seeds: int = 3, methods: tuple[str, ...] = ()) -> Answer:
-    gathered = gather(scores, sequence="demo", network="convnet", stages=STAGES, methods=methods, seeds=range(seeds))
+def told(scores: pd.DataFrame, *, seeds: int = 3, methods: tuple[str, ...] = (),
+         planned: dict[str, tuple[int, ...]] | None = None) -> Answer:
+    return answer(tabulated(scores, seeds=seeds, methods=methods, planned=planned))
+
+
+def tabulated(scores: pd.DataFrame, *, seeds: int = 3, methods: tuple[str, ...] = (),
+              planned: dict[str, tuple[int, ...]] | None = None) -> Tables:
+    gathered = gather(scores, sequence="demo", network="convnet", stages=STAGES, methods=methods, seeds=range(seeds),
+                      planned=planned)
     upper = "joint" if "joint" in gathered.methods else None
-    return answer(make_tables(gathered, baseline="finetune", upper=upper, draws=200))
+    return make_tables(gathered, baseline="finetune", upper=upper, draws=200)
 
 
 def test_one_method_helps() -> None:
@@ -140,3 +149,41 @@ def test_a_task_of_one_class_leaves_open_whether_a_threshold_helps() -> None:
     sentence = next(line for line in found.sentences if "has forgotten" in line)
     assert "threshold" not in sentence
     assert "nan" not in " ".join(found.sentences)
+
+
+def test_methods_with_different_numbers_of_seeds_are_compared_only_where_both_have_enough() -> None:
+    """ewc alone has one seed; then the baseline alone."""
+    scores, all_seeds = results(MATRICES), tuple(range(LEAST_SEEDS))
+    one = {"finetune": all_seeds, "kd": all_seeds, "ewc": (0,), "joint": all_seeds}
+    kept = scores.loc[(scores["method"] != "ewc") | (scores["seed"] == 0)]
+    tables, whole = tabulated(kept, planned=one), tabulated(scores)
+    assert "ewc, seed 1: no scores" in tabulated(kept).notices
+    assert not tables.notices
+    assert seeds_note(tables) == "Mean over 3 seeds (finetune, kd, joint), 1 seed (ewc)"
+    assert seeds_note(whole) == "Mean over 3 seeds"
+    assert "other training runs where there are several seeds" in method_note(tables)
+    assert "Not compared, with fewer than 3 seeds: ewc" in best_note(tables)
+    both = tables.summary.merge(whole.summary, on=["method", "metric"])
+    others = both["method"] != "ewc"
+    pd.testing.assert_series_equal(both.loc[others, "low_x"], both.loc[others, "low_y"], check_names=False)
+    alone = tables.summary.loc[(tables.summary["method"] == "ewc") & (tables.summary["metric"] == "aa")].iloc[0]
+    assert alone["low"] < alone["mean"] < alone["high"]
+    assert not tables.summary.loc[tables.summary["method"] == "ewc", "best"].any()
+    p = tables.differences.set_index(["method", "metric"])["p"]
+    assert np.isnan(p["ewc", "aa"])
+    assert p["kd", "aa"] < 0.05
+    costs = pd.DataFrame([{"method": method, "metric": "seconds", "mean": 2.0, "low": 1.0, "high": 3.0}
+                          for method in tables.methods])
+    grid = cost_grid(costs, tables)
+    column = next(place for place, values in enumerate(grid.mean.T) if np.isfinite(values).any())
+    assert np.isnan(grid.low[:, column]).tolist() == [method == "ewc" for method in tables.methods]
+    found = answer(tables)
+    assert found.sentences[0].startswith("Better than finetune in average accuracy: kd by ")
+    assert found.command.endswith("n_seeds=3")
+
+    few = {"finetune": (0,), **dict.fromkeys(("kd", "ewc", "joint"), all_seeds)}
+    tables = tabulated(scores.loc[(scores["method"] != "finetune") | (scores["seed"] == 0)], planned=few)
+    assert "fewer than 3 seeds of finetune" in difference_note(tables)
+    assert "(one seed" in answer(tables).sentences[0]
+    assert "Whether any method beats finetune is not known" in answer(tables).sentences[0]
+    assert tables.summary.loc[(tables.summary["method"] == "kd") & (tables.summary["metric"] == "aa"), "best"].all()

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from fakemedia.core.comparable import check_comparable
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named, Plan, check_comparable, make_plan
+from fakemedia.core.plan import Named, Plan, make_plan
 
 TASKS = ["gan", "swap", "latent"]
 SEQUENCE = {"collection": "mine", "tasks": TASKS, "network": {"name": "convnet"}, "methods": {"kd": {}}}

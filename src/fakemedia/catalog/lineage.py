@@ -335,7 +335,7 @@ class Lineage:
         """Return what the report of `plan` is made from: scores, calibrations, checkpoints and perturbed scores."""
         found: dict[str, Artefact] = {}
         for method in plan.methods:
-            for seed in plan.seeds:
+            for seed in plan.seeds_of(method.label):
                 run = {"sequence": plan.sequence, "label": method.label, "seed": seed}
                 for stage in plan.learned(method.label):
                     name = f"{method.label} {seed} {stage.key}"
@@ -353,7 +353,8 @@ class Lineage:
 
 def _reported(plan: Plan) -> dict[str, Any]:
     """Return what a report shows of a plan beside its results."""
-    return {"sequence": plan.sequence, "labels": [method.label for method in plan.methods], "seeds": plan.seeds,
+    return {"sequence": plan.sequence, "labels": [method.label for method in plan.methods],
+            "seeds": {method.label: plan.seeds_of(method.label) for method in plan.methods},
             "stages": plan.stages}
 
 

@@ -59,7 +59,7 @@ def grid(sequences: tuple[str, ...], labels: tuple[str, ...], seeds: int | None,
     names = [name for sequence in dict.fromkeys(sequences) for name in cells(whole, sequence, labels, seeds, networks)]
     context = load_context(env=env, params=changed)
     plans = [context.plan(name) for name in names]
-    count = sum(len(plan.methods) * len(plan.seeds) for plan in plans)
+    count = sum(len(plan.seeds_of(method.label)) for plan in plans for method in plan.methods)
     click.echo(f"Grid: {', '.join(names)}: {count} runs")
     try:
         run_pipelines(**{**defaults(), "pipelines": names, "params": changed, "env": env, "only_missing_outputs": True})

@@ -171,7 +171,7 @@ class _Rates:
 
 def _stages(plan: Plan) -> Iterator[tuple[str, int, Stage]]:
     for method in plan.methods:
-        for seed in plan.seeds:
+        for seed in plan.seeds_of(method.label):
             for stage in plan.learned(method.label):
                 yield method.label, seed, stage
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from fakemedia.artefacts.addresses import is_address
 from fakemedia.core import plugin
+from fakemedia.core.comparable import check_comparable
 from fakemedia.core.errors import UserError, unknown_name
-from fakemedia.core.plan import Named, Plan, check_comparable, make_plan
+from fakemedia.core.plan import Named, Plan, make_plan
 
 if TYPE_CHECKING:
     from fakemedia.artefacts.storage import Storage

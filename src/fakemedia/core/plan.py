@@ -27,7 +27,7 @@ RESERVED = ("monitoring", "promotion", "update")
 TOGETHER = "+"
 """Between the names of sequences that run together, in the name of their pipeline."""
 REALS = ("own", "stored")
-LABEL_KEYS = ("method", "network", "tune", "training")
+LABEL_KEYS = ("method", "network", "tune", "training", "n_seeds")
 """The keys of a label, beside the settings of its method."""
 
 
@@ -72,6 +72,8 @@ class MethodPlan:
     training: TrainingConfig
     by_task: ByTask = field(default_factory=dict)
     """The key `stages` of its training."""
+    n_seeds: int | None = None
+    """How many of the plan's seeds it runs with; None: all."""
 
     @property
     def named(self) -> Named:
@@ -120,6 +122,10 @@ class Plan:
     def tasks(self) -> tuple[str, ...]:
         """All tasks of the sequence, in the order in which they are learned, or as listed while that is not known."""
         return self.stages[-1].seen if self.stages else self.listed
+
+    def seeds_of(self, label: str) -> tuple[int, ...]:
+        """Return the seeds that `label` runs with: the first ones of `seeds`, or all."""
+        return self.seeds[:self.method(label).n_seeds]
 
     @property
     def similarity_identity(self) -> str:
@@ -261,7 +267,7 @@ def _training(given: Any, base: TrainingConfig | None, by_task: ByTask, tasks: t
 
 
 def _method(label: Any, given: Any, base: MethodPlan, tasks: tuple[str, ...], where: str) -> MethodPlan:
-    """Return what the label `label` configures; `base` gives the rest."""
+    """Return what the label `label` configures; `base` gives the rest, and the least number of seeds."""
     settings = dict(_mapping(given, where))
     own = {key: settings.pop(key) for key in LABEL_KEYS if key in settings}
     method = own.get("method", label)
@@ -275,12 +281,13 @@ def _method(label: Any, given: Any, base: MethodPlan, tasks: tuple[str, ...], wh
         network=_network(own["network"], base.network, f"{where}.network") if "network" in own else base.network,
         tune=_tune(own["tune"], f"{where}.tune") if "tune" in own else base.tune,
         training=training, by_task=by_task,
+        n_seeds=max(base.n_seeds or 1, _integer(own.get("n_seeds", 1), "n_seeds", 1, where)),
     )
 
 
 def _methods(given: Mapping[str, Any], network: Named, training: TrainingConfig, by_task: ByTask,
-             tasks: tuple[str, ...], where: str) -> tuple[MethodPlan, ...]:
-    base = MethodPlan(label="", method="", network=network, training=training, by_task=by_task,
+             tasks: tuple[str, ...], n_seeds: int, where: str) -> tuple[MethodPlan, ...]:
+    base = MethodPlan(label="", method="", network=network, training=training, by_task=by_task, n_seeds=n_seeds,
                       tune=_tune(given.get("tune", "all"), f"{where}.tune"))
     methods = _mapping(given.get("methods"), f"{where}.methods")
     if not methods:
@@ -310,13 +317,18 @@ def _tasks(given: Any, where: str) -> tuple[str, ...]:
     return tasks
 
 
-def _seeds(parameters: Mapping[str, Any], given: Mapping[str, Any], where: str) -> tuple[int, ...]:
-    seed, n_seeds = parameters.get("seed", 0), given.get("n_seeds", parameters.get("n_seeds", 1))
-    for key, value, least in (("seed", seed, 0), ("n_seeds", n_seeds, 1)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise UserError(f"{value!r} does not fit the key {key!r}", expected=f"an integer of at least {least}",
-                            where=where if key in given else "parameters.yml")
-    return tuple(range(seed, seed + n_seeds))
+def _integer(value: Any, key: str, least: int, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{value!r} does not fit the key {key!r}", expected=f"an integer of at least {least}",
+                        where=where)
+    return value
+
+
+def _with_seeds(plan: Plan, seed: int) -> Plan:
+    """Return the plan with the seeds from `seed` on: as many as the label with most of them runs with."""
+    most = max(each.n_seeds or 1 for each in plan.methods)
+    return replace(plan, seeds=tuple(range(seed, seed + most)), methods=tuple(
+        replace(each, n_seeds=None if each.n_seeds == most else each.n_seeds) for each in plan.methods))
 
 
 def _given(parameters: Mapping[str, Any], sequence: str) -> Mapping[str, Any]:
@@ -369,26 +381,14 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
     stages = read_stages(given.get("stages"), tasks, where=f"{where}.stages")
     grouping = stages if isinstance(stages, GroupingConfig) else None
     similarity, measures = _similarity(parameters, given, grouping, where)
-    return Plan(
+    seed = _integer(parameters.get("seed", 0), "seed", 0, "parameters.yml")
+    n_seeds = _integer(given.get("n_seeds", parameters.get("n_seeds", 1)), "n_seeds", 1,
+                       where if "n_seeds" in given else "parameters.yml")
+    plan = Plan(
         sequence=sequence, collection=collection, listed=tasks, network=network, training=training,
         stages=() if isinstance(stages, GroupingConfig) else make_stages(list(stages)), grouping=grouping,
         similarity=similarity, measures=measures, against=given["against"],
         real=_real(given.get("real", "own"), f"{where}.real"),
-        methods=_methods(given, network, training, by_task, tasks, where), seeds=_seeds(parameters, given, where),
+        methods=_methods(given, network, training, by_task, tasks, n_seeds, where), seeds=(),
     )
-
-
-def check_comparable(plan: Plan, other: Plan) -> None:
-    """Raise UserError unless both sequences learn the same tasks, with a method and a seed in common."""
-    where = f"sequences.{plan.sequence}.against: {other.sequence}"
-    labels = [each.label for each in plan.methods if each.label in {method.label for method in other.methods}]
-    if not labels:
-        raise UserError("The sequences have no method in common", where=where, expected="one at least")
-    mine, theirs = ({"collection": each.collection, "tasks": sorted(each.tasks),
-                     "crop": [each.method(label).training.crop for label in labels]} for each in (plan, other))
-    for key, value in mine.items():
-        if theirs[key] != value:
-            raise UserError(f"The sequences differ in {key}", where=where, expected=f"{value}, as {plan.sequence} has",
-                            do="compare sequences that are tested on the same images")
-    if not set(plan.seeds) & set(other.seeds):
-        raise UserError("The sequences have no seed in common", where=where, expected="one at least")
+    return _with_seeds(plan, seed)

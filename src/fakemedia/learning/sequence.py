@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -306,7 +305,8 @@ def learn_plan(plan: Plan, stores: Mapping[str, Stores], *, runtime: Runtime, fo
     what `reporting.results.gather` takes. Raises UserError as `learn_stage` does.
     """
     tables = []
-    for method, seed in product([method.label for method in plan.methods], plan.seeds):
+    runs = [(each.label, seed) for each in plan.methods for seed in plan.seeds_of(each.label)]
+    for method, seed in runs:
         learned = None
         for stage in plan.learned(method):
             place = folder / method / f"seed{seed}" / stage.key if folder is not None else None

@@ -139,7 +139,8 @@ def stage_costs(plans: Iterable[Plan]) -> Mapping[str, float]:
     """Return the number of tasks that each training of `plans` learns, by the name of its node."""
     return {f"{plan.sequence}-{method.label}.{node_name('train', method.label, seed, stage)}":
             float(len(plan.trained_tasks(method.label, stage)))
-            for plan in plans for method in plan.methods for seed in plan.seeds for stage in plan.learned(method.label)}
+            for plan in plans for method in plan.methods for seed in plan.seeds_of(method.label)
+            for stage in plan.learned(method.label)}
 
 
 def _phase(node: Node) -> str | None:

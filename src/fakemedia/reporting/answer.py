@@ -53,7 +53,7 @@ def answer(tables: Tables) -> Answer:
             "weights.", *_missing(tables)), run)
     usable = next((each for each in (best, tables.upper) if each in known and not _failures(tables, each)), None)
     command = (f"{run} --only-missing-outputs" if tables.notices
-               else f"{run} --params n_seeds={LEAST_SEEDS}" if len(tables.seeds) < LEAST_SEEDS
+               else f"{run} --params n_seeds={LEAST_SEEDS}" if min(map(tables.seeds_of, ranked)) < LEAST_SEEDS
                else f"kedro score my_pictures --checkpoint {tables.sequence}/{usable}" if usable
                else f"{run} --only-missing-outputs")
     return Answer((_against_baseline(tables, ranked, best), *_gap(tables, ranked, known), *_forgotten(tables, best),
@@ -64,10 +64,11 @@ def _against_baseline(tables: Tables, ranked: Sequence[str], best: str) -> str:
     base = tables.baseline
     rows = {row["method"]: row for row in tables.differences.to_dict("records")
             if row["metric"] == "aa" and row["method"] in ranked and not np.isnan(row["mean"])}
-    rests = f"{_count(len(tables.seeds), 'seed')}, {_count(tables.groups, 'source photograph')}"
+    pair = tables.seeds_of(base), tables.seeds_of(best)
+    rests = f"{_count(min(pair), 'seed')}, {_count(tables.groups, 'source photograph')}"
     if not rows:
         return f"Only {best} was scored, so there is nothing to compare it with ({rests})."
-    if len(tables.seeds) < LEAST_SEEDS:
+    if min(pair) < LEAST_SEEDS:
         row = rows.get(best)
         lead = (f"{best} is ahead of {base} by {row['mean']:.1f} points of average accuracy" if row and row["mean"] > 0
                 else f"no method is ahead of {base} in average accuracy")
@@ -93,7 +94,7 @@ def _gap(tables: Tables, ranked: Sequence[str], known: dict[str, float]) -> list
     if others and shares["mean"].isna().all():
         return [f"{gap}: the gap is not significant."]
     said = f"{gap}, a gap of {known[upper] - known[base]:.1f} points"
-    if not others or len(tables.seeds) < LEAST_SEEDS:
+    if not others or min(map(tables.seeds_of, (base, upper))) < LEAST_SEEDS:
         return [f"{said}."]
     closed = [f"{row['method']} closes {number(row['mean'], 0)} % of it" for row in shares.to_dict("records")
               if row["low"] > 0]

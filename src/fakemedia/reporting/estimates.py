@@ -145,21 +145,22 @@ def among_best(measured: Measured, quantity: Quantity, bounds: Bounds, *, higher
     """Return which methods are not significantly worse than the best one, (M, C), for a quantity (..., C).
 
     `higher` (C,) says whether more is better; methods that are not `ranked` (M,) are neither best nor compared. None
-    is marked where fewer than LEAST_SEEDS seeds have the best one, or where all that are compared are equal.
+    is marked where fewer than LEAST_SEEDS seeds have the best one, or where all that are compared are equal, and no
+    method that fewer seeds have together with the best one: it was not compared.
     """
     values, draws = (quantity(*each) for each in _matrices(measured))
     mean = mean_over_seeds(values)
     merit = np.where(ranked[:, None] & ~np.isnan(mean), np.where(higher, mean, -mean), -np.inf)
     best = merit.argmax(axis=0)[None, None]
-    p = p_values(values - np.take_along_axis(values, best, axis=1),
-                 draws - np.take_along_axis(draws, best[None], axis=2), measured.seed_weights,
+    apart = values - np.take_along_axis(values, best, axis=1)
+    p = p_values(apart, draws - np.take_along_axis(draws, best[None], axis=2), measured.seed_weights,
                  groups=measured.groups, bounds=bounds_of_difference(bounds))
     there = np.isfinite(merit)
     p[~there] = np.nan
     np.put_along_axis(p, best[0], np.nan, axis=0)
-    seeds = (~np.isnan(np.take_along_axis(values, best, axis=1))).sum(axis=0)[0]
+    compared = (~np.isnan(apart)).sum(axis=0) >= LEAST_SEEDS
     differ = there.any(axis=0) & (np.where(there, merit, np.inf).min(axis=0) < merit.max(axis=0))
-    return there & (seeds >= LEAST_SEEDS) & differ & ~(holm(p) < SIGNIFICANT)
+    return there & compared & differ & ~(holm(p) < SIGNIFICANT)
 
 
 def _matrices(measured: Measured) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:

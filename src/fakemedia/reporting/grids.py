@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,30 +86,48 @@ def printed(frame: pd.DataFrame, grids: Sequence[Grid], sequence: str) -> Printe
 
 def method_note(tables: Tables) -> str:
     """Return the sentences that say how the means and intervals of these tables came about."""
-    several = len(tables.seeds) > 1
-    covers = ("other photographs and training runs like these" if several else
+    counts = sorted({tables.seeds_of(method) for method in tables.methods})
+    several = counts[-1] > 1
+    covers = ("other photographs and training runs like these" if counts[0] > 1 else
               "other photographs like these; how far training runs differ is not known from one seed")
-    few = [name for name, count, enough in (("source groups", tables.groups, FEW_GROUPS),
-                                            ("seeds", len(tables.seeds), LEAST_SEEDS)) if 1 < count < enough]
+    covers += ", and other training runs where there are several seeds" if several and counts[0] == 1 else ""
+    few = (["source groups"] if 1 < tables.groups < FEW_GROUPS else []) + (
+        ["seeds"] if any(1 < count < LEAST_SEEDS for count in counts) else [])
     short = f" Intervals over so few {' and '.join(few)} may be too short." if few else ""
-    return (f"{f'Mean over {len(tables.seeds)} seeds' if several else 'One seed'}; in brackets the 95 % interval for "
+    return (f"{seeds_note(tables)}; in brackets the 95 % interval for "
             f"{covers} (bootstrap over {tables.groups} source groups{' and seeds' if several else ''}, the same draws "
             f"for every method).{short} Accuracies in percent, their differences in points, AUC as fractions.")
 
 
+def seeds_note(tables: Tables) -> str:
+    """Return over how many seeds the means are, of each method where they differ, without a full stop."""
+    by_count: dict[int, list[str]] = {}
+    for method in tables.methods:
+        by_count.setdefault(tables.seeds_of(method), []).append(method)
+    if len(by_count) == 1:
+        count = next(iter(by_count))
+        return f"Mean over {count} seeds" if count > 1 else "One seed"
+    return "Mean over " + ", ".join(f"{count} {'seeds' if count > 1 else 'seed'} ({', '.join(names)})"
+                                    for count, names in sorted(by_count.items(), reverse=True))
+
+
 def best_note(tables: Tables) -> str:
     """Return the sentences that say what is set in bold."""
-    if len(tables.seeds) < LEAST_SEEDS:
+    if tables.most_seeds < LEAST_SEEDS:
         return f"No method is set in bold: fewer than {LEAST_SEEDS} seeds show no significant difference."
     upper = f"; not ranked, since an upper bound: {', '.join(tables.unranked)}" if tables.unranked else ""
+    few = [method for method in tables.methods if tables.seeds_of(method) < LEAST_SEEDS]
+    few = f" Not compared, with fewer than {LEAST_SEEDS} seeds: {', '.join(few)}." if few else ""
     return ("Bold: the best method and all that are not significantly worse (paired differences, 5 %, Holm's "
-            f"correction for the number of methods){upper}.")
+            f"correction for the number of methods){upper}.{few}")
 
 
 def difference_note(tables: Tables) -> str:
     """Return the sentences that say how differences are compared, and what of them is set in bold."""
     marked = ("Bold: significant at 5 % with Holm's correction for the number of methods."
-              if len(tables.seeds) >= LEAST_SEEDS else best_note(tables))
+              if tables.seeds_of(tables.baseline) >= LEAST_SEEDS else best_note(tables)
+              if tables.most_seeds < LEAST_SEEDS else
+              f"None is set in bold: fewer than {LEAST_SEEDS} seeds of {tables.baseline} show no significant one.")
     return f"Paired by seed and by draw. {marked}"
 
 
@@ -203,7 +221,7 @@ def detection_grids(tables: Tables) -> tuple[Grid, ...]:
         values = wide.assign(Mean=wide.mean(axis=1, skipna=False)).to_numpy(dtype=np.float64)
         grids.append(Grid(name=f"detection-{name.replace('_', '-')}", where=_where(tables), **_methods(tables),
                           title=f"{column.short} on each task after the last stage", mean=values,
-                          note=f"Mean over {len(tables.seeds)} seeds." if len(tables.seeds) > 1 else "One seed.",
+                          note=f"{seeds_note(tables)}.",
                           columns=tuple(replace(column, short=task) for task in [*tasks, "Mean"]),
                           low=np.full_like(values, np.nan), high=np.full_like(values, np.nan)))
     return tuple(grids)
@@ -257,14 +275,10 @@ def novelty_grid(novelty: pd.DataFrame, tables: Tables) -> Grid:
     by_method = before.groupby("method")
     values = {name: table.reindex(tables.methods).to_numpy(dtype=np.float64) for name, table in (
         ("mean", by_method.mean()), ("low", by_method.min()), ("high", by_method.max()))}
-    several = len(tables.seeds) > 1
-    if not several:
-        values |= {name: np.full_like(values["mean"], np.nan) for name in ("low", "high")}
+    alone = np.array([tables.seeds_of(method) == 1 for method in tables.methods])[:, None]
+    values |= {name: np.where(alone, np.nan, values[name]) for name in ("low", "high")}
     return Grid(name="novelty", title="What novelty notices of tasks still to come", where=_where(tables),
-                note=("Mean over the stages before the last"
-                      + (f" and {len(tables.seeds)} seeds, in brackets the lowest and the highest." if several else
-                         "; one seed.") + " " + "; ".join(f"{column.short}: {column.long[0].lower()}{column.long[1:]}"
-                                                         for column in NOVELTY.values()) + "."),
+                note=f"Means over the stages before the last. {_range_note(tables)} {_explained(NOVELTY)}",
                 **_methods(tables), columns=tuple(NOVELTY.values()), **values)
 
 
@@ -286,14 +300,22 @@ def cost_grid(costs: pd.DataFrame, tables: Tables) -> Grid:
     table = costs.assign(scale=[SCALES.get(metric, 1.0) for metric in costs["metric"]])
     for column in ("mean", "low", "high"):
         table[column] = table[column] * table["scale"]
-    several = len(tables.seeds) > 1
+    alone = np.array([tables.seeds_of(method) == 1 for method in tables.methods])[:, None]
     grid = Grid(name="costs", title="Cost of a run", where=_where(tables),
-                note=(f"Mean over {len(tables.seeds)} seeds, in brackets the lowest and the highest."
-                      if several else "One seed.") + " " + "; ".join(
-                          f"{column.short}: {column.long[0].lower()}{column.long[1:]}" for column in COSTS.values())
-                + ".", **_methods(tables), columns=tuple(COSTS.values()),
+                note=f"{_range_note(tables)} {_explained(COSTS)}", **_methods(tables), columns=tuple(COSTS.values()),
                 **_pick(table, tables.methods, list(COSTS), "method", "metric"))
-    return grid if several else replace(grid, low=np.full_like(grid.low, np.nan), high=np.full_like(grid.high, np.nan))
+    return replace(grid, low=np.where(alone, np.nan, grid.low), high=np.where(alone, np.nan, grid.high))
+
+
+def _range_note(tables: Tables) -> str:
+    """Return over how many seeds the means and the ranges of a table are."""
+    ranges = ", in brackets the lowest and the highest" if tables.most_seeds > 1 else ""
+    return f"{seeds_note(tables)}{ranges}."
+
+
+def _explained(columns: Mapping[str, Column]) -> str:
+    """Return what the columns mean."""
+    return "; ".join(f"{each.short}: {each.long[0].lower()}{each.long[1:]}" for each in columns.values()) + "."
 
 
 def headline_text(tables: Tables) -> str:

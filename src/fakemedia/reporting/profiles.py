@@ -139,5 +139,5 @@ def _reliability(results: Results, method: str, weights: NDArray[np.float32], se
     return pd.DataFrame({
         "method": method, "calibrated": calibrated, "bin": range(CALIBRATION_BINS),
         "probability": mean_over_seeds(probability),
-        "images": np.nan_to_num(images).mean(axis=0), "mean": mean, "low": low, "high": high,
+        "images": np.nan_to_num(mean_over_seeds(images)), "mean": mean, "low": low, "high": high,
     }), float(np.mean(errors)) if errors else np.nan

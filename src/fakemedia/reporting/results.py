@@ -42,6 +42,8 @@ class Results:
     scores: tuple[TaskScores | None, ...]
     borrowed: Mapping[str, str] = field(default_factory=dict)
     """Tasks whose test images are all fake, and the task with whose real ones they are judged."""
+    planned: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """The seeds that a method runs with, if not all."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -50,13 +52,14 @@ class Results:
 
 
 def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence[Stage],
-           methods: Sequence[str] = (), seeds: Sequence[int] = ()) -> Results:
+           methods: Sequence[str] = (), seeds: Sequence[int] = (),
+           planned: Mapping[str, tuple[int, ...]] | None = None) -> Results:
     """Lay out the long table `frame` (COLUMNS; stage from 1, logit float64 = z_fake - z_real) by task and run.
 
     A task whose test images are all fake is judged with the real ones of the nearest earlier task that has some. Runs,
-    stages and tasks may be missing; `methods` and `seeds` are those expected, whether there or not. Raises
-    UserError for a missing column, no scores, a task or stage that the sequence does not have, logits that are
-    not finite, and runs that were scored on different images.
+    stages and tasks may be missing; `methods` and `seeds` are those expected, whether there or not, and `planned` the
+    seeds of a method that has not all. Raises UserError for a missing column, no scores, a task or stage that the
+    sequence does not have, logits that are not finite, and runs that were scored on different images.
     """
     where = f"scores of the sequence {sequence}"
     absent = [column for column in COLUMNS if column not in frame]
@@ -96,7 +99,7 @@ def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence
         scores.append(_task_scores(shape, cell[rows], ids, label[rows], group[rows], logit[rows],
                                    where=f"{where}, task {task}") if len(rows) else None)
     return Results(sequence=sequence, network=network, stages=tuple(stages), methods=methods, seeds=seeds,
-                   groups=len(groups), scores=tuple(scores), borrowed=borrowed)
+                   groups=len(groups), scores=tuple(scores), borrowed=borrowed, planned=planned or {})
 
 
 def earlier_reals(frame: pd.DataFrame, tasks: Sequence[str]) -> dict[str, str]:
@@ -160,6 +163,8 @@ def notices(results: Results) -> tuple[str, ...]:
         expected[-1] = True
         for k, seed in enumerate(results.seeds):
             if not there[k, m].any():
+                if seed not in results.planned.get(method, results.seeds):
+                    continue
                 found.append(f"{method}, seed {seed}: no scores")
                 continue
             found += [f"{method}, seed {seed}: no scores after stage {stage.key}"

@@ -80,6 +80,17 @@ class Tables:
     """All methods that learn all tasks at once: upper bounds, shown and not ranked; `upper` is one of them."""
     trained: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Network and tuned part of each method, where methods differ in them."""
+    planned: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """The seeds that a method runs with, if not all."""
+
+    def seeds_of(self, method: str) -> int:
+        """Return how many seeds `method` runs with."""
+        return len(self.planned.get(method, self.seeds))
+
+    @property
+    def most_seeds(self) -> int:
+        """The seeds of the method that runs with most."""
+        return max(map(self.seeds_of, self.methods))
 
     @property
     def scored(self) -> tuple[str, ...]:
@@ -181,7 +192,7 @@ def make_tables(results: Results, *, baseline: str | None = None, upper: str | N
     return Tables(
         sequence=results.sequence, network=results.network, stages=results.stages, methods=results.methods,
         seeds=results.seeds, groups=results.groups, baseline=baseline, upper=upper, unranked=unranked,
-        trained=trained,
+        trained=trained, planned=results.planned,
         notices=(*notices(results), *label_notices(measured.auc, measured.learned, results.tasks)),
         runs=_run_table(results, measured, trained), summary=summary, differences=differences,
         curves=curves.assign(key=[keys[stage] for stage in curves["stage"]]), tasks=tasks, by_group=by_group,

@@ -27,7 +27,8 @@ def gather_scores(*results: MethodResults, plan: Plan) -> Results:
     from fakemedia.reporting.results import gather
 
     return gather(_joined([each.scores for each in results]), sequence=plan.sequence, network=plan.network.name,
-                  stages=plan.stages, methods=[method.label for method in plan.methods], seeds=plan.seeds)
+                  stages=plan.stages, methods=[method.label for method in plan.methods], seeds=plan.seeds,
+                  planned={method.label: plan.seeds_of(method.label) for method in plan.methods})
 
 
 def gather_histories(*results: MethodResults) -> pd.DataFrame:
@@ -155,7 +156,8 @@ def write_page(tables: Tables, calibration: pd.DataFrame, novelty: pd.DataFrame,
 def _sources(plan: Plan) -> list[tuple[str, str, str]]:
     """Return where the numbers of the report come from: what, file, command."""
     run = f"kedro run --pipelines {plan.sequence}"
-    seeded = f"{run} --params seed={plan.seeds[0]},n_seeds={len(plan.seeds)}"
+    least = min(len(plan.seeds_of(each.label)) for each in plan.methods)
+    seeded = f"{run} --params seed={plan.seeds[0]},n_seeds={least}"
     report = f"data/08_reporting/{plan.sequence}"
     place = f"{plan.sequence}/<label>/seed<seed>/<stage>"
     return [

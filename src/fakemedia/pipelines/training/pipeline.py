@@ -47,14 +47,15 @@ class _Method:
 
     def __init__(self, context: Context, plan: Plan, label: str) -> None:
         self.context, self.plan, self.label = context, plan, label
-        self.runs = [(seed, stage) for seed in plan.seeds for stage in plan.learned(label)]
+        self.runs = [(seed, stage) for seed in plan.seeds_of(label) for stage in plan.learned(label)]
         self.settings = METHOD_PARAMETERS.format(sequence=plan.sequence, label=label)
 
     def pipeline(self) -> Pipeline:
         nodes = [make(seed, stage) for seed, stage in self.runs
                  for make in (self._train, self._score, self._score_validation, self._calibrate)]
         robust = self.context.robustness(self.plan.sequence) is not None
-        perturbed = [(seed, self.plan.learned(self.label)[-1]) for seed in self.plan.seeds] if robust else []
+        last = self.plan.learned(self.label)[-1]
+        perturbed = [(seed, last) for seed in self.plan.seeds_of(self.label)] if robust else []
         nodes += [self._perturb(seed, stage) for seed, stage in perturbed]
         nodes.append(self._collect(perturbed))
         made = {name for each in nodes for name in each.outputs}
