@@ -14,6 +14,7 @@ import csv
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable
 from math import nan
 from pathlib import Path
@@ -44,7 +45,7 @@ def read(path: Path = NUMBERS) -> Rows:
 def taken(report: Path) -> Rows:
     """Return the numbers of the finished run whose report is in the folder `report`; UserError if there is none."""
     try:
-        seeds = len({row["seed"] for row in _table(report / "metrics.csv")})
+        seeds = min(Counter(row["method"] for row in _table(report / "metrics.csv")).values())
         tables = [*_table(report / "tables" / "summary.csv"), *_table(report / "tables" / "costs.csv")]
     except FileNotFoundError as error:
         raise UserError("No finished run", where=report, expected="metrics.csv and tables/ of a report",

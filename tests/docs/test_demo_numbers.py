@@ -51,7 +51,8 @@ def test_a_number_that_was_not_measured_is_refused() -> None:
 
 def test_numbers_of_a_run_are_taken(tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
-    (tmp_path / "metrics.csv").write_text("method,seed,aa\nreplay,0,88\nreplay,1,89\n")
+    (tmp_path / "metrics.csv").write_text(
+        "method,seed,aa\nridge,0,90\nridge,1,90\nridge,2,90\nreplay,0,88\nreplay,1,89\n")
     (tmp_path / "tables" / "summary.csv").write_text(
         "method,metric,mean,low,high,best\nreplay,aa,88.5,66.2,96.9,True\nreplay,fwt,1,1,1,False\njoint,forgetting,,,,\n")
     (tmp_path / "tables" / "costs.csv").write_text("method,metric,mean,low,high\nreplay,seconds,30,29,31\n")

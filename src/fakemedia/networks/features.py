@@ -300,6 +300,10 @@ class _Part:
 def _joined(parts: Sequence[_Part], kept: Sequence[Sequence[NDArray[np.float16] | None]]) -> Features:
     """Return the features of a store in the views of `parts` from the content of their files."""
     store = parts[0].store
-    values = np.stack([np.concatenate([chunk for chunk in chunks if chunk is not None]) for chunks in kept])
-    return Features(values=values.astype(np.float32), labels=store.labels, task=store.task,
+    widths = [chunk.shape[1] for chunks in kept for chunk in chunks if chunk is not None]
+    values = torch.empty(len(parts), len(store), widths[0])
+    for of_view, chunks in zip(values, kept, strict=True):
+        for place, chunk in zip(of_view.split(CHUNK), chunks, strict=True):
+            place.copy_(torch.from_numpy(chunk))  # numpy takes seven times as long to convert float16
+    return Features(values=values.numpy(), labels=store.labels, task=store.task,
                     views=tuple(part.view for part in parts))
