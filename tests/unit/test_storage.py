@@ -11,6 +11,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from fakemedia.artefacts.cache import is_reduced
 from fakemedia.artefacts.files import write_file
 from fakemedia.artefacts.manifest import Recipe, is_current, make_manifest, read_manifest, write_manifest
 from fakemedia.artefacts.storage import Storage, StorageConfig
@@ -137,10 +138,12 @@ def test_a_light_fetch_leaves_weights_away(tmp_path: Path) -> None:
     storage(tmp_path / "here").upload(folder(tmp_path / "here", "01_gan"), folder=True)
     there = tmp_path / "there" / MODELS / "01_gan"
     assert storage(tmp_path / "there").fetch(there, folder=True, light=True)
-    assert sorted(path.name for path in there.iterdir()) == ["checkpoint.json", "manifest.json"]
+    assert sorted(path.name for path in there.iterdir()) == [".reduced", "checkpoint.json", "manifest.json"]
     assert not is_current(there, RECIPE, folder=True)
+    storage(tmp_path / "there").upload(there, folder=True)
     assert storage(tmp_path / "there").fetch(there, folder=True)
     assert is_current(there, RECIPE, folder=True)
+    assert not is_reduced(there)
 
 
 def test_the_state_in_training_goes_on_elsewhere_and_the_newer_one_counts(tmp_path: Path) -> None:

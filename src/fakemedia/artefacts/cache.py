@@ -14,12 +14,19 @@ from fakemedia.core.hashing import fingerprint
 
 LARGE = (".u8", ".safetensors")
 """The endings of the files that are removed: pixels and weights."""
+REDUCED = ".reduced"
+"""The file that marks a folder without them."""
 logger = logging.getLogger(__name__)
 
 
 def is_large(path: Path) -> bool:
     """Return whether a file is one of those that may be removed."""
     return path.name.endswith(LARGE)
+
+
+def is_reduced(folder: Path) -> bool:
+    """Return whether the large files of `folder` are at the address alone."""
+    return (folder / REDUCED).exists()
 
 
 class Cache:
@@ -55,6 +62,7 @@ class Cache:
             if size and self._folder(entry) not in self._held and is_stored(self._folder(entry)):
                 with _unused(entry) as unused:
                     if unused:
+                        (self._folder(entry) / REDUCED).touch()
                         for path in list(_large(self._folder(entry))):
                             path.unlink(missing_ok=True)
                         left += size

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fakemedia.artefacts.addresses import is_address, open_address, reaching
-from fakemedia.artefacts.cache import Cache, is_large
+from fakemedia.artefacts.cache import REDUCED, Cache, is_large, is_reduced
 from fakemedia.artefacts.files import GIB, scratch_folder, write_file, writing
 from fakemedia.artefacts.manifest import (
     FILE_MANIFESTS,
@@ -120,6 +120,8 @@ class Storage:
         With a folder go the files beside it whose names begin with its own. UserError if that fails; it then counts as
         missing at the address until it is uploaded again.
         """
+        if folder and is_reduced(artefact):
+            return
         record = manifest_path(artefact, folder=folder)
         key, data = self._key(record), record.read_bytes()
         if self._record(key) != data:
@@ -174,6 +176,10 @@ class Storage:
                 self._get(artefact, missing, manifest, folder=folder)
                 write_file(record, data)
         if folder:
+            if all(path.exists() for path in sizes):
+                (artefact / REDUCED).unlink(missing_ok=True)
+            else:
+                (artefact / REDUCED).touch()
             self.fetch_beside(artefact)
             self._cache.use(artefact)
         return True

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fakemedia.artefacts.cache import is_reduced
 from fakemedia.artefacts.manifest import Manifest, Recipe, has_files, read_manifest
 from fakemedia.artefacts.storage import Storage
 
@@ -53,7 +54,7 @@ class Currency:
 
     def is_here(self, artefact: Artefact) -> bool:
         """Return whether `artefact` is current and in the project's folder."""
-        return self.content(artefact) is not None and artefact.path not in self._away
+        return self.content(artefact) is not None and artefact.path not in self._away and not is_reduced(artefact.path)
 
     def fetch(self, artefact: Artefact, *, light: bool = False) -> None:
         """Fetch `artefact` from the storage if it is current there alone, or missing here; see `Storage.fetch`."""
@@ -61,7 +62,7 @@ class Currency:
             return
         current = self.content(artefact) is not None
         missing = not current and read_manifest(artefact.path, folder=artefact.folder) is None
-        if missing or artefact.path in self._away:
+        if missing or artefact.path in self._away or is_reduced(artefact.path):
             self._storage.fetch(artefact.path, folder=artefact.folder, light=light)
             if not light:
                 self._away.discard(artefact.path)

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fakemedia.artefacts.cache import is_reduced
+from fakemedia.artefacts.manifest import read_manifest
 from fakemedia.catalog.names import CHECKPOINT, SCORES
 from fakemedia.context.context import Context
 from fakemedia.core.errors import UserError, unknown_name
@@ -40,7 +42,14 @@ def find_checkpoint(given: str, context: Context | None) -> Path:
         if name not in names:
             raise unknown_name(f"{word} of a checkpoint", name, names, where=given)
         keys = [key for key in keys if key[place] == name]
+    fetched(context, made[keys[0]])
     return made[keys[0]]
+
+
+def fetched(context: Context, folder: Path) -> None:
+    """Make a folder of the project complete here, if its storage has what is missing; UserError if that fails."""
+    if context.storage is not None and (read_manifest(folder, folder=True) is None or is_reduced(folder)):
+        context.storage.fetch(folder, folder=True)
 
 
 def described(checkpoint: Path, context: Context | None, licence: str) -> About:
@@ -56,13 +65,15 @@ def described(checkpoint: Path, context: Context | None, licence: str) -> About:
         return About(name=checkpoint.resolve().name, licence=licence)
     sequence, label, seed, stage = found
     families = context.families(context.plan(sequence).collection) if sequence in context.sequences else {}
-    return About(name=f"{sequence}/{label}/seed{seed}/{stage}", families=families, licence=licence, scores=_scores(
-        checkpoint, context.path(SCORES, sequence=sequence, label=label, seed=seed, stage=stage)))
+    path = context.path(SCORES, sequence=sequence, label=label, seed=seed, stage=stage)
+    if context.storage is not None and not path.exists():
+        context.storage.fetch(path, folder=False)
+    return About(name=f"{sequence}/{label}/seed{seed}/{stage}", families=families, licence=licence,
+                 scores=_scores(checkpoint, path))
 
 
 def _scores(checkpoint: Path, path: Path) -> pd.DataFrame | None:
     """Return the test scores in the file `path`; None if there are none, or they are not of this checkpoint."""
-    from fakemedia.artefacts.manifest import read_manifest
     from fakemedia.catalog.file_datasets import TableDataset
     from fakemedia.networks.checkpoint import content_of, read_meta
 
@@ -73,10 +84,12 @@ def _scores(checkpoint: Path, path: Path) -> pd.DataFrame | None:
 
 
 def _made(context: Context) -> dict[tuple[str, ...], Path]:
-    """Return the checkpoint folders on the disk by sequence, method, seed and stage."""
+    """Return the checkpoint folders, on the disk and in the storage, by sequence, method, seed and stage."""
     places = str(context.path(CHECKPOINT, **{word: f"<{word}>" for word in WORDS}))
     pattern = re.compile(re.sub("<([a-z]+)>", r"(?P<\1>[^/]+)", re.escape(places)))
-    found = (pattern.fullmatch(path) for path in glob.glob(re.sub("<[a-z]+>", "*", places)) if Path(path).is_dir())
+    stored = [] if context.storage is None else map(str, context.storage.folders())
+    here = (path for path in glob.glob(re.sub("<[a-z]+>", "*", places)) if Path(path).is_dir())
+    found = (pattern.fullmatch(path) for path in dict.fromkeys((*here, *stored)))
     return {tuple(match[word] for word in WORDS): Path(match[0]) for match in found if match}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fakemedia.catalog.handles import fetched
 from fakemedia.catalog.lineage import Lineage
 from fakemedia.catalog.names import SPLIT
 from fakemedia.context.context import Context
@@ -71,6 +72,7 @@ class VersionStores:
         from fakemedia.store.pixels import PixelStore
 
         path = self.context.path(SPLIT, collection=collection, task=task, split=split)
+        fetched(self.context, path)
         if not path.is_dir():
             return None
         store = PixelStore.open(path)

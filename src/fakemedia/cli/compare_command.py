@@ -24,6 +24,8 @@ def compare(runs: tuple[str, ...]) -> None:
 
     context = load_context()
     folder = context.path(KEPT_RUNS)
+    if context.storage is not None:
+        context.storage.fetch_tree(folder)
     known, damaged = kept_runs(folder)
     chosen = choose_runs(known, runs, where=folder)
     page, table = (folder.with_name(f"compared_runs.{kind}") for kind in ("html", "csv"))

@@ -184,7 +184,10 @@ def _store(lineage: Lineage, plan: Plan, task: str, split: str) -> PixelStore | 
     from fakemedia.store.pixels import PixelStore
 
     artefact = lineage.store(collection=plan.collection, task=task, split=split)
-    return None if lineage.content(artefact) is None else PixelStore.open(artefact.path)
+    if lineage.content(artefact) is None:
+        return None
+    lineage.currency.fetch(artefact)
+    return PixelStore.open(artefact.path)
 
 
 def _sizes(lineage: Lineage, plan: Plan) -> tuple[dict[str, dict[str, int] | None], list[str]]:

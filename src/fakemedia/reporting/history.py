@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fakemedia.artefacts.manifest import read_manifest
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import Plan
 
@@ -53,12 +54,14 @@ def _facts(folder: Path) -> dict[str, Any]:
                 "computed_with": None, "data": None, "weights_bytes": np.nan, "state_bytes": np.nan}
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_manifest(folder, folder=True)
+        sizes = {file: size for file, (size, _) in manifest.files.items()} if manifest else {}
         return {"weights_sha256": meta["weights_sha256"], "parent_sha256": meta["parent_weights_sha256"],
                 "network": meta["network"]["name"], "tasks": tuple(meta["stage"]["tasks"]),
                 "computed_with": ", ".join(f"{name} {value}" for name, value in meta.get("computed_with", {}).items()),
                 "data": json.dumps(meta.get("data", {})),
-                **{f"{part}_bytes": float((folder / f"{file}.safetensors").stat().st_size)
-                   for part, file in (("weights", "weights"), ("state", "method"))}}
+                **{f"{part}_bytes": float(sizes.get(file) or (folder / file).stat().st_size)
+                   for part, file in (("weights", "weights.safetensors"), ("state", "method.safetensors"))}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError("A file of a checkpoint is missing, incomplete or was changed", where=path,
                         expected="the files as they were written",

@@ -138,6 +138,7 @@ def collect(*parts: Any, context: Context, runs: tuple[tuple[int, int, Path], ..
     `parts` are the scores and then the calibration of each of `runs`, (seed, stage index, checkpoint folder), and then
     the scores on perturbed images of each of `perturbed`, (seed, stage index).
     """
+    from fakemedia.artefacts.manifest import read_manifest
     from fakemedia.learning.training_loop import history_path
     from fakemedia.reporting.history import stage_history
     from fakemedia.reporting.method_results import MethodResults
@@ -149,7 +150,8 @@ def collect(*parts: Any, context: Context, runs: tuple[tuple[int, int, Path], ..
                     if each is not None}
     if context.storage is not None:
         for _, _, folder in runs:
-            context.storage.fetch(folder, folder=True, light=True)
+            if read_manifest(folder, folder=True) is None:
+                context.storage.fetch(folder, folder=True, light=True)
     scored = set(zip(scores["seed"], scores["stage"], strict=True))
     histories = [stage_history(folder, history_path(folder)).assign(method=label, seed=seed, stage=stage)
                  for seed, stage, folder in runs if (seed, stage) in scored]
