@@ -297,20 +297,20 @@ from pathlib import Path
 from fakemedia.artefacts import files
 from fakemedia.ingest import build_store, index
 from fakemedia.store.pool import PixelWriter, Pool, Room
-from fakemedia.sources import folder
+from fakemedia.sources import places
 from fakemedia.sources.folder import FolderSource
 source, work = FolderSource(Path(sys.argv[1])), Path(sys.argv[2])
 real = files.read_regular
 seen = []
 
-def read(path):
+def read(path, size):
     seen.append(path)
     if len(seen) > 6:
         print("half", flush=True)
         time.sleep(60)
-    return real(path)
+    return real(path, size)
 
-folder.read_regular = read
+places.read_regular = read
 if sys.argv[3] == "index":
     with Pool(work / "decoded", policy="native", room=Room()) as pool:
         index.build_index(source, "gan", workers=1, pool=pool, progress=False)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from fakemedia.core.errors import UserError
+from fakemedia.runtime.threads import ahead
 from fakemedia.store.batches import Batch, TrainBatches
 from fakemedia.store.pixels import PixelStore
-from fakemedia.store.resident import ahead
 
 CPU = torch.device("cpu")
 

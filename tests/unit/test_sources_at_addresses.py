@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,16 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
+from fakemedia.artefacts.addresses import READS
 from fakemedia.context.context import Context
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
+from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index, index_content
 from fakemedia.sources.layout import check_layout
 from fakemedia.sources.source import listed
+from fakemedia.store.batches import EvalBatches
 
 ADDRESS = "memory://bucket/data"
 
@@ -126,3 +130,28 @@ def test_an_address_is_kept_as_it_is_and_refused_by_the_forge() -> None:
     assert context.forge_config("mine") is None
     with pytest.raises(UserError, match="not to an address"):
         context.forge_config("made")
+
+
+def test_files_at_an_address_are_read_ahead(data: Path, memory: MemoryFileSystem, tmp_path: Path,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    mirrored(data, memory)
+    reading, most, read = [], [], MemoryFileSystem.cat_file
+
+    def slow(self: MemoryFileSystem, path: str, **options: object) -> bytes:
+        reading.append(path)
+        most.append(len(reading))
+        time.sleep(0.02)
+        reading.remove(path)
+        return read(self, path, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", slow)
+    source = plugin.create("sources", "folder", {"root": ADDRESS})
+    index = build_index(source, "wild", workers=1, progress=False)
+    assert max(most) > 4
+    most.clear()
+    store = build_store(index, source, "train", tmp_path / "store", stream=True, workers=1)
+    list(EvalBatches(store, batch_size=1, crop=8))
+    assert max(most) > 2
+    local = plugin.create("sources", "folder", {"root": str(data)})
+    assert build_store(build_index(local, "wild", workers=1), local, "train", tmp_path / "local", stream=True,
+                       workers=1).readers < READS

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.extras import install
 
 _PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]*://")
+READS = 16
+"""Files that are read at once of an address: a read waits for the network, not for a core."""
 RIGHTS = "an account that may list, read, write and delete there"
 
 
@@ -109,3 +112,12 @@ def read_file(address: str, size: int = -1) -> bytes:
         except FileNotFoundError as error:
             missing = error
     raise missing
+
+
+def is_remote(read: Any) -> bool:
+    """Return whether a source's function for reading a file reads at an address, itself or by a function it is given.
+
+    >>> is_remote(partial(print, partial(read_file, "s3://bucket/cat.png")))
+    True
+    """
+    return isinstance(read, partial) and (read.func is read_file or any(map(is_remote, read.args)))

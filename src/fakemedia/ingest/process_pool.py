@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fakemedia import sources
+from fakemedia.artefacts.addresses import READS, is_remote
 from fakemedia.core.errors import UserError
+from fakemedia.runtime.threads import read_ahead
 
-T = TypeVar("T")
 R = TypeVar("R")
 Pixels = NDArray[np.uint8]
+Read = Callable[[], bytes]
 
 CHUNK = 16
 """Images that a process handles before the next one's turn."""
@@ -42,9 +44,11 @@ serve(int(sys.argv[1]))
 """
 
 
-def picture_map(function: Callable[[T], tuple[R, Pixels | None]], jobs: Sequence[T], *, workers: int, title: str,
-                progress: bool) -> Iterator[tuple[R, Pixels | None]]:
+def picture_map(function: Callable[[Read], tuple[R, Pixels | None]], jobs: Sequence[Read], *, workers: int,
+                title: str, progress: bool) -> Iterator[tuple[R, Pixels | None]]:
     """Yield `function` of each job, in order, under a progress bar: the facts of a picture, and the picture.
+
+    A job reads the file of a picture; several that read at an address are called ahead, at once.
 
     A picture, uint8 (H, W, 3), is valid until the next result is requested. With several `workers` and enough jobs,
     `function` and the jobs are pickled for processes that import only what these need; otherwise the work is done in
@@ -52,20 +56,21 @@ def picture_map(function: Callable[[T], tuple[R, Pixels | None]], jobs: Sequence
     work and is raised here. UserError if a process is killed.
     """
     alone = workers == 1 or len(jobs) <= 2 * CHUNK
-    results = map(function, jobs) if alone else _in_processes(function, jobs, workers)
+    reads = READS if jobs and is_remote(jobs[0]) else 0
+    results = map(function, read_ahead(jobs, reads)) if alone else _in_processes(function, jobs, workers, reads)
     with tqdm(total=len(jobs), desc=title, unit="image", disable=None if progress else True) as bar:
         for result in results:
             yield result
             bar.update()
 
 
-def _in_processes(function: Callable[[T], tuple[R, Pixels | None]], jobs: Sequence[T],
-                  workers: int) -> Iterator[tuple[R, Pixels | None]]:
+def _in_processes(function: Callable[[Read], tuple[R, Pixels | None]], jobs: Sequence[Read], workers: int,
+                  reads: int) -> Iterator[tuple[R, Pixels | None]]:
     chunks = [jobs[start:start + CHUNK] for start in range(0, len(jobs), CHUNK)]
     with contextlib.ExitStack() as ending:
         crew = [ending.enter_context(_Worker()) for _ in range(min(workers, len(chunks)))]
         for number, worker in enumerate(crew):
-            worker.begin(function, chunks[number::len(crew)])
+            worker.begin(function, chunks[number::len(crew)], reads)
         for number, chunk in enumerate(chunks):
             yield from crew[number % len(crew)].results(len(chunk))
 
@@ -91,9 +96,9 @@ class _Worker:
         self._from.close()
         self._process.wait()
 
-    def begin(self, function: Callable, chunks: Sequence[Sequence[Any]]) -> None:
+    def begin(self, function: Callable, chunks: Sequence[Sequence[Read]], reads: int) -> None:
         """Send all jobs, and allow both halves to be filled."""
-        self._tell(pickle.dumps((function, chunks)) + b"..")
+        self._tell(pickle.dumps((function, chunks, reads)) + b"..")
 
     def results(self, length: int) -> Iterator[tuple[Any, Pixels | None]]:
         """Yield the results of the next chunk, which has `length` jobs; release each half when it has been read."""

@@ -9,13 +9,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from itertools import cycle
+from itertools import chain, cycle, islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fakemedia.core.errors import UserError
+from fakemedia.runtime.threads import read_ahead
 
 Pixels = NDArray[np.uint8]
 
@@ -34,9 +35,10 @@ def serve(shared: int) -> None:
         return next(halves)
 
     try:
-        function, chunks = pickle.load(source)
+        function, chunks, reads = pickle.load(source)
+        jobs = read_ahead(chain.from_iterable(chunks), reads)
         for chunk in chunks:
-            for message, rest in _messages(map(function, chunk), next_half):
+            for message, rest in _messages(map(function, islice(jobs, len(chunk))), next_half):
                 pickle.dump(message, sink)
                 sink.write(rest)
                 sink.flush()

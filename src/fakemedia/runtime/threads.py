@@ -54,3 +54,33 @@ def thread_map(function: Callable[[T], R], items: Iterable[T], *, workers: int, 
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """Yield `function` of each item, in order, computed by `workers` threads up to twice as many items ahead; without
+    workers, by the caller on request."""
+    if workers == 0:
+        return map(function, items)
+    return (future.result() for future in _futures(function, items, workers))
+
+
+def read_ahead(readers: Iterable[Callable[[], bytes]], workers: int) -> Iterator[Callable[[], bytes]]:
+    """Yield for each of `readers`, in order, a function that returns or raises what it does; see `ahead`."""
+    if workers == 0:
+        return iter(readers)
+    return (future.result for future in _futures(lambda read: read(), readers, workers))
+
+
+def _futures(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[Future[R]]:
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft()
+            while waiting:
+                yield waiting.popleft()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.rng import bits, derive, integers
-from fakemedia.runtime.threads import cores
+from fakemedia.runtime.threads import ahead, cores
 from fakemedia.store.augmentations.augmentation import Augment, augmented
 from fakemedia.store.pixels import PixelStore
-from fakemedia.store.resident import ResidentPixels, ahead, pixel_bytes
+from fakemedia.store.resident import ResidentPixels, pixel_bytes
 
 
 @dataclass
@@ -83,7 +83,7 @@ def _batch(images: NDArray[np.uint8], labels: NDArray[np.int64], tasks: NDArray[
 def _workers(stores: Sequence[PixelStore], device: torch.device, augment: Augment | None) -> int:
     """Return how many threads make batches ahead: none if crops are cheap compared with the step."""
     if augment is not None or any(store.streams for store in stores):
-        return cores()
+        return max(cores(), *(store.readers for store in stores))
     return 0 if device.type == "cpu" else 2
 
 
@@ -267,7 +267,7 @@ class EvalBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         parts = (self.rows[start:start + self.batch_size] for start in range(0, len(self.rows), self.batch_size))
-        return ahead(self._batch, parts, cores() if self.store.streams else 0)
+        return ahead(self._batch, parts, self.store.readers)
 
     def _batch(self, rows: NDArray[np.int64]) -> Batch:
         images = self.store.centre_crops(rows, self.crop)

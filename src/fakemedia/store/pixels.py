@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from fakemedia.artefacts.addresses import READS, is_remote
 from fakemedia.artefacts.manifest import FOLDER_MANIFEST, changed_since, checked, read_manifest, touch
 from fakemedia.core.errors import UserError
 from fakemedia.runtime.threads import cores, thread_map
@@ -93,6 +94,14 @@ class PixelStore:
 
     def __repr__(self) -> str:
         return f"PixelStore({self.task!r}, {self.split!r}, {len(self)} images)"
+
+    @property
+    def readers(self) -> int:
+        """How many threads read ahead: none if pixels are stored; more than cores if files are at an address."""
+        if not self.streams or self._files is None:
+            return 0
+        first = next(iter(self._files.paths.values()), "")
+        return max(cores(), READS if first and is_remote(self._files.source.reader(first)) else 0)
 
     @cached_property
     def _images(self) -> pd.DataFrame:

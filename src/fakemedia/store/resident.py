@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,8 +10,6 @@ from torch import Tensor
 
 from fakemedia.store.pixels import PixelStore
 
-T = TypeVar("T")
-R = TypeVar("R")
 CHUNK = 2**26
 """Bytes copied to the device at once."""
 
@@ -75,23 +70,3 @@ def _chunks(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
             held, size = [], 0
     if held:
         yield np.concatenate(held)
-
-
-def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Yield `function` of each item, in order, computed by `workers` threads up to twice as many items ahead; without
-    workers, by the caller on request."""
-    if workers == 0:
-        yield from map(function, items)
-        return
-    waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
