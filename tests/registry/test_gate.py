@@ -59,6 +59,17 @@ def test_equal_on_the_old_and_better_on_the_new_passes(tmp_path: Path) -> None:
     assert "two" in describe(report)
 
 
+def test_a_loosened_gate_says_so_wherever_it_is_shown(tmp_path: Path) -> None:
+    usual, loose = (judge(CHAMPION, CANDIDATE, config) for config in (GateConfig(false_alarms=5), GateConfig(delta=50)))
+    assert usual["loosened"] == []
+    assert "loosened" not in gate_page(usual) + describe(usual)
+    assert "The gate was loosened: delta 50 instead of 2." in gate_page(loose)
+    assert "loosened gate: delta 50 instead of 2" in describe(loose)
+    path = tmp_path / "gate.json"
+    path.write_text(json.dumps(loose))
+    assert read_gate(path).loosened == ("delta 50 instead of 2",)
+
+
 @pytest.mark.parametrize(("changed", "outcome", "reason"), [
     ({"two": (0.97, 0.84)}, "fail", "two: -3.0 points"),
     ({"two": (0.955, 0.89)}, "too few to tell", "two: a loss of 2 points cannot be ruled out: about"),

@@ -83,6 +83,16 @@ def test_a_promotion_needs_a_gate_that_passed_for_these_two(registry: Registry, 
     assert len(history(registry)) == 1
 
 
+def test_a_promotion_through_a_loosened_gate_is_recorded_as_such(registry: Registry, three: list[Version],
+                                                                 tmp_path: Path) -> None:
+    one, two, _ = three
+    promote(registry, one, by="ada")
+    path = report(tmp_path / "gate.json", two, one)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "loosened": ["delta 50 instead of 2"]}))
+    assert promote(registry, two, by="bob", gate=path).reason == "loosened gate: delta 50 instead of 2"
+    assert history(registry)[-1].reason == "loosened gate: delta 50 instead of 2"
+
+
 def test_a_foreign_run_among_the_records_is_named(registry: Registry, three: list[Version]) -> None:
     run = registry.record("promotions", "by hand", tags={"kind": "promotion"})
     with pytest.raises(UserError, match=f"not recorded by this project[\\s\\S]*{run}"):

@@ -79,7 +79,7 @@ def judge(champion: Judged, candidate: Judged, config: GateConfig, cases: Sequen
     return {"outcome": summary(outcomes), "candidate": candidate.content, "champion": champion.content,
             "versions": {"candidate": candidate.number, "champion": champion.number},
             "origins": {"candidate": candidate.origin, "champion": champion.origin},
-            "settings": {**asdict(config), "confidence": CONFIDENCE, "power": POWER},
+            "settings": {**asdict(config), "confidence": CONFIDENCE, "power": POWER}, "loosened": config.loosened(),
             "tasks": rows, "false_alarms": alarms, "cases": list(cases),
             "unlearned": [task for task in absent if task not in lost],
             "reasons": [*(reason for row in [*rows, alarms] for reason in [row["reason"]] if reason),
@@ -99,6 +99,8 @@ def describe(report: dict[str, Any]) -> str:
     alarms = report["false_alarms"]
     lines.append(f"  {'false alarms':<25} {alarms['champion']:5.1f} % -> {alarms['candidate']:5.1f} %  "
                  f"{alarms['outcome']}")
+    if report["loosened"]:
+        lines.append(f"  loosened gate: {', '.join(report['loosened'])}")
     if report["cases"]:
         wrong = sum(case["outcome"] == REGRESSION for case in report["cases"])
         lines.append(f"  {'regression cases':<25} {wrong} of {len(report['cases'])}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,11 @@ class GateConfig:
     replaced by a candidate with at most `delta` points more."""
     cases: str = "cases"
     """Folder of reported pictures, with the table `cases.csv` of the right answers, relative to the project."""
+
+    def loosened(self) -> list[str]:
+        """Return each limit that is wider than the default, in words."""
+        limits = {each.name: (getattr(self, each.name), each.default) for each in fields(self) if each.name != "cases"}
+        return [f"{name} {given:g} instead of {usual:g}" for name, (given, usual) in limits.items() if given > usual]
 
     def __post_init__(self) -> None:
         if not 0 < self.delta < 100:

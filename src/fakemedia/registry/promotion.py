@@ -35,6 +35,8 @@ class Gate:
     """`Version.content` of the candidate that was judged."""
     champion: str | None
     """`Version.content` of the champion that it was compared with; null: there was none."""
+    loosened: tuple[str, ...] = ()
+    """Limits that were wider than the defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,7 @@ class Change:
     after: int
     """The champion since."""
     reason: str
-    """Why it was rolled back, or promoted without a gate; empty for a promotion through the gate."""
+    """Why it was rolled back, or promoted without a gate or through a loosened one; empty for one through the gate."""
     gate_sha256: str
     """SHA-256 of the gate's report; empty without one."""
     made: bool
@@ -76,13 +78,17 @@ def promote(registry: Registry, version: Version, *, by: str, gate: Path | None 
         before = aliases.get(CHAMPION)
         if before == version.number:
             raise UserError(f"Version {version.number} is the champion already", where=registry.where)
+        loosened: tuple[str, ...] = ()
         if gate is not None:
-            _check_gate(read_gate(gate), gate, version, None if before is None else find_version(registry, before))
+            found = read_gate(gate)
+            _check_gate(found, gate, version, None if before is None else find_version(registry, before))
+            loosened = found.loosened
         elif before is not None and not forced:
             raise UserError("A promotion needs the report of a gate that passed", where="kedro promote",
                             expected="--gate REPORT", do="run `kedro gate`, or give a reason with --force REASON")
         return _change(registry, PROMOTION, by=by, before=before, after=version.number, gate=gate,
-                       reason=forced or ("" if gate else "the first champion"))
+                       reason=forced or ("" if gate else "the first champion")
+                       or (f"loosened gate: {', '.join(loosened)}" if loosened else ""))
 
 
 def roll_back(registry: Registry, *, by: str, reason: str = "") -> Change:
@@ -127,7 +133,8 @@ def read_gate(path: Path) -> Gate:
     """Return what promotion needs of a gate's report; UserError if the file is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return Gate(outcome=str(found["outcome"]), candidate=str(found["candidate"]), champion=found["champion"])
+        return Gate(outcome=str(found["outcome"]), candidate=str(found["candidate"]), champion=found["champion"],
+                    loosened=tuple(map(str, found.get("loosened", ()))))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"This is no report of a gate ({error!r})", where=path, expected="the JSON file of kedro gate",
                         do="run kedro gate again") from None

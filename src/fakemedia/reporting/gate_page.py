@@ -21,6 +21,7 @@ def gate_page(report: Mapping[str, Any]) -> str:
     return render_page(
         "gate.html", title=f"Gate: version {versions['candidate']} against version {versions['champion']}",
         verdict=WORDS[report["outcome"]], reasons=report["reasons"], unlearned=report["unlearned"],
+        loosened=report["loosened"],
         origins=[(f"Version {versions[name]}, {name}", origins[name]) for name in ("candidate", "champion")],
         tasks=_tasks(report), alarms=_alarms(report), cases=_cases(report) if report["cases"] else None,
         note=NOTE.format(delta=report["settings"]["delta"]))
