@@ -70,8 +70,9 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return clock() - begun
 
 
-def measure(detector: Detector, store: PixelStore, make_cache: Callable[[Path], FeatureCache], place: Path) -> None:
-    """Print pictures a second of the forward pass, of filling a cache and of reading it, and the ratio."""
+def rates(detector: Detector, store: PixelStore, make_cache: Callable[[Path], FeatureCache],
+          place: Path) -> tuple[float, float, float]:
+    """Return pictures a second of the forward pass, of filling a cache and of reading it."""
     device = next(detector.parameters()).device
     caches = [make_cache(place / f"{turn}") for turn in range(TURNS)]
     autocast = caches[0].autocast
@@ -90,9 +91,8 @@ def measure(detector: Detector, store: PixelStore, make_cache: Callable[[Path], 
     forward()
     turns = [(seconds(forward, device), seconds(partial(cache.read, store), device),
               seconds(partial(cache.read, store), device)) for cache in caches]
-    bare, filled, read = (min(times) for times in zip(*turns, strict=True))
-    print(f"pictures a second: forward pass {len(store) / bare:.0f}, cache filled {len(store) / filled:.0f}, "
-          f"cache read {len(store) / read:.0f}; filled over forward {bare / filled:.2f}")
+    bare, filled, read = (len(store) / min(times) for times in zip(*turns, strict=True))
+    return bare, filled, read
 
 
 def ridge_table(found: dict[str, dict[str, Features]]) -> Iterator[str]:
@@ -148,7 +148,10 @@ def main() -> None:
         place = Path(scratch)
         if given.data is None:
             write_noise(place / "data")
-            measure(detector, task_stores(place / "data", "noise", place)["train"], make_cache, place)
+            store = task_stores(place / "data", "noise", place)["train"]
+            bare, filled, read = rates(detector, store, make_cache, place)
+            print(f"pictures a second: forward pass {bare:.0f}, cache filled {filled:.0f}, cache read {read:.0f}; "
+                  f"filled over forward {filled / bare:.2f}")
             return
         tasks = given.order.split(",") if given.order else sorted(path.name for path in given.data.iterdir())
         stores = {task: task_stores(given.data, task, place / "stores") for task in tasks}

@@ -39,6 +39,8 @@ from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
 from fakemedia.learning.optimizers import make_optimizer
 from fakemedia.learning.trainer import StageTrainer
+from fakemedia.memory.budget import Budget
+from fakemedia.memory.held_pictures import Memory, updated
 from fakemedia.methods.ewc import QuadraticPenalty, fisher_diagonal
 from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.networks.detector import Detector
@@ -47,7 +49,7 @@ from fakemedia.sources.folder import FolderSource
 from fakemedia.store.batches import TrainBatches
 from fakemedia.store.pixels import PixelStore
 
-METHODS = ("finetune", "kd", "ewc")
+METHODS = ("finetune", "kd", "ewc", "replay")
 TASKS = ("first", "second", "third", "fourth")
 SIDE = 256
 """Of the pictures, pixels, as in CDDB."""
@@ -109,6 +111,8 @@ class Bench:
         self.config = TrainingConfig(epochs=2, batch_size=batch_size, crop=crop, schedule="constant", lr=1e-4,
                                      flip=False)
         self.stage: Stage = make_stages([(task,) for task in TASKS])[-1]
+        kept = {task: store for task, store in self.validation.items() if task != TASKS[-1]}
+        self.memory = updated(Memory(), kept, Budget(pictures=500), seed=0, features=lambda store: np.empty(0))
         self.start: Detector = plugin.create("networks", network, {"pretrained": "none"}, 0)
 
     def batches(self) -> TrainBatches:
@@ -121,8 +125,14 @@ class Bench:
         fitted: GradientMethod = plugin.create("methods", method, {}, 0)
         if method == "ewc":
             fitted.load_state_dict({name: torch.rand_like(value) for name, value in network.named_parameters()})
-        fitted.before_stage(self.stage, network)
+        fitted.before_stage(self.data(fitted), network)
         return network, fitted
+
+    def data(self, method: GradientMethod, **settings: Any) -> StageData:
+        """Return the fourth stage, with pictures of the tasks before if `method` keeps some."""
+        trainer = StageTrainer(config=self.config, runtime=self.runtime, seed=0)
+        held = trainer.memory_batches(self.memory, seed=0) if method.memory is not None else None
+        return StageData(**vars(self.stage), train={self.train.task: self.train}, memory=held, **settings)
 
     def seconds(self, steps: int, step: Callable[[int], object]) -> float:
         """Return what a step takes, seconds, after one that does not count."""
@@ -141,7 +151,7 @@ class Bench:
     def limit(self, method: str) -> float:
         """Return the seconds of the bare step on batches on the device."""
         network, fitted = self.prepared(method)
-        batches = list(self.batches().epoch(0))
+        batches = [fitted.mix(batch, number) for number, batch in enumerate(self.batches().epoch(0))]
         optimizer = make_optimizer(network, self.config)
         forward = torch.compile(network) if self.runtime.compile else network
         network.train()
@@ -171,7 +181,7 @@ class Bench:
             steps.append(self.config.batch_size / record["images_per_second"])
 
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            stage = StageData(**vars(self.stage), train={self.train.task: self.train}, validation=validation)
+            stage = self.data(fitted, validation=validation)
             StageTrainer(config=replace(self.config, epochs=epochs), runtime=self.runtime, seed=0, on_epoch=note,
                          folder=Path(folder) / "stage" if states else None).train(fitted, stage, network)
         return {"step": steps[-1], "epoch": ends[-1] - ends[-2], "stage": time.perf_counter() - ends[0]}

@@ -27,6 +27,7 @@ from fakemedia.networks import checkpoint, convnet
 from fakemedia.networks.checkpoint import Checkpoint
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.batches import TrainBatches
+from fakemedia.store.resident import ResidentPixels
 from tests.plans import make_plan
 from tests.unit.conftest import noise
 
@@ -148,6 +149,15 @@ def test_several_processes_divide_a_batch(stores) -> None:
     parts = [batches(stores, share=(rank, 2)).batch(2, 4) for rank in range(2)]
     assert torch.equal(whole.images, torch.cat([part.images for part in parts]))
     assert torch.equal(whole.rows, torch.cat([part.rows for part in parts]))
+
+
+@pytest.mark.parametrize("at_centre", [False, True])
+def test_pictures_on_the_device_are_cropped_alike(stores, at_centre: bool) -> None:
+    """As on a GPU, where they are resident."""
+    resident = batches(stores)
+    resident.__dict__["_resident"] = ResidentPixels([*resident.memory.stores.values()], torch.device("cpu"))
+    one, other = (each.batch(3, 16, at_centre=at_centre) for each in (batches(stores), resident))
+    assert all(torch.equal(getattr(one, part), getattr(other, part)) for part in ("images", "labels", "tasks", "rows"))
 
 
 def test_classes_of_tasks_weigh_the_same_in_the_loss_of_one_process_and_of_several(stores) -> None:

@@ -50,6 +50,8 @@ class Planned:
     seconds: float | None
     """Upper limit for training and validation; None if unknown."""
     room: Room
+    memory: int
+    """Bytes on the device while it is trained, at most, beside resident pixels."""
 
 
 def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]:
@@ -58,6 +60,7 @@ def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]
     Raises UserError for a configuration that a run would refuse.
     """
     from fakemedia.learning.cost import body_passes, passes, room
+    from fakemedia.learning.device_memory import stage_memory
     from fakemedia.learning.resume import resume_path
     from fakemedia.learning.sequence import check_stages
     from fakemedia.learning.steps import steps
@@ -72,6 +75,7 @@ def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]
     sizes, notes = _sizes(lineage, plan)
     rates = _Rates(context, plan, next(iter(stores.values()), None))
     rooms = {method.label: room(plan.method(method.label)) for method in plan.methods}
+    memories = {method.label: stage_memory(plan.method(method.label), context.runtime) for method in plan.methods}
     rows, extracted = [], {seed: set() for seed in plan.seeds}
     for method, seed, stage in _stages(plan):
         folder = _folder(context, plan, method, seed, stage)
@@ -90,6 +94,7 @@ def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]
                     else passes(config, images, [counts[task]["val"] for task in validated]))
         rows.append(Planned(
             method=method, seed=seed, stage=stage, epochs=config.epochs, images=images, room=rooms[method],
+            memory=memories[method],
             status=FRESH if fresh else BEGUN if resume_path(folder).exists() else NEW,
             steps=None if images is None else steps(config, images),
             seconds=0.0 if fresh else None if rate is None else work / rate))
@@ -116,7 +121,8 @@ def described(context: Context, sequence: str) -> str:
         total += (f": {_number(None if unknown else sum(row.epochs * (row.steps or 0) for row in left))} steps, "
                   f"at most {_time(None if unknown else sum(row.seconds or 0 for row in left))}; "
                   f"{_size(sum(row.room.checkpoint for row in left))} of checkpoints, and "
-                  f"{_size(max(row.room.resume for row in left))} while a stage trains")
+                  f"{_size(max(row.room.resume for row in left))} while a stage trains; memory of the device beside "
+                  f"its pictures at most {_size(max(row.memory for row in left))}")
     lines = [f"Sequence {sequence}: images per epoch, steps of all epochs", table.to_string(index=False), total + ".",
              *notes]
     return "\n".join(lines)

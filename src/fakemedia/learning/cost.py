@@ -86,7 +86,7 @@ def room(method: MethodPlan) -> Room:
     `method` is resolved. The state of the first stage is used for all: what grows with the stages counts once. The
     pictures of a full memory are counted with the size of the crop.
     """
-    network, fitted, _ = _prepared(method, Runtime(accelerator="cpu"))
+    network, fitted, _ = prepared(method, Runtime(accelerator="cpu"))
     optimizer = make_optimizer(network, method.training)
     for parameter in filter(lambda each: each.requires_grad, network.parameters()):
         parameter.grad = torch.zeros_like(parameter)
@@ -104,7 +104,7 @@ def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first
     """
     if read_tune(method.tune).kind == "head" or (first and facts(method.method).first_stage_is_finetune):
         method = replace(method, method="finetune", settings={})
-    network, fitted, stage = _prepared(method, runtime)
+    network, fitted, stage = prepared(method, runtime)
     if not isinstance(fitted, GradientMethod):
         return None
     rates: list[float] = []
@@ -172,7 +172,7 @@ def _two_images(side: int) -> HeldPictures:
     return HeldPictures("first", NATIVE, images, np.arange(6 * side * side).astype(np.uint8))
 
 
-def _prepared(method: MethodPlan, runtime: Runtime) -> tuple[Detector, Method, StageData]:
+def prepared(method: MethodPlan, runtime: Runtime) -> tuple[Detector, Method, StageData]:
     """Return network, method and stage as a second stage begins, from random weights and two striped images."""
     settings = {**method.network.settings, "pretrained": "none"}
     network: Detector = plugin.create("networks", method.network.name, settings, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from fakemedia.memory.held_pictures import Memory, cells
 from fakemedia.store.augmentations.augmentation import Augment, augmented
 from fakemedia.store.batches import Batch
 from fakemedia.store.crops import centre
+from fakemedia.store.resident import ResidentPixels
 
 TOGETHER = 64
 """Steps whose pictures are drawn at once."""
@@ -63,10 +66,21 @@ class MemoryBatches:
     def _images(self, tasks: NDArray[np.int64], rows: NDArray[np.int64], positions: NDArray[np.int64],
                 at_centre: bool, draw: str) -> Tensor:
         """Return the crops of the pictures `rows` of `tasks`, uint8 (N, 3, crop, crop)."""
-        images = np.empty((len(rows), self.crop, self.crop, 3), np.uint8)
+        tops, lefts, mirrored = np.empty((3, len(rows)), np.int64)
+        images = np.empty((len(rows), self.crop, self.crop, 3), np.uint8) if self._resident is None else None
         for task in np.unique(tasks).tolist():
             mine = np.flatnonzero(tasks == task)
-            images[mine] = self._pictures(task, rows[mine], positions[mine], at_centre, draw)
+            tops[mine], lefts[mine], mirrored[mine] = self._places(task, rows[mine], positions[mine], at_centre, draw)
+            if images is not None:
+                images[mine] = self._stores[task].crops(rows[mine], tops[mine], lefts[mine], self.crop)
+        if self._resident is not None:
+            places = [torch.from_numpy(each).to(self.device) for each in (tasks, rows, tops, lefts)]
+            return self._resident.crops(*places, torch.from_numpy(mirrored == 1).to(self.device), self.crop)
+        assert images is not None
+        turned = np.flatnonzero(mirrored)
+        images[turned] = images[turned, :, ::-1]
+        if self._augment is not None and not at_centre:
+            images = augmented(images, self._augment, derive(self.seed, draw, "augment"), positions)
         return torch.from_numpy(images).permute(0, 3, 1, 2)
 
     def balance(self, step: int, size: int) -> Tensor:
@@ -91,18 +105,19 @@ class MemoryBatches:
             found[passes == each] = order[places[passes == each]]
         return found
 
-    def _pictures(self, task: int, rows: NDArray[np.int64], positions: NDArray[np.int64], at_centre: bool,
-                  draw: str) -> NDArray[np.uint8]:
-        """Return the crops of the pictures `rows` of a task, uint8 (N, crop, crop, 3)."""
-        store = self._stores[task]
+    def _places(self, task: int, rows: NDArray[np.int64], positions: NDArray[np.int64], at_centre: bool,
+                draw: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Return tops and lefts of the crops of the pictures `rows` of a task, and whether they are mirrored, (N,)."""
+        store, mirrored = self._stores[task], np.zeros(len(rows), bool)
         if at_centre:
-            return store.crops(rows, *centre(store.heights[rows], store.widths[rows], self.crop), self.crop)
+            return *centre(store.heights[rows], store.widths[rows], self.crop), mirrored
         tops, lefts = (integers(derive(self.seed, draw, side), positions, bound + 1)
                        for side, bound in zip(("top", "left"), store.limits(rows, self.crop), strict=True))
-        images = store.crops(rows, tops, lefts, self.crop)
         if self.flip:
             mirrored = integers(derive(self.seed, draw, "flip"), positions, 2).astype(bool)
-            images[mirrored] = images[mirrored, :, ::-1]
-        if self._augment is not None:
-            images = augmented(images, self._augment, derive(self.seed, draw, "augment"), positions)
-        return images
+        return tops, lefts, mirrored
+
+    @cached_property
+    def _resident(self) -> ResidentPixels | None:
+        """The pixels on a GPU, which then waits for no crops; the host crops what it augments."""
+        return ResidentPixels(self._stores, self.device) if self.device.type == "cuda" and not self._augment else None
