@@ -133,8 +133,9 @@ class FeatureBatches(TrainBatches):
         return replace(draws, tops=views, places=views * self._starts[-1] + self._starts[draws.tasks] + draws.rows)
 
     def _batch(self, draws: Draws, epoch: int) -> Batch:
-        return Batch(images=self._inputs[torch.from_numpy(draws.places)], labels=torch.from_numpy(draws.labels),
-                     tasks=torch.from_numpy(draws.tasks), rows=torch.from_numpy(draws.rows))
+        images = self._inputs.index_select(0, torch.from_numpy(draws.places))
+        return Batch(images=images, labels=torch.from_numpy(draws.labels), tasks=torch.from_numpy(draws.tasks),
+                     rows=torch.from_numpy(draws.rows))
 
 
 class FeatureMemory(MemoryBatches):
@@ -148,7 +149,8 @@ class FeatureMemory(MemoryBatches):
     def _images(self, tasks: NDArray[np.int64], rows: NDArray[np.int64], positions: NDArray[np.int64],
                 at_centre: bool, draw: str) -> Tensor:
         views = 0 if at_centre else integers(derive(self.seed, draw, "view"), positions, self._views)
-        return self._inputs[torch.from_numpy(views * self._starts[-1] + self._starts[tasks] + rows)]
+        places = views * self._starts[-1] + self._starts[tasks] + rows
+        return self._inputs.index_select(0, torch.from_numpy(places))  # indexing takes three times as long
 
 
 def _starts(stores: Sequence[PixelStore]) -> NDArray[np.int64]:
