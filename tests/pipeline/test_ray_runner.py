@@ -32,14 +32,14 @@ def start(project: Path, *options: str, params: str = ON_TWO) -> subprocess.Pope
                             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
 
 
-def workers(driver: int) -> list[int]:
-    """Return the processes below `driver` that compute a node."""
+def workers(driver: int, function: str = "compute") -> list[int]:
+    """Return the processes below `driver` that compute a call of `function`."""
     parents: dict[int, int] = {}
     computing = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parents[int(folder.name)] = int(folder.joinpath("stat").read_text().rpartition(")")[2].split()[1])
-            if folder.joinpath("cmdline").read_bytes().startswith(b"ray::compute"):
+            if folder.joinpath("cmdline").read_bytes().startswith(f"ray::{function}".encode()):
                 computing.add(int(folder.name))
         except OSError:
             continue
