@@ -117,9 +117,11 @@ def main() -> int:
         print(json.dumps(found, indent=1))
     else:
         rounded = {key: [round(value, 1) for value in found[key]] for key in ("seconds", "seconds_on_cluster", "load")}
+        told = {**found, **rounded, "share": found["ratio"] / found["workers"],
+                "identical": "identical" if found["identical"] else "DIFFERENT"}
         print("{runs} runs, {files} files, {identical}\nwithout: {seconds} s\nwith {workers} workers: "
-              "{seconds_on_cluster} s\nratio {ratio:.2f}, {share:.2f} of the number of workers; load average before: {load}, {cores} cores".format_map(
-                  {**found, **rounded, "share": found["ratio"] / found["workers"], "identical": "identical" if found["identical"] else "DIFFERENT"}))
+              "{seconds_on_cluster} s\nratio {ratio:.2f}, {share:.2f} of the number of workers; load average before: "
+              "{load}, {cores} cores".format_map(told))
     return int(not found["identical"])
 
 
