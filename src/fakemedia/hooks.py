@@ -93,8 +93,6 @@ class ProjectHooks:
                     click.echo(f"{name}: {context.path(entry, sequence=sequence)}")
             if REPORT.format(sequence=sequence) in pipeline.all_outputs():
                 kept = _keep(context, sequence)
-                if context.storage is not None:
-                    context.storage.upload_tree(context.path(KEPT_RUNS) / kept)
                 click.echo(as_typed(f"Run: {kept} (kedro compare shows it beside others)"))
                 if self._tracked:
                     _track(context, sequence, kept)
@@ -105,9 +103,14 @@ def _keep(context: Context, sequence: str) -> str:
     from fakemedia.reporting.kept_runs import keep_run
     from fakemedia.reporting.provenance import run_facts
 
-    plan = context.plan(sequence)
-    return keep_run(context.path(REPORT, sequence=sequence).parent, context.path(KEPT_RUNS), sequence=sequence,
+    plan, runs, storage = context.plan(sequence), context.path(KEPT_RUNS), context.storage
+    if storage is not None:
+        storage.fetch_tree(runs)
+    kept = keep_run(context.path(REPORT, sequence=sequence).parent, runs, sequence=sequence,
                     configuration=asdict(plan.resolved()), facts=run_facts())
+    if storage is not None:
+        storage.upload_tree(runs / kept)
+    return kept
 
 
 def _track(context: Context, sequence: str, kept: str) -> None:

@@ -43,7 +43,7 @@ def elsewhere(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                            ignore=shutil.ignore_patterns("0[23456789]_*"))
 
 
-def test_another_machine_goes_on_where_one_ended(stored: Path, elsewhere: Path,
+def test_another_machine_goes_on_where_one_ended(stored: Path, elsewhere: Path, memory: MemoryFileSystem,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     run(stored, tags=["kd"])
     change(elsewhere, {"storage": {"cache_gib": 0.0}})
@@ -54,6 +54,9 @@ def test_another_machine_goes_on_where_one_ended(stored: Path, elsewhere: Path,
     assert len(large) == 2
     assert {name: data for name, data in made(elsewhere).items() if not name.endswith(".reduced")} == {
         name: data for name, data in made(stored).items() if name not in large}
+    kept = memory.glob("/runs/mine/data/08_reporting/kept-runs/*")
+    run(elsewhere, only_missing_outputs=True)
+    assert memory.glob("/runs/mine/data/08_reporting/kept-runs/*") == kept != []
     assert "kd" in (elsewhere / "data/08_reporting/tiny/metrics.csv").read_text()
 
     shutil.rmtree(elsewhere / "data")

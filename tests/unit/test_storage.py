@@ -15,6 +15,7 @@ from fakemedia.artefacts.cache import is_reduced
 from fakemedia.artefacts.files import write_file
 from fakemedia.artefacts.manifest import Recipe, is_current, make_manifest, read_manifest, write_manifest
 from fakemedia.artefacts.storage import Storage, StorageConfig
+from fakemedia.catalog.artefact import Artefact, Currency
 from fakemedia.core.errors import UserError
 
 RECIPE = Recipe(producer="test", version=1)
@@ -194,6 +195,20 @@ def test_the_cache_keeps_what_is_not_uploaded_or_held(tmp_path: Path, memory: Me
 
 def _held(root: Path) -> list[str]:
     return sorted(path.parent.name for path in (root / MODELS).glob("*/weights.safetensors"))
+
+
+def test_a_result_that_does_not_hold_is_not_replaced_by_an_older_one(tmp_path: Path) -> None:
+    mine = storage(tmp_path)
+    mine.upload(table(tmp_path, b"older"), folder=False)
+    path = table(tmp_path, b"newer, not uploaded")
+    growing = Artefact(path=path, recipe=lambda _: RECIPE, holds=lambda: False)
+    currency = Currency(storage(tmp_path))
+    assert currency.content(growing) is None
+    currency.fetch(growing)
+    assert path.read_bytes() == b"newer, not uploaded"
+    path.write_bytes(b"damaged")
+    assert currency.content(Artefact(path=path, recipe=lambda _: RECIPE)) is not None
+    assert path.read_bytes() == b"older"
 
 
 @pytest.mark.parametrize(("error", "said"), [

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fakemedia.artefacts.cache import is_reduced
-from fakemedia.artefacts.manifest import Manifest, Recipe, has_files, read_manifest
+from fakemedia.artefacts.manifest import Manifest, Recipe, has_files, is_current, read_manifest
 from fakemedia.artefacts.storage import Storage
 
 Hashes = Mapping[str, str]
@@ -99,6 +99,8 @@ class Currency:
         if artefact.folder:
             self._away.add(artefact.path)
             return manifest
+        if is_current(artefact.path, recipe):  # It does not hold, whatever is in the storage.
+            return None
         fetched = self._storage.fetch(artefact.path, folder=False)
         return manifest if fetched and artefact.holds() else None
 
