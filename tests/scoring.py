@@ -27,12 +27,13 @@ def cpu() -> Runtime:
 
 
 def write_checkpoint(folder: Path, *, network: str = "convnet", policy: str | None = "native", crop: int = CROP,
-                     settings: dict | None = None, weights: dict | None = None) -> Path:
-    """Write the checkpoint of an untrained network, or one of `weights`, as `folder` and return it."""
+                     settings: dict | None = None, weights: dict | None = None, **facts: Any) -> Path:
+    """Write the checkpoint of an untrained network, or one of `weights`, with further `facts`, as `folder`; return it.
+    """
     named = Named(name=network, settings=settings or {"pretrained": "none"})
     state = weights or plugin.create("networks", network, named.settings, 0).state_dict()
     meta = {"fingerprint": "f" * 32, "network": asdict(named), "seed": 0, "training": {"crop": crop},
-            "stage": asdict(make_stages([("one",), ("two",)])[1]), **({"policy": policy} if policy else {})}
+            "stage": asdict(make_stages([("one",), ("two",)])[1]), **({"policy": policy} if policy else {}), **facts}
     save(make_checkpoint(state, {}, meta), folder, Recipe(producer="stage", version=1))
     return folder
 

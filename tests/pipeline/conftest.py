@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from fakemedia.catalog.project_catalog import HANDED_OVER
+from fakemedia.forge import ForgeConfig, forge
+from fakemedia.scoring import onnx_export
 from tests.figures import leave_blank, stub_figures
+from tests.registries import new_registry
 
 ROOT = Path(__file__).parents[2]
 LOCAL = "conf/local/parameters.yml"
+Invoke = Callable[..., Result]
 SEQUENCES = "conf/base/parameters_sequences.yml"
 
 
@@ -67,6 +72,65 @@ def _ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ingested(_ingested: Path, tmp_path: Path) -> Path:
     """Return a copy of a project whose data are ingested; the ingestion runs once a session."""
     return shutil.copytree(_ingested, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def _learned(_ingested: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = shutil.copytree(_ingested, tmp_path_factory.mktemp("learned") / "project")
+    change(project, {"sequences": {"tiny": {"methods": {
+        "ridge": {"tune": "head"}, "slda": {"tune": "head"}, "experts": {"tune": "head"}, "lwf": {"tune": "head"},
+        "replay": {"tune": "head", "pictures": 16}}}}})
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_one_core(monkeypatch)
+        stub_figures(monkeypatch)
+        run(project, tags=["ridge"])
+    return project
+
+
+@pytest.fixture
+def learned(_learned: Path, tmp_path: Path) -> Path:
+    """Return a copy of a project where ridge has learned the tasks `gan` and `latent`; it learns once a session."""
+    return shutil.copytree(_learned, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def invoke(learned: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Return a function that calls our commands in `learned`, whose registry has no version; ONNX files are stubs."""
+    return commands(learned, monkeypatch)
+
+
+def commands(project: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Return a function that calls our commands in `project`, with a new registry, and stubs for ONNX files."""
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(onnx_export, "export", lambda folder, out: out.write_bytes(b"onnx"))
+    bootstrap()
+    from fakemedia.cli import cli
+
+    new_registry(project / "data/09_registry")
+    return lambda *arguments: CliRunner().invoke(cli, arguments)
+
+
+def promote_first(invoke: Invoke) -> None:
+    """Let the version that knows `gan` alone serve."""
+    for arguments in (("register", "tiny/ridge/0/01_gan"), ("promote", "--by", "ada")):
+        result = invoke(*arguments)
+        assert result.exit_code == 0, result.output
+
+
+def forge_fresh(folder: Path, **per_class: int) -> Path:
+    """Forge `fresh`, a task of the family that the first version does not know, in `folder`; return its folder."""
+    tasks = {"fresh": {"family": "latent", "factor": 4}}
+    forge(ForgeConfig(size=32, per_class=per_class or {"train": 24, "val": 8, "test": 16}, tasks=tasks), folder,
+          workers=1)
+    return folder / "fresh"
+
+
+def assert_refused(result: Result, *parts: str) -> None:
+    """Assert that a command ended with one message that has these parts."""
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.output
+    for part in parts:
+        assert part in result.output
 
 
 @pytest.fixture

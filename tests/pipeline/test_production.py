@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
+from fakemedia.context.loading import load_context
 from fakemedia.registry import database
-from fakemedia.scoring import onnx_export
-from tests.pipeline.conftest import bootstrap, change
-from tests.registries import new_registry
+from fakemedia.registry.versions import find_version
+from tests.pipeline.conftest import Invoke, assert_refused, change, commands
 from tests.scoring import write_checkpoint
 
 pytest.importorskip("mlflow")
@@ -21,32 +21,22 @@ FOLDER = "data/06_models/tiny/finetune"
 
 
 @pytest.fixture
-def invoke(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Return a function that calls our commands in the project."""
-    monkeypatch.chdir(project)
-    bootstrap()
-    from fakemedia.cli import cli
-
-    new_registry(project / "data/09_registry")
-    return lambda *arguments: CliRunner().invoke(cli, arguments)
+def invoke(project: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Return a function that calls our commands in a project where nothing is learned."""
+    return commands(project, monkeypatch)
 
 
-def assert_refused(result: Result, *parts: str) -> None:
-    assert result.exit_code == 1, result.output
-    assert "Traceback" not in result.output
-    for part in parts:
-        assert part in result.output
-
-
-def test_from_checkpoint_to_champion_and_back(invoke: Callable[..., Result], project: Path,
+def test_from_checkpoint_to_champion_and_back(invoke: Invoke, project: Path,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_export, "export", lambda folder, out: out.write_bytes(b"onnx"))
     for seed, width in ((0, 4), (1, 8)):
         write_checkpoint(project / f"{FOLDER}/seed{seed}/01_gan", settings={"pretrained": "none", "width": width})
     assert "No version yet" in invoke("versions").output
     assert "No promotion yet" in invoke("versions", "--history").output
     assert_refused(invoke("promote", "--by", "ada"), "no versions yet", "kedro register")
     assert_refused(invoke("register", "tiny/kd"), "finetune")
+    (project / "inbox/new").mkdir(parents=True)
+    for arguments in (("update", "--task", "new", "--data", "inbox/new"), ("watch", "inbox", "--once"), ("gate",)):
+        assert_refused(invoke(*arguments), "no champion yet", "kedro register")
 
     assert_refused(invoke("serve", "--port", "0"), "no champion yet", "kedro register")
 
@@ -63,6 +53,16 @@ def test_from_checkpoint_to_champion_and_back(invoke: Callable[..., Result], pro
     assert "to go back to it" in invoke("promote", "--by", "ada", "--force", "urgent").output
     assert "Champion: version 1; before: version 2" in invoke("rollback", "--by", "bob", "--reason", "alarms").output
 
+    registry = load_context().open_registry()
+    serving = find_version(registry, "champion").run
+    readme = project / "data/09_registry/files" / serving / "artifacts/README.md"
+    held = readme.read_bytes()
+    readme.write_text("changed")
+    for arguments in (("serve", "--port", "0"), ("update", "--task", "new", "--data", "inbox/new"),
+                      ("watch", "inbox", "--once")):
+        assert_refused(invoke(*arguments), "README.md of a registered detector was changed", "version 1")
+    readme.write_bytes(held)
+
     listed = invoke("versions").output
     assert "champion" in listed
     assert "tiny/finetune/seed1/01_gan" in listed
@@ -72,14 +72,14 @@ def test_from_checkpoint_to_champion_and_back(invoke: Callable[..., Result], pro
     assert {"model.onnx", "method.safetensors", "weights.safetensors", "README.md", "manifest.json"} <= set(files)
 
 
-def test_a_service_that_cannot_start_is_one_message(invoke: Callable[..., Result], project: Path) -> None:
+def test_a_service_that_cannot_start_is_one_message(invoke: Invoke, project: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         assert_refused(invoke("serve", "--port", str(other.getsockname()[1])), "is in use", "--port")
     change(project, {"serving": {"max_bytes": 0}})
     assert_refused(invoke("serve"), "max_bytes above 0")
 
 
-def test_a_registry_that_cannot_be_used_is_one_message(invoke: Callable[..., Result], project: Path,
+def test_a_registry_that_cannot_be_used_is_one_message(invoke: Invoke, project: Path,
                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "SECONDS", 0.2)
     change(project, {"registry": {"uri": "http://127.0.0.1:9"}})
@@ -87,5 +87,10 @@ def test_a_registry_that_cannot_be_used_is_one_message(invoke: Callable[..., Res
     change(project, {"registry": {"uri": "nowhere"}})
     assert_refused(invoke("versions"), "no address of a registry")
     change(project, {"registry": {"uri": ""}})
-    (project / "data/09_registry/registry.db").write_text("no database" * 100)
+    path = project / "data/09_registry/registry.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for arguments in (("versions",), ("promote", "--by", "ada"), ("gate",), ("watch", ".", "--once")):
+            assert_refused(invoke(*arguments), "locked by another program")
+    path.write_text("no database" * 100)
     assert_refused(invoke("versions"), "damaged", "registry.db")

@@ -2,66 +2,66 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-
-import pytest
-from click.testing import CliRunner, Result
 
 from fakemedia.evaluation.calibration import CALIBRATION_FILE, read_calibration
 from fakemedia.evaluation.novelty import NOVELTY_FILE
 from fakemedia.networks.checkpoint import FILES, load
-from tests.pipeline.conftest import bootstrap, change, run
+from tests.pipeline.conftest import Invoke, assert_refused, change
 
 FOLDER = "data/06_models/tiny/ridge/seed0"
 
 
-@pytest.fixture
-def unlearn(ingested: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Return a function that calls `kedro unlearn` in a project where ridge has learned two tasks."""
-    change(ingested, {"sequences": {"tiny": {"methods": {"ridge": {"tune": "head"}}}}})
-    monkeypatch.chdir(ingested)
-    bootstrap()
-    from fakemedia.cli import cli
-
-    run(ingested, tags=["ridge"])
-    return lambda *options: CliRunner().invoke(cli, ["unlearn", *options])
-
-
-def test_a_task_is_taken_out(unlearn: Callable[..., Result], ingested: Path) -> None:
-    result = unlearn("tiny/ridge", "--task", "gan", "--out", "models/without")
+def test_a_task_is_taken_out(invoke: Invoke, learned: Path) -> None:
+    result = invoke("unlearn", "tiny/ridge", "--task", "gan", "--out", "models/without")
     assert result.exit_code == 0, result.output
     assert "without gan; it knows latent" in result.output
-    found = load(ingested / "models/without")
-    assert {path.name for path in (ingested / "models/without").iterdir()} == {*FILES, CALIBRATION_FILE, NOVELTY_FILE}
-    calibration = read_calibration(ingested / "models/without" / CALIBRATION_FILE)
+    found = load(learned / "models/without")
+    assert {path.name for path in (learned / "models/without").iterdir()} == {*FILES, CALIBRATION_FILE, NOVELTY_FILE}
+    calibration = read_calibration(learned / "models/without" / CALIBRATION_FILE)
     assert calibration is not None
     assert calibration.tasks == ("latent",)
     assert calibration.weights_sha256 == found.meta["weights_sha256"]
-    assert load(ingested / FOLDER / "02_latent").meta["stage"]["seen"] == ["gan", "latent"]
-    from fakemedia.cli import cli
-
-    scored = CliRunner().invoke(cli, ["score", "data/01_raw/tiny/latent/test/1_fake", "--checkpoint", "models/without"])
+    assert load(learned / FOLDER / "02_latent").meta["stage"]["seen"] == ["gan", "latent"]
+    scored = invoke("score", "data/01_raw/tiny/latent/test/1_fake", "--checkpoint", "models/without")
     assert scored.exit_code == 0, scored.output
 
-    (ingested / "mine").mkdir()
-    (ingested / "mine/notes.txt").touch()
+    (learned / "mine").mkdir()
+    (learned / "mine/notes.txt").touch()
     for options, told in (
             (("tiny/ridge", "--task", "lattent", "--out", "x"), "did you mean 'latent'?"),
             (("tiny/ridge", "--task", "gan", "--seed", "4", "--out", "x"), "one of 0"),
             (("tiny", "--task", "gan", "--out", "x"), "names no run"),
             (("tiny/ridge", "--task", "gan", "--out", "mine"), "other files than a checkpoint"),
             (("tiny/ridge", "--task", "gan", "--out", f"{FOLDER}/02_latent"), "would replace")):
-        assert_refused(unlearn(*options), told)
-    shutil.rmtree(ingested / "data/01_raw/tiny/gan/train/1_fake")
-    assert_refused(unlearn("tiny/ridge", "--task", "gan", "--out", "x"), "training pictures of 'gan' are missing")
-    shutil.rmtree(ingested / "data/01_raw/tiny/latent/val")
-    assert_refused(unlearn("tiny/ridge", "--task", "gan", "--out", "x"), "data of latent are not ingested")
-    assert not (ingested / "x").exists()
+        assert_refused(invoke("unlearn", *options), told)
+    shutil.rmtree(learned / "data/01_raw/tiny/gan/train/1_fake")
+    again = ("unlearn", "tiny/ridge", "--task", "gan", "--out", "x")
+    assert_refused(invoke(*again), "training pictures of 'gan' are missing")
+    shutil.rmtree(learned / "data/01_raw/tiny/latent/val")
+    assert_refused(invoke(*again), "data of latent are not ingested")
+    assert not (learned / "x").exists()
 
 
-def assert_refused(result: Result, told: str) -> None:
-    assert result.exit_code == 1, result.output
-    assert told in result.output
-    assert "Traceback" not in result.output
+def test_what_is_left_goes_through_the_gate(invoke: Invoke, learned: Path) -> None:
+    for arguments in (("register", "tiny/ridge"), ("promote", "--by", "ada"),
+                      ("unlearn", "tiny/ridge", "--task", "gan", "--out", "models/without"),
+                      ("register", "models/without")):
+        result = invoke(*arguments)
+        assert result.exit_code == 0, result.output
+    judged = invoke("gate")
+    assert judged.exit_code in (0, 3, 4), judged.output
+    path = learned / "data/08_reporting/gate/2-against-1.json"
+    report = json.loads(path.read_text())
+    assert report["unlearned"] == ["gan"]
+    assert [(row["task"], row["role"]) for row in report["tasks"]] == [("latent", "old")]
+
+    change(learned, {"gate": {"delta": 90.0, "false_alarms": 100.0}})
+    assert invoke("gate").exit_code == 0
+    promoted = invoke("promote", "--by", "ada", "--gate", str(path))
+    assert "Champion: version 2; before: version 1" in promoted.output
+    again = invoke("update", "--task", "gan", "--data", "data/01_raw/tiny/gan")
+    assert again.exit_code == 0, again.output
+    assert "knows latent, gan" in again.output

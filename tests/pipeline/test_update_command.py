@@ -3,73 +3,60 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from filelock import FileLock
 
-from fakemedia.forge import ForgeConfig, forge
 from fakemedia.networks.checkpoint import load
-from fakemedia.scoring import onnx_export
-from tests.pipeline.conftest import bootstrap, change, run
-from tests.registries import new_registry
+from tests.pipeline.conftest import Invoke, assert_refused, change, forge_fresh, promote_first, run
 
 pytest.importorskip("mlflow")
 pytest.importorskip("onnxscript")
 
 
-@pytest.fixture
-def invoke(ingested: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Return a function that calls our commands in a project whose champion is ridge on one task."""
-    change(ingested, {"sequences": {"tiny": {"methods": {"ridge": {"tune": "head"}}}}})
-    monkeypatch.chdir(ingested)
-    monkeypatch.setattr(onnx_export, "export", lambda folder, out: out.write_bytes(b"onnx"))
-    bootstrap()
-    from fakemedia.cli import cli
-
-    run(ingested, tags=["ridge"])
-    new_registry(ingested / "data/09_registry")
-    call = lambda *arguments: CliRunner().invoke(cli, arguments)  # noqa: E731
-    for arguments in (("register", "tiny/ridge/0/01_gan"), ("promote", "--by", "ada")):
-        assert call(*arguments).exit_code == 0
-    forge(ForgeConfig(size=32, per_class={"train": 24, "val": 8, "test": 16},
-                      tasks={"fresh": {"family": "latent", "factor": 4}}), ingested / "inbox", workers=1)
-    return call
+@pytest.fixture(autouse=True)
+def champion(invoke: Invoke, learned: Path) -> None:
+    """Let ridge on one task serve, and put a new task, `fresh`, into `inbox`."""
+    promote_first(invoke)
+    forge_fresh(learned / "inbox")
 
 
-def assert_refused(result: Result, *parts: str) -> None:
-    assert result.exit_code == 1, result.output
-    assert "Traceback" not in result.output
-    for part in parts:
-        assert part in result.output
-
-
-def test_update_and_gate_as_pipelines(invoke: Callable[..., Result], ingested: Path) -> None:
-    change(ingested, {"update": {"task": "fresh", "data": "inbox/fresh"}})
-    run(ingested, pipeline_names=["update"])
+def test_update_and_gate_as_pipelines(invoke: Invoke, learned: Path) -> None:
+    change(learned, {"update": {"task": "fresh", "data": "inbox/fresh"}})
+    run(learned, pipeline_names=["update"])
     assert "update/ridge/seed0/02_fresh" in invoke("versions").output
-    run(ingested, pipeline_names=["promotion"])
-    assert (ingested / "data/08_reporting/gate/2-against-1.html").is_file()
+    run(learned, pipeline_names=["promotion"])
+    assert (learned / "data/08_reporting/gate/2-against-1.html").is_file()
+
+
+def test_what_cannot_be_learned_is_refused_before_a_picture_is_read(invoke: Invoke, learned: Path) -> None:
+    data = learned / "inbox/fresh"
+    for split in ("train", "val", "test"):
+        shutil.rmtree(data / split / "0_real")
+    for label, told in (("experts", "needs some of every task"), ("lwf", "keeps none of earlier tasks"),
+                        ("rigde", "did you mean 'ridge'?")):
+        assert_refused(invoke("update", "--task", "fakes", "--data", str(data), "--label", label), told)
+    assert not (learned / "data/02_intermediate/update").exists()
+    assert not (learned / "data/03_primary/update").exists()
 
 
 @pytest.mark.slow
-def test_the_champion_learns_one_more_task(invoke: Callable[..., Result], ingested: Path) -> None:
-    data = ingested / "inbox/fresh"
+def test_the_champion_learns_one_more_task(invoke: Invoke, learned: Path) -> None:
+    data = learned / "inbox/fresh"
     assert_refused(invoke("update", "--task", "gan", "--data", str(data)), "knows the task 'gan' already", "gan_2")
     assert_refused(invoke("update", "--task", "fresh", "--data", "none"), "does not exist")
     assert_refused(invoke("update", "--task", "fresh", "--data", str(data), "--label", "joint"), "all tasks together")
-    with FileLock(ingested / "data/09_registry/.update.lock"):
+    with FileLock(learned / "data/09_registry/.update.lock"):
         assert_refused(invoke("update", "--task", "fresh", "--data", str(data)), "Another update is running")
 
     made = invoke("update", "--task", "fresh", "--data", str(data))
     assert made.exit_code == 0, made.output
     assert "Version 2: update/ridge/seed0/02_fresh, from version 1" in made.output
     assert "knows gan, fresh" in made.output
-    folder = ingested / "data/06_models/update/ridge/seed0/02_fresh"
+    folder = learned / "data/06_models/update/ridge/seed0/02_fresh"
     assert {"calibration.json", "novelty.json", "method.safetensors"} <= {path.name for path in folder.iterdir()}
-    assert load(folder).meta["parent"] == load(ingested / "data/06_models/tiny/ridge/seed0/01_gan").content
+    assert load(folder).meta["parent"] == load(learned / "data/06_models/tiny/ridge/seed0/01_gan").content
     again = invoke("update", "--task", "fresh", "--data", str(data))
     assert "Version 2" in again.output, "a detector that is registered already is not stored again"
     judged = invoke("gate")
@@ -78,9 +65,10 @@ def test_the_champion_learns_one_more_task(invoke: Callable[..., Result], ingest
 
     for split in ("train", "val", "test"):
         shutil.rmtree(data / split / "0_real")
-    alone = invoke("update", "--task", "fakes", "--data", str(data))
-    assert alone.exit_code == 0, alone.output
-    assert "knows gan, fakes" in alone.output
+    for label in ("ridge", "slda", "replay"):
+        alone = invoke("update", "--task", f"fakes_{label}", "--data", str(data), "--label", label)
+        assert alone.exit_code == 0, alone.output
+        assert f"update/{label}/seed0/02_fakes_{label}, from version 1" in alone.output
     broken = next((data / "train/1_fake").iterdir())
     broken.write_bytes(b"broken")
     assert_refused(invoke("update", "--task", "bad", "--data", str(data)), broken.name, "cannot be read")

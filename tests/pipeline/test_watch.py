@@ -3,55 +3,33 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from fakemedia.context.loading import load_context
-from fakemedia.forge import ForgeConfig, forge
+from fakemedia.core.errors import UserError
 from fakemedia.pipelines.update import watch
 from fakemedia.registry.promotion import history
-from fakemedia.registry.update_record import outcomes
-from fakemedia.scoring import onnx_export
-from tests.pipeline.conftest import bootstrap, change, run
-from tests.registries import new_registry
+from fakemedia.registry.update_record import Outcome, outcomes
+from tests.pipeline.conftest import Invoke, change, forge_fresh, promote_first
 
 pytest.importorskip("mlflow")
 pytest.importorskip("onnxscript")
 
 
-@pytest.fixture
-def invoke(ingested: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Return a function that calls our commands in a project whose champion is ridge on one task.
-
-    A new task, `fresh`, is in the folder `inbox`.
-    """
-    change(ingested, {"sequences": {"tiny": {"tasks": ["latent", "gan"], "methods": {"ridge": {"tune": "head"}}}},
-                      "gate": {"delta": 80.0, "false_alarms": 100.0}})
-    monkeypatch.chdir(ingested)
-    monkeypatch.setattr(onnx_export, "export", lambda folder, out: out.write_bytes(b"onnx"))
-    bootstrap()
-    from fakemedia.cli import cli
-
-    run(ingested, tags=["ridge"])
-    new_registry(ingested / "data/09_registry")
-
-    def call(*arguments: str) -> Result:
-        return CliRunner().invoke(cli, arguments)
-
-    for arguments in (("register", "tiny/ridge/0/01_latent"), ("promote", "--by", "ada")):
-        assert call(*arguments).exit_code == 0
-    forge(ForgeConfig(size=32, per_class={"train": 80, "val": 30, "test": 100},
-                      tasks={"fresh": {"family": "upsampling", "kernel": 3}}), ingested / "made", workers=1)
-    shutil.copytree(ingested / "made/fresh", ingested / "inbox/fresh")
-    (ingested / "inbox/fresh/sources.csv").unlink()  # The packaged photographs are too few to tell anything.
-    return call
+@pytest.fixture(autouse=True)
+def inbox(invoke: Invoke, learned: Path) -> None:
+    """Let ridge on one task serve behind a loose gate, and put a new task, `fresh`, into `inbox`."""
+    change(learned, {"gate": {"delta": 80.0, "false_alarms": 100.0}})
+    promote_first(invoke)
+    fresh = forge_fresh(learned / "inbox", train=80, val=30, test=100)
+    (fresh / "sources.csv").unlink(missing_ok=True)  # The packaged photographs are too few to tell anything.
+    (fresh.parent / "sources.csv").unlink(missing_ok=True)
 
 
 @pytest.mark.slow
-def test_from_a_dropped_folder_to_the_champion_and_back(invoke: Callable[..., Result], ingested: Path,
+def test_from_a_dropped_folder_to_the_champion_and_back(invoke: Invoke, learned: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
     registry = load_context().open_registry()
 
@@ -78,19 +56,48 @@ def test_from_a_dropped_folder_to_the_champion_and_back(invoke: Callable[..., Re
     assert len(outcomes(registry)) == 1
 
 
-@pytest.mark.slow
-def test_bad_folders_are_named_and_leave_the_champion(invoke: Callable[..., Result], ingested: Path) -> None:
+def test_trouble_of_the_machine_does_not_refuse_a_folder(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", full)
+        stopped = invoke("watch", "inbox", "--once")
+    assert stopped.exit_code == 1
+    assert "Writing failed" in stopped.output
     registry = load_context().open_registry()
-    inbox = ingested / "inbox"
-    shutil.copytree(inbox / "fresh", inbox / "latent")
+    assert outcomes(registry) == []
+    assert registry.aliases() == {"champion": 1}
+
+
+def test_an_error_of_one_folder_does_not_stop_the_others(invoke: Invoke, learned: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    (learned / "inbox/early").mkdir()
+
+    def take(context: object, folder: Path, files: str, by: str) -> Outcome:
+        if folder.name == "early":
+            raise UserError("pictures are missing")
+        return Outcome(task=folder.name, files=files, outcome="fail", version=2, reason="worse")
+
+    monkeypatch.setattr(watch, "take", take)
+    stopped = invoke("watch", "inbox", "--once")
+    assert (stopped.exit_code, stopped.output) == (1, "fresh: fail, version 2\n  worse\nError: pictures are missing.\n")
+    assert [each.task for each in outcomes(load_context().open_registry())] == ["fresh"]
+
+
+@pytest.mark.slow
+def test_bad_folders_are_named_and_leave_the_champion(invoke: Invoke, learned: Path) -> None:
+    registry = load_context().open_registry()
+    inbox = learned / "inbox"
+    shutil.copytree(inbox / "fresh", inbox / "gan")
     shutil.move(inbox / "fresh", inbox / "broken")
     next((inbox / "broken/train/1_fake").iterdir()).write_bytes(b"broken")
     (inbox / "empty").mkdir()
     (inbox / "a name").mkdir()
     found = invoke("watch", "inbox", "--once")
     assert found.exit_code == 3, found.output
-    for part in ("broken: refused", "cannot be read", "empty: refused", "a name: refused", "latent: refused",
-                 "knows the task 'latent' already"):
+    for part in ("broken: refused", "cannot be read", "empty: refused", "a name: refused", "gan: refused",
+                 "knows the task 'gan' already"):
         assert part in found.output
     assert registry.aliases() == {"champion": 1}
     assert invoke("watch", "inbox", "--once").output == ""

@@ -118,6 +118,9 @@ def test_validation_gives_scores_of_both_kinds_and_the_novelty(outputs, kept: bo
     np.testing.assert_allclose(scored["novelty"][24:], novelty.distances(features) / novelty.threshold)
     assert scored["novelty"].tolist()[24] > 1  # black: no features like those of noise
     assert list(score_stores(reader, validation, None).columns) == ["id", "task", "label", "source", "logit"]
+    several = score_stores(reader, validation, None, several=True)
+    np.testing.assert_allclose(several["logit"], scores["logit_crops"])
+    assert np.abs(several["logit"] - scores["logit"]).max() > 1e-3
 
 
 def test_pictures_beyond_every_centre_are_unknown(tmp_path: Path) -> None:

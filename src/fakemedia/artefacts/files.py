@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from filelock import lock_descriptor
 
-from fakemedia.core.errors import UserError
+from fakemedia.core.errors import MachineError
 
 GIB = 2**30
 PARTIAL = ".partial"
@@ -57,8 +57,8 @@ def check_writable(folder: Path) -> None:
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(f"Nothing can be written here ({error})", where=folder, expected="a writable folder",
-                        do="change its permissions, or choose another folder") from error
+        raise MachineError(f"Nothing can be written here ({error})", where=folder, expected="a writable folder",
+                           do="change its permissions, or choose another folder") from error
 
 
 @contextmanager
@@ -67,9 +67,9 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"Writing failed ({error})", where=path, expected="a writable folder with free space",
-                        do="free space or choose another folder, then run again: what was saved before is kept",
-                        ) from error
+        raise MachineError(f"Writing failed ({error})", where=path, expected="a writable folder with free space",
+                           do="free space or choose another folder, then run again: what was saved before is kept",
+                           ) from error
 
 
 @contextmanager

@@ -24,6 +24,10 @@ class UserError(ValueError):
         super().__init__("\n  ".join(parts))
 
 
+class MachineError(UserError):
+    """The machine is at fault, not what was given to it: a full disk, a locked database. A later try may succeed."""
+
+
 def unknown_name(kind: str, name: object, names: Iterable[object], *, where: object = None) -> UserError:
     """Return the error for a `name` that is none of `names`, with the closest match as the advice."""
     known = sorted(map(str, names))

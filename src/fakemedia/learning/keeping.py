@@ -44,13 +44,32 @@ def with_stored_reals(train: Mapping[str, PixelStore], memory: Memory, method: M
 def check_own_reals(train: Mapping[str, PixelStore], name: str, *, where: object) -> None:
     """Raise UserError if the method `name` declares that every task needs real pictures, and one of `train` has none.
     """
-    lacking = [task for task, store in train.items() if not has_reals(store)]
-    if lacking and facts(name).needs_own_reals:
+    for task, store in train.items():
+        if not has_reals(store):
+            _check_declared(task, name, where=where)
+
+
+def _check_declared(task: str, name: str, *, where: object) -> None:
+    """Raise UserError if the method `name` declares that every task needs real pictures, as `task` has none."""
+    if facts(name).needs_own_reals:
         able = [each for each in plugin.names("methods") if not facts(each).needs_own_reals and facts(each).unlearns]
-        raise UserError(f"The task {lacking[0]} has no real pictures, and the method {name} needs some of every task",
+        raise UserError(f"The task {task} has no real pictures, and the method {name} needs some of every task",
                         where=where, expected="real pictures, or a method that holds what it knows of those of earlier "
                         f"tasks: {', '.join(able)}, or replay", do="add real pictures to the task, or take another "
                         "method")
+
+
+def check_fakes_alone(task: str, name: str, method: Method, *, where: object) -> None:
+    """Raise UserError unless `method`, named `name`, can learn `task`, which has no real pictures."""
+    _check_declared(task, name, where=where)
+    _check_memory(task, method, where=where)
+
+
+def _check_memory(task: str, method: Method, *, where: object) -> None:
+    if isinstance(method, GradientMethod) and method.memory is None:
+        raise UserError(f"The task {task} has no real pictures, and the method keeps none of earlier tasks",
+                        where=where, expected="real pictures, or a method with a memory such as replay",
+                        do="add real pictures to the task, or take replay, derpp, ridge or joint")
 
 
 def check_reals(train: Mapping[str, PixelStore], earlier: Mapping[str, PixelStore], method: Method, *,
@@ -59,10 +78,7 @@ def check_reals(train: Mapping[str, PixelStore], earlier: Mapping[str, PixelStor
     lacking = [task for task, store in train.items() if not has_reals(store)]
     if not lacking or len(lacking) < len(train) or not isinstance(method, GradientMethod):
         return
-    if method.memory is None:
-        raise UserError(f"The task {lacking[0]} has no real pictures, and the method keeps none of earlier tasks",
-                        where=where, expected="real pictures, or a method with a memory such as replay",
-                        do="add real pictures to the task, or take replay, derpp, ridge or joint")
+    _check_memory(lacking[0], method, where=where)
     if not any(map(has_reals, earlier.values())):
         raise UserError(f"The task {lacking[0]} has no real pictures, and no earlier task has left any", where=where,
                         expected="an earlier task with real pictures", do="put a task with real pictures first")

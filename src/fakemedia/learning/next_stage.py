@@ -14,7 +14,7 @@ from fakemedia.core.types import FAKE, REAL, Stage
 from fakemedia.evaluation.calibration import CalibrationConfig
 from fakemedia.evaluation.label_check import BACKWARDS
 from fakemedia.evaluation.metrics import auc
-from fakemedia.learning.keeping import check_reals
+from fakemedia.learning.keeping import check_fakes_alone, check_reals
 from fakemedia.learning.one_step import calibrate_checkpoint
 from fakemedia.learning.sequence import learn_stage, make_method, score_checkpoint
 from fakemedia.networks.checkpoint import Checkpoint
@@ -52,6 +52,13 @@ def next_plan(parent: Checkpoint, task: str, method: MethodPlan | None = None) -
     last = Stage(index=index + 1, name=task, tasks=(task,), seen=(*seen, task))
     return Plan(sequence="update", collection="update", stages=(before, last), network=network, training=training,
                 seeds=(meta["seed"],), methods=(planned,), real="stored").resolved()
+
+
+def check_next_fakes(plan: Plan) -> None:
+    """Raise UserError unless the last stage of a `next_plan` can learn its task without real pictures of it."""
+    planned, stage = plan.methods[0], plan.stages[-1]
+    check_fakes_alone(stage.name, planned.method, make_method(planned, plan.seeds[0], stage),
+                      where=f"method {planned.label}")
 
 
 def check_labels(parent: Checkpoint, train: PixelStore, *, runtime: Runtime, features: Places) -> None:

@@ -265,15 +265,18 @@ def check_stages(plan: Plan, method: str, stores: Stores) -> None:
 
 
 def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, runtime: Runtime,
-                     features: Callable[[str], Path] | None = None, novelty: Novelty | None = None) -> pd.DataFrame:
+                     features: Callable[[str], Path] | None = None, novelty: Novelty | None = None,
+                     several: bool = False) -> pd.DataFrame:
     """Return the scores of `checkpoint` on the test stores of `suite`, in its order, learned or not.
+
+    Those of centre crops, or with `several` of the crops that pictures are scored on where one is not enough.
 
     Where the head alone was trained and `features` gives the folder that keeps the features of a task's pictures, these
     are read or computed there: many heads of one network then cost one forward pass. They are rounded to one part in
     2,000, and so are these logits. Columns as in `learning.view_outputs.score_stores`.
     """
     with runtime.reproducible():
-        return score_stores(_outputs(checkpoint, runtime, features), suite, novelty)
+        return score_stores(_outputs(checkpoint, runtime, features), suite, novelty, several=several)
 
 
 def validate_checkpoint(checkpoint: Checkpoint, train: Stores, validation: Stores, *, runtime: Runtime,

@@ -79,12 +79,17 @@ class ViewOutputs:
             yield from (torch.from_numpy(view_crops(store, part, view, crop, 0)).permute(0, 3, 1, 2) for part in parts)
 
 
-def score_stores(outputs: ViewOutputs, suite: Mapping[str, PixelStore], novelty: Novelty | None) -> pd.DataFrame:
+def score_stores(outputs: ViewOutputs, suite: Mapping[str, PixelStore], novelty: Novelty | None, *,
+                 several: bool = False) -> pd.DataFrame:
     """Return the scores of the centre crops of the pictures of `suite`, as `evaluation.predict.score_suite` does.
 
-    With `novelty` there is the further column novelty (float64): the distance over the threshold.
+    With `novelty` there is the further column novelty (float64): the distance over the threshold. With `several`,
+    logits are the means over the crops QUARTERS instead, without novelty.
     """
     def columns(store: PixelStore) -> dict[str, Floats]:
+        if several:
+            views = _views(store, outputs.config.crop)
+            return {"logit": np.mean([outputs.read(store, view)[0] for view in views], axis=0)}
         logits, features = outputs.read(store)
         return {"logit": logits} if novelty is None else {
             "logit": logits, "novelty": novelty.distances(features) / novelty.threshold}

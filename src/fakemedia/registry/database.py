@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fakemedia.core.errors import UserError
+from fakemedia.core.errors import MachineError, UserError
 
 LOCAL = "sqlite:///"
 """How the address of a local database begins; its absolute path follows."""
@@ -49,24 +49,24 @@ def check_reachable(uri: str, *, thorough: bool = False) -> None:
         _check_file(path, thorough)
 
 
-def database_error(text: str, where: object) -> UserError:
+def database_error(text: str, where: object) -> MachineError:
     """Return the error of a database as one message; `text` is what the database says."""
     said = text.lower()
     if "locked" in said:
-        return UserError("The registry is locked by another program", where=where,
-                         expected=f"a database that is free within {SECONDS:.0f} seconds",
-                         do="wait until the other command ends, or end it, then repeat this one")
+        return MachineError("The registry is locked by another program", where=where,
+                            expected=f"a database that is free within {SECONDS:.0f} seconds",
+                            do="wait until the other command ends, or end it, then repeat this one")
     if "malformed" in said or "not a database" in said:
-        return UserError("The registry's database is damaged", where=where, expected="an SQLite database of MLflow",
-                         do="put back a copy of the file; the files of the versions are in the folder beside it")
+        return MachineError("The registry's database is damaged", where=where, expected="an SQLite database of MLflow",
+                            do="put back a copy of the file; the files of the versions are in the folder beside it")
     if "disk is full" in said or "no space left" in said or "disk i/o" in said:
-        return UserError("The registry cannot be written: the disk is full", where=where, expected="free space",
-                         do="free space, then repeat the command: what was recorded before is kept")
+        return MachineError("The registry cannot be written: the disk is full", where=where, expected="free space",
+                            do="free space, then repeat the command: what was recorded before is kept")
     if "readonly" in said or "unable to open" in said or "permission denied" in said:
-        return UserError("The registry's database may not be read or written", where=where,
-                         expected="a file and a folder that you may write", do="change their permissions")
+        return MachineError("The registry's database may not be read or written", where=where,
+                            expected="a file and a folder that you may write", do="change their permissions")
     line = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
-    return UserError(f"The registry refuses ({line[:300]})", where=where)
+    return MachineError(f"The registry refuses ({line[:300]})", where=where)
 
 
 def _check_file(path: Path, thorough: bool) -> None:
@@ -89,6 +89,6 @@ def _check_server(uri: str) -> None:
             connection.request("GET", f"{parts.path.rstrip('/')}/health")
             connection.getresponse().read(1)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise UserError(f"The registry's server does not answer ({str(error) or type(error).__name__})",
-                        where=shown(uri), expected="an MLflow server at registry.uri",
-                        do="start the server, or correct the address") from error
+        raise MachineError(f"The registry's server does not answer ({str(error) or type(error).__name__})",
+                           where=shown(uri), expected="an MLflow server at registry.uri",
+                           do="start the server, or correct the address") from error

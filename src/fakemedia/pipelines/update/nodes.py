@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.types import SPLITS, check_name
+from fakemedia.core.types import REAL, SPLITS, check_name
 from fakemedia.runtime.threads import cores
 
 if TYPE_CHECKING:
@@ -74,10 +74,21 @@ def open_champion(*, context: Context) -> Champion:
     return Champion(registry, version, load(open_version(registry, version)))
 
 
-def index_folder(request: UpdateConfig, champion: Champion, *, context: Context) -> pd.DataFrame:
+def plan_task(request: UpdateConfig, champion: Champion, *, context: Context) -> Plan:
+    """Return the plan whose last stage learns the task on top of the champion.
+
+    UserError: a task that it knows, an unknown label, a method that cannot go on.
+    """
+    from fakemedia.learning.next_stage import next_plan
+
+    return next_plan(champion.checkpoint, check_name(request.task), _method(champion, request.label, context))
+
+
+def index_folder(request: UpdateConfig, plan: Plan | None, *, context: Context) -> pd.DataFrame:
     """Return the index of the pictures of the new task, without those left out.
 
-    Missing splits are made by rule. UserError, which names the first file, if the audit refuses the pictures.
+    Missing splits are made by rule. UserError, which names the first file, if the audit refuses the pictures, and,
+    before any is read, if there are fakes only and the method of `plan` cannot learn them.
     """
     from fakemedia.artefacts.manifest import is_current, make_manifest, write_manifest
     from fakemedia.catalog.names import INDEX
@@ -85,6 +96,7 @@ def index_folder(request: UpdateConfig, champion: Champion, *, context: Context)
     from fakemedia.ingest.audit import accept, audit_task
     from fakemedia.ingest.collection import AuditConfig
     from fakemedia.ingest.index import build_index, index_content, index_recipe, read_index, write_index
+    from fakemedia.learning.next_stage import check_next_fakes
 
     task, data = check_name(request.task), context.root / request.data
     if not request.data or not data.is_dir():
@@ -99,6 +111,8 @@ def index_folder(request: UpdateConfig, champion: Champion, *, context: Context)
         if task not in source.tasks():
             raise UserError("The folder holds no picture in 1_fake/ or 0_real/", where=data, do="sort the pictures "
                             "into these folders; see docs/how-to/own-data.md", expected="pictures of a new task")
+        if plan is not None and all(item.label != REAL for item in source.items(task)):
+            check_next_fakes(plan)
         index = build_index(source, task, workers=cores(), previous=previous)
     write_index(index, path)
     write_manifest(make_manifest(recipe, {path.name: path}, content=index_content(index)), path)
@@ -133,17 +147,13 @@ def store_folder(request: UpdateConfig, champion: Champion, index: pd.DataFrame,
             SPLIT, collection=UPDATE, task=request.task, split=split)) for split in SPLITS}
 
 
-def check_task(request: UpdateConfig, champion: Champion, stores: dict[str, PixelStore], *, context: Context) -> Plan:
-    """Return the plan whose last stage learns the task on top of the champion.
+def check_task(champion: Champion, stores: dict[str, PixelStore], *, context: Context) -> dict[str, PixelStore]:
+    """Return the pixel stores of the new task; UserError if their labels look swapped to the champion."""
+    from fakemedia.learning.next_stage import check_labels
 
-    UserError: a task that it knows, a method that cannot go on, labels that look swapped.
-    """
-    from fakemedia.learning.next_stage import check_labels, next_plan
-
-    plan = next_plan(champion.checkpoint, request.task, _method(champion, request.label, context))
     check_labels(champion.checkpoint, stores["train"], runtime=context.runtime,
                  features=_project(champion, context).features)
-    return plan
+    return stores
 
 
 def learn_task(plan: Plan, champion: Champion, stores: dict[str, PixelStore], *, context: Context) -> Path:
@@ -195,7 +205,7 @@ def run_update(context: Context, request: UpdateConfig) -> Version:
     """Do all of it and return the candidate."""
     with updating(context):
         champion = open_champion(context=context)
-        index = index_folder(request, champion, context=context)
-        stores = store_folder(request, champion, index, context=context)
-        plan = check_task(request, champion, stores, context=context)
+        plan = plan_task(request, champion, context=context)
+        index = index_folder(request, plan, context=context)
+        stores = check_task(champion, store_folder(request, champion, index, context=context), context=context)
         return register_candidate(champion, learn_task(plan, champion, stores, context=context), context=context)

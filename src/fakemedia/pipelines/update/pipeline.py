@@ -9,6 +9,7 @@ from fakemedia.pipelines.update.nodes import (
     index_folder,
     learn_task,
     open_champion,
+    plan_task,
     register_candidate,
     store_folder,
 )
@@ -20,9 +21,11 @@ def create_pipeline(context: Context) -> Pipeline:
     request = UPDATE_PARAMETERS
     return Pipeline([
         node(bound(open_champion, context=context), None, "champion", name="open_champion"),
-        node(bound(index_folder, context=context), [request, "champion"], "index", name="index_folder"),
-        node(bound(store_folder, context=context), [request, "champion", "index"], "pictures", name="store_folder"),
-        node(bound(check_task, context=context), [request, "champion", "pictures"], "plan", name="check_task"),
+        node(bound(plan_task, context=context), [request, "champion"], "plan", name="plan_task"),
+        node(bound(index_folder, context=context), [request, "plan"], "index", name="index_folder"),
+        node(bound(store_folder, context=context), [request, "champion", "index"], "stored_pictures",
+             name="store_folder"),
+        node(bound(check_task, context=context), ["champion", "stored_pictures"], "pictures", name="check_task"),
         node(bound(learn_task, context=context), ["plan", "champion", "pictures"], "checkpoint", name="learn_task"),
         node(bound(register_candidate, context=context), ["champion", "checkpoint"], "candidate",
              name="register_candidate"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fakemedia.context.context import Context
-from fakemedia.core.errors import UserError
+from fakemedia.core.errors import MachineError, UserError
 from fakemedia.pipelines.promotion.nodes import run_gate
 from fakemedia.pipelines.update.nodes import (
     Champion,
@@ -15,6 +15,7 @@ from fakemedia.pipelines.update.nodes import (
     index_folder,
     learn_task,
     open_champion,
+    plan_task,
     register_candidate,
     store_folder,
     updating,
@@ -44,26 +45,36 @@ def watch_once(context: Context, incoming: Path, by: str, ready: Ready = lambda 
 
     A folder's name is its task's. One whose files are recorded is done; after a kill at any point the next call goes on
     from what the registry holds. `ready` says, by task and `files_fingerprint`, whether a folder is complete. UserError
-    without a champion, and if `incoming` is no folder; the champion is then untouched.
+    without a champion, and if `incoming` is no folder; the champion is then untouched. An error of one folder that is
+    no refusal, such as an earlier task without its pictures, is raised when the others are done.
     """
     if not incoming.is_dir():
         raise UserError("The folder to watch does not exist", where=incoming, expected="a folder of folders, one for "
                         "each new task")
-    registry = open_champion(context=context).registry
+    registry, trouble = open_champion(context=context).registry, None
     for folder in sorted(path for path in incoming.iterdir() if path.is_dir() and not path.name.startswith(".")):
         files = files_fingerprint(folder)
         done = any((each.task, each.files) == (folder.name, files) for each in outcomes(registry))
         if not done and ready(folder.name, files):
-            with updating(context):
-                outcome = take(context, folder, files, by)
-                record_outcome(registry, outcome)
-            yield outcome
+            try:
+                with updating(context):
+                    outcome = take(context, folder, files, by)
+                    record_outcome(registry, outcome)
+            except MachineError:
+                raise
+            except UserError as error:
+                trouble = trouble or error
+            else:
+                yield outcome
+    if trouble is not None:
+        raise trouble
 
 
 def take(context: Context, folder: Path, files: str, by: str) -> Outcome:
     """Take one folder through the loop, from where an interrupted call stopped; return what became of it.
 
-    A folder that cannot be learned is REFUSED with the reason. Other errors are raised: the next call tries again.
+    A folder that cannot be learned is REFUSED with the reason. Other errors, such as a full disk, are raised: the next
+    call tries again.
     """
     champion = open_champion(context=context)
     registry = champion.registry
@@ -71,15 +82,21 @@ def take(context: Context, folder: Path, files: str, by: str) -> Outcome:
         settle(registry)
     request = UpdateConfig(task=folder.name, data=str(folder.resolve()))
     try:
-        index = index_folder(request, champion, context=context)
+        known = folder.name in champion.version.facts.tasks
+        plan = None if known else plan_task(request, champion, context=context)
+        index = index_folder(request, plan, context=context)
         stores = store_folder(request, champion, index, context=context)
         version = learned_version(registry, folder.name, stores["train"].fingerprint, champion.version)
-        plan = check_task(request, champion, stores, context=context) if version is None else None
+        if version is None:
+            plan = plan_task(request, champion, context=context)
+            check_task(champion, stores, context=context)
+    except MachineError:
+        raise
     except UserError as error:
         return Outcome(task=folder.name, files=files, outcome=REFUSED, version=None, reason=str(error))
-    if plan is not None:
+    if version is None:
+        assert plan is not None
         version = register_candidate(champion, learn_task(plan, champion, stores, context=context), context=context)
-    assert version is not None
     return _judged(context, registry, champion, version, folder.name, files, by)
 
 
