@@ -20,6 +20,7 @@ from fakemedia.monitoring.discovery import (
     find_files,
     read_labels,
     to_label,
+    write_labelled,
 )
 from fakemedia.serving.log import read_far
 from tests.monitoring.streams import write_pictures
@@ -93,3 +94,18 @@ def test_bad_label_files_are_one_message(tmp_path: Path, text: str | None, part:
         path.write_text(text)
     with pytest.raises(UserError, match=f"(?s){part}"):
         read_labels(path, "abc")
+
+
+def test_labelled_pictures_become_the_folder_of_an_update(tmp_path: Path) -> None:
+    files = {}
+    for name, text in (("a", b"A"), ("b", b"B"), ("c", b"C")):
+        files[name] = tmp_path / f"{name}.PNG"
+        files[name].write_bytes(text)
+    out = tmp_path / "out"
+    assert write_labelled({"a": "fake", "b": "real", "gone": "fake"}, files, out) == {"fake": 1, "real": 1}
+    written = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*.*")}
+    assert written == {"1_fake/a.png": b"A", "0_real/b.png": b"B"}
+    with pytest.raises(UserError, match="holds something"):
+        write_labelled({"a": "fake"}, files, out)
+    with pytest.raises(UserError, match="No picture that is labelled fake"):
+        write_labelled({"a": "real", "gone": "fake"}, files, tmp_path / "other")

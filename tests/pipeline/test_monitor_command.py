@@ -47,7 +47,8 @@ def test_alarm_after_a_change(monitor: Callable[..., Result], project: Path) -> 
 
 def test_bad_input_is_one_message(monitor: Callable[..., Result], project: Path) -> None:
     for arguments, part in (((), "no log of scored pictures"), (("--since", "soon"), "ISO date"),
-                            (("--log", str(project / "pyproject.toml")), "cannot be read")):
+                            (("--log", str(project / "pyproject.toml")), "cannot be read"),
+                            (("--labelled", "out"), "pictures to copy are not named")):
         result = monitor(*arguments)
         assert result.exit_code == 1
         assert part in result.output

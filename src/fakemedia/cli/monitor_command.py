@@ -12,6 +12,7 @@ from fakemedia.catalog.names import MONITORING_PAGE, MONITORING_WINDOWS
 from fakemedia.cli.plain_errors import plain_errors
 from fakemedia.context.context import Context
 from fakemedia.context.loading import load_context
+from fakemedia.core.errors import UserError
 
 ALARM = 3
 DISCOVERY = "discovery"
@@ -24,9 +25,13 @@ DISCOVERY = "discovery"
 @click.option("--discover", is_flag=True, help="Instead, cluster the pictures that are unknown or unsure, and write a "
               "file to label about 30 of each cluster.")
 @click.option("--pictures", type=click.Path(path_type=Path), help="With --discover: folder of the pictures, found by "
-              "their SHA-256, for a contact sheet of each cluster.")
+              "their SHA-256, for a contact sheet of each cluster; with --labelled: the pictures to copy.")
+@click.option("--labelled", type=click.Path(path_type=Path), metavar="FOLDER", help="Instead, copy the pictures that "
+              "were labelled in the file of --discover to FOLDER, as kedro update takes them; they are found in "
+              "--pictures.")
 @plain_errors
-def monitor(window: int | None, since: str | None, log: Path | None, discover: bool, pictures: Path | None) -> None:
+def monitor(window: int | None, since: str | None, log: Path | None, discover: bool, pictures: Path | None,
+            labelled: Path | None) -> None:
     """Judge what was scored since the last time, window by window and source by source.
 
     Prints a line for each new window and writes data/08_reporting/monitoring/monitoring.html. Exit status 3: an alarm
@@ -42,6 +47,9 @@ def monitor(window: int | None, since: str | None, log: Path | None, discover: b
         params["serving"] = {"log": str(log.resolve())}
     context = load_context(params=params)
     context.monitoring  # noqa: B018
+    if labelled is not None:
+        click.echo(_copy_labelled(context, labelled, pictures))
+        return
     if discover:
         for path in _discover(context, pictures):
             click.echo(path)
@@ -63,6 +71,20 @@ def monitor(window: int | None, since: str | None, log: Path | None, discover: b
         click.echo(f"{len(found)} windows with an alarm: look at the pictures, then update the detector, or set "
                    "monitoring.since to take what comes now as the reference")
         raise click.exceptions.Exit(ALARM)
+
+
+def _copy_labelled(context: Context, out: Path, pictures: Path | None) -> str:
+    from fakemedia.monitoring.discovery import LABEL_FILE, find_files, read_labels, write_labelled
+    from fakemedia.serving.log import read_log
+
+    if pictures is None:
+        raise UserError("The pictures to copy are not named", where="--labelled", expected="--pictures FOLDER")
+    path = context.path(MONITORING_PAGE).parent / DISCOVERY / LABEL_FILE
+    labels = read_labels(path, read_log(context.score_log)["sha256"].tolist())
+    copied = write_labelled(labels, find_files(pictures, labels), out)
+    told = ", ".join(f"{copied.get(each, 0)} {each}" for each in ("real", "fake"))
+    return (f"{out}: {told}; {len(labels) - sum(copied.values())} of the labelled pictures were not found\n"
+            f"To learn them: kedro update --task NAME --data {out}")
 
 
 def _discover(context: Context, pictures: Path | None) -> list[Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -19,11 +20,13 @@ from PIL import Image, ImageOps
 from fakemedia.artefacts.files import write_file
 from fakemedia.artefacts.manifest import file_sha256
 from fakemedia.core.errors import UserError
+from fakemedia.core.types import CLASS_FOLDERS
 from fakemedia.evaluation.novelty import unit
 
 CLUSTERS = 5
 PER_CLUSTER = 30
 """Pictures of a cluster to label."""
+LABEL_FILE = "labels.csv"
 HEADER = ("sha256", "cluster", "label")
 LABELS = ("real", "fake", "")
 """What a label may be; empty: the picture is not used."""
@@ -99,7 +102,7 @@ def discover(far: pd.DataFrame, folder: Path, pictures: Path | None) -> list[Pat
     if far.empty:
         raise UserError("The log holds no picture that is unknown or unsure", where=folder,
                         expected="far pictures with embeddings", do="wait for more pictures")
-    path = folder / "labels.csv"
+    path = folder / LABEL_FILE
     if path.exists() and any(line.rstrip().endswith(("real", "fake")) for line in path.read_text().splitlines()):
         raise UserError("The label file holds labels already", where=path, do="move it away, then run again")
     files = find_files(pictures, far["sha256"]) if pictures else {}
@@ -145,3 +148,22 @@ def read_labels(path: Path, known: Iterable[str]) -> Mapping[str, str]:
         raise UserError("No picture has a label", where=path, expected="real or fake in the column label",
                         do="look at the contact sheets and fill it in")
     return labels
+
+
+def write_labelled(labels: Mapping[str, str], files: Mapping[str, Path], folder: Path) -> dict[str, int]:
+    """Copy the pictures that have a label to `folder`, as an update takes them; return how many were copied of each.
+
+    `labels` and `files` by SHA-256. A picture without a file is left out. UserError if `folder` holds something, and if
+    no picture that is labelled fake has a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError("The folder for the labelled pictures holds something", where=folder,
+                        expected="a new or empty folder")
+    found = {sha256: label for sha256, label in labels.items() if sha256 in files}
+    if "fake" not in found.values():
+        raise UserError("No picture that is labelled fake was found", where="--pictures",
+                        expected="a folder that holds the pictures of the label file")
+    for sha256, label in found.items():
+        path = folder / CLASS_FOLDERS[label == "fake"] / f"{sha256}{files[sha256].suffix.lower()}"
+        write_file(path, files[sha256].read_bytes())
+    return dict(Counter(found.values()))
