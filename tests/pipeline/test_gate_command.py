@@ -4,42 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from fakemedia.scoring import onnx_export
-from tests.pipeline.conftest import bootstrap, change, run
-from tests.registries import new_registry
+from fakemedia.context.loading import load_context
+from fakemedia.core.types import make_stages
+from fakemedia.registry.versions import list_versions
+from tests.pipeline.conftest import Invoke, assert_refused, change
+from tests.scoring import calibration, write_calibration, write_checkpoint
 
 pytest.importorskip("mlflow")
 pytest.importorskip("onnxscript")
 
 
-@pytest.fixture
-def invoke(ingested: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Return a function that calls our commands in a project where ridge has learned two tasks."""
-    change(ingested, {"sequences": {"tiny": {"methods": {"ridge": {"tune": "head"}}}}})
-    monkeypatch.chdir(ingested)
-    monkeypatch.setattr(onnx_export, "export", lambda folder, out: out.write_bytes(b"onnx"))
-    bootstrap()
-    from fakemedia.cli import cli
-
-    run(ingested, tags=["ridge"])
-    new_registry(ingested / "data/09_registry")
-    return lambda *arguments: CliRunner().invoke(cli, arguments)
-
-
-def assert_refused(result: Result, *parts: str) -> None:
-    assert result.exit_code == 1, result.output
-    assert "Traceback" not in result.output
-    for part in parts:
-        assert part in result.output
-
-
-def test_a_candidate_against_the_champion(invoke: Callable[..., Result], ingested: Path) -> None:
+def test_a_candidate_against_the_champion(invoke: Invoke, learned: Path) -> None:
     assert_refused(invoke("gate"), "no champion yet", "kedro register")
     assert invoke("register", "tiny/ridge/0/01_gan").exit_code == 0
     assert_refused(invoke("gate"), "no champion yet", "kedro promote")
@@ -51,22 +31,36 @@ def test_a_candidate_against_the_champion(invoke: Callable[..., Result], ingeste
     judged = invoke("gate")
     assert judged.exit_code == 3, judged.output
     assert "of the real pictures are called fake" in judged.output
-    path = ingested / "data/08_reporting/gate/2-against-1.json"
+    path = learned / "data/08_reporting/gate/2-against-1.json"
     report = json.loads(path.read_text())
     assert [(row["task"], row["role"], row["real"], row["fake"]) for row in report["tasks"]] == [
         ("gan", "old", 16, 16), ("latent", "new", 16, 16)]
+    better = {each.number: (each.facts.calibration or {})["several_better"]
+              for each in list_versions(load_context().open_registry())}
+    assert report["crops"] == {"candidate": 4 if better[2] else 1, "champion": 4 if better[1] else 1}
     assert "The candidate may not be promoted." in path.with_suffix(".html").read_text()
     assert_refused(invoke("promote", "--by", "ada", "--gate", str(path)), "outcome is 'fail'")
 
-    change(ingested, {"gate": {"delta": 60.0, "false_alarms": 100.0}})
-    picture = next((ingested / "data/01_raw/tiny/gan/test/0_real").iterdir())
-    shutil.copytree(picture.parent, ingested / "cases")
+    change(learned, {"gate": {"delta": 60.0, "false_alarms": 100.0}})
+    picture = next((learned / "data/01_raw/tiny/gan/test/0_real").iterdir())
+    shutil.copytree(picture.parent, learned / "cases")
     assert_refused(invoke("gate"), "no table of right answers")
-    rows = "".join(f"{each.name},real\n" for each in sorted((ingested / "cases").iterdir()))
-    (ingested / "cases/cases.csv").write_text("path,answer\n" + rows)
+    rows = "".join(f"{each.name},real\n" for each in sorted((learned / "cases").iterdir()))
+    (learned / "cases/cases.csv").write_text("path,answer\n" + rows)
     judged = invoke("gate", "2", "--data", "data/01_raw/tiny/gan")
     assert judged.exit_code in (0, 3, 4), judged.output
     assert len(json.loads(path.read_text())["cases"]) == 16
 
-    shutil.rmtree(ingested / "data/03_primary/tiny/latent/test")
-    assert_refused(invoke("gate"), "The test pictures of 'latent' are not in this project")
+    other = write_checkpoint(learned / "models/other", settings={"width": 4, "depth": 2}, crop=16, tune="all",
+                             stage=asdict(make_stages([("gan",)])[0]))
+    sha256 = json.loads((other / "checkpoint.json").read_text())["weights_sha256"]
+    assert invoke("register", "models/other").exit_code == 0
+    assert_refused(invoke("gate"), "Version 3 is not calibrated")
+    write_calibration(other, calibration(sha256))
+    assert invoke("register", "models/other").exit_code == 0
+    judged = invoke("gate")
+    assert judged.exit_code in (3, 4), judged.output
+    assert "Version 4 against the champion, version 1" in judged.output
+
+    shutil.rmtree(learned / "data/03_primary/tiny/latent/test")
+    assert_refused(invoke("gate", "2"), "The test pictures of 'latent' are not in this project")

@@ -48,14 +48,17 @@ def test_equal_on_the_old_and_better_on_the_new_passes(tmp_path: Path) -> None:
     report = judge(CHAMPION, CANDIDATE, GateConfig())
     assert report["outcome"] == "pass"
     assert report["reasons"] == []
-    assert [(row["task"], row["role"]) for row in report["tasks"]] == [("one", "old"), ("two", "old"), ("new", "new")]
-    assert report["tasks"][2]["difference"] == pytest.approx(15)
+    assert [(row["task"], row["role"]) for row in report["tasks"]] == [
+        ("one", "old"), ("two", "old"), ("mean of the old tasks", "mean"), ("new", "new")]
+    assert report["tasks"][3]["difference"] == pytest.approx(15)
     path = tmp_path / "gate.json"
     path.write_text(json.dumps(report, allow_nan=False))
     assert read_gate(path).candidate == "content2"
     page = gate_page(report)
     assert "The candidate may be promoted." in page
     assert "id=\"why\"" not in page
+    assert "above -2, each of them where it is above -3" in page
+    assert "the centre crop by the champion, the centre crop by the candidate" in page
     assert "two" in describe(report)
 
 
@@ -72,7 +75,9 @@ def test_a_loosened_gate_says_so_wherever_it_is_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("changed", "outcome", "reason"), [
     ({"two": (0.97, 0.84)}, "fail", "two: -3.0 points"),
-    ({"two": (0.955, 0.89)}, "too few to tell", "two: a loss of 2 points cannot be ruled out: about"),
+    ({"two": (0.945, 0.875)}, "too few to tell", "two: a loss of 3 points cannot be ruled out: about"),
+    ({"one": (0.94, 0.93), "two": (0.95, 0.88)}, "fail", "mean of the old tasks: -2.0 points"),
+    ({"one": (0.945, 0.935), "two": (0.955, 0.885)}, "too few to tell", "mean of the old tasks: a loss of 2 points"),
     ({"new": (0.97, 0.5)}, "fail", "not better on the new task"),
     ({"new": (0.97, 0.505)}, "too few to tell", "the gain on the new task is not certain"),
     ({"new": (0.6, 0.99)}, "fail", "15.7 % of the real pictures are called fake"),
@@ -98,8 +103,16 @@ def test_a_new_task_of_fakes_only_is_set_against_the_real_pictures_of_the_others
         (CHAMPION, {**GOOD, "new": (0, 0.5)}), (CANDIDATE, {**GOOD, "new": (0, 0.8)})))
     report = judge(champion, candidate, GateConfig())
     assert report["outcome"] == "pass"
-    assert report["tasks"][2]["real"] == 2 * COUNT
-    assert report["tasks"][2]["difference"] == pytest.approx(15)
+    assert report["tasks"][3]["real"] == 2 * COUNT
+    assert report["tasks"][3]["difference"] == pytest.approx(15)
+
+
+def test_a_single_old_task_may_lose_what_the_mean_may() -> None:
+    champion, candidate = (replace(each, tasks=("one",), scores=each.scores.loc[each.scores["task"] == "one"])
+                           for each in (CHAMPION, detector(2, {"one": (0.94, 0.93)}, ("one",))))
+    report = judge(champion, candidate, GateConfig())
+    assert [(row["task"], row["outcome"]) for row in report["tasks"]] == [("one", "fail")]
+    assert "The old task passes where the lower bound is above -2." in gate_page(report)
 
 
 def test_an_unlearned_task_is_named_and_not_compared() -> None:
@@ -123,7 +136,7 @@ def test_detectors_that_cannot_be_compared() -> None:
         judge(CHAMPION, replace(CANDIDATE, scores=CANDIDATE.scores.iloc[1:]), GateConfig())
     fakes = [replace(each, scores=each.scores.loc[each.scores["label"] == 1]) for each in (CHAMPION, CANDIDATE)]
     with pytest.raises(UserError, match="No test picture is real"):
-        judge(*fakes, GateConfig())
+        judge(fakes[0], fakes[1], GateConfig())
 
 
 def test_a_regression_case_fails(tmp_path: Path) -> None:

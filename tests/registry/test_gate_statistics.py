@@ -63,14 +63,55 @@ def test_tango_is_the_score_bound_of_the_most_likely_loss(lost: int, gained: int
     assert score == pytest.approx(1.6449, abs=2e-3)
 
 
-def test_many_that_differ_are_drawn_by_source_group() -> None:
+def test_many_that_differ_have_the_variance_of_source_groups() -> None:
     loose = compare(pictures(40, 40, 400))
     assert loose.discordant == 160
     expected = 1.6449 * np.sqrt(0.2 / 800)
-    assert loose.high - loose.estimate == pytest.approx(expected, rel=0.1)
-    assert loose.spread == pytest.approx(0.2, rel=0.1)
+    assert loose.low == pytest.approx(tango_bound(80, 80, 800), rel=2e-3)
+    assert loose.high == pytest.approx(-loose.low)
+    assert loose.high - loose.estimate == pytest.approx(expected, rel=0.02)
+    assert loose.spread == pytest.approx(0.2, rel=2e-3)
     grouped = compare(pictures(40, 40, 400, per_source=2))
     assert grouped.high - grouped.estimate > 1.2 * expected, "pictures of one source lose and gain together"
+
+
+def test_the_variance_is_that_of_the_bootstrap_over_source_groups() -> None:
+    rng = np.random.default_rng(0)
+    found = pictures(30, 20, 200, per_source=5)
+    groups = found.sources.astype(int)
+    drawn = [np.bincount(rng.integers(groups.max() + 1, size=groups.max() + 1), minlength=groups.max() + 1)[groups]
+             for _ in range(2000)]
+    means = [np.mean([np.average(found.differences[found.labels == label], weights=weights[found.labels == label])
+                      for label in (0, 1)]) for weights in drawn]
+    assert compare(found).spread / len(found) == pytest.approx(np.var(means), rel=0.1)
+
+
+def test_classes_of_different_size_have_equal_weight() -> None:
+    many, few = pictures(60, 20, 2000), pictures(10, 10, 400)
+    rows = np.concatenate([np.arange(2000), 2000 + np.arange(400)])
+    uneven = Pictures(labels=many.labels[rows], sources=many.sources[rows],
+                      champion=np.concatenate([many.champion[:2000], few.champion[:400]]),
+                      candidate=np.concatenate([many.candidate[:2000], few.candidate[:400]]))
+    found = compare(uneven)
+    assert found.estimate == pytest.approx(-0.01)
+    variance = ((0.04 - 0.02**2) / 2000 + 0.05 / 400) / 4
+    assert found.spread / 2400 == pytest.approx(variance, rel=2e-3)
+    assert found.estimate - found.low == pytest.approx(1.6449 * np.sqrt(variance), rel=0.06)
+
+
+def test_the_mean_over_tasks() -> None:
+    one, two = pictures(24, 4, 400), pictures(4, 24, 400)
+    other = Pictures(labels=two.labels, sources=np.char.add("b", two.sources), champion=two.champion,
+                     candidate=two.candidate)
+    found = compare(one, other)
+    assert found.estimate == pytest.approx(0)
+    assert found.discordant == 112
+    assert found.pictures == 1600
+    assert found.spread == pytest.approx(compare(one).spread, rel=0.01)
+    assert compare(one, two).spread < 0.7 * found.spread, "a photograph loses in one task and gains in another"
+    few = [pictures(3, 1, 400), pictures(0, 1, 400)]
+    assert compare(*few).estimate == pytest.approx(-0.125 / 100)
+    assert compare(few[0]).low < compare(*few).low < 0
 
 
 def test_outcomes() -> None:
@@ -87,6 +128,13 @@ def test_outcomes() -> None:
     assert summary([PASS, PASS]) == PASS
     assert summary([PASS, TOO_FEW]) == TOO_FEW
     assert summary([TOO_FEW, FAIL, PASS]) == FAIL
+
+
+def test_all_pictures_differ_in_the_same_way() -> None:
+    found = compare(pictures(0, 400, 400))
+    assert found.estimate == 1
+    assert 0.99 < found.low < 1
+    assert compare(pictures(400, 0, 400)).low == -1
 
 
 def test_a_class_alone_and_flips() -> None:

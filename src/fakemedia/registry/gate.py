@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from fakemedia.registry.gate_statistics import (
     summary,
 )
 
-OLD, NEW = "old", "new"
+OLD, NEW, MEAN = "old", "new", "mean"
 STATUS = {PASS: 0, FAIL: 3, TOO_FEW: 4}
 """Exit status of `kedro gate` by outcome."""
 
@@ -48,6 +48,9 @@ class Judged:
     unlearned: tuple[str, ...] = ()
     """Those that were taken out of it, by `kedro unlearn`."""
     calibration: Calibration | None
+    """That of as many crops as `scores` are of."""
+    crops: int = 1
+    """Crops of a picture, at most, that it is scored on where it serves."""
     scores: pd.DataFrame
     """On the test pictures of all tasks that either knows: id, task, label, source, logit."""
 
@@ -55,8 +58,9 @@ class Judged:
 def judge(champion: Judged, candidate: Judged, config: GateConfig, cases: Sequence[dict[str, str]] = ()) -> dict:
     """Return the report of the gate as plain values, which `registry.promotion.read_gate` accepts as JSON.
 
-    Old tasks are those that both know: the candidate may not be worse. New ones are those that it alone knows: it must
-    be better; the real pictures that fakes are compared with are, for a task of fakes only, those of the old tasks.
+    Old tasks are those that both know: the candidate may not be worse, by `delta` on average over them, and by
+    `delta_task` on each. New ones are those that it alone knows: it must be better; the real pictures that fakes are
+    compared with are, for a task of fakes only, those of the old tasks.
     Tasks that it has unlearned are named and not compared; it fails if it lacks others that the champion knows.
     UserError if a detector is not calibrated, if the pictures of the two differ, or if they have no task in common.
     """
@@ -69,7 +73,9 @@ def judge(champion: Judged, candidate: Judged, config: GateConfig, cases: Sequen
                         do="promote it with --force REASON, if you are sure")
     table = table.loc[~table["task"].isin(absent)]
     reals = table.loc[(table["label"] == REAL) & table["task"].isin(old)]
-    rows = [_old_task(task, table.loc[table["task"] == task], config) for task in old]
+    by_task = {task: _pictures(table.loc[table["task"] == task]) for task in old}
+    rows = [_not_worse(task, OLD, config.allowed_loss(len(old)), pictures) for task, pictures in by_task.items()]
+    rows += [_not_worse("mean of the old tasks", MEAN, config.delta, *by_task.values())] if len(old) > 1 else []
     rows += [_new_task(task, table.loc[table["task"] == task], reals)
              for task in candidate.tasks if task not in champion.tasks]
     alarms = _false_alarms(table.loc[table["label"] == REAL], config)
@@ -79,6 +85,7 @@ def judge(champion: Judged, candidate: Judged, config: GateConfig, cases: Sequen
     return {"outcome": summary(outcomes), "candidate": candidate.content, "champion": champion.content,
             "versions": {"candidate": candidate.number, "champion": champion.number},
             "origins": {"candidate": candidate.origin, "champion": champion.origin},
+            "crops": {"candidate": candidate.crops, "champion": champion.crops},
             "settings": {**asdict(config), "confidence": CONFIDENCE, "power": POWER}, "loosened": config.loosened(),
             "tasks": rows, "false_alarms": alarms, "cases": list(cases),
             "unlearned": [task for task in absent if task not in lost],
@@ -93,17 +100,17 @@ def describe(report: dict[str, Any]) -> str:
     """Return the report of `judge` in lines for the terminal."""
     lines = [f"Version {report['versions']['candidate']} against the champion, version "
              f"{report['versions']['champion']}: {report['outcome']}"]
-    lines += [f"  {row['task']:<20} {row['role']}  {row['champion']:5.1f} % -> {row['candidate']:5.1f} %  "
+    lines += [f"  {row['task']:<21} {row['role']:<4}  {row['champion']:5.1f} % -> {row['candidate']:5.1f} %  "
               f"{row['difference']:+5.1f} points (at least {row['low']:+.1f})  {row['outcome']}"
               for row in report["tasks"]]
     alarms = report["false_alarms"]
-    lines.append(f"  {'false alarms':<25} {alarms['champion']:5.1f} % -> {alarms['candidate']:5.1f} %  "
+    lines.append(f"  {'false alarms':<27} {alarms['champion']:5.1f} % -> {alarms['candidate']:5.1f} %  "
                  f"{alarms['outcome']}")
     if report["loosened"]:
         lines.append(f"  loosened gate: {', '.join(report['loosened'])}")
     if report["cases"]:
         wrong = sum(case["outcome"] == REGRESSION for case in report["cases"])
-        lines.append(f"  {'regression cases':<25} {wrong} of {len(report['cases'])}")
+        lines.append(f"  {'regression cases':<27} {wrong} of {len(report['cases'])}")
     return "\n".join([*lines, *(f"- {reason}" for reason in report["reasons"])])
 
 
@@ -127,26 +134,33 @@ def _pictures(rows: pd.DataFrame) -> Pictures:
                     champion=rows["champion"].to_numpy(bool), candidate=rows["candidate"].to_numpy(bool))
 
 
-def _row(task: str, role: str, pictures: Pictures, found: Difference, outcome: str, margin: float,
+def _row(task: str, role: str, tasks: Sequence[Pictures], found: Difference, outcome: str, margin: float,
          reason: str) -> dict[str, Any]:
     more = more_pictures(found, margin) if outcome == TOO_FEW else 0
-    return {"task": task, "role": role, "real": int((pictures.labels == REAL).sum()),
-            "fake": int((pictures.labels == FAKE).sum()), "sources": len(set(pictures.sources)),
-            "champion": _balanced(pictures, pictures.champion), "candidate": _balanced(pictures, pictures.candidate),
+    labels = np.concatenate([each.labels for each in tasks])
+    return {"task": task, "role": role, "real": int((labels == REAL).sum()), "fake": int((labels == FAKE).sum()),
+            "sources": len({source for each in tasks for source in each.sources}),
+            "champion": _mean(_balanced(each, each.champion) for each in tasks),
+            "candidate": _mean(_balanced(each, each.candidate) for each in tasks),
             "difference": 100 * found.estimate, "low": 100 * found.low, "high": 100 * found.high,
-            "discordant_sources": found.discordant, "negative_flips": 100 * pictures.negative_flips,
+            "discordant_sources": found.discordant, "negative_flips": 100 * _mean(
+                each.negative_flips for each in tasks),
             "outcome": outcome, "more_pictures": more,
             "reason": "" if outcome == PASS else reason + (f": about {more} more test pictures are needed" if more
                                                            else "")}
 
 
-def _old_task(task: str, rows: pd.DataFrame, config: GateConfig) -> dict[str, Any]:
-    pictures, delta = _pictures(rows), config.delta / 100
-    found = compare(pictures)
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _not_worse(name: str, role: str, points: float, *tasks: Pictures) -> dict[str, Any]:
+    """Return the row of one old task, or of the mean over several, that may lose so many points."""
+    delta, found = points / 100, compare(*tasks)
     outcome = not_worse(found, delta)
-    told = (f"{task}: {100 * found.estimate:+.1f} points" if outcome == FAIL else
-            f"{task}: a loss of {config.delta:g} points cannot be ruled out")
-    return _row(task, OLD, pictures, found, outcome, delta + min(found.estimate, 0.0), told)
+    told = (f"{name}: {100 * found.estimate:+.1f} points" if outcome == FAIL else
+            f"{name}: a loss of {points:g} points cannot be ruled out")
+    return _row(name, role, tasks, found, outcome, delta + min(found.estimate, 0.0), told)
 
 
 def _new_task(task: str, rows: pd.DataFrame, reals: pd.DataFrame) -> dict[str, Any]:
@@ -155,7 +169,7 @@ def _new_task(task: str, rows: pd.DataFrame, reals: pd.DataFrame) -> dict[str, A
     outcome = better(found)
     told = (f"{task}: the candidate is not better on the new task ({100 * found.estimate:+.1f} points)"
             if outcome == FAIL else f"{task}: the gain on the new task is not certain")
-    return _row(task, NEW, pictures, found, outcome, max(found.estimate, 1e-3), told)
+    return _row(task, NEW, [pictures], found, outcome, max(found.estimate, 1e-3), told)
 
 
 def _false_alarms(rows: pd.DataFrame, config: GateConfig) -> dict[str, Any]:

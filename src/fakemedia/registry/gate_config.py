@@ -10,7 +10,10 @@ class GateConfig:
     """What the gate requires of a candidate."""
 
     delta: float = 2.0
-    """Largest loss of balanced accuracy on a task that the champion knows, percentage points, with 95 % confidence."""
+    """Largest loss of balanced accuracy, percentage points, with 95 % confidence: the mean over the tasks that the
+    champion knows."""
+    delta_task: float = 3.0
+    """Largest loss on each of these tasks, where there are several. A smaller one than `delta` counts as `delta`."""
     false_alarms: float = 10.0
     """Largest share of real test pictures that the candidate calls fake, percent. A champion that is above it may be
     replaced by a candidate with at most `delta` points more."""
@@ -22,8 +25,14 @@ class GateConfig:
         limits = {each.name: (getattr(self, each.name), each.default) for each in fields(self) if each.name != "cases"}
         return [f"{name} {given:g} instead of {usual:g}" for name, (given, usual) in limits.items() if given > usual]
 
+    def allowed_loss(self, tasks: int) -> float:
+        """Return the largest loss on each of so many old tasks, percentage points."""
+        return self.delta if tasks == 1 else max(self.delta, self.delta_task)
+
     def __post_init__(self) -> None:
         if not 0 < self.delta < 100:
             raise ValueError("delta between 0 and 100 percentage points")
+        if not 0 < self.delta_task < 100:
+            raise ValueError("delta_task between 0 and 100 percentage points")
         if not 0 <= self.false_alarms <= 100:
             raise ValueError("false_alarms between 0 and 100 percent")

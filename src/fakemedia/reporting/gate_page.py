@@ -10,9 +10,9 @@ from fakemedia.reporting.pages import Cell, Table, render_page
 WORDS = {"pass": "The candidate may be promoted.", "fail": "The candidate may not be promoted.",
          "too few to tell": "There are too few pictures to tell."}
 NOTE = ("Balanced accuracy at the calibrated threshold of each detector, percent. The difference is that of the same "
-        "pictures, in points, with its one-sided 95 % bounds over source photographs. Old tasks pass where the lower "
-        "bound is above -{delta:g}, new ones where it is above 0. Flips: pictures that the champion had right and the "
-        "candidate has wrong.")
+        "pictures, in points, with its one-sided 95 % bounds over source photographs. {old} New tasks pass where the "
+        "lower bound is above 0. Flips: pictures that the champion had right and the candidate has wrong. Pictures are "
+        "scored as in service: {crops}.")
 
 
 def gate_page(report: Mapping[str, Any]) -> str:
@@ -24,7 +24,17 @@ def gate_page(report: Mapping[str, Any]) -> str:
         loosened=report["loosened"],
         origins=[(f"Version {versions[name]}, {name}", origins[name]) for name in ("candidate", "champion")],
         tasks=_tasks(report), alarms=_alarms(report), cases=_cases(report) if report["cases"] else None,
-        note=NOTE.format(delta=report["settings"]["delta"]))
+        note=_note(report))
+
+
+def _note(report: Mapping[str, Any]) -> str:
+    settings, crops = report["settings"], report["crops"]
+    old = (f"The mean of the old tasks passes where the lower bound is above -{settings['delta']:g}, each of them "
+           f"where it is above -{max(settings['delta'], settings['delta_task']):g}."
+           if any(row["role"] == "mean" for row in report["tasks"]) else
+           f"The old task passes where the lower bound is above -{settings['delta']:g}.")
+    counted = {name: f"{count} crops" if count > 1 else "the centre crop" for name, count in crops.items()}
+    return NOTE.format(old=old, crops=f"{counted['champion']} by the champion, {counted['candidate']} by the candidate")
 
 
 def _tasks(report: Mapping[str, Any]) -> Table:

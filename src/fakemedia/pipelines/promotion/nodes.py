@@ -74,21 +74,24 @@ def gather_test_pictures(pair: Pair, *, context: Context, folders: Sequence[Path
 
 
 def score_version(pair: Pair, suite: Suite, *, context: Context, which: str) -> Judged:
-    """Return the scores of the `champion` or the `candidate` on the test pictures, its files verified."""
+    """Return the scores of the `champion` or the `candidate` on the test pictures, its files verified.
+
+    On as many crops of a picture as it is scored on where it serves.
+    """
     from fakemedia.learning.sequence import score_checkpoint
-    from fakemedia.networks.checkpoint import load
     from fakemedia.registry.gate import Judged
     from fakemedia.registry.versions import open_version
     from fakemedia.scoring.checkpoint_model import open_checkpoint
 
     version: Version = getattr(pair, which)
     folder = open_version(pair.registry, version)
-    checkpoint = load(folder)
-    scores = score_checkpoint(checkpoint, suite.stores, runtime=context.runtime,
-                              features=suite.features)
+    checkpoint, facts = open_checkpoint(folder)
+    crops = facts.usual_crops
+    scores = score_checkpoint(checkpoint, suite.stores, runtime=context.runtime, features=suite.features,
+                              several=crops > 1)
     return Judged(number=version.number, content=version.content, origin=version.facts.origin, scores=scores,
-                  tasks=version.facts.tasks, unlearned=tuple(checkpoint.meta.get("unlearned", ())),
-                  calibration=open_checkpoint(folder)[1].calibration)
+                  tasks=version.facts.tasks, unlearned=tuple(checkpoint.meta.get("unlearned", ())), crops=crops,
+                  calibration=facts.calibration and facts.calibration.for_crops(crops))
 
 
 def score_cases(pair: Pair, *, context: Context) -> list[dict[str, str]]:
