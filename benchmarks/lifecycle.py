@@ -9,11 +9,16 @@ Found: an alarm in the second window after the change. Quiet: alarms in 20 windo
 intervals; those of "found" over trials (Clopper and Pearson), those of the mean over quiet streams by bootstrap.
 
 Without --data, tasks are forged from the packaged photographs; without --photos there is no new camera.
+
+    python benchmarks/lifecycle.py --loops 100 [--seed 0]
+
+does unattended loops instead, with injected bad data, changed files and kills: see `unattended_loops.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -117,7 +122,14 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=96)
     parser.add_argument("--window", type=int, default=200)
     parser.add_argument("--trials", type=int, default=25)
+    parser.add_argument("--loops", type=int)
+    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if given.loops:
+        from unattended_loops import run
+
+        with tempfile.TemporaryDirectory() as folder:
+            sys.exit(run(given.loops, given.seed, Path(folder)))
     given.runtime = Runtime()
     with tempfile.TemporaryDirectory() as folder:
         given.place, data = Path(folder), given.data
