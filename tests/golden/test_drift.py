@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
@@ -70,14 +72,17 @@ def window_of(rows: np.ndarray) -> Window:
     return Window(logits=rows[:, 0], unsure=none, unknown=none, embeddings=rows)
 
 
-def test_a_stream_that_does_not_change_rarely_exceeds_a_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_does_not_change_rarely_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drift, "DRAWS", 200)
-    found = []
+    above, alarms = [], []
     for seed in range(20):
         rng = np.random.default_rng(seed)
         reference = make_reference([window(rng) for _ in range(5)])
-        found += [bool(exceeded(measure(window(rng), reference), reference.thresholds)) for _ in range(20)]
-    assert 0 < np.mean(found) <= 0.05
+        found = [set(exceeded(measure(window(rng), reference), reference.thresholds)) for _ in range(20)]
+        above += map(bool, found)
+        alarms.append(sum(bool(former & now) for former, now in pairwise(found)))
+    assert 0 < np.mean(above) <= sum(drift.LEVELS.values())
+    assert np.mean(alarms) <= 1
 
 
 @pytest.mark.parametrize(("change", "expected"), [
@@ -85,7 +90,7 @@ def test_a_stream_that_does_not_change_rarely_exceeds_a_threshold(monkeypatch: p
 def test_each_statistic_finds_its_change(change: dict[str, float], expected: set[str]) -> None:
     rng = np.random.default_rng(3)
     reference = make_reference([window(rng, 100) for _ in range(5)])
-    assert set(exceeded(measure(window(rng, 100, **change), reference), reference.thresholds)) == expected
+    assert set(exceeded(measure(window(rng, 100, **change), reference), reference.thresholds)) >= expected
 
 
 def test_reference_that_varies_over_time_has_higher_thresholds() -> None:

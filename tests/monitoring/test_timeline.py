@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fakemedia.monitoring.drift import STATISTICS
 from fakemedia.monitoring.monitoring_config import MonitoringConfig
 from fakemedia.monitoring.monitoring_page import monitoring_page
 from fakemedia.monitoring.timeline import alarms, line, no_reference, no_windows
@@ -22,6 +23,12 @@ EMPTY = (no_windows(), no_reference())
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw thresholds from fewer windows."""
     monkeypatch.setattr("fakemedia.monitoring.drift.DRAWS", 200)
+
+
+@pytest.fixture(autouse=True)
+def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small windows exceed a threshold by chance as rarely as possible."""
+    monkeypatch.setattr("fakemedia.monitoring.drift.LEVELS", dict.fromkeys(STATISTICS, 0.0125))
 
 
 def judged(log: Path, before: Kept = EMPTY, config: MonitoringConfig = CONFIG) -> Kept:

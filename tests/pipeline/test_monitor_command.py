@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from fakemedia.monitoring.drift import STATISTICS
 from tests.monitoring.streams import write_pictures
 from tests.pipeline.conftest import bootstrap, change
 
@@ -21,6 +22,7 @@ def monitor(project: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None) -> Ca
     change(project, {"monitoring": {"window": 50, "reference": 3}})
     monkeypatch.chdir(project)
     monkeypatch.setattr("fakemedia.monitoring.drift.DRAWS", 200)
+    monkeypatch.setattr("fakemedia.monitoring.drift.LEVELS", dict.fromkeys(STATISTICS, 0.0125))
     bootstrap()
     from fakemedia.cli import cli
 

@@ -18,8 +18,8 @@ from fakemedia.artefacts.manifest import Recipe
 from fakemedia.monitoring.drift import STATISTICS, Reference, Window, exceeded, make_reference, measure
 from fakemedia.monitoring.monitoring_config import MonitoringConfig
 
-VERSION = 1
-"""Version of windows and alarms: raised when the same log gives others."""
+VERSION = 2
+"""Version of windows and alarms: raised when the same log gives others. 2: lower thresholds of mmd and ks."""
 ALL = "all"
 KEYS = ["detector", "scope", "source"]
 """Of a stream: content hash of the version; `all`, or `source`; the name of the source, empty for all."""
