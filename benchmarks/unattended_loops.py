@@ -26,6 +26,7 @@ from pathlib import Path
 os.environ.update(OMP_NUM_THREADS="1", DO_NOT_TRACK="1", KEDRO_DISABLE_TELEMETRY="1")
 
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  (here and below: imported before the forks)
+import torch
 from loop_parts import (
     LAST,
     PHASES,
@@ -295,6 +296,7 @@ def interval(count: int, trials: int) -> str:
 
 def run(loops: int, seed: int, work: Path) -> int:
     """Do it all and print; return 1 if anything was wrong."""
+    torch.set_num_threads(1)  # A pool of threads does not survive a fork.
     project, shadow, stopped = work / "project", work / "shadow", work / "stopped"
     for folder in (project, shadow):
         folder.mkdir()
