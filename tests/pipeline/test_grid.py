@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 from kedro.framework.project import pipelines
 
+from fakemedia.catalog.project_catalog import ProjectCatalog
 from fakemedia.context.loading import load_context
 from fakemedia.core.errors import UserError
+from fakemedia.pipelines.runner import with_memory_inputs
 from tests.pipeline.conftest import bootstrap, change, read
 
 
@@ -62,6 +65,10 @@ def test_sequences_of_one_collection_run_together(ingested: Path, monkeypatch: p
         assert f"Audit: {ingested / 'data/08_reporting' / sequence / 'audit/audit.html'}" in result.output
     assert (ingested / "data/03_primary/tiny/third/test/manifest.json").exists()
     assert "did you mean 'second'?" in give("tiny,secnd").output
+    for sequence, tasks in (("tiny", ("gan", "latent")), ("second", ("latent", "third"))):
+        stores = pipelines[sequence].filter(node_names=[f"tiny-data.store_{task}" for task in tasks])
+        opened, = (node for node in with_memory_inputs(stores, ProjectCatalog()).nodes if "open_" in node.name)
+        assert inspect.getclosurevars(opened.func).nonlocals["settings"]["tasks"] == tasks
     nodes = {node.name: node for node in pipelines["tiny+second"].nodes}
     assert {"tiny-joint.collect_joint", "second-joint.collect_joint"} <= nodes.keys()
     pages = {f"tiny-data.{sequence}__audit_page" for sequence in ("tiny", "second")}

@@ -80,9 +80,14 @@ class ProjectRunner(SequentialRunner):
 
 
 def with_memory_inputs(pipeline: Pipeline, catalog: ProjectCatalog) -> Pipeline:
-    """Return `pipeline` with the nodes that make its inputs in memory, and the inputs of these in turn."""
-    makers = {output: node for each in pipelines.values() for node in each.nodes for output in node.outputs}
+    """Return `pipeline` with the nodes that make its inputs in memory, and the inputs of these in turn.
+
+    Sequences of one collection have a node of one name that opens it, each for its own tasks: that of the registered
+    pipeline which shares most nodes with `pipeline` is taken.
+    """
     nodes = {node.name: node for node in pipeline.nodes}
+    registered = sorted(pipelines.values(), key=lambda each: len(nodes.keys() & {node.name for node in each.nodes}))
+    makers = {output: node for each in registered for node in each.nodes for output in node.outputs}
     left = [name for name in pipeline.inputs() if name in makers and _is_in_memory(name, catalog)]
     while left:
         node = makers[left.pop()]
