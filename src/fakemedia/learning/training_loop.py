@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -251,13 +251,15 @@ class TrainingLoop:
         if self.files is None:
             return
         self._read_losses()
-        begun = time.monotonic()
+        begun, statistics = time.monotonic(), {}
+        if self.step and self.runtime.world > 1:  # Those of each process; at the end of an epoch they are the same.
+            statistics = {name: self.runtime.of_all(values) for name, values in self._statistics()}
         if self.runtime.rank == 0:
             at_best = self.best_epoch == self.epoch and self.step == 0
             best = None if self.best_weights is None or at_best else (self.best_epoch, self.best_weights)
             self.files.save({
-                "detector": self.detector.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(), "rate": self.rate,
+                "detector": self.detector.state_dict(), "statistics": statistics,
+                "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "rate": self.rate,
                 "method": self.method.state_dict(), "random": self.runtime.random_state(),
                 "best_epoch": self.best_epoch, "best_accuracy": self.best_accuracy, "history": self.history,
                 "step": self.step, "seconds": self._seconds(), "terms": list(self.terms), "losses": self.losses,
@@ -265,10 +267,17 @@ class TrainingLoop:
         self.saved = time.monotonic()
         self.saving = self.saved - begun
 
+    def _statistics(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the running statistics by name."""
+        return ((name, values) for name, values in self.detector.named_buffers() if values.is_floating_point())
+
     def _restore(self, state: dict[str, Any] | None) -> None:
         if state is None:
             return
         self.detector.load_state_dict(state["detector"])
+        for name, values in self._statistics():
+            if name in state["statistics"]:
+                values.copy_(state["statistics"][name][self.runtime.rank])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.rate = state["rate"]

@@ -74,8 +74,8 @@ class MemoryBatches:
             if images is not None:
                 images[mine] = self._stores[task].crops(rows[mine], tops[mine], lefts[mine], self.crop)
         if self._resident is not None:
-            places = [torch.from_numpy(each).to(self.device) for each in (tasks, rows, tops, lefts)]
-            return self._resident.crops(*places, torch.from_numpy(mirrored == 1).to(self.device), self.crop)
+            on_device = [torch.from_numpy(each).to(self.device) for each in (tasks, rows, tops, lefts, mirrored == 1)]
+            return self._resident.crops(*on_device, size=self.crop)
         assert images is not None
         turned = np.flatnonzero(mirrored)
         images[turned] = images[turned, :, ::-1]
