@@ -30,7 +30,8 @@ from PIL import Image
 
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
 from fakemedia.ingest.build_store import build_store, ensure_store
-from fakemedia.ingest.index import COLUMNS, build_index, read_index, write_index
+from fakemedia.ingest.index import index_parts, index_recipe
+from fakemedia.ingest.parts import COLUMNS, Index, read_index
 from fakemedia.ingest.process_pool import ALLOCATION
 from fakemedia.sources.folder import FolderSource
 from fakemedia.sources.source import Item
@@ -56,13 +57,13 @@ def forge(photographs: Path, root: Path, images: int) -> None:
                 number += 1
 
 
-def ingest(source: FolderSource, work: Path) -> pd.DataFrame:
+def ingest(source: FolderSource, work: Path) -> Index:
     """Index and store the task as the pipeline does."""
-    path = work / "index.parquet"
-    previous = read_index(path) if path.exists() else None
+    folder, recipe = work / "index", index_recipe("bench", {"name": "folder"})
+    previous = read_index(folder) if folder.exists() else None
     with Pool(work / "decoded", policy="native", room=Room()) as pool:
-        index = build_index(source, "bench", workers=CORES, previous=previous, pool=pool, progress=False)
-    write_index(index, path)
+        index = index_parts(source, "bench", folder, recipe, workers=CORES, previous=previous, pool=pool,
+                            progress=False)
     for split in SPLITS:
         ensure_store(index, source, split, work / split, pool=work / "decoded" / split, workers=CORES, progress=False)
     return index
@@ -217,7 +218,7 @@ def measure(photographs: Path, images: int, total_gib: float, folder: Path) -> d
     after = [decoder_elsewhere(sample, environment) for environment in ({}, ALLOCATION)]
     plain, kept = ((first + second) / 2 for first, second in zip(before, after, strict=True))
     again = min(seconds(lambda: ingest(source, work)) for _ in range(3))
-    ratio = crop_ratio(source, read_index(work / "index.parquet"), PixelStore.open(work / "train"))
+    ratio = crop_ratio(source, read_index(work / "index").frame(), PixelStore.open(work / "train"))
     rate = len(paths) / cold
     return {
         "images": len(paths), "cores": CORES, "cold_images_per_second": rate, "cold_seconds": cold,

@@ -60,7 +60,7 @@ def test_ingestion_of_the_archive_as_it_comes(full_project: Path) -> None:
 
     run(project, pipeline_names=["cddb_short"], tags=["ingestion"])
     for task in ("gaugan", "cyclegan", "faceforensics"):
-        index = pd.read_parquet(project / f"data/02_intermediate/cddb/{task}/index.parquet")
+        index = pd.read_parquet(project / f"data/02_intermediate/cddb/{task}/index")
         assert index.groupby(["split", "label"]).size().to_dict() == {
             ("train", 0): 6, ("train", 1): 6, ("val", 0): 2, ("val", 1): 2, ("test", 0): 2, ("test", 1): 2}
         assert len(PixelStore.open(project / f"data/03_primary/cddb/{task}/train")) == 12

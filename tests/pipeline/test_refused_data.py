@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from fakemedia.core.errors import UserError
-from fakemedia.ingest.index import build_index
+from fakemedia.ingest.index import index_parts
 from fakemedia.store import decode
 from tests.pipeline.conftest import bootstrap, change, run
 from tests.trees import write_tree
@@ -38,13 +38,13 @@ def test_the_audit_is_written_before_the_run_fails(own_data: Path, undrawn: None
 def test_another_version_of_decoding_reads_again(own_data: Path, undrawn: None,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     known: list[bool] = []
-    real = build_index
+    real = index_parts
 
     def noting(*args: object, previous: object = None, **kwargs: object):
         known.append(previous is not None)
         return real(*args, previous=previous, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("fakemedia.ingest.index.build_index", noting)
+    monkeypatch.setattr("fakemedia.ingest.index.index_parts", noting)
     for version in (1, 1, 2):
         monkeypatch.setattr(decode, "VERSION", version)
         run(own_data, tags=["ingestion"])

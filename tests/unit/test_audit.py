@@ -16,7 +16,8 @@ from fakemedia.core.types import CLASS_FOLDERS
 from fakemedia.ingest.audit import accept, audit_task, findings_recipe, shared_images, verdict
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig
-from fakemedia.ingest.index import build_index, index_content
+from fakemedia.ingest.index import build_index
+from fakemedia.ingest.parts import index_content
 from fakemedia.ingest.perceptual import look, near_pairs
 from fakemedia.reporting.audit_page import (
     CAPTION,
@@ -270,4 +271,4 @@ def test_near_pairs_are_those_of_all_pairs() -> None:
              for word in base for flips in (0, 1, 3, 5)]
     expected = [[i, j] for i in range(len(words)) for j in range(i + 1, len(words))
                 if (words[i] ^ words[j]).bit_count() <= 3]
-    assert near_pairs([f"{word:016x}" for word in words]).tolist() == expected
+    assert near_pairs(np.array(words, np.uint64)).tolist() == expected

@@ -20,12 +20,14 @@ from fakemedia.ingest.index import (
     build_index,
     check_index,
     index_fingerprint,
+    index_recipe,
     is_current,
-    read_index,
-    write_index,
 )
+from fakemedia.ingest.parts import read_index, write_index
 from fakemedia.sources.folder import Config, FolderSource, build
 from fakemedia.sources.layout import check_layout, missing_folders
+
+RECIPE = index_recipe("gan", {"name": "folder"})
 
 
 def write_task(root: Path, task: str = "gan", images: int = 2, suffix: str = "png") -> None:
@@ -179,14 +181,12 @@ def test_empty_splits_and_classes_are_errors(source: FolderSource, keep, what: s
 
 
 def test_index_comes_back_as_it_was_written(source: FolderSource, tmp_path: Path) -> None:
-    index, path = index_of(source), tmp_path / "indexes" / "gan.parquet"
-    write_index(index, path)
-    pd.testing.assert_frame_equal(read_index(path), index)
-    assert os.listdir(path.parent) == ["gan.parquet"]
-    path.write_bytes(path.read_bytes()[:100])
-    for damaged in (path, tmp_path / "none.parquet"):
-        with pytest.raises(UserError, match="No index"):
-            read_index(damaged)
+    index, folder = index_of(source), tmp_path / "indexes" / "gan"
+    write_index(index, folder, RECIPE)
+    pd.testing.assert_frame_equal(read_index(folder).frame(), index)
+    assert os.listdir(folder.parent) == ["gan"]
+    with pytest.raises(UserError, match="No index"):
+        read_index(tmp_path / "none")
 
 
 def test_index_is_current_until_a_file_changes(source: FolderSource) -> None:

@@ -29,7 +29,8 @@ from fakemedia.ingest import index as indexing
 from fakemedia.ingest.audit import findings_recipe
 from fakemedia.ingest.build_store import build_store, ensure_store, store_recipe
 from fakemedia.ingest.collection import AuditConfig
-from fakemedia.ingest.index import build_index, index_content, index_recipe, read_index, refreshed, write_index
+from fakemedia.ingest.index import build_index, index_parts, index_recipe, refreshed
+from fakemedia.ingest.parts import index_content, read_index, write_index
 from fakemedia.sources.folder import FolderSource
 from fakemedia.store import decode as decode_module
 from fakemedia.store import pixels as storing
@@ -38,6 +39,8 @@ from fakemedia.store import pool as pooling
 from fakemedia.store.decode import decode
 from fakemedia.store.pixels import PixelStore
 from fakemedia.store.pool import PixelWriter, Pool, Room
+
+RECIPE = index_recipe("gan", {"name": "folder"})
 
 
 def write_task(root: Path, images: int = 3, size: tuple[int, int] = (20, 30)) -> FolderSource:
@@ -69,11 +72,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def ingest(source: FolderSource, work: Path, policy: str = "native",
            room: Room | None = None) -> tuple[pd.DataFrame, PixelStore]:
-    path = work / "index.parquet"
-    previous = read_index(path) if path.exists() else None
+    folder = work / "index"
+    previous = read_index(folder) if folder.exists() else None
     with Pool(work / "decoded", policy=policy, room=room or Room()) as pool:
-        index = build_index(source, "gan", workers=1, previous=previous, pool=pool, progress=False)
-    write_index(index, path)
+        index = index_parts(source, "gan", folder, RECIPE, workers=1, previous=previous, pool=pool,
+                            progress=False).frame()
     stores = [ensure_store(index, source, split, work / split, policy=policy, pool=work / "decoded" / split,
                            room=room, workers=2, progress=False) for split in SPLITS]
     return index, stores[0]
@@ -195,7 +198,7 @@ def test_a_streaming_store_survives_a_moved_folder_and_renamed_files(source: Fol
 def test_nothing_that_is_kept_names_an_absolute_path(source: FolderSource, tmp_path: Path) -> None:
     index, store = ingest(source, tmp_path / "work")
     stream = streamed(index, source, tmp_path / "work")
-    for path in (*store.folder.iterdir(), *stream.folder.iterdir(), tmp_path / "work/index.parquet"):
+    for path in (*store.folder.iterdir(), *stream.folder.iterdir(), *(tmp_path / "work/index").iterdir()):
         assert str(tmp_path).encode() not in path.read_bytes()
 
 
@@ -261,7 +264,7 @@ def test_a_full_disk_is_told(source: FolderSource, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(pooling, "_open_uncached", lambda path: os.open("/dev/full", os.O_WRONLY))
     with pytest.raises(UserError, match=r"(?s)No space left on device.*free space"):
         ingest(source, tmp_path / "work")
-    assert not list((tmp_path / "work").iterdir())
+    assert os.listdir(tmp_path / "work") == ["index"]
 
 
 @pytest.mark.parametrize("refused", ["opening", "writing", "nothing"])
@@ -295,7 +298,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from fakemedia.artefacts import files
-from fakemedia.ingest import build_store, index
+from fakemedia.ingest import build_store, index, parts
 from fakemedia.store.pool import PixelWriter, Pool, Room
 from fakemedia.sources import places
 from fakemedia.sources.folder import FolderSource
@@ -316,7 +319,7 @@ if sys.argv[3] == "index":
         index.build_index(source, "gan", workers=1, pool=pool, progress=False)
 else:
     seen.extend("123")
-    table = index.read_index(work / "index.parquet")
+    table = parts.read_index(work / "index")
     build_store.build_store(table, source, "train", work / "train", workers=1, progress=False)
 """
 
@@ -326,7 +329,7 @@ def test_a_build_that_was_killed_leaves_nothing_that_is_used(tmp_path: Path, wha
     source, work = write_task(tmp_path / "raw"), tmp_path / "work"
     work.mkdir()
     index = build_index(source, "gan", workers=1, progress=False)
-    write_index(index, work / "index.parquet")
+    write_index(index, work / "index", RECIPE)
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(source.root), str(work), what],
                                stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -342,7 +345,7 @@ def test_a_build_that_was_killed_leaves_nothing_that_is_used(tmp_path: Path, wha
     assert half[0].exists()
     _, store = ingest(source, work)
     store.verify()
-    assert sorted(path.name for path in work.iterdir()) == ["decoded", "index.parquet", "test", "train", "val"][
+    assert sorted(path.name for path in work.iterdir()) == ["decoded", "index", "test", "train", "val"][
         0 if what == "index" and (work / "decoded").exists() else 1:]
 
 

@@ -29,7 +29,7 @@ def test_pictures_are_the_store_s_real_above_fake(noise_store: Callable[..., Pix
 
 def test_nothing_is_shown_before_there_is_a_file(tmp_path: Path) -> None:
     for dataset in (FiguresDataset(str(tmp_path / "a.json")), TextDataset(str(tmp_path / "a.txt")),
-                    IndexDataset(str(tmp_path / "index.parquet"))):
+                    IndexDataset(str(tmp_path / "index"))):
         assert dataset.preview() is None
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from fakemedia.core.errors import UserError
 from fakemedia.ingest.build_store import build_store
-from fakemedia.ingest.index import read_index, refreshed, write_index
+from fakemedia.ingest.index import index_recipe, refreshed
+from fakemedia.ingest.parts import read_index, write_index
 from fakemedia.sources import walking
 from tests.trees import FULL, TOTAL, checked, counts, open_source, packed, write_tree
 
@@ -82,8 +83,8 @@ def test_a_name_that_is_no_utf8_is_read(tmp_path: Path, source: str) -> None:
     assert len(index) == TOTAL
     assert r"a/train/0_real/caf\xe9.png" in index["path"].tolist()
     assert not {"unreadable", "skipped"} & set(findings["finding"])
-    write_index(index, tmp_path / "index.parquet")
-    found = refreshed(read_index(tmp_path / "index.parquet"), opened, "a")
+    write_index(index, tmp_path / "index", index_recipe("a", {"name": "folder"}))
+    found = refreshed(read_index(tmp_path / "index"), opened, "a")
     assert found is not None
     build_store(found, opened, "train", tmp_path / "store", workers=1, progress=False).verify()
 

@@ -17,7 +17,8 @@ from fakemedia.core.types import CLASS_FOLDERS
 from fakemedia.ingest.audit import accept, audit_task, shared_images, verdict
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig
-from fakemedia.ingest.index import build_index, read_index, refreshed, write_index
+from fakemedia.ingest.index import build_index, index_recipe, refreshed
+from fakemedia.ingest.parts import read_index, write_index
 from fakemedia.sources.pictures import starts_like_picture
 from fakemedia.sources.source import listed
 from tests.trees import FULL, TOTAL, checked, counts, open_source, packed, write_tree
@@ -162,8 +163,8 @@ def test_what_is_not_read_is_part_of_the_index(tmp_path: Path) -> None:
     (root / "a/train/0_real/x.psd").write_bytes(b"")
     assert refreshed(index, source, "a") is None
     again = build_index(source, "a", workers=1, previous=index, progress=False)
-    write_index(again, tmp_path / "index.parquet")
-    found = read_index(tmp_path / "index.parquet")
+    write_index(again, tmp_path / "index", index_recipe("a", {"name": "folder"}))
+    found = read_index(tmp_path / "index")
     assert refreshed(found, source, "a") is not None
     assert audit_task(found, AuditConfig())["finding"].tolist() == ["skipped"]
 

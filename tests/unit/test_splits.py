@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import SPLITS
 from fakemedia.sources.source import Item
-from fakemedia.sources.splits import complete, group
+from fakemedia.sources.splits import complete, completed, group
 
 NAMES = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 1), st.sampled_from(["", "cat", "dog"]),
                            st.sampled_from(["", "s1", "s2", "s3", "s4"])), min_size=1, max_size=60, unique=True)
@@ -47,6 +47,17 @@ def test_source_groups_are_never_torn_apart(names, exact: bool) -> None:
     for each in complete(made(names), exact=exact):
         by_group.setdefault(group(each), set()).add(each.split)
     assert all(len(found) == 1 for found in by_group.values())
+
+
+@given(NAMES, st.lists(st.sampled_from(["", "train", "val", "test"]), min_size=1))
+def test_items_that_are_not_held_get_the_same_splits(names, given_splits) -> None:
+    items = [replace(each, split=given_splits[number % len(given_splits)]) for number, each in enumerate(made(names))]
+    try:
+        expected = complete(items)
+    except UserError:
+        return
+    sizeless = (replace(each, bytes=0, mtime_ns=0) for each in items)
+    assert list(completed(sizeless, iter(items))) == expected
 
 
 @given(NAMES, NAMES)

@@ -8,14 +8,13 @@ stale.
 
 from fakemedia.catalog.file_datasets import (
     CalibrationDataset,
-    IndexDataset,
     JSONDataset,
     NoveltyDataset,
     PerturbedScoresDataset,
     ScoresDataset,
     TableDataset,
 )
-from fakemedia.catalog.folder_datasets import CheckpointDataset, FolderDataset, PixelStoreDataset
+from fakemedia.catalog.folder_datasets import CheckpointDataset, FolderDataset, IndexDataset, PixelStoreDataset
 from fakemedia.catalog.monitoring_datasets import ReferenceDataset, WindowsDataset
 from fakemedia.catalog.report_datasets import CSVDataset, FiguresDataset, PrintedTablesDataset, TextDataset
 

@@ -82,22 +82,6 @@ class TableDataset(FileDataset):
         return previews.table(self.load())
 
 
-class IndexDataset(TableDataset):
-    """The index of a task; its content hash covers the images, not the modification times of their files."""
-
-    def save(self, data: pd.DataFrame) -> None:
-        """Write the index atomically, with the source's notes."""
-        from fakemedia.ingest.index import index_bytes
-
-        self._write({self._path.name: index_bytes(data)})
-
-    def content(self, data: pd.DataFrame) -> str:
-        """Return the hash of the index without sizes and times of files."""
-        from fakemedia.ingest.index import index_content
-
-        return index_content(data)
-
-
 class ScoresDataset(TableDataset):
     """The scores of a checkpoint, as Parquet; empty if they do not exist, which the report states."""
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
-from kedro_datasets._typing import ImagePreview, JSONPreview
+from kedro_datasets._typing import ImagePreview, JSONPreview, TablePreview
 
 from fakemedia.catalog import previews
 from fakemedia.core.errors import UserError
 
 if TYPE_CHECKING:
+    from fakemedia.ingest.parts import Index
     from fakemedia.networks.checkpoint import Checkpoint
     from fakemedia.store.pixels import PixelStore
 
@@ -39,6 +40,21 @@ class FolderDataset(AbstractDataset):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._path)}
+
+
+class IndexDataset(FolderDataset):
+    """The index of a task: Parquet parts, read one at a time."""
+
+    def load(self) -> Index:
+        """Open the index; UserError if it is missing or damaged."""
+        from fakemedia.ingest.parts import read_index
+
+        return read_index(self._path)
+
+    @previews.if_there
+    def preview(self) -> TablePreview:
+        """Return the first rows for the viewer."""
+        return previews.table(next(self.load().frames()))
 
 
 class PixelStoreDataset(FolderDataset):

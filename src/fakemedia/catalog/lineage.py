@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from parse import compile as compiled
 
-from fakemedia.artefacts.manifest import Recipe, make_manifest, read_checked, write_manifest
+from fakemedia.artefacts.manifest import Recipe, read_checked
 from fakemedia.catalog import names
 from fakemedia.catalog.artefact import Artefact, Currency, Hashes
 from fakemedia.context.context import Context
@@ -19,8 +19,7 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.plan import Plan
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from fakemedia.ingest.parts import Table
     from fakemedia.store.pixels import Files
 
 Method = TypeVar("Method", bound=Callable)
@@ -85,12 +84,13 @@ class Lineage:
 
         settings = self.context.collection(collection)
         return Artefact(path=self.context.path(names.INDEX, collection=collection, task=task),
-                        recipe=lambda _: index_recipe(task, settings.source, derivation(settings)),
+                        recipe=lambda _: index_recipe(task, settings.source, derivation(settings)), folder=True,
                         holds=lambda: self._is_indexed(collection, task))
 
     def _is_indexed(self, collection: str, task: str) -> bool:
         """Return whether the source has the files that were indexed; changed modification times are recorded."""
-        from fakemedia.ingest.index import index_content, read_index, refreshed, write_index
+        from fakemedia.ingest.index import refreshed
+        from fakemedia.ingest.parts import Index, read_index, write_index
 
         if not self._is_forged(collection, task):
             return False
@@ -100,10 +100,8 @@ class Lineage:
             found = refreshed(index, self.context.open_source(collection), task)
         except UserError:
             return False
-        if found is not None and found is not index:  # So that touched files are not read again next time.
-            write_index(found, artefact.path)
-            write_manifest(make_manifest(artefact.recipe({}), {artefact.path.name: artefact.path},
-                                         content=index_content(found)), artefact.path)
+        if isinstance(found, Index) and found is not index:  # So that touched files are not read again next time.
+            write_index(found, artefact.path, artefact.recipe({}))
         return found is not None
 
     def _is_forged(self, collection: str, task: str) -> bool:
@@ -138,19 +136,19 @@ class Lineage:
                                           policy=settings.policy, stream=settings.stream))
 
     @_once
-    def _kept(self, index: Path, findings: Path) -> pd.DataFrame:
+    def _kept(self, index: Path, findings: Path) -> Table:
         """Return the rows of the index at `index` without those left out by the audit at `findings`."""
         import pandas as pd
 
         from fakemedia.ingest.audit import kept_rows
-        from fakemedia.ingest.index import read_index
+        from fakemedia.ingest.parts import read_index
 
         return kept_rows(read_index(index), pd.read_parquet(BytesIO(read_checked(findings))))
 
     def files(self, *, collection: str, task: str) -> Files:
         """Return the current paths of the image files of a task, for its streaming stores."""
         from fakemedia.ingest.build_store import image_files
-        from fakemedia.ingest.index import read_index
+        from fakemedia.ingest.parts import read_index
 
         index = read_index(self.context.path(names.INDEX, collection=collection, task=task))
         return image_files(index, self.context.open_source(collection))

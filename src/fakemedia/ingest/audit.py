@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,23 @@ from scipy.sparse.csgraph import connected_components
 
 from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core.errors import UserError
-from fakemedia.core.types import CLASS_FOLDERS, FAKE, SPLITS
+from fakemedia.core.types import CLASS_FOLDERS, FAKE, REAL, SPLITS
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import UNREADABLE, check_index
-from fakemedia.ingest.perceptual import near_pairs
-from fakemedia.ingest.shortcut import container_auc
+from fakemedia.ingest.parts import Index, Table, indexed, tally
+from fakemedia.ingest.row_keys import LEAST_SPREAD, Keys, hashes, row_keys
+from fakemedia.ingest.shortcut import FACTS, container_auc
 from fakemedia.store.faces import NO_FACE
 
-VERSION = 2
+VERSION = 3
 """Version of the rules below: raised when their results change."""
 FAULT, WARNING, NOTE = "fault", "warning", "note"
 COLUMNS = ("task", "finding", "severity", "split", "path", "id", "other", "left_out", "detail")
-LEAST_SPREAD = 1.0
-"""Standard deviation of the grey levels (0 to 255) under which a picture counts as empty."""
-ALIKE = 6.0
-"""Largest difference in mean and in spread of the grey levels between near duplicates."""
+SAMPLE = 500_000
+"""Most images of a task whose container facts are compared."""
 
-def audit_task(index: pd.DataFrame, config: AuditConfig) -> pd.DataFrame:
+
+def audit_task(table: Table, config: AuditConfig) -> pd.DataFrame:
     """Return the findings about one task, one row each, COLUMNS; an empty table if there are none.
 
     `severity` is `fault` (must be repaired or left out), `warning` or `note`; `path` and `id` name the image, if there
@@ -42,17 +43,25 @@ def audit_task(index: pd.DataFrame, config: AuditConfig) -> pd.DataFrame:
       levels) of another source group in one split, or of any in two splits. The image named is the one that is left out
       first: from train before val before test;
     - `source_leak`: images of one source photograph, video or person are in two splits;
-    - `imbalance`; `shortcut`: codec, mode, quality or size separate real from fake;
+    - `imbalance`; `shortcut`: codec, mode, quality or size separate real from fake, in at most SAMPLE images;
     - `cut` (note): the split was made by rule;
     - notes of the source: `skipped`, `unplaced`, `spelling`; see `fakemedia.sources.source.Note`.
     """
-    rows = index.sort_values("path").reset_index(drop=True)
-    found = [finding for check in (_unreadable, _empty, _sheets, _copies, _near_copies) for finding in check(rows)]
-    found += [*_source_leaks(rows), *_imbalance(rows, config.imbalance), *_shortcut(rows, config.shortcut_auc),
-              *_cut(rows), *_beside(index.attrs.get("notes", []))]
+    index = Index.of(_sorted(table)) if isinstance(table, pd.DataFrame) else table
+    keys = row_keys(index)
+    numbers = np.unique(np.concatenate([np.flatnonzero(keys.noted), keys.copies(), keys.source_leaks()]))
+    rows = index.take(numbers)
+    found = [finding for check in (_unreadable, _empty, _sheets, _copies) for finding in check(rows)]
+    found += [*_near_copies(index, keys), *_source_leaks(rows), *_imbalance(index, config.imbalance),
+              *_shortcut(index, config.shortcut_auc), *_cut(index), *_beside(index.notes)]
     table = pd.DataFrame(found, columns=[name for name in COLUMNS if name not in ("task", "left_out")])
     table["left_out"] = table["finding"].isin((*config.quarantine, "no_face"))
-    return table.fillna("").assign(task=str(rows["task"].iloc[0]) if len(rows) else "").loc[:, list(COLUMNS)]
+    return table.fillna("").assign(task=index.task).loc[:, list(COLUMNS)]
+
+
+def _sorted(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows in the order of their paths; `sort_values` keeps `attrs`."""
+    return table.sort_values("path").reset_index(drop=True)
 
 
 def findings_recipe(index: str, config: AuditConfig) -> Recipe:
@@ -60,12 +69,11 @@ def findings_recipe(index: str, config: AuditConfig) -> Recipe:
     return Recipe(producer="audit", version=VERSION, settings={"audit": config}, inputs={"index": index})
 
 
-def shared_images(indexes: list[pd.DataFrame]) -> pd.DataFrame:
+def shared_images(tables: Sequence[Table]) -> pd.DataFrame:
     """Return how many images any two tasks share, as notes in COLUMNS: the same file, in any split and class."""
-    rows = pd.concat([index.loc[index["error"] == "", ["id", "task", "split", "label"]] for index in indexes],
-                     ignore_index=True) if indexes else pd.DataFrame(columns=["id", "task", "split", "label"])
-    rows = rows.loc[_in_several(rows, "id", "task")]
-    order = {str(index["task"].iloc[0]): place for place, index in enumerate(indexes) if len(index)}
+    indexes = [indexed(table) for table in tables]
+    rows = _in_several_tasks(indexes)
+    order = {index.task: place for place, index in enumerate(indexes)}.get
     pairs = rows.merge(rows, on="id", suffixes=("", "_other"))
     pairs = pairs.loc[pairs["task"].map(order) < pairs["task_other"].map(order)]
     pairs = pairs.assign(crosses=(pairs["split"] == "train") != (pairs["split_other"] == "train"))
@@ -75,14 +83,30 @@ def shared_images(indexes: list[pd.DataFrame]) -> pd.DataFrame:
         found.append({"task": task, "finding": "shared", "severity": NOTE, "other": other, "left_out": False,
                       "detail": f"{shared['id'].nunique()} images ({kinds}) are also in {other}; "
                       f"{shared['crosses'].sum()} of them in train of one task and held out in the other"})
-    found.sort(key=lambda finding: (order[finding["task"]], order[finding["other"]]))
+    found.sort(key=lambda finding: (order(finding["task"]), order(finding["other"])))
     return pd.DataFrame(found, columns=list(COLUMNS)).fillna("")
 
 
-def kept_rows(index: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
+def _in_several_tasks(indexes: list[Index]) -> pd.DataFrame:
+    """Return the readable rows whose content is in several tasks: id, task, split and label."""
+    contents = [np.unique(np.concatenate([hashes(pd.Series(frame.loc[frame["error"] == "", "id"]))
+                                          for frame in index.frames(["id", "error"])])) for index in indexes]
+    every = np.sort(np.concatenate([np.empty(0, np.uint64), *contents]))
+    shared = np.unique(every[1:][every[1:] == every[:-1]])
+    columns = ["id", "task", "split", "label"]
+    found = [pd.DataFrame(columns=columns)]
+    for index in indexes if len(shared) else ():
+        for frame in index.frames([*columns, "error"]):
+            found.append(frame.loc[(frame["error"] == "") & np.isin(hashes(frame["id"]), shared), columns])
+    return pd.concat(found, ignore_index=True)
+
+
+def kept_rows(table: Table, findings: pd.DataFrame) -> Table:
     """Return the index without the images in the quarantine."""
     taken = findings.loc[findings["left_out"].astype(bool), "path"].tolist()
-    return index.loc[~index["path"].isin(taken)].reset_index(drop=True)
+    if isinstance(table, Index):
+        return table.without(taken)
+    return table.loc[~table["path"].isin(taken)].reset_index(drop=True)
 
 
 def verdict(findings: pd.DataFrame) -> str:
@@ -91,8 +115,8 @@ def verdict(findings: pd.DataFrame) -> str:
     return "fail" if FAULT in left else "warn" if WARNING in left else "pass"
 
 
-def accept(index: pd.DataFrame, findings: pd.DataFrame, config: AuditConfig, *,
-           page: Path | None = None, fakes_only: bool = False) -> pd.DataFrame:
+def accept(index: Table, findings: pd.DataFrame, config: AuditConfig, *,
+           page: Path | None = None, fakes_only: bool = False) -> Table:
     """Return the rows of the index that may be trained on and evaluated.
 
     UserError, which names the `page` of the audit: the verdict is `fail`, or `warn` if the collection is strict, or
@@ -160,27 +184,18 @@ def _copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
                                detail=f"the same file is in {row.split} and {stays['split']}")
 
 
-def _near_copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    whole = _by_split(rows.loc[(rows["error"] == "") & (rows["spread"] >= LEAST_SPREAD)])
-    whole = whole.drop_duplicates("id", keep="last").reset_index(drop=True)
-    pairs = near_pairs(whole["phash"].tolist())
-    mean, spread = whole["mean"].to_numpy(), whole["spread"].to_numpy()
-    split, group = whole["split"].to_numpy(str), whole["source"].to_numpy(str)
-    i, j = pairs.T
-    pairs = pairs[(abs(mean[i] - mean[j]) <= ALIKE) & (abs(spread[i] - spread[j]) <= ALIKE)
-                  & ((split[i] != split[j]) | (group[i] != group[j]))]
-    for members in _clusters(pairs, len(whole)):
-        stays = whole.iloc[members[-1]]
-        for row in _each(whole.iloc[members[:-1]]):
+def _near_copies(index: Index, keys: Keys) -> Iterator[dict[str, str]]:
+    rows, pairs = keys.near()
+    numbers = np.unique(rows[pairs])
+    looked = index.take(numbers, ["split", "path", "id"])
+    for members in _clusters(pairs):
+        cluster = looked.iloc[np.searchsorted(numbers, rows[members])]
+        stays = cluster.iloc[-1]
+        for row in _each(cluster.iloc[:-1]):
             leaks = row.split != stays["split"]
             yield _finding("near_leak" if leaks else "near_duplicate", WARNING if leaks else NOTE, row,
                            other=stays["path"], detail="nearly the same picture"
                            + (f" is in {row.split} and {stays['split']}" if leaks else " again"))
-
-
-def _in_several(rows: pd.DataFrame, key: str, place: str) -> np.ndarray:
-    """Return which rows share a value of `key` with rows of another `place`, bool (N,)."""
-    return rows.groupby(key)[place].transform("nunique").to_numpy() > 1
 
 
 def _by_split(rows: pd.DataFrame) -> pd.DataFrame:
@@ -189,18 +204,19 @@ def _by_split(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
 
 
-def _clusters(pairs: np.ndarray, size: int) -> list[np.ndarray]:
-    """Return the sets of at least two rows that `pairs` join, each sorted."""
-    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
+def _clusters(pairs: np.ndarray) -> list[np.ndarray]:
+    """Return the sets of rows that `pairs` (P, 2) join, each sorted."""
+    names, at = np.unique(pairs, return_inverse=True)
+    at = at.reshape(pairs.shape)
+    graph = coo_array((np.ones(len(pairs), bool), (at[:, 0], at[:, 1])), shape=(len(names), len(names)))
     _, cluster = connected_components(graph, directed=False)
-    return [np.flatnonzero(cluster == name) for name, count in zip(*np.unique(cluster, return_counts=True), strict=True)
-            if count > 1]
+    order = np.argsort(cluster, kind="stable")
+    return np.split(names[order], np.flatnonzero(np.diff(cluster[order])) + 1) if len(names) else []
 
 
 def _source_leaks(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
     """Find images of a known source that has images in a later split: train before val before test."""
     known = _by_split(rows.loc[rows["source"] != rows["id"]])
-    known = known.loc[_in_several(known, "source", "split")]
     for source, group in known.groupby("source", sort=False):
         stays = group.iloc[-1]
         for row in _each(group.loc[group["split"] != stays["split"]]):
@@ -213,24 +229,31 @@ def _beside(notes: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
         yield _finding(note["kind"], WARNING if note["warns"] else NOTE, path=note["path"], detail=note["detail"])
 
 
-def _imbalance(rows: pd.DataFrame, most: float) -> Iterator[dict[str, str]]:
-    if set(rows["label"]) == {FAKE}:  # a task of fakes only: `accept` decides
+def _imbalance(index: Index, most: float) -> Iterator[dict[str, str]]:
+    by_error = tally(index, ["split", "label", "error"])
+    if {label for _, label, _ in by_error} == {FAKE}:  # a task of fakes only: `accept` decides
         return
-    for split, labels in rows.loc[rows["error"] != NO_FACE].groupby("split")["label"]:
-        real, fake = np.count_nonzero(labels == 0), np.count_nonzero(labels == 1)
+    counts: Counter[tuple] = Counter()
+    for (split, label, error), count in by_error.items():
+        counts[split, label] += count * (error != NO_FACE)
+    for split in sorted({split for split, _ in counts}):
+        real, fake = counts[split, REAL], counts[split, FAKE]
         if max(real, fake) > most * min(real, fake):
             yield _finding("imbalance", WARNING, split=str(split), detail=f"{real} real and {fake} fake images")
 
 
-def _shortcut(rows: pd.DataFrame, threshold: float) -> Iterator[dict[str, str]]:
+def _shortcut(index: Index, threshold: float) -> Iterator[dict[str, str]]:
+    rows = index.sample(SAMPLE, [*FACTS, "label", "error"])
     aucs = container_auc(rows.loc[rows["error"] == ""])
     telling = [f"{fact} {auc:.2f}" for fact, auc in aucs.items() if auc > threshold]
     if telling:
-        yield _finding("shortcut", WARNING, detail="container facts separate real from fake, AUC: "
+        sampled = f" (of {len(rows)} images drawn at random)" if len(rows) < len(index) else ""
+        yield _finding("shortcut", WARNING, detail=f"container facts separate real from fake, AUC{sampled}: "
                        + ", ".join(telling))
 
 
-def _cut(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    if (rows["cut"] != "").to_numpy().any():
-        counts = ", ".join(f"{split} {(rows['split'] == split).sum()}" for split in SPLITS)
-        yield _finding("cut", NOTE, detail=f"missing splits were made by rule: {counts} images")
+def _cut(index: Index) -> Iterator[dict[str, str]]:
+    counts = tally(index, ["split", "cut"])
+    if any(cut for _, cut in counts):
+        written = ", ".join(f"{split} {counts[split, ''] + counts[split, 'rule']}" for split in SPLITS)
+        yield _finding("cut", NOTE, detail=f"missing splits were made by rule: {written} images")

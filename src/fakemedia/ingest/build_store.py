@@ -14,6 +14,7 @@ from fakemedia.artefacts.manifest import FOLDER_MANIFEST, Recipe, is_current, ma
 from fakemedia.core.errors import UserError
 from fakemedia.ingest.facts import measure
 from fakemedia.ingest.index import check_readable, index_fingerprint
+from fakemedia.ingest.parts import Table, indexed
 from fakemedia.ingest.process_pool import picture_map
 from fakemedia.sources.source import Source
 from fakemedia.store import decode, policies
@@ -25,6 +26,8 @@ from fakemedia.store.pool import DecodedPictures, PixelWriter, Room, open_decode
 
 VERSION = 1
 """Version of a store's content, beside those of decoding and of the policies: raised when it changes."""
+NEEDED = ("id", "path", "task", "split", "label", "source", "codec", "height", "width", "error")
+"""The columns of an index that a store is built from."""
 
 
 def store_recipe(images: str, *, policy: str = NATIVE, stream: bool = False) -> Recipe:
@@ -33,17 +36,24 @@ def store_recipe(images: str, *, policy: str = NATIVE, stream: bool = False) -> 
     return Recipe(producer="pixels", version=VERSION, settings=settings, inputs={"images": images})
 
 
-def store_fingerprint(index: pd.DataFrame, split: str, policy: str = NATIVE) -> str:
+def store_fingerprint(index: Table, split: str, policy: str = NATIVE) -> str:
     """Return the fingerprint that a store of `split` built from `index` has; the same whether it streams or not."""
     return store_recipe(index_fingerprint(index, split), policy=policy).fingerprint
 
 
-def image_files(index: pd.DataFrame, source: Source) -> Files:
-    """Return the current paths of the image files of `index`, for a streaming store."""
-    return Files(source, dict(zip(index["id"], index["path"], strict=True)))
+def image_files(table: Table, source: Source) -> Files:
+    """Return the current paths of the image files of an index, for a streaming store."""
+    return Files(source, {id: path for frame in indexed(table).frames(["id", "path"])
+                          for id, path in zip(frame["id"], frame["path"], strict=True)})
 
 
-def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | Path, *, policy: str = NATIVE,
+def _rows_of(table: Table, split: str) -> pd.DataFrame:
+    """Return what a store needs of the images of `split`."""
+    return pd.concat([frame.loc[frame["split"] == split] for frame in indexed(table).frames(NEEDED)],
+                     ignore_index=True)
+
+
+def build_store(index: Table, source: Source, split: str, folder: str | Path, *, policy: str = NATIVE,
                 pool: Path | None = None, room: Room | None = None, stream: bool = False, workers: int,
                 progress: bool = True) -> PixelStore:
     """Write the images of `split` to a store in `folder`, replacing another store there; return it.
@@ -58,7 +68,7 @@ def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | P
     """
     folder = Path(folder)
     policy_function(policy)
-    rows = index.loc[index["split"] == split]
+    rows = _rows_of(index, split)
     if rows.empty:
         raise UserError(f"The {split} split is empty", where=folder, expected="at least one image")
     check_readable(rows)
@@ -92,7 +102,7 @@ def build_store(index: pd.DataFrame, source: Source, split: str, folder: str | P
     return PixelStore.open(folder, image_files(rows, source) if stream else None)
 
 
-def ensure_store(index: pd.DataFrame, source: Source, split: str, folder: str | Path, *, policy: str = NATIVE,
+def ensure_store(index: Table, source: Source, split: str, folder: str | Path, *, policy: str = NATIVE,
                  pool: Path | None = None, room: Room | None = None, stream: bool = False, workers: int,
                  progress: bool = True) -> PixelStore:
     """Return the store in `folder` if it is the one that `build_store` would build; build it otherwise."""

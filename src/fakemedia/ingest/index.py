@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from dataclasses import asdict
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from fakemedia.artefacts.files import write_file
-from fakemedia.artefacts.manifest import Recipe, read_checked
+from fakemedia.artefacts.files import scratch_folder
+from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.core.hashing import fingerprint
 from fakemedia.core.types import CLASS_FOLDERS, FAKE, REAL, SPLITS, check_name
 from fakemedia.ingest.facts import UNMEASURED, measure
+from fakemedia.ingest.listing import Listing, differences, known_rows, list_images
+from fakemedia.ingest.parts import COLUMNS, PART_ROWS, Index, Table, indexed, tally, write_part, write_parts
 from fakemedia.ingest.process_pool import picture_map
 from fakemedia.runtime.threads import cores, thread_map
-from fakemedia.sources.source import Item, Note, Source, listed
+from fakemedia.sources.source import Source
 from fakemedia.store import decode
 from fakemedia.store.decode import content_id
 from fakemedia.store.pool import Pool
 
-COLUMNS = {
-    "id": "str", "path": "str", "task": "str", "split": "str", "label": "int8", "class_name": "str", "source": "str",
-    "codec": "str", "mode": "str", "width": "int64", "height": "int64", "bytes": "int64", "mtime_ns": "int64",
-    "quality": "int64", "phash": "str", "mean": "float64", "spread": "float64", "tiles": "int64", "cut": "str",
-    "error": "str",
-}
-
+Run = Callable[[Callable[["Job"], tuple[int, str]], Iterable["Job"]], Iterable[tuple[int, str]]]
+"""Calls a function with each of some jobs, like `map`."""
 UNREADABLE = ("replace or remove it; or leave such images out of training by audit: {quarantine: [unreadable]} in "
               "the collection's settings")
-
-LISTED = ("path", "split", "label", "class_name", "bytes", "cut", "mtime_ns")
-"""The columns from the source's listing; `source` too, unless it is empty."""
 
 VERSION = 1
 """Version of the measured columns, beside that of decoding: raised when results change."""
@@ -55,10 +49,21 @@ def index_recipe(task: str, source: Mapping[str, Any], derivation: Mapping[str, 
         "decode": decode.VERSION, **(derivation or {})})
 
 
-def index_content(index: pd.DataFrame) -> str:
-    """Return the hash of an index without sizes and times of files; findings are made from it."""
-    facts = index.drop(columns=["bytes", "mtime_ns"]).to_csv(index=False)
-    return fingerprint({"facts": facts, "notes": index.attrs.get("notes", [])})
+def index_parts(source: Source, task: str, folder: Path, recipe: Recipe, *, workers: int,
+                 previous: Index | None = None, pool: Pool | None = None, run: Run = map,
+                 progress: bool = True) -> Index:
+    """Write the index of `task` to `folder`, part by part, unless it is the same as `previous`; return it.
+
+    As `build_index`, in bounded memory. `run` makes the parts and gives the results in their order: by default in this
+    process, one after another. Parts that are made elsewhere need a `folder` that is shared, and no `pool`.
+    """
+    check_name(task)
+    listing = list_images(source, task)
+    if previous is not None and _unchanged(listing, previous):
+        return previous
+    with scratch_folder(folder) as building:
+        make = partial(_write, _Measuring(source, task, workers, _moved(listing, previous), pool, progress), building)
+        return write_parts(run(make, _jobs(listing, previous)), listing.notes, building, folder, recipe)
 
 
 def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFrame | None = None,
@@ -76,53 +81,109 @@ def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFra
     UserError if the task does not exist or cannot be listed.
     """
     check_name(task)
-    items, notes = listed(source, task)
-    if previous is not None and _lists(previous, items, notes):
+    listing = list_images(source, task)
+    known = None if previous is None else Index.of(previous)
+    if known is not None and _unchanged(listing, known):
+        assert previous is not None
         return previous
-    known = _known(previous)
-    new = [item for item in items if (item.path, item.bytes, item.mtime_ns) not in known]
-    by_id = {facts["id"]: facts for facts in known.values()}
-    function = partial(measure, policy=pool and pool.policy, known=frozenset(by_id))
-    measured = picture_map(function, [source.reader(item.path) for item in new],
-                           workers=workers, title=f"index {task}", progress=progress)
-    for item, ((facts, check), pixels) in zip(new, measured, strict=True):
-        known[item.path, item.bytes, item.mtime_ns] = by_id.get(facts["id"], facts)
-        if pool is not None and pixels is not None:
-            pool.add(item.split, facts["id"], pixels, check)
-    rows = [_row(task, item, known[item.path, item.bytes, item.mtime_ns]) for item in items]
-    index = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-    index.attrs["notes"] = _plain(notes)
+    make = _Measuring(source, task, workers, _moved(listing, known), pool, progress)
+    index = pd.concat(map(make, _jobs(listing, known)), ignore_index=True)
+    index.attrs["notes"] = listing.notes
     return index
 
 
-def _plain(notes: list[Note]) -> list[dict[str, Any]]:
-    return [asdict(note) for note in notes]
+def _unchanged(listing: Listing, index: Index) -> bool:
+    """Return whether every image is listed as it was indexed, and none is unreadable."""
+    touched = differences(listing, index)
+    if touched is None or touched.any():
+        return False
+    return not any((frame["error"] != "").to_numpy().any() for frame in index.frames(["error"]))
 
 
-def _known(previous: pd.DataFrame | None) -> dict[tuple[str, int, int], dict[str, Any]]:
-    """Return what was measured of each file, by its path, size and time of change; failures are repeated."""
-    if previous is None:
-        return {}
-    whole = previous.loc[previous["error"] == ""]
-    keys = zip(whole["path"], whole["bytes"].tolist(), whole["mtime_ns"].tolist(), strict=True)
-    return dict(zip(keys, whole[list(UNMEASURED)].to_dict("records"), strict=True))
+def _moved(listing: Listing, previous: Index | None) -> pd.DataFrame:
+    """Return what was measured of files that are no longer listed as they were, by content id.
+
+    Failures are repeated, so they are not among them.
+    """
+    rows = pd.concat([gone for _, _, gone in known_rows(listing, previous)])
+    return rows.drop_duplicates("id").set_index("id", drop=False).loc[:, list(UNMEASURED)]
 
 
-def _row(task: str, item: Item, measured: dict[str, Any]) -> dict[str, Any]:
-    return {"task": task, **{fact: getattr(item, fact) for fact in LISTED}, **measured,
-            "source": item.source or measured["id"]}
+def _jobs(listing: Listing, previous: Index | None) -> Iterator[Job]:
+    """Yield the images part by part, with the rows that are known of them."""
+    parts = -(-len(listing) // PART_ROWS)
+    for number, (images, known, _) in enumerate(known_rows(listing, previous)):
+        yield Job(number, parts, images, known)
 
 
-def index_fingerprint(index: pd.DataFrame, split: str) -> str:
+@dataclass(frozen=True)
+class Job:
+    """A part of an index to be made."""
+
+    number: int
+    parts: int
+    images: pd.DataFrame
+    """As the source lists them."""
+    known: pd.DataFrame
+    """Rows of the previous index, by the number of the image here."""
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """Measures the images of a part, those that are not known, and returns its rows."""
+
+    source: Source
+    task: str
+    workers: int
+    moved: pd.DataFrame
+    pool: Pool | None
+    progress: bool
+
+    def __call__(self, job: Job) -> pd.DataFrame:
+        new = job.images.drop(job.known.index)
+        function = partial(measure, policy=self.pool and self.pool.policy, known=frozenset(self.moved.index))
+        part = f", part {job.number + 1} of {job.parts}" if job.parts > 1 else ""
+        found, copies = {}, {}
+        measured = picture_map(function, [self.source.reader(path) for path in new["path"]], workers=self.workers,
+                               title=f"index {self.task}{part}", progress=self.progress)
+        for (number, split), ((facts, check), pixels) in zip(new["split"].items(), measured, strict=True):
+            if facts["id"] in self.moved.index:
+                copies[number] = facts["id"]
+            else:
+                found[number] = facts
+            if self.pool is not None and pixels is not None:
+                self.pool.add(split, facts["id"], pixels, check)
+        facts = pd.concat([job.known[list(UNMEASURED)], self.moved.loc[list(copies.values())].set_axis(list(copies)),
+                           pd.DataFrame(list(found.values()), list(found), list(UNMEASURED))]).sort_index()
+        rows = job.images.assign(task=self.task, **{name: facts[name] for name in UNMEASURED})
+        rows["source"] = rows["source"].where(rows["source"] != "", rows["id"])
+        return rows.loc[:, list(COLUMNS)].astype(COLUMNS)
+
+
+def _write(make: _Measuring, folder: Path, job: Job) -> tuple[int, str]:
+    return write_part(folder, job.number, make(job))
+
+
+def index_fingerprint(table: Table, split: str) -> str:
     """Return a hash of the contents, labels and source groups of `split`, in their order; independent of file names
-    and times."""
-    rows = index.loc[index["split"] == split]
-    return fingerprint([rows["id"].tolist(), rows["label"].tolist(), rows["source"].tolist()])
+    and times: the `core.hashing.fingerprint` of the three lists, without holding them."""
+    digest = hashlib.sha256(b"[[")
+    for name in ("id", "label", "source"):
+        digest.update(b"" if name == "id" else b"],[")
+        first = True
+        for frame in indexed(table).frames(["split", name]):
+            values = frame.loc[frame["split"] == split, name].tolist()
+            if values:
+                written = json.dumps(values, separators=(",", ":"), ensure_ascii=False)[1:-1]
+                digest.update((written if first else f",{written}").encode())
+                first = False
+    digest.update(b"]]")
+    return digest.hexdigest()[:32]
 
 
-def check_readable(index: pd.DataFrame) -> None:
+def check_readable(table: Table) -> None:
     """Raise UserError if an image of the index is unreadable: names the first by path, and how many more there are."""
-    bad = index.loc[index["error"] != ""]
+    bad = pd.concat([frame.loc[frame["error"] != ""] for frame in indexed(table).frames(["path", "error"])])
     if len(bad):
         first = bad.iloc[0]
         more = f" ({len(bad) - 1} more images of the task are unreadable)" if len(bad) > 1 else ""
@@ -130,88 +191,54 @@ def check_readable(index: pd.DataFrame) -> None:
                         expected="an undamaged image file", do=UNREADABLE)
 
 
-def check_index(index: pd.DataFrame, *, fakes_only: bool = False) -> None:
+def check_index(table: Table, *, fakes_only: bool = False) -> None:
     """Raise UserError unless every split holds real and fake images and every image is readable.
 
     With `fakes_only` a task without any real image is accepted.
     """
-    check_readable(index)
-    needed = (FAKE,) if fakes_only and set(index["label"]) == {FAKE} else (REAL, FAKE)
+    check_readable(table)
+    index = indexed(table)
+    counts = tally(index, ["split", "label"])
+    found = {label for _, label in counts}
+    needed = (FAKE,) if fakes_only and found == {FAKE} else (REAL, FAKE)
     for split in SPLITS:
-        labels = index.loc[index["split"] == split, "label"]
         for label in needed:
-            if not (labels == label).any():
-                lacks = f"has no image of the class {CLASS_FOLDERS[label]}" if len(labels) else "is empty"
-                task = f"task {index['task'].iloc[0]}, " if len(index) else ""
-                raise UserError(f"The {split} split {lacks}", where=f"{task}split {split}",
+            if not counts[split, label]:
+                empty = not any(counts[split, other] for other in (REAL, FAKE))
+                lacks = "is empty" if empty else f"has no image of the class {CLASS_FOLDERS[label]}"
+                raise UserError(f"The {split} split {lacks}",
+                                where=f"task {index.task}, split {split}" if index.task else f"split {split}",
                                 expected="real and fake images in train, val and test",
                                 do="add images there, or, for a task without real images in any split, say real: "
                                    "stored in the sequence; see docs/how-to/own-data.md")
 
 
-def is_current(index: pd.DataFrame, source: Source, task: str) -> bool:
+def is_current(table: Table, source: Source, task: str) -> bool:
     """Return whether the source has the files that were indexed; see `refreshed`."""
-    return refreshed(index, source, task) is not None
+    return refreshed(table, source, task) is not None
 
 
-def refreshed(index: pd.DataFrame, source: Source, task: str) -> pd.DataFrame | None:
+def refreshed(table: Table, source: Source, task: str) -> Table | None:
     """Return the index if the source has the files that were indexed, with current modification times; else None.
 
     Paths, splits, labels, classes, source photographs and sizes must be the same. A file of which only the modification
     time differs is read, and its content compared; none is decoded. UserError if the task does not exist or cannot be
     listed.
     """
-    items, notes = listed(source, task)
-    if not _lists(index, items, notes, facts=LISTED[:-1], whole=False):
-        return None
-    rows = zip(items, index["id"].tolist(), index["mtime_ns"].tolist(), strict=True)
-    touched = [(item, id) for item, id, time in rows if item.mtime_ns != time]
-    if not touched:
-        return index
+    index, listing = indexed(table), list_images(source, task)
+    touched = differences(listing, index)
+    if touched is None or not touched.any():
+        return None if touched is None else table
 
-    def holds(file: tuple[Item, str]) -> bool:
+    def holds(file: tuple[str, str]) -> bool:
         try:
-            return content_id(source.reader(file[0].path)()) == file[1]
+            return content_id(source.reader(file[0])()) == file[1]
         except OSError:
             return False
 
-    if not all(thread_map(holds, touched, workers=cores(), title=f"compare {task}", total=len(touched), progress=True)):
+    files = index.take(np.flatnonzero(touched), ["path", "id"])
+    pairs = list(zip(files["path"], files["id"], strict=True))
+    if not all(thread_map(holds, pairs, workers=cores(), title=f"compare {task}", total=len(pairs), progress=True)):
         return None
-    return index.assign(mtime_ns=[item.mtime_ns for item in items]).astype(COLUMNS)
-
-
-def _lists(index: pd.DataFrame, items: list[Item], notes: list[Note], *, facts: tuple[str, ...] = LISTED,
-           whole: bool = True) -> bool:
-    """Return whether `index` has the `facts` of `items` and the notes, and, if it must be `whole`, no failure."""
-    if index.attrs.get("notes", []) != _plain(notes):
-        return False
-    if len(index) != len(items) or (whole and (index["error"] != "").to_numpy().any()):
-        return False
-    if any(index[fact].tolist() != list(map(attrgetter(fact), items)) for fact in facts):
-        return False
-    return all(known == (item.source or id)
-               for item, known, id in zip(items, index["source"].tolist(), index["id"].tolist(), strict=True))
-
-
-def index_bytes(index: pd.DataFrame) -> bytes:
-    """Return the index as a Parquet file, which keeps `attrs`."""
-    buffer = io.BytesIO()
-    index.to_parquet(buffer, index=False)
-    return buffer.getvalue()
-
-
-def write_index(index: pd.DataFrame, path: Path) -> None:
-    """Write the index as Parquet, atomically."""
-    write_file(path, index_bytes(index))
-
-
-def read_index(path: Path) -> pd.DataFrame:
-    """Read an index back; UserError if it is missing, damaged, or not as its manifest says, if it has one."""
-    try:
-        stored = pd.read_parquet(io.BytesIO(read_checked(path)))
-        index = stored.loc[:, list(COLUMNS)].astype(COLUMNS)
-        index.attrs["notes"] = stored.attrs["notes"]
-        return index
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"No index can be read ({type(error).__name__})", where=path,
-                        do="run the ingestion again: kedro run --tags ingestion") from None
+    times = np.concatenate([frame["mtime_ns"].to_numpy() for frame in listing.parts()])
+    return index.with_times(times) if isinstance(table, Index) else table.assign(mtime_ns=times)

@@ -12,7 +12,9 @@ from scipy.stats import ks_2samp
 
 from fakemedia.core.types import SPLITS
 from fakemedia.ingest.audit import FAULT, NOTE, WARNING, kept_rows, shared_images, verdict
-from fakemedia.reporting.pages import Cell, Table, render_page
+from fakemedia.ingest.parts import Table, indexed, tally
+from fakemedia.reporting.pages import Cell, render_page
+from fakemedia.reporting.pages import Table as PageTable
 from fakemedia.reporting.rendering import Drawn
 from fakemedia.reporting.style import COLOURS, TWO_COLUMNS, new_figure, styled
 
@@ -47,43 +49,40 @@ DRAWN = 12
 """Tasks that the figure shows at most."""
 POINTS = 400
 """Images of one class whose sizes the figure shows at most."""
+SAMPLE = 100_000
+"""Images of one task that the figure is made from at most."""
+CONTAINER = ("task", "label", "codec", "quality", "mode", "width", "height", "error")
 SHOWN = 20
 """Findings of one kind in one task that the page lists; the table has all."""
 
 
-def gather_findings(indexes: Sequence[pd.DataFrame], findings: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def gather_findings(indexes: Sequence[Table], findings: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the findings about each task and, as notes, the images that tasks share."""
-    return pd.concat([*findings, shared_images(list(indexes))], ignore_index=True)
+    return pd.concat([*findings, shared_images(indexes)], ignore_index=True)
 
 
-def audit_summary(indexes: Sequence[pd.DataFrame], findings: pd.DataFrame) -> str:
+def audit_summary(tables: Sequence[Table], findings: pd.DataFrame) -> str:
     """Return the verdict, the images and those left out, in all, by task, and by split and class, as JSON:
 
     {verdict, images, left_out, tasks: {task: {verdict, images, left_out, findings: {kind: count},
     splits: {split: {real | fake: {images, left_out}}}}}}
     """
     tasks = {}
-    for index in indexes:
-        mine = findings.loc[findings["task"] == _name(index)]
+    for index in map(indexed, tables):
+        mine = findings.loc[findings["task"] == index.task]
         kinds = {str(kind): int(count) for kind, count in mine["finding"].value_counts().items()}
-        tasks[_name(index)] = {"verdict": verdict(mine), **_counts(index, mine), "findings": kinds,
-                               "splits": {split: _by_class(index.loc[index["split"] == split], mine)
-                                          for split in SPLITS}}
+        images, kept = (tally(rows, ["split", "label"]) for rows in (index, kept_rows(index, mine)))
+        splits = {split: {name: _counts(images[split, label], kept[split, label])
+                          for label, name in enumerate(CLASSES)} for split in SPLITS}
+        tasks[index.task] = {"verdict": verdict(mine), **_counts(images.total(), kept.total()), "findings": kinds,
+                             "splits": splits}
     return json.dumps({"verdict": verdict(findings),
                        **{key: sum(counts[key] for counts in tasks.values()) for key in ("images", "left_out")},
                        "tasks": tasks}, indent=2) + "\n"
 
 
-def _counts(rows: pd.DataFrame, findings: pd.DataFrame) -> dict[str, int]:
-    return {"images": len(rows), "left_out": len(rows) - len(kept_rows(rows, findings))}
-
-
-def _by_class(rows: pd.DataFrame, findings: pd.DataFrame) -> dict[str, dict[str, int]]:
-    return {name: _counts(rows.loc[rows["label"] == label], findings) for label, name in enumerate(CLASSES)}
-
-
-def _name(index: pd.DataFrame) -> str:
-    return str(index["task"].iloc[0])
+def _counts(images: int, kept: int) -> dict[str, int]:
+    return {"images": images, "left_out": images - kept}
 
 
 def _container(index: pd.DataFrame) -> pd.Series:
@@ -92,13 +91,14 @@ def _container(index: pd.DataFrame) -> pd.Series:
 
 
 @styled
-def audit_figure(indexes: Sequence[pd.DataFrame]) -> Figure:
+def audit_figure(tables: Sequence[Table]) -> Figure:
     """Return the containers (codec, JPEG quality, mode) and the sizes of real and fake images, one row per task.
 
-    Of more than DRAWN tasks it has those where real and fake differ most; of more than POINTS images of a class sizes
-    at even distances.
+    Of more than DRAWN tasks it has those where real and fake differ most; of more than SAMPLE images of a task some
+    drawn at random, and of more than POINTS of a class sizes at even distances.
     """
-    whole = _most_different([index.loc[index["error"] == ""] for index in indexes])
+    samples = [indexed(table).sample(SAMPLE, CONTAINER) for table in tables]
+    whole = _most_different([rows.loc[rows["error"] == ""] for rows in samples])
     figure = new_figure(TWO_COLUMNS, 0.8 + 0.75 * len(whole))
     axes = figure.subplots(len(whole), 2, squeeze=False, sharex="col")
     kinds = sorted({str(kind) for index in whole for kind in _container(index).unique()})
@@ -115,7 +115,7 @@ def audit_figure(indexes: Sequence[pd.DataFrame]) -> Figure:
             sizes.plot(mine["width"], mine["height"], "o" if label == 0 else "x", markersize=3, alpha=0.5,
                        color=COLOURS[label], label=name, markerfacecolor="none")
         bars.set_yticks([0.2, -0.2], CLASSES)
-        bars.set_title(_name(index), loc="left")
+        bars.set_title(str(index["task"].iloc[0]), loc="left")
         bars.grid(False)
         sizes.set_ylabel("height, px")
     axes[-1, 0].set_xlabel("images, %")
@@ -128,9 +128,10 @@ def audit_figure(indexes: Sequence[pd.DataFrame]) -> Figure:
     return figure
 
 
-def audit_caption(tasks: int) -> str:
-    """Return the caption of the figure of so many tasks."""
-    return CAPTION + (f" Of {tasks} tasks, the {DRAWN} where they differ most are shown." if tasks > DRAWN else "")
+def audit_caption(tasks: int, most: int = 0) -> str:
+    """Return the caption of the figure of so many tasks, the largest of which has `most` images."""
+    return (CAPTION + (f" Of {tasks} tasks, the {DRAWN} where they differ most are shown." if tasks > DRAWN else "")
+            + (f" Of a task with more than {SAMPLE:,} images, that many are drawn at random." if most > SAMPLE else ""))
 
 
 def _most_different(indexes: list[pd.DataFrame]) -> list[pd.DataFrame]:
@@ -152,24 +153,23 @@ def _difference(index: pd.DataFrame) -> float:
     return max(float(variation), float(ks_2samp(*areas, method="asymp")[0]))  # pyright: ignore[reportArgumentType]
 
 
-def audit_page(sequence: str, indexes: Sequence[pd.DataFrame], findings: pd.DataFrame, figure: Drawn) -> str:
+def audit_page(sequence: str, indexes: Sequence[Table], findings: pd.DataFrame, figure: Drawn) -> str:
     """Return the audit as one self-contained HTML page."""
     summary = json.loads(audit_summary(indexes, findings))
     return render_page(
         "audit.html", title=f"Audit of the data of {sequence}", verdict=WORDS[summary["verdict"]],
-        images=summary["images"], count=len(indexes), left_out=summary["left_out"], tasks=_tasks(indexes, summary),
+        images=summary["images"], count=len(indexes), left_out=summary["left_out"], tasks=_tasks(summary),
         findings=_findings(findings), figure=figure)
 
 
-def _tasks(indexes: Sequence[pd.DataFrame], summary: dict) -> Table:
+def _tasks(summary: dict) -> PageTable:
     rows = []
-    for index in indexes:
-        mine = summary["tasks"][_name(index)]
+    for name, mine in summary["tasks"].items():
         counts = [[" + ".join(str(mine["splits"][split][name][key]) for name in CLASSES) for split in SPLITS]
                   for key in ("images", "left_out")]
         sizes = [images if left == "0 + 0" else f"{images}, of these {left} left out"
                  for images, left in zip(*counts, strict=True)]
-        rows.append([_name(index), mine["verdict"], *sizes, str(mine["left_out"])])
+        rows.append([name, mine["verdict"], *sizes, str(mine["left_out"])])
     return _table(["Task", "Verdict", *(f"{split}, real + fake" for split in SPLITS), "Left out"], rows)
 
 
@@ -191,5 +191,5 @@ def _findings(findings: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
     return parts
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    return Table(header=header, rows=[[Cell(text=text) for text in row] for row in rows], text_columns=len(header))
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> PageTable:
+    return PageTable(header=header, rows=[[Cell(text=text) for text in row] for row in rows], text_columns=len(header))

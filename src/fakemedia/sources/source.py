@@ -46,7 +46,8 @@ class Note:
 class Source(Protocol):
     """Lists the images of tasks and reads their bytes.
 
-    It may have a method `listing(task)`, too, which returns the items and a list of `Note`; see `listed`.
+    It may have a method `listing(task)`, too, which returns the items, in any order and one after another if they are
+    many, and a list of `Note`; see `listed`.
     """
 
     def tasks(self) -> list[str]:
@@ -66,7 +67,10 @@ class Source(Protocol):
 
 
 def listed(source: Source, task: str) -> tuple[list[Item], list[Note]]:
-    """Return the images of `task`, sorted by path, and what the source found beside them; UserError as `items`."""
+    """Return the images of `task`, sorted by path, and what the source found beside them; UserError as `items`.
+
+    The index reads many images as `ingest.listing` does.
+    """
     listing = getattr(source, "listing", None)
     items, notes = (source.items(task), []) if listing is None else listing(task)
     return sorted(items, key=lambda item: item.path), notes

@@ -16,9 +16,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
@@ -27,6 +31,13 @@ from fakemedia.sources.source import Item
 ALL = {"train": 0.6, "val": 0.2, "test": 0.2}
 OF_TRAIN = 0.25
 """Share of train that becomes the one held-out split that is missing."""
+NONE = -1
+"""The place in SPLITS of a split that was not given."""
+FACTS = np.dtype([("label", np.int8), ("split", np.int8), ("at", np.float64), ("sourced", bool)])
+"""What the rule needs of each image: label, place of the given split in SPLITS or NONE, position of its group, and
+whether it has a source photograph."""
+Deal = Callable[[NDArray[np.int64], Mapping[str, float]], NDArray[np.int8]]
+"""Returns the places in SPLITS of some rows, given the share of each split."""
 
 
 def complete(items: Sequence[Item], *, exact: bool = False, where: object = None) -> list[Item]:
@@ -39,17 +50,54 @@ def complete(items: Sequence[Item], *, exact: bool = False, where: object = None
 
     Raises UserError, about the data set `where`, if a class has no image to train on.
     """
-    deal = _exactly if exact else _by_hash
-    cut: dict[tuple[tuple[str, float], ...], list[Item]] = defaultdict(list)
-    blank: dict[tuple[tuple[str, float], ...], list[Item]] = defaultdict(list)
-    for label in sorted({item.label for item in items}):
-        shares, pool = _shares([item for item in items if item.label == label], where)
-        if pool:
-            (cut if pool[0].split else blank)[tuple(shares.items())] += pool
-    moving = {item.path for pool in cut.values() for item in pool}
-    placed = _dealt(cut, deal, _split_of_sources((item for item in items if item.path not in moving), {}))
-    placed |= _dealt(blank, deal, _split_of_sources(items, placed))
-    return [replace(item, split=placed[item.path], cut="rule") if item.path in placed else item for item in items]
+    return list(_completed(items, items, partial(_exactly, items) if exact else None, where))
+
+
+def completed(first: Iterable[Item], again: Iterable[Item], *, where: object = None) -> Iterator[Item]:
+    """Yield what `complete` returns of the items `again`, in about 60 bytes an image: neither list is held.
+
+    `first` has the same images in the same order; their sizes and times are not used.
+    """
+    return _completed(first, again, None, where)
+
+
+def _completed(first: Iterable[Item], again: Iterable[Item], exactly: Deal | None, where: object) -> Iterator[Item]:
+    facts = np.fromiter(map(_facts, first), FACTS)
+    splits, placed = _assigned(facts, exactly or partial(_by_hash, facts), where)
+    del facts
+    for item, split, by_rule in zip(again, splits.tobytes(), placed.tobytes(), strict=True):
+        yield replace(item, split=SPLITS[split], cut="rule") if by_rule else item
+
+
+def _facts(item: Item) -> tuple[int, int, float, bool]:
+    """Return what FACTS holds of an item."""
+    split = SPLITS.index(item.split) if item.split else NONE
+    return item.label, split, position(group(item)), bool(item.source)
+
+
+def _assigned(facts: NDArray, deal: Deal, where: object) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """Return the place of each item's split in SPLITS, int8 (N,), and whether it was assigned by rule, bool (N,)."""
+    cut: dict[tuple[tuple[str, float], ...], list[NDArray[np.int64]]] = defaultdict(list)
+    blank: dict[tuple[tuple[str, float], ...], list[NDArray[np.int64]]] = defaultdict(list)
+    for label in np.unique(facts["label"]).tolist():
+        shares, pool = _shares(facts, label, where)
+        if len(pool):
+            (blank if facts["split"][pool[0]] == NONE else cut)[tuple(shares.items())].append(pool)
+    splits, placed = facts["split"].copy(), np.zeros(len(facts), bool)
+    sources = np.full(len(facts), -1)
+    names, sources[facts["sourced"]] = np.unique(facts["at"][facts["sourced"]], return_inverse=True)
+    moving = np.zeros(len(facts), bool)
+    for pool in (pool for pools in cut.values() for pool in pools):
+        moving[pool] = True
+    for pools, fixed in ((cut, ~moving), (blank, np.ones(len(facts), bool))):
+        known = np.full(len(names) + 1, NONE, np.int8)  # The last place is that of items without a source.
+        given = fixed & facts["sourced"] & (splits != NONE)
+        np.maximum.at(known, sources[given], splits[given])
+        _deal_pools({shares: np.concatenate(pool) for shares, pool in pools.items()}, facts["split"], sources, known,
+                    deal, splits)
+        for pool in (pool for several in pools.values() for pool in several):
+            placed[pool] = True
+    return splits, placed
 
 
 def group(item: Item) -> str:
@@ -63,91 +111,77 @@ def position(name: str) -> float:
     return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=6).digest(), "big") / 2**48
 
 
-def _split_of_sources(items: Iterable[Item], placed: Mapping[str, str]) -> dict[str, str]:
-    """Return the split of each source photograph that has one: if it is in several, the last of SPLITS."""
-    found: dict[str, str] = {}
-    for item in items:
-        split = placed.get(item.path, item.split)
-        if item.source and split:
-            found[item.source] = max(split, found.get(item.source, "train"), key=SPLITS.index)
-    return found
+def _deal_pools(pools: Mapping[tuple[tuple[str, float], ...], NDArray[np.int64]], given: NDArray[np.int8],
+                sources: NDArray[np.int64], known: NDArray[np.int8], deal: Deal, splits: NDArray[np.int8]) -> None:
+    """Write the split of each item of `pools` to `splits`.
 
-
-def _dealt(pools: Mapping[tuple[tuple[str, float], ...], list[Item]],
-           deal: Callable[[Sequence[Item], Mapping[str, float]], dict[str, str]],
-           known: Mapping[str, str]) -> dict[str, str]:
-    """Return the split of each item of `pools`, by path.
-
-    An item follows the split of its source that is `known`; one that is cut from train only into a split that it may be
-    cut into. A source that is cut from train in both classes moves where both may move, or stays in train.
+    `known` has the split of each source photograph, NONE where there is none yet, and `sources` each item's place in
+    it. An item follows the split of its source that is known; one that is cut from train only into a split that it may
+    be cut into. A source that is cut from train in both classes moves where both may move, or stays in train.
     """
-    placed: dict[str, str] = {}
-    followed = dict(known)
-    shared: dict[str, set[str]] = {}
-    for shares, pool in pools.items():
-        for item in pool:
-            shared[item.source] = shared.get(item.source, {*SPLITS}) & {*dict(shares)}
-    for shares, pool in pools.items():
-        follows = {item.path: followed[item.source] for item in pool if item.source in followed
-                   and (not item.split or followed[item.source] in dict(shares))}
-        placed |= follows | deal([item for item in pool if item.path not in follows], dict(shares))
-        placed |= {item.path: "train" for item in pool if item.source and item.split and item.path not in follows
-                   and placed[item.path] not in shared[item.source]}
-        followed |= {item.source: placed[item.path] for item in pool if item.source}
-    return placed
+    shared = np.full(len(known), (1 << len(SPLITS)) - 1)
+    for shares, rows in pools.items():
+        shared[sources[rows]] &= sum(1 << SPLITS.index(split) for split, _ in shares)
+    for shares, rows in pools.items():
+        source = sources[rows]
+        sourced, follow = source >= 0, known[source]
+        may = np.isin(follow, [SPLITS.index(split) for split, _ in shares])
+        follows = sourced & (follow != NONE) & ((given[rows] == NONE) | may)
+        found = follow.copy()
+        found[~follows] = deal(rows[~follows], dict(shares))
+        stays = sourced & (given[rows] != NONE) & ~follows & (shared[source] >> found & 1 == 0)
+        found[stays] = SPLITS.index("train")
+        splits[rows] = found
+        known[source[sourced]] = found[sourced]
 
 
-def _shares(items: Sequence[Item], where: object) -> tuple[dict[str, float], list[Item]]:
-    """Return the splits that images of one class are assigned to, with the shares, and these images."""
-    given = {item.split for item in items} - {""}
+def _shares(facts: NDArray, label: int, where: object) -> tuple[dict[str, float], NDArray[np.int64]]:
+    """Return the splits that images of one class are assigned to, with the shares, and the rows of these images."""
+    rows = np.flatnonzero(facts["label"] == label)
+    found = facts["split"][rows]
+    given = {SPLITS[split] for split in np.unique(found).tolist() if split != NONE}
     missing = [split for split in SPLITS if split not in given]
-    blank = [item for item in items if not item.split]
-    if blank:
+    blank = rows[found == NONE]
+    if len(blank):
         into = missing or SPLITS
         total = sum(ALL[split] for split in into)
         return {split: ALL[split] / total for split in into}, blank
     if not missing:
-        return {}, []
+        return {}, blank
     if "train" in missing:
-        raise UserError(f"The class {CLASS_FOLDERS[items[0].label]} has images for {' and '.join(sorted(given))} only, "
-                        f"{len(items)} in all, and none to train on", where=where,
+        raise UserError(f"The class {CLASS_FOLDERS[label]} has images for {' and '.join(sorted(given))} only, "
+                        f"{len(rows)} in all, and none to train on", where=where,
                         expected="images for train, or images without a split, which are assigned by rule",
                         do="add images for train, or leave the split of some images empty")
-    train = [item for item in items if item.split == "train"]
+    train = rows[found == SPLITS.index("train")]
     if len(missing) == 1:
         return {"train": 1 - OF_TRAIN, missing[0]: OF_TRAIN}, train
     return dict(ALL), train
 
 
-def _by_hash(items: Sequence[Item], shares: Mapping[str, float]) -> dict[str, str]:
-    """Return the split of each item, by path, that the position of its group gives."""
-    return {item.path: _split_at(position(group(item)), shares) for item in items}
+def _by_hash(facts: NDArray, rows: NDArray[np.int64], shares: Mapping[str, float]) -> NDArray[np.int8]:
+    """Return the split of each of `rows` that the position of its group gives, int8."""
+    edges = np.cumsum(list(shares.values()))
+    found = np.searchsorted(edges, facts["at"][rows], side="right").clip(max=len(edges) - 1)
+    return np.array([SPLITS.index(split) for split in shares], np.int8)[found]
 
 
-def _split_at(at: float, shares: Mapping[str, float]) -> str:
-    edge = 0.0
-    for split, share in shares.items():
-        edge += share
-        if at < edge:
-            return split
-    return list(shares)[-1]
-
-
-def _exactly(items: Sequence[Item], shares: Mapping[str, float]) -> dict[str, str]:
-    """Return the split of each item, by path: whole groups, and the shares of each class to the image.
+def _exactly(items: Sequence[Item], rows: NDArray[np.int64], shares: Mapping[str, float]) -> NDArray[np.int8]:
+    """Return the split of each of `rows`, int8: whole groups, and the shares of each class to the image.
 
     Groups of several images are cut first, those with the same number of each class together; the images that are
     groups of their own then fill each split up to its count. Content classes are spread evenly over the splits.
     """
     groups: dict[str, list[Item]] = defaultdict(list)
-    for item in items:
+    mine = [items[row] for row in rows.tolist()]
+    for item in mine:
         groups[group(item)].append(item)
     kinds: dict[tuple[int, ...], list[list[Item]]] = defaultdict(list)
     for members in groups.values():
         kinds[tuple(sorted(item.label for item in members))].append(members)
     found: dict[str, str] = {}
     done: Counter[tuple[int, str]] = Counter()
-    totals = Counter(item.label for item in items)
+    totals = Counter(item.label for item in mine)
     for labels in sorted(kinds, key=lambda labels: (-len(labels), labels)):
         ranked = _ranked(kinds[labels])
         counts = _counts(len(ranked), shares)
@@ -158,7 +192,7 @@ def _exactly(items: Sequence[Item], shares: Mapping[str, float]) -> dict[str, st
             for item in members:
                 found[item.path] = split
                 done[item.label, split] += 1
-    return found
+    return np.array([SPLITS.index(found[item.path]) for item in mine], np.int8)
 
 
 def _counts(total: int, shares: Mapping[str, float]) -> dict[str, int]:

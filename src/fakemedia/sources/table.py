@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -16,9 +16,9 @@ import pandas as pd
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import SPLITS, check_name
 from fakemedia.sources.places import Place, place_at, root_of
-from fakemedia.sources.source import Item
+from fakemedia.sources.source import Item, Note
 from fakemedia.sources.split_names import split_named
-from fakemedia.sources.splits import complete
+from fakemedia.sources.splits import completed
 from fakemedia.sources.text_table import decoded, header_of
 
 LABELS = {"0": 0, "0.0": 0, "real": 0, "0_real": 0, "false": 0, "1": 1, "1.0": 1, "fake": 1, "1_fake": 1, "true": 1}
@@ -61,16 +61,16 @@ class TableSource:
 
     def items(self, task: str) -> list[Item]:
         """Return the images of `task`; missing splits are made by rule. UserError for a table that cannot be used."""
+        return list(self.listing(task)[0])
+
+    def listing(self, task: str) -> tuple[Iterable[Item], list[Note]]:
+        """Return the images of `task` one after another, and no notes; UserError as `items`."""
         rows = self._rows.loc[self._rows["task"] == task]
         if rows.empty:
             raise UserError(f"The table has no images of the task {task}", where=self._where,
                             expected=f"one of {', '.join(self.tasks())}")
-        items = []
-        for row in rows.to_dict("records"):
-            size, mtime_ns = self._place.status(row["path"])
-            items.append(Item(path=row["path"], split=row["split"], label=int(row["label"]), source=row["source"],
-                              class_name=row["generator"], bytes=size, mtime_ns=mtime_ns))
-        return complete(items, where=f"{self._where}, task {task}")
+        where = f"{self._where}, task {task}"
+        return completed(_items(rows, lambda path: (0, 0)), _items(rows, self._place.status), where=where), []
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads an image file; OSError if it cannot be read."""
@@ -131,6 +131,14 @@ class TableSource:
     def _error(self, what: str) -> UserError:
         return UserError(what, where=self._where, do="see docs/how-to/own-data.md",
                          expected=f"columns {' and '.join(NEEDED)}, and optionally task, split, source, generator")
+
+
+def _items(rows: pd.DataFrame, status: Callable[[str], tuple[int, int]]) -> Iterator[Item]:
+    columns = (rows[name] for name in ("path", "split", "label", "source", "generator"))
+    for path, split, label, source, generator in zip(*columns, strict=True):
+        size, mtime_ns = status(path)
+        yield Item(path=path, split=split, label=int(label), source=source, class_name=generator, bytes=size,
+                   mtime_ns=mtime_ns)
 
 
 def build(config: Config) -> TableSource:

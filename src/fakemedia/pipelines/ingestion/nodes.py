@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fakemedia.core.errors import UserError
 from fakemedia.runtime.threads import cores
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from fakemedia.context.context import Context
     from fakemedia.ingest.collection import CollectionConfig
+    from fakemedia.ingest.parts import Index
     from fakemedia.reporting.rendering import Drawn
     from fakemedia.sources.source import Source
     from fakemedia.store.pixels import PixelStore
@@ -47,25 +49,27 @@ def open_source(settings: CollectionConfig, *, context: Context, collection: str
     return source
 
 
-def index_images(settings: CollectionConfig, source: Source, *, task: str, path: Path, pool: Path) -> pd.DataFrame:
-    """Return the index of a task: one row per image.
+def index_images(settings: CollectionConfig, source: Source, *, task: str, folder: Path, pool: Path) -> Index:
+    """Return the index of a task, in `folder`: one row per image.
 
-    Files that the index at `path` knows are not decoded again, if it was made by the same code and settings; what is
+    Files that an index there knows are not decoded again, if it was made by the same code and settings; what is
     decoded is kept in `pool` for the stores.
     """
     from fakemedia.artefacts.manifest import is_current
     from fakemedia.ingest.derived import derivation
-    from fakemedia.ingest.index import build_index, index_recipe, read_index
+    from fakemedia.ingest.index import index_parts, index_recipe
+    from fakemedia.ingest.parts import read_index
     from fakemedia.store.pool import Pool
 
-    previous = None
-    if is_current(path, index_recipe(task, settings.source, derivation(settings))):
+    previous, recipe = None, index_recipe(task, settings.source, derivation(settings))
+    if is_current(folder, recipe, folder=True):
         with suppress(UserError):
-            previous = read_index(path)
+            previous = read_index(folder)
+    index = partial(index_parts, source, task, folder, recipe, workers=cores(), previous=previous)
     if settings.stream:
-        return build_index(source, task, workers=cores(), previous=previous)
+        return index()
     with Pool(pool, policy=settings.policy, room=_room(settings, pool.parent)) as kept:
-        return build_index(source, task, workers=cores(), previous=previous, pool=kept)
+        return index(pool=kept)
 
 
 def _room(settings: CollectionConfig, task: Path) -> Room:
@@ -78,19 +82,19 @@ def _room(settings: CollectionConfig, task: Path) -> Room:
     return Room(total=total, left=total - taken)
 
 
-def audit_images(settings: CollectionConfig, index: pd.DataFrame) -> pd.DataFrame:
+def audit_images(settings: CollectionConfig, index: Index) -> pd.DataFrame:
     """Return what is wrong with a task, one row per finding."""
     from fakemedia.ingest.audit import audit_task, verdict
 
     findings = audit_task(index, settings.audit_config)
-    task, state = index["task"].iloc[0] if len(index) else "", verdict(findings)
+    state = verdict(findings)
     counts = ", ".join(f"{kind} {count}" for kind, count in findings["finding"].value_counts().items())
-    logger.log(logging.DEBUG if state == "pass" else logging.WARNING, "Audit of %s: %s%s", task, state,
+    logger.log(logging.DEBUG if state == "pass" else logging.WARNING, "Audit of %s: %s%s", index.task, state,
                f" ({counts}; {findings['left_out'].sum()} left out)" if counts else "")
     return findings
 
 
-def summarise_audit(*tables: pd.DataFrame) -> tuple[pd.DataFrame, str, list[Drawn]]:
+def summarise_audit(*tables: Any) -> tuple[pd.DataFrame, str, list[Drawn]]:
     """Return the findings about all tasks, the verdict and counts as JSON, and the figure of the audit.
 
     `tables` are the indexes and then the findings of the tasks.
@@ -100,18 +104,18 @@ def summarise_audit(*tables: pd.DataFrame) -> tuple[pd.DataFrame, str, list[Draw
 
     half = len(tables) // 2
     indexes, findings = list(tables[:half]), gather_findings(tables[:half], tables[half:])
-    figure = drawn("containers", audit_figure(indexes), audit_caption(len(indexes)))
+    figure = drawn("containers", audit_figure(indexes), audit_caption(half, max(map(len, indexes))))
     return findings, audit_summary(indexes, findings), [figure]
 
 
-def write_audit_page(findings: pd.DataFrame, figures: list[Drawn], *indexes: pd.DataFrame, sequence: str) -> str:
+def write_audit_page(findings: pd.DataFrame, figures: list[Drawn], *indexes: Index, sequence: str) -> str:
     """Return the audit of all tasks as one HTML page."""
     from fakemedia.reporting.audit_page import audit_page
 
     return audit_page(sequence, list(indexes), findings, figures[0])
 
 
-def store_pixels(settings: CollectionConfig, index: pd.DataFrame, source: Source, findings: pd.DataFrame, *pages: str,
+def store_pixels(settings: CollectionConfig, index: Index, source: Source, findings: pd.DataFrame, *pages: str,
                  folders: dict[str, Path], pool: Path, audit: Path,
                  fakes_only: bool = False) -> tuple[PixelStore, ...]:
     """Return the pixel stores of a task, one per split, in `folders`; current ones are reused.

@@ -15,11 +15,10 @@ from fakemedia.core.types import REAL, SPLITS, check_name
 from fakemedia.runtime.threads import cores
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from fakemedia.catalog.version_stores import VersionStores
     from fakemedia.context.context import Context
     from fakemedia.core.plan import MethodPlan, Plan
+    from fakemedia.ingest.parts import Table
     from fakemedia.networks.checkpoint import Checkpoint
     from fakemedia.registry.client import Registry
     from fakemedia.registry.update_config import UpdateConfig
@@ -84,38 +83,37 @@ def plan_task(request: UpdateConfig, champion: Champion, *, context: Context) ->
     return next_plan(champion.checkpoint, check_name(request.task), _method(champion, request.label, context))
 
 
-def index_folder(request: UpdateConfig, plan: Plan | None, *, context: Context) -> pd.DataFrame:
+def index_folder(request: UpdateConfig, plan: Plan | None, *, context: Context) -> Table:
     """Return the index of the pictures of the new task, without those left out.
 
     Missing splits are made by rule. UserError, which names the first file, if the audit refuses the pictures, and,
     before any is read, if there are fakes only and the method of `plan` cannot learn them.
     """
-    from fakemedia.artefacts.manifest import is_current, make_manifest, write_manifest
+    from fakemedia.artefacts.manifest import is_current
     from fakemedia.catalog.names import INDEX
     from fakemedia.catalog.version_stores import UPDATE
     from fakemedia.ingest.audit import accept, audit_task
     from fakemedia.ingest.collection import AuditConfig
-    from fakemedia.ingest.index import build_index, index_content, index_recipe, read_index, write_index
+    from fakemedia.ingest.index import index_parts, index_recipe
+    from fakemedia.ingest.parts import read_index
     from fakemedia.learning.next_stage import check_next_fakes
 
     task, data = check_name(request.task), context.root / request.data
     if not request.data or not data.is_dir():
         raise UserError("The folder of the new task does not exist", where=data, expected="a folder with 1_fake/ and, "
                         "if there are real pictures, 0_real/, in train/, val/ and test/ or not split yet")
-    path, recipe = context.path(INDEX, collection=UPDATE, task=task), index_recipe(task, {"name": "archive"})
+    folder, recipe = context.path(INDEX, collection=UPDATE, task=task), index_recipe(task, {"name": "archive"})
     previous = None
-    if is_current(path, recipe):
+    if is_current(folder, recipe, folder=True):
         with suppress(UserError):
-            previous = read_index(path)
+            previous = read_index(folder)
     with source_of(task, data) as source:
         if task not in source.tasks():
             raise UserError("The folder holds no picture in 1_fake/ or 0_real/", where=data, do="sort the pictures "
                             "into these folders; see docs/how-to/own-data.md", expected="pictures of a new task")
         if plan is not None and all(item.label != REAL for item in source.items(task)):
             check_next_fakes(plan)
-        index = build_index(source, task, workers=cores(), previous=previous)
-    write_index(index, path)
-    write_manifest(make_manifest(recipe, {path.name: path}, content=index_content(index)), path)
+        index = index_parts(source, task, folder, recipe, workers=cores(), previous=previous)
     findings = audit_task(index, AuditConfig())
     for row in findings.loc[findings["severity"] == "warning"].to_dict("records"):
         logger.warning("%s: %s %s", task, row["finding"], row["detail"] or row["path"])
@@ -135,7 +133,7 @@ def source_of(task: str, data: Path) -> Iterator:
             raise UserError(str(error).replace(root, str(data.resolve().parent))) from error
 
 
-def store_folder(request: UpdateConfig, champion: Champion, index: pd.DataFrame, *,
+def store_folder(request: UpdateConfig, champion: Champion, index: Table, *,
                  context: Context) -> dict[str, PixelStore]:
     """Return the pixel stores of the new task by split, stored as the champion's pictures were."""
     from fakemedia.catalog.names import SPLIT

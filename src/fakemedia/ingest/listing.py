@@ -1,0 +1,121 @@
+"""What a source lists of a task, as columns: many images in little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fakemedia.ingest.parts import COLUMNS, PART_ROWS, Index
+from fakemedia.sources.source import Item, Source
+
+LISTED = ("path", "split", "label", "class_name", "bytes", "cut", "mtime_ns")
+"""The columns from the source's listing; `source` too, unless it is empty."""
+SCHEMA = pa.schema([
+    ("path", pa.large_string()), ("split", pa.dictionary(pa.int8(), pa.string())), ("label", pa.int8()),
+    ("class_name", pa.dictionary(pa.int32(), pa.string())), ("source", pa.large_string()), ("bytes", pa.int64()),
+    ("cut", pa.dictionary(pa.int8(), pa.string())), ("mtime_ns", pa.int64()),
+])
+
+
+class Listing:
+    """The images of a task, sorted by path; about 70 bytes each, beside path and source photograph."""
+
+    def __init__(self, items: Iterable[Item], notes: list[dict[str, Any]]) -> None:
+        self.notes = notes
+        self._table = pa.Table.from_batches(_batches(items), SCHEMA).unify_dictionaries()
+        self._order = _order(self._table["path"])
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def frame(self, start: int, stop: int) -> pd.DataFrame:
+        """Return images `start` to `stop` as the columns of an index that a source lists."""
+        rows = self._table.slice(start, stop - start) if self._order is None else self._table.take(
+            pa.array(self._order[start:stop]))
+        frame = rows.to_pandas()
+        return frame.astype({name: COLUMNS[name] for name in frame})
+
+    def parts(self) -> Iterator[pd.DataFrame]:
+        """Yield the images part by part; at least one part."""
+        for start in range(0, max(len(self), 1), PART_ROWS):
+            yield self.frame(start, start + PART_ROWS)
+
+
+def list_images(source: Source, task: str) -> Listing:
+    """Return the images of `task`, and what the source found beside them; UserError as `Source.items`."""
+    listing = getattr(source, "listing", None)
+    items, notes = (source.items(task), []) if listing is None else listing(task)
+    return Listing(items, [asdict(note) for note in notes])
+
+
+def _batches(items: Iterable[Item]) -> Iterator[pa.RecordBatch]:
+    left = iter(items)
+    while some := list(islice(left, PART_ROWS)):
+        yield pa.RecordBatch.from_arrays(
+            [pa.array([getattr(item, field.name) for item in some], field.type) for field in SCHEMA], schema=SCHEMA)
+
+
+def _order(paths: pa.ChunkedArray) -> NDArray[np.uint64] | None:
+    """Return the rows in the order of their paths; None if they are in order."""
+    in_order = pc.less_equal(paths[:-1], paths[1:])  # pyright: ignore[reportAttributeAccessIssue]
+    if pc.all(in_order, min_count=0).as_py():  # pyright: ignore[reportAttributeAccessIssue]
+        return None
+    return pc.sort_indices(paths).to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def differences(listing: Listing, index: Index) -> NDArray[np.bool_] | None:
+    """Return which images have another time of change than in `index`, bool (N,); None if anything else differs.
+
+    Where no source photograph is listed, the image's own id stands for it.
+    """
+    if index.notes != listing.notes or len(index) != len(listing):
+        return None
+    start, touched = 0, []
+    for known in index.frames((*LISTED, "source", "id")):
+        listed, known = listing.frame(start, start + len(known)), known.reset_index(drop=True)
+        same = {name: listed[name] == known[name] for name in LISTED}
+        source = (listed["source"] == known["source"]) | ((listed["source"] == "") & (known["source"] == known["id"]))
+        if not np.all([source, *(same[name] for name in LISTED if name != "mtime_ns")]):
+            return None
+        touched.append(~same["mtime_ns"].to_numpy())
+        start += len(known)
+    return np.concatenate(touched)
+
+
+def known_rows(listing: Listing, previous: Index | None) -> Iterator[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
+    """Yield the images part by part, with the readable rows of `previous` up to there in the order of paths.
+
+    Of these, the first table has those of the same path, size and time of change, by the number of the image; the
+    second one those that are not listed so.
+    """
+    rows = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
+    parts = iter(()) if previous is None else previous.frames()
+    for start, images in zip(range(0, max(len(listing), 1), PART_ROWS), listing.parts(), strict=True):
+        more = start + PART_ROWS < len(listing)
+        while not more or not len(rows) or rows["path"].iloc[-1] <= images["path"].iloc[-1]:
+            part = next(parts, None)
+            if part is None:
+                break
+            rows = pd.concat([rows, part], ignore_index=True)
+        here = (rows["path"] <= images["path"].iloc[-1]).to_numpy() if more else np.ones(len(rows), bool)
+        mine, rows = rows.loc[here & (rows["error"] == "").to_numpy()], rows.loc[~here]
+        mine = mine.drop_duplicates("path")
+        at = _find(images, mine)
+        yield images, mine.loc[at >= 0].set_axis(at[at >= 0]), mine.loc[at < 0]
+
+
+def _find(images: pd.DataFrame, rows: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the number of the image with the path, size and time of change of each row, -1 for none."""
+    keys = ["path", "bytes", "mtime_ns"]
+    files = images.drop_duplicates("path")
+    at = pd.MultiIndex.from_arrays([files[key] for key in keys]).get_indexer(
+        pd.MultiIndex.from_arrays([rows[key] for key in keys]))
+    return np.where(at >= 0, files.index.to_numpy()[at], -1)

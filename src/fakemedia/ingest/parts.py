@@ -1,0 +1,206 @@
+"""The rows of an index: a folder of Parquet parts, of which one at a time is read, or a small table in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fakemedia.artefacts.files import move_away, moved, scratch_folder, sync, writing
+from fakemedia.artefacts.manifest import Recipe, make_manifest, read_manifest, verify, write_manifest
+from fakemedia.core.errors import UserError
+from fakemedia.core.hashing import fingerprint
+from fakemedia.core.rng import bits, derive
+
+COLUMNS = {
+    "id": "str", "path": "str", "task": "str", "split": "str", "label": "int8", "class_name": "str", "source": "str",
+    "codec": "str", "mode": "str", "width": "int64", "height": "int64", "bytes": "int64", "mtime_ns": "int64",
+    "quality": "int64", "phash": "str", "mean": "float64", "spread": "float64", "tiles": "int64", "cut": "str",
+    "error": "str",
+}
+PART_ROWS = 100_000
+"""Rows of a part. The content of an index depends on it."""
+NOTES = "notes.json"
+"""The file of an index with the notes of the source and the rows of each part."""
+AGAIN = "run the ingestion again: kedro run --tags ingestion"
+
+
+class Index:
+    """The rows of a task, one for each image, in order of their paths; read part by part.
+
+    `task`, its name, is empty without rows; `notes` are those of the source: the fields of `Note`, as dicts.
+    """
+
+    def __init__(self, parts: Sequence[Path | pd.DataFrame], rows: Sequence[int], notes: list[dict[str, Any]], *,
+                 left_out: frozenset[str] = frozenset(), times: NDArray[np.int64] | None = None) -> None:
+        """Take `parts` of so many `rows` each; `left_out` are paths whose rows are skipped, and `times` replaces the
+        column `mtime_ns`."""
+        self._parts, self._rows, self._left_out, self._times = list(parts), list(rows), left_out, times
+        self.notes = notes
+        self.task = next((str(frame["task"].iloc[0]) for frame in self.frames(["task"]) if len(frame)), "")
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> Index:
+        """Return the rows of a table in memory, in its order, with the notes in its `attrs`."""
+        starts = range(0, max(len(table), 1), PART_ROWS)
+        parts = [table.iloc[start:start + PART_ROWS] for start in starts]
+        return cls(parts, [len(part) for part in parts], table.attrs.get("notes", []))
+
+    def __len__(self) -> int:
+        if self._left_out:
+            return sum(len(frame) for frame in self.frames(["path"]))
+        return sum(self._rows)
+
+    def frames(self, columns: Sequence[str] = tuple(COLUMNS)) -> Iterator[pd.DataFrame]:
+        """Yield the rows, some `columns` of them, part by part."""
+        start = 0
+        for part, rows in zip(self._parts, self._rows, strict=True):
+            yield self._frame(part, start, rows, list(columns))
+            start += rows
+
+    def frame(self, columns: Sequence[str] = tuple(COLUMNS)) -> pd.DataFrame:
+        """Return all rows as one table in memory, with the notes in its `attrs`."""
+        table = pd.concat(self.frames(columns), ignore_index=True)
+        table.attrs["notes"] = self.notes
+        return table
+
+    def take(self, numbers: NDArray[np.integer], columns: Sequence[str] = tuple(COLUMNS)) -> pd.DataFrame:
+        """Return the rows of some `numbers`, sorted, counted from 0; only for an index without rows that are left out.
+
+        Only parts that hold such a row are read.
+        """
+        if not len(numbers):
+            return next(self.frames(columns)).iloc[:0]
+        found, start = [], 0
+        for part, rows in zip(self._parts, self._rows, strict=True):
+            low, high = np.searchsorted(numbers, [start, start + rows])
+            if high > low:
+                found.append(self._frame(part, start, rows, list(columns)).iloc[numbers[low:high] - start])
+            start += rows
+        return pd.concat(found, ignore_index=True)
+
+    def sample(self, most: int, columns: Sequence[str]) -> pd.DataFrame:
+        """Return all rows, or, of more than `most`, that many drawn at random; always the same ones."""
+        total = len(self)
+        if total <= most:
+            return self.frame(columns)
+        drawn = np.argpartition(bits(derive(0, "sample of an index"), np.arange(total)), most)[:most]
+        return self.take(np.sort(drawn), columns)
+
+    def without(self, paths: Iterable[str]) -> Index:
+        """Return the index without the rows of some paths; nothing is copied."""
+        return Index(self._parts, self._rows, self.notes, left_out=self._left_out | frozenset(paths), times=self._times)
+
+    def with_times(self, times: NDArray[np.int64]) -> Index:
+        """Return the index with other times of change, (N,), nanoseconds; nothing is copied."""
+        return Index(self._parts, self._rows, self.notes, left_out=self._left_out, times=times)
+
+    def _frame(self, part: Path | pd.DataFrame, start: int, rows: int, columns: list[str]) -> pd.DataFrame:
+        wanted = [*columns, *({"path"} - set(columns) if self._left_out else ())]
+        if isinstance(part, Path):
+            frame = pq.ParquetFile(part).read(wanted).to_pandas()
+            frame = frame.astype({name: COLUMNS[name] for name in wanted})
+        else:
+            frame = part.loc[:, wanted]
+        if self._times is not None and "mtime_ns" in wanted:
+            frame = frame.assign(mtime_ns=self._times[start:start + rows])
+        if not self._left_out:
+            return frame
+        return pd.DataFrame(frame.loc[~pd.Series(frame["path"]).isin(list(self._left_out)), columns])
+
+
+Table = pd.DataFrame | Index
+"""The rows of an index, in memory or in parts."""
+
+
+def indexed(table: Table) -> Index:
+    """Return the rows of a table as an index."""
+    return table if isinstance(table, Index) else Index.of(table)
+
+
+def tally(table: Table, columns: list[str]) -> Counter[tuple]:
+    """Return how many rows each combination of values of several `columns` has."""
+    found: Counter[tuple] = Counter()
+    for frame in indexed(table).frames(columns):
+        found.update(frame.groupby(columns, sort=False).size().to_dict())
+    return found
+
+
+def index_content(table: Table) -> str:
+    """Return the hash of an index without sizes and times of files; findings are made from it."""
+    index = indexed(table)
+    return _content([_digest(frame) for frame in index.frames(FACTS)], index.notes)
+
+
+FACTS = tuple(name for name in COLUMNS if name not in ("bytes", "mtime_ns"))
+
+
+def _content(digests: list[str], notes: list[dict[str, Any]]) -> str:
+    return fingerprint({"parts": digests, "notes": notes})
+
+
+def _digest(frame: pd.DataFrame) -> str:
+    """Return the SHA-256 of the facts of a part."""
+    sink = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(pa.Table.from_pandas(frame[list(FACTS)], preserve_index=False), sink)
+    return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def write_part(folder: Path, number: int, frame: pd.DataFrame) -> tuple[int, str]:
+    """Write the part `number`, PART_ROWS rows but for the last one; return its rows and the hash of its facts."""
+    path = folder / f"part-{number:05d}.parquet"
+    with writing(path):
+        frame.to_parquet(path, index=False)
+        sync(path)
+    return len(frame), _digest(frame)
+
+
+def write_parts(written: Iterable[tuple[int, str]], notes: list[dict[str, Any]], building: Path, folder: Path,
+                recipe: Recipe) -> Index:
+    """Move the index whose parts are `written` to the scratch folder `building`, in their order, to `folder`; open it.
+
+    An older index there stays until all parts are written.
+    """
+    rows, digests = zip(*written, strict=True)
+    with writing(folder):
+        (building / NOTES).write_text(json.dumps({"notes": notes, "rows": rows}), encoding="utf-8")
+        files = {path.name: path for path in building.iterdir()}
+        write_manifest(make_manifest(recipe, files, content=_content(list(digests), notes)), building, folder=True)
+        sync(building)
+        while not moved(building, folder):
+            move_away(folder)
+        sync(folder.parent)
+    return read_index(folder)
+
+
+def write_index(table: Table, folder: Path, recipe: Recipe) -> Index:
+    """Write the rows of a table as the index in `folder`, atomically; return it."""
+    index = indexed(table)
+    with scratch_folder(folder) as building:
+        written = [write_part(building, number, frame) for number, frame in enumerate(index.frames())]
+        return write_parts(written, index.notes, building, folder, recipe)
+
+
+def read_index(folder: Path) -> Index:
+    """Open an index; UserError if it is missing, or names the part that is damaged."""
+    manifest = read_manifest(folder, folder=True)
+    try:
+        if manifest is None:
+            raise ValueError("no manifest")
+        verify(folder, manifest, folder=True)
+        facts = json.loads((folder / NOTES).read_bytes())
+        return Index([folder / name for name in sorted(manifest.files) if name != NOTES], facts["rows"], facts["notes"])
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"No index can be read ({error})", where=folder, do=AGAIN) from None

@@ -1,0 +1,249 @@
+"""An index in several parts is that of one table: built, audited, split, stored; killed and damaged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from fakemedia.artefacts.manifest import read_manifest
+from fakemedia.core.errors import UserError
+from fakemedia.core.types import CLASS_FOLDERS, SPLITS
+from fakemedia.ingest import facts as measuring
+from fakemedia.ingest import index as indexing
+from fakemedia.ingest import listing, parts
+from fakemedia.ingest.audit import accept, audit_task, shared_images
+from fakemedia.ingest.build_store import build_store
+from fakemedia.ingest.collection import AuditConfig
+from fakemedia.ingest.index import Run, build_index, index_fingerprint, index_parts, index_recipe, refreshed
+from fakemedia.ingest.listing import Listing
+from fakemedia.ingest.parts import COLUMNS, Index, index_content, read_index, write_index
+from fakemedia.reporting.audit_page import audit_summary
+from fakemedia.sources.folder import FolderSource
+from fakemedia.sources.source import Item
+
+RECIPE = index_recipe("gan", {"name": "folder"})
+CONFIG = AuditConfig(quarantine=("duplicate", "leak", "source_leak", "unreadable", "near_leak"))
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (parts, listing, indexing):
+        monkeypatch.setattr(module, "PART_ROWS", 5)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> FolderSource:
+    """Return 24 pictures: with parts of five rows, five parts."""
+    rng = np.random.default_rng(0)
+    for split in SPLITS:
+        for name in CLASS_FOLDERS:
+            folder = tmp_path / "raw/gan" / split / name
+            folder.mkdir(parents=True)
+            for number in range(4):
+                Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    return FolderSource(tmp_path / "raw")
+
+
+def in_parts(source: FolderSource, folder: Path, previous: Index | None = None, run: Run = map) -> Index:
+    return index_parts(source, "gan", folder, RECIPE, workers=1, previous=previous, run=run, progress=False)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pd.DataFrame:
+    """Return an index with copies, near copies, leaks, unreadable files and sheets, in the order of its paths."""
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    size = draw(st.integers(1, 18))
+    content, like = rng.integers(0, 12, size), rng.integers(0, 3, 12)
+    bad, split = rng.random(size) < 0.1, rng.choice(SPLITS, size, p=[0.6, 0.2, 0.2])
+    ids = np.where(bad, "", [f"{number:032x}" for number in content])
+    named = rng.random(size) < 0.5
+    table = pd.DataFrame({
+        "id": ids, "path": [f"t/{number:03d}.png" for number in range(size)], "task": "t", "split": split,
+        "label": rng.integers(0, 2, size), "class_name": "",
+        "source": np.where(named, [f"s{number}" for number in rng.integers(0, 8, size)], ids),
+        "codec": np.array(["png", "jpeg"])[content % 2], "mode": "RGB", "width": 9, "height": 8, "bytes": 7,
+        "mtime_ns": 1, "quality": 0, "phash": [f"{(int(like[number]) << 40) + number % 4:016x}" for number in content],
+        "mean": 50.0 + content % 3 * 4, "spread": np.where(content == 0, 0.5, 20.0), "tiles": content // 11 * 4,
+        "cut": rng.choice(["", "rule"], size), "error": np.where(bad, "broken", ""),
+    }).astype(COLUMNS)
+    table.attrs["notes"] = []
+    return table
+
+
+@given(tables(), st.integers(1, 9))
+@settings(max_examples=20, deadline=None)
+def test_what_is_found_does_not_depend_on_the_parts(table: pd.DataFrame, rows: int) -> None:
+    pieces = [table.iloc[start:start + rows] for start in range(0, len(table), rows)]
+    index = Index(pieces, [len(piece) for piece in pieces], [])
+    findings = audit_task(table, CONFIG)
+    pd.testing.assert_frame_equal(audit_task(index, CONFIG), findings)
+    assert audit_summary([index], findings) == audit_summary([table], findings)
+    for split in SPLITS:
+        assert index_fingerprint(index, split) == index_fingerprint(table, split)
+    again = table.assign(task="u")
+    pd.testing.assert_frame_equal(shared_images([index, again]), shared_images([table, again]))
+    kept = []
+    for rows_of in (index, table):
+        try:
+            kept.append(accept(rows_of, findings, CONFIG))
+        except UserError as error:
+            kept.append(str(error))
+    if isinstance(kept[0], Index):
+        pd.testing.assert_frame_equal(kept[0].frame(), kept[1])
+        assert len(kept[0]) == len(kept[1])
+    else:
+        assert kept[0] == kept[1]
+
+
+def test_an_index_in_parts_is_the_one_of_one_table(source: FolderSource, tmp_path: Path, small_parts: None) -> None:
+    table, index = build_index(source, "gan", workers=1, progress=False), in_parts(source, tmp_path / "index")
+    assert sorted(os.listdir(tmp_path / "index")) == [
+        "manifest.json", "notes.json", *(f"part-{number:05d}.parquet" for number in range(5))]
+    pd.testing.assert_frame_equal(index.frame(), table)
+    manifest = read_manifest(tmp_path / "index", folder=True)
+    assert manifest is not None
+    assert manifest.content == index_content(index) == index_content(table)
+    assert in_parts(source, tmp_path / "index", index) is index
+    stores = [build_store(rows, source, "train", tmp_path / name, workers=1, progress=False)
+              for rows, name in ((table, "a"), (index, "b"))]
+    assert stores[0].fingerprint == stores[1].fingerprint
+    assert (stores[0].folder / "pixels.u8").read_bytes() == (stores[1].folder / "pixels.u8").read_bytes()
+
+
+def test_parts_made_side_by_side_are_the_same(source: FolderSource, tmp_path: Path, small_parts: None) -> None:
+    in_parts(source, tmp_path / "one")
+    with ThreadPoolExecutor(4) as pool:
+        in_parts(source, tmp_path / "four", run=pool.map)
+    for name in os.listdir(tmp_path / "one"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "four" / name).read_bytes()
+
+
+def test_only_what_changed_is_decoded_again(source: FolderSource, tmp_path: Path, small_parts: None,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    index, seen, real = in_parts(source, tmp_path / "index"), [], measuring.read_picture
+    monkeypatch.setattr(measuring, "read_picture", lambda data: (seen.append(1), real(data))[1])
+    train = source.root / "gan/train/1_fake"
+    (train / "0.png").rename(train / "renamed.png")
+    os.utime(source.root / "gan/val/0_real/1.png", ns=(1, 1))
+    (source.root / "gan/test/0_real/3.png").unlink()
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(source.root / "gan/test/1_fake/new.png")
+    assert refreshed(index, source, "gan") is None
+    again = in_parts(source, tmp_path / "index", index).frame()
+    assert len(seen) == 1
+    pd.testing.assert_frame_equal(again, build_index(source, "gan", workers=1, progress=False))
+
+
+def test_touched_files_get_their_times_in_every_part(source: FolderSource, tmp_path: Path, small_parts: None) -> None:
+    index = in_parts(source, tmp_path / "index")
+    for path in source.root.rglob("*/1_fake/*.png"):
+        os.utime(path, ns=(1, 1))
+    found = refreshed(index, source, "gan")
+    assert isinstance(found, Index)
+    assert index_content(found) == index_content(index)
+    written = write_index(found, tmp_path / "index", RECIPE)
+    pd.testing.assert_frame_equal(written.frame(), build_index(source, "gan", workers=1, progress=False))
+    assert refreshed(written, source, "gan") is written
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut off", "gone"])
+def test_a_damaged_part_is_named(source: FolderSource, tmp_path: Path, small_parts: None, damage: str) -> None:
+    in_parts(source, tmp_path / "index")
+    part = tmp_path / "index/part-00003.parquet"
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data[:-9] if damage == "cut off" else data)
+    if damage == "gone":
+        part.unlink()
+    with pytest.raises(UserError, match=r"(?s)missing, incomplete or was changed.*index/part-00003\.parquet") as error:
+        read_index(tmp_path / "index")
+    assert str(error.value).count("\n") == 3
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from fakemedia.ingest import index, listing, parts
+from fakemedia.sources.folder import FolderSource
+for module in (parts, listing, index):
+    module.PART_ROWS = 5
+real = index.write_part
+
+def write(folder, number, frame):
+    if number == 2:
+        print("half", flush=True)
+        time.sleep(60)
+    return real(folder, number, frame)
+
+index.write_part = write
+recipe = index.index_recipe("gan", {"name": "folder"})
+index.index_parts(FolderSource(Path(sys.argv[1])), "gan", Path(sys.argv[2]), recipe, workers=1, progress=False)
+"""
+
+
+def test_an_index_stays_when_the_next_is_killed(source: FolderSource, tmp_path: Path, small_parts: None) -> None:
+    folder = tmp_path / "work/index"
+    before = in_parts(source, folder).frame()
+    shutil.rmtree(source.root / "gan/test/0_real")
+    (source.root / "gan/test/0_real").mkdir()
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(source.root / "gan/test/0_real/new.png")
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(source.root), str(folder)], stdout=subprocess.PIPE,
+                               text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "half\n"
+    half = [path for path in folder.parent.iterdir() if path != folder]
+    assert [len(list(path.glob("part-*"))) for path in half] == [2]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    pd.testing.assert_frame_equal(read_index(folder).frame(), before)
+    after = in_parts(source, folder).frame()
+    assert len(after) == 21
+    assert os.listdir(folder.parent) == ["index"]
+
+
+def test_only_parts_with_wanted_rows_are_read(source: FolderSource, tmp_path: Path, small_parts: None) -> None:
+    index = in_parts(source, tmp_path / "index")
+    table = index.frame()
+    for number in (0, 1, 4):
+        (tmp_path / f"index/part-{number:05d}.parquet").write_bytes(b"")
+    found = index.take(np.array([11, 14, 16]))
+    pd.testing.assert_frame_equal(found, table.iloc[[11, 14, 16]].reset_index(drop=True))
+
+
+def test_a_sample_is_drawn_from_all_parts(small_parts: None) -> None:
+    table = pd.DataFrame({name: pd.Series(range(200)).astype(kind) for name, kind in COLUMNS.items()
+                          if name != "label"}).assign(label=0)
+    index = Index.of(table)
+    drawn = index.sample(40, ["width", "mean"])
+    assert len(drawn) == drawn["width"].nunique() == 40
+    assert drawn["width"].is_monotonic_increasing
+    assert drawn["width"].max() - drawn["width"].min() > 150
+    pd.testing.assert_frame_equal(drawn, index.sample(40, ["width", "mean"]))
+    pd.testing.assert_frame_equal(index.sample(200, ["width"]), table[["width"]])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), unique=True), st.integers(1, 9))
+def test_a_listing_is_sorted_by_path(names: list[str], rows: int) -> None:
+    items = [Item(path=name, split="val", label=number % 2, class_name=name[:1], source=name[1:], bytes=number,
+                  mtime_ns=number) for number, name in enumerate(names)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listing, "PART_ROWS", rows)
+        made = Listing(iter(items), [])
+        frame = pd.concat(made.parts(), ignore_index=True)
+    ordered = sorted(items, key=lambda item: item.path)
+    assert len(made) == len(items)
+    for fact in ("path", "split", "label", "class_name", "source", "bytes", "cut", "mtime_ns"):
+        assert frame[fact].tolist() == [getattr(item, fact) for item in ordered]
