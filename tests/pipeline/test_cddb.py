@@ -9,9 +9,9 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
+from fakemedia.ingest.parts import read_index
 from fakemedia.sources import cddb
 from fakemedia.store.pixels import PixelStore
 from tests.pipeline.conftest import run
@@ -60,7 +60,7 @@ def test_ingestion_of_the_archive_as_it_comes(full_project: Path) -> None:
 
     run(project, pipeline_names=["cddb_short"], tags=["ingestion"])
     for task in ("gaugan", "cyclegan", "faceforensics"):
-        index = pd.read_parquet(project / f"data/02_intermediate/cddb/{task}/index")
+        index = read_index(project / f"data/02_intermediate/cddb/{task}/index").frame()
         assert index.groupby(["split", "label"]).size().to_dict() == {
             ("train", 0): 6, ("train", 1): 6, ("val", 0): 2, ("val", 1): 2, ("test", 0): 2, ("test", 1): 2}
         assert len(PixelStore.open(project / f"data/03_primary/cddb/{task}/train")) == 12

@@ -63,7 +63,7 @@ def test_trouble_of_the_machine_does_not_refuse_a_folder(invoke: Invoke, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", full)
         stopped = invoke("watch", "inbox", "--once")
-    assert stopped.exit_code == 1
+    assert stopped.exit_code == 1, stopped.output
     assert "Writing failed" in stopped.output
     registry = load_context().open_registry()
     assert outcomes(registry) == []

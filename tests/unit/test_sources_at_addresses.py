@@ -20,7 +20,8 @@ from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
 from fakemedia.ingest.build_store import build_store
-from fakemedia.ingest.index import build_index, index_content
+from fakemedia.ingest.index import build_index
+from fakemedia.ingest.parts import index_content
 from fakemedia.sources.layout import check_layout
 from fakemedia.sources.source import listed
 from fakemedia.store.batches import EvalBatches

@@ -130,7 +130,7 @@ def source_of(task: str, data: Path) -> Iterator:
         try:
             yield plugin.create("sources", "archive", {"root": root})
         except UserError as error:
-            raise UserError(str(error).replace(root, str(data.resolve().parent))) from error
+            raise type(error)(str(error).replace(root, str(data.resolve().parent))) from error
 
 
 def store_folder(request: UpdateConfig, champion: Champion, index: Table, *,
