@@ -11,6 +11,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from fakemedia.catalog.handles import find_checkpoint
+from fakemedia.catalog.lineage import Lineage
 from fakemedia.context.loading import load_context
 from fakemedia.learning.training_loop import TrainingLoop
 from fakemedia.networks.checkpoint import read_meta
@@ -65,6 +66,24 @@ def test_another_machine_goes_on_where_one_ended(stored: Path, elsewhere: Path, 
     assert place == elsewhere / "data" / RUN / "02_latent"
     assert read_meta(place) == read_meta(stored / "data" / RUN / "02_latent")
     assert (place / "calibration.json").exists()
+
+
+def test_an_index_at_the_address_alone_is_compared_with_the_pictures(stored: Path, elsewhere: Path,
+                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    run(stored, tags=["ingestion"])
+    monkeypatch.chdir(elsewhere)
+    lineage = Lineage(load_context())
+    for task in ("gan", "latent"):
+        store = lineage.store(collection="tiny", task=task, split="train")
+        assert lineage.content(store) == Lineage(load_context()).content(store) is not None
+    assert lineage.index(collection="tiny", task="gan").path.is_dir()
+
+    shutil.rmtree(elsewhere / "data/02_intermediate")
+    change(elsewhere, {"collections": {"tiny": {"forge": None}}})
+    next((elsewhere / "data/01_raw/tiny/gan/train/0_real").iterdir()).unlink()
+    lineage = Lineage(load_context())
+    assert lineage.content(lineage.index(collection="tiny", task="gan")) is None
+    assert lineage.content(lineage.index(collection="tiny", task="latent")) is not None
 
 
 def test_a_stage_goes_on_elsewhere_from_its_last_saved_state(

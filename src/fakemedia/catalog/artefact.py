@@ -23,6 +23,8 @@ class Artefact:
     inputs: Mapping[str, Artefact] = field(default_factory=dict)
     folder: bool = False
     """Whether it is a folder whose maker writes the manifest inside."""
+    read_first: bool = False
+    """Whether a folder that is in the storage alone is fetched before `holds` is asked, as files are."""
     holds: Callable[[], bool] = lambda: True
     """A check of what no manifest records, such as that the source's files are still those indexed."""
 
@@ -90,18 +92,21 @@ class Currency:
             self._storage.forget(artefact.path, folder=artefact.folder)
 
     def _stored(self, artefact: Artefact) -> Manifest | None:
-        """Return the manifest of `artefact` in the storage if it is current there; a file is fetched."""
+        """Return the manifest of `artefact` in the storage if it is current there.
+
+        Files are fetched, and folders that must be read to know whether they are current.
+        """
         if self._storage is None:
             return None
         manifest, recipe = self._storage.manifest(artefact.path, folder=artefact.folder), self.recipe(artefact)
         if manifest is None or recipe is None or recipe.fingerprint != manifest.recipe:
             return None
-        if artefact.folder:
+        if artefact.folder and not artefact.read_first:
             self._away.add(artefact.path)
             return manifest
-        if is_current(artefact.path, recipe):  # It does not hold, whatever is in the storage.
+        if is_current(artefact.path, recipe, folder=artefact.folder):  # It does not hold, whatever is in the storage.
             return None
-        fetched = self._storage.fetch(artefact.path, folder=False)
+        fetched = self._storage.fetch(artefact.path, folder=artefact.folder)
         return manifest if fetched and artefact.holds() else None
 
     def _is_current(self, artefact: Artefact, manifest: Manifest) -> bool:

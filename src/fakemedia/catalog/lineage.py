@@ -85,7 +85,7 @@ class Lineage:
         settings = self.context.collection(collection)
         return Artefact(path=self.context.path(names.INDEX, collection=collection, task=task),
                         recipe=lambda _: index_recipe(task, settings.source, derivation(settings)), folder=True,
-                        holds=lambda: self._is_indexed(collection, task))
+                        read_first=True, holds=lambda: self._is_indexed(collection, task))
 
     def _is_indexed(self, collection: str, task: str) -> bool:
         """Return whether the source has the files that were indexed; changed modification times are recorded."""
