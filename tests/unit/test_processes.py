@@ -31,6 +31,9 @@ BOUNDS = {2: (0.15, 10.0), 4: (0.35, 30.0)}
 """Of the losses, and of the accuracy in percent, with batch normalisation, by the number of processes: on the CPU these
 take the statistics of their own shares, here of four pictures and of two."""
 
+STATES = {2: [(0, 16), (0, 24), (1, 0), (1, 16), (1, 24), (2, 0)], 4: [(0, 12), (1, 0), (1, 12), (2, 0)]}
+"""Epochs and steps of the states that a stage is resumed from, by the number of processes."""
+
 
 def launches(machines: int, *command: object) -> list[subprocess.Popen]:
     """Start `command` in two processes on each of so many launches of torchrun, which find one another."""
@@ -68,6 +71,13 @@ def test_several_processes_match_one(noise_store, tmp_path: Path, machines: int)
         if case == "statistics":  # The losses depend on those of each share.
             one, learned[case] = ({**found, "history": []} for found in (one, learned[case]))
         assert_same(learned[case], one)
+    whole = learned["again"].pop("whole")
+    assert list(learned["again"]) == [f"epoch {epoch}, step {step}" for epoch, step in STATES[2 * machines]]
+    for state, resumed in learned["again"].items():
+        assert_same(resumed, whole)
+        if machines == 1:  # Of more than two processes, the first step of a run sums gradients in another order.
+            assert resumed["history"] == whole["history"], state
+            assert all(torch.equal(resumed["weights"][name], tensor) for name, tensor in whole["weights"].items()), state
 
 
 def assert_same(found: dict, expected: dict) -> None:

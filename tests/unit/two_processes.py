@@ -1,5 +1,5 @@
 """Two stages by each of some methods, in as many processes as torchrun starts; the first saves weights and histories,
-and the weights and states of two stages with a memory larger than a task.
+the weights and states of two stages with a memory larger than a task, and a stage resumed from each of its states.
 
     torchrun --nproc_per_node 2 two_processes.py STORE STORE SMALL OUT.pt
 
@@ -9,7 +9,9 @@ The two stores are learned at once in both stages. With a memory, the first and 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from fakemedia.core import plugin
 from fakemedia.core.plan import MethodPlan, Named, Plan
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
+from fakemedia.learning.resume import resume_path
 from fakemedia.learning.sequence import learn_stage
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.methods.method import StageData
@@ -95,6 +98,39 @@ def learn_memory(case: str, stores: dict[str, PixelStore], folder: Path) -> dict
             "processes": runtime.world}
 
 
+def learn_again(stores: dict[str, PixelStore], folder: Path) -> dict[str, dict]:
+    """Return the history and the weights of the last epoch of a stage, and of the same resumed from each of its states.
+
+    They are saved after every 16 steps, at the last step of an epoch, and after it. The network has batch
+    normalisation, whose statistics are those of each process while it trains.
+    """
+    runtime, states = Runtime(accelerator="cpu", precision="float32", save_minutes=0), folder / "states"
+    config = TrainingConfig(epochs=2, batch_size=runtime.world, lr=0.01, crop=8)
+
+    def keep(stage: Path) -> None:
+        kept = states / str(len(list(states.iterdir())))
+        kept.mkdir()
+        shutil.copy(resume_path(stage), resume_path(kept / "stage"))
+
+    def fit(place: Path, on_saved: Callable[[Path], None] | None = None) -> dict:
+        detector, stage = runtime.place(network("batch")), make_stages([tuple(stores)])[0]
+        trainer = StageTrainer(config=config, runtime=runtime, seed=0, folder=place, on_saved=on_saved)
+        plugin.create("methods", "finetune", {}, 0).fit(StageData(**vars(stage), train=stores, validation={}, seed=0),
+                                                        detector, trainer)
+        assert trainer.trained is not None
+        return {"weights": detector.state_dict(), "history": trainer.trained.history}
+
+    if runtime.rank == 0:
+        states.mkdir(parents=True)
+    learned = {"whole": fit(folder / "whole", keep)}
+    runtime.wait()
+    for kept in sorted(states.iterdir()):
+        state = torch.load(resume_path(kept / "stage"), weights_only=True)
+        runtime.wait()
+        learned[f"epoch {len(state['history'])}, step {state['step']}"] = fit(kept / "stage")
+    return learned
+
+
 def main(*folders: str, out: str) -> None:
     torch.set_num_threads(1)
     *both, small = (PixelStore.open(folder) for folder in folders)
@@ -102,6 +138,7 @@ def main(*folders: str, out: str) -> None:
     learned: dict[Any, dict] = {case: learn(*case, stores) for case in CASES}
     learned |= {case: learn_memory(case, {"large": both[0], "small": small}, Path(out).parent / "several")
                 for case in MEMORY_CASES}
+    learned["again"] = learn_again(stores, Path(out).parent / "again")
     if int(os.environ["RANK"]) == 0:
         torch.save(learned, out)
 

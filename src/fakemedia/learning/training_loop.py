@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,6 @@ class TrainingLoop:
             with deferred() as asked:
                 self._steps(forward, stepper, progress, asked)
                 self._read_losses()
-            self.runtime.align(self.detector)
             seconds = self._seconds()
             validated = self._validated(self.epoch + 1)
         except KeyboardInterrupt:
@@ -174,6 +173,8 @@ class TrainingLoop:
             self.terms = tuple(terms)
             self.unread.append(torch.stack([term.detach().float() for term in terms.values()]))
             self.step += 1
+            if self.step == self.train.steps:
+                self.runtime.align(self.detector)
             progress.step(self.train.batch_size)
             if self.runtime.world > 1 and self.step % TOGETHER and self.step < self.train.steps:
                 continue
@@ -251,15 +252,13 @@ class TrainingLoop:
         if self.files is None:
             return
         self._read_losses()
-        begun, statistics = time.monotonic(), {}
-        if self.step and self.runtime.world > 1:  # Those of each process; at the end of an epoch they are the same.
-            statistics = {name: self.runtime.of_all(values) for name, values in self._statistics()}
+        begun = time.monotonic()
         if self.runtime.rank == 0:
             at_best = self.best_epoch == self.epoch and self.step == 0
             best = None if self.best_weights is None or at_best else (self.best_epoch, self.best_weights)
             self.files.save({
-                "detector": self.detector.state_dict(), "statistics": statistics,
-                "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "rate": self.rate,
+                "detector": self.detector.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(), "rate": self.rate,
                 "method": self.method.state_dict(), "random": self.runtime.random_state(),
                 "best_epoch": self.best_epoch, "best_accuracy": self.best_accuracy, "history": self.history,
                 "step": self.step, "seconds": self._seconds(), "terms": list(self.terms), "losses": self.losses,
@@ -267,17 +266,10 @@ class TrainingLoop:
         self.saved = time.monotonic()
         self.saving = self.saved - begun
 
-    def _statistics(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the running statistics by name."""
-        return ((name, values) for name, values in self.detector.named_buffers() if values.is_floating_point())
-
     def _restore(self, state: dict[str, Any] | None) -> None:
         if state is None:
             return
         self.detector.load_state_dict(state["detector"])
-        for name, values in self._statistics():
-            if name in state["statistics"]:
-                values.copy_(state["statistics"][name][self.runtime.rank])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.rate = state["rate"]

@@ -135,10 +135,6 @@ class Runtime:
         """Return `values` summed over the processes."""
         return values if self.world == 1 else self._fabric.all_reduce(values, reduce_op="sum")
 
-    def of_all(self, values: Tensor) -> Tensor:
-        """Return the `values` of every process, by rank, (processes, ...)."""
-        return values[None] if self.world == 1 else self._fabric.all_gather(values)
-
     def any_of(self, *flags: bool) -> list[bool]:
         """Return for each of `flags` whether it is true in any process."""
         if self.world == 1:
