@@ -251,8 +251,11 @@ class Runtime:
         from lightning_fabric.strategies.ddp import DDPStrategy
 
         processes, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+        # DDP then arranges the gradients once, not anew after its first step: a resumed run sums in the same order.
+        once = self._kind == "cpu" and processes > 2
+        together = DDPStrategy(timeout=PATIENCE, find_unused_parameters=once) if processes > 1 else "auto"
         fabric = Fabric(accelerator=self._kind, devices=here, num_nodes=processes // here, precision="32-true",
-                        strategy=DDPStrategy(timeout=PATIENCE) if processes > 1 else "auto",
+                        strategy=together,
                         plugins=[] if processes > 1 else [LightningEnvironment()])  # SLURM's tasks are not ours.
         fabric.launch()
         if processes > 1:

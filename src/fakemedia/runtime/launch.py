@@ -42,6 +42,7 @@ def restart(devices: int) -> NoReturn:
     """Replace this process by `devices` ones that run the same command, and by one that tells why they ended."""
     os.environ[signals.COMMAND] = signals.typed()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // devices)))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # It warns that find_unused_parameters found none.
     launcher = [sys.executable, "-m", __name__, "--standalone", f"--nproc_per_node={devices}"]
     os.execv(sys.executable, [*launcher, "-m", program(), *sys.argv[1:]])
 
