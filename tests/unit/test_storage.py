@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def table(root: Path, data: bytes = b"scores") -> Path:
 
 def content(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*"))
-            if path.is_file() and ".storage" not in path.parts}
+            if path.is_file() and not path.match("data/.storage*/*")}
 
 
 def test_what_is_uploaded_is_fetched_by_another_machine(tmp_path: Path) -> None:
@@ -145,6 +147,24 @@ def test_a_light_fetch_leaves_weights_away(tmp_path: Path) -> None:
     assert storage(tmp_path / "there").fetch(there, folder=True)
     assert is_current(there, RECIPE, folder=True)
     assert not is_reduced(there)
+
+
+def test_of_processes_that_fetch_one_result_at_once_one_reads_it(tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    storage(tmp_path / "here").upload(folder(tmp_path / "here", "01_gan"), folder=True)
+    place, read, started = tmp_path / "there" / MODELS / "01_gan", MemoryFileSystem.get, []
+
+    def slowly(system: MemoryFileSystem, *args: Any, **kwargs: Any) -> None:
+        started.append(args)
+        time.sleep(0.3)
+        read(system, *args, **kwargs)
+
+    monkeypatch.setattr(MemoryFileSystem, "get", slowly)
+    with ThreadPoolExecutor() as pool:
+        assert all(pool.map(lambda each: each.fetch(place, folder=True),
+                            [storage(tmp_path / "there") for _ in range(2)]))
+    assert len(started) == 1
+    assert content(tmp_path / "there") == content(tmp_path / "here")
 
 
 def test_the_state_in_training_goes_on_elsewhere_and_the_newer_one_counts(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ class Cache:
 
     def __init__(self, ledger: Path, root: Path, limit: float) -> None:
         self._ledger, self._root, self._limit = ledger, root, limit
+        self._locks = ledger.with_name(f"{ledger.name}.locks")
         self._held: dict[Path, int] = {}
         self._warned = False
 
@@ -46,6 +47,19 @@ class Cache:
             self._held[folder] = os.open(entry, os.O_RDONLY)
             with suppress(OSError):  # Not every file system has locks.
                 fcntl.flock(self._held[folder], fcntl.LOCK_SH)
+
+    @contextmanager
+    def fetching(self, artefact: Path) -> Iterator[None]:
+        """Let one process at a time fetch `artefact`: a second one waits, and finds it complete."""
+        place = self._locks / fingerprint(artefact.relative_to(self._root).as_posix())
+        place.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            with suppress(OSError):  # Not every file system has locks.
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def evict(self, is_stored: Callable[[Path], bool], *, room: int = 0) -> None:
         """Remove the large files of folders that were used longest ago until all, and `room` more, fit in the limit.

@@ -160,11 +160,16 @@ class Storage:
         `light`: without the large files of a folder, pixels and weights. UserError if the address cannot be reached, or
         what is there is damaged.
         """
-        record = manifest_path(artefact, folder=folder)
-        data = self._record(self._key(record))
+        data = self._record(self._key(manifest_path(artefact, folder=folder)))
         manifest = None if data is None else parse_manifest(data)
         if data is None or manifest is None:
             return False
+        with self._cache.fetching(artefact):
+            self._fetch(artefact, data, manifest, folder=folder, light=light)
+        return True
+
+    def _fetch(self, artefact: Path, data: bytes, manifest: Manifest, *, folder: bool, light: bool) -> None:
+        record = manifest_path(artefact, folder=folder)
         with reaching(self._url(artefact)):
             sizes = self._sizes(artefact) if folder else {artefact.parent / name: size for name, (size, _) in
                                                           manifest.files.items()}
@@ -182,7 +187,6 @@ class Storage:
                 (artefact / REDUCED).touch()
             self.fetch_beside(artefact)
             self._cache.use(artefact)
-        return True
 
     def _get(self, artefact: Path, missing: Mapping[Path, int], manifest: Manifest, *, folder: bool) -> None:
         """Fetch files of `artefact`, compare those that its manifest names, and put them in their places."""
