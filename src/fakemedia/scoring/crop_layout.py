@@ -23,7 +23,6 @@ TOLERANCE = 8
 """Grey levels by which the pixels of a border of one colour differ from its first at most, as after compression."""
 LEAST_BORDER = 8
 """Pixels: narrower borders are treated like the rest."""
-CHUNK = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,19 +70,20 @@ def content_box(picture: Pixels) -> tuple[int, int, int, int]:
 
 def is_even(crop: Pixels) -> bool:
     """Return whether a crop, uint8 (H, W, 3), is of one colour, apart from slight noise."""
-    return bool(crop.reshape(-1, 3).std(axis=0).max() < EVEN)
+    return max(crop[..., channel].std() for channel in range(3)) < EVEN
 
 
 def _border(lines: Pixels) -> int:
     """Return how many of the first lines (L, N, 3) have the colour of the first pixel; 0 for a few."""
     colour = lines[0, 0].astype(np.int16)
-    count = len(lines)
-    for start in range(0, len(lines), CHUNK):
-        other = (np.abs(lines[start:start + CHUNK].astype(np.int16) - colour) > TOLERANCE).any(axis=(1, 2))
+    start, chunk = 0, 1
+    while start < len(lines):
+        other = (np.abs(lines[start:start + chunk].astype(np.int16) - colour) > TOLERANCE).any(axis=(1, 2))
         if other.any():
-            count = start + int(other.argmax())
+            start += int(other.argmax())
             break
-    return count if count >= LEAST_BORDER else 0
+        start, chunk = start + len(other), 2 * chunk
+    return start if start >= LEAST_BORDER else 0
 
 
 def _places(content: Pixels, size: int, most: int) -> list[tuple[int, int]]:

@@ -34,8 +34,10 @@ class OnnxModel:
         providers = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
         if not path.is_file():
             raise UserError("There is no ONNX file", where=path, do="make one with: kedro export CHECKPOINT --out ...")
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(path, providers=providers)
+            self._session = onnxruntime.InferenceSession(path, options, providers=providers)
         except Exception as error:  # its errors have no common class
             raise UserError(f"The ONNX file cannot be read ({error})", where=path, do="export it again") from None
         self._outputs = [output.name for output in self._session.get_outputs()]
