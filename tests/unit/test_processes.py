@@ -179,9 +179,9 @@ def test_an_exchange_with_a_process_that_ended_is_known(monkeypatch: pytest.Monk
 
 
 def test_of_several_processes_the_one_that_started_them_tells_that_they_stopped(monkeypatch) -> None:
-    assert signals.tells()
+    assert signals.reports()
     monkeypatch.setenv("FAKEMEDIA_COMMAND", "kedro run")
-    assert not signals.tells()
+    assert not signals.reports()
     monkeypatch.delenv("FAKEMEDIA_COMMAND")
     monkeypatch.setenv("RANK", "1")
-    assert not signals.tells()
+    assert not signals.reports()

@@ -22,18 +22,18 @@ def plain_errors(command: Callable) -> Callable:
             with signals.watched():
                 return command(*args, **kwargs)
         except KeyboardInterrupt:
-            if signals.tells():
+            if signals.reports():
                 click.echo(f"\n{signals.message()}", err=True)
             raise click.exceptions.Exit(signals.STATUS) from None
         except Exception as error:
             if launch.lost_peer(error):
-                if signals.tells():
+                if signals.reports():
                     click.echo(f"\nAnother process of this run ended. {signals.message(stopped=False)}", err=True)
                 raise click.exceptions.Exit(1) from None
             told = user_error(error)
             if told is None:
                 raise
-            launch.let_others_tell()
+            launch.let_others_report()
             raise click.ClickException(as_typed(str(told))) from error
 
     return wrapped

@@ -187,7 +187,7 @@ class FromSums(Method):
         if task not in stage.train:
             raise UserError(f"The training pictures of {task!r} are missing, or changed since they were ingested",
                             expected="the pictures that were learned: what was summed of them is subtracted",
-                            do="bring them back and ingest them: kedro run --tags ingestion")
+                            do="restore them and ingest them: kedro run --tags ingestion")
         self.sums = self.sums.minus(self._moments(task, stage.train[task], detector, trainer))
         self._solve(stage, detector, trainer)
 

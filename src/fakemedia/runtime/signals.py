@@ -93,8 +93,8 @@ def typed() -> str:
     return f"{program()} {shlex.join(sys.argv[1:])}"
 
 
-def tells() -> bool:
-    """Return whether this process tells that the command was stopped: one of several that it started does not."""
+def reports() -> bool:
+    """Return whether this process reports that the command was stopped: one of several that it started does not."""
     return int(os.environ.get("RANK", 0)) == 0 and COMMAND not in os.environ
 
 
@@ -119,7 +119,7 @@ def _watch(reader: socket.socket) -> None:
 def _end() -> None:
     for child in multiprocessing.active_children():
         child.terminate()
-    if tells():
+    if reports():
         os.write(2, f"\n{message()}\n".encode())
     os._exit(STATUS)
 

@@ -217,7 +217,7 @@ def _check_same(manifest: Manifest, recipe: Recipe, folder: Path) -> None:
                for name, value in new.items() if old.get(name) != value]
     if changed:
         raise UserError(f"The folder holds scores with {'; '.join(changed)}", where=folder,
-                        expected="the same paths, options and detector, to go on with it",
+                        expected="the same paths, options and detector, to resume it",
                         do="choose another folder, or delete this one")
 
 

@@ -1,4 +1,4 @@
-"""Connections to the service: so many at most, and none that waits for ever."""
+"""Limits of the connections to the service: their number, and how long one may wait."""
 
 from __future__ import annotations
 

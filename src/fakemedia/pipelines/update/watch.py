@@ -88,7 +88,7 @@ def take(context: Context, folder: Path, files: str, by: str) -> Outcome:
         stores = store_folder(request, champion, index, context=context)
         version = learned_version(registry, folder.name, stores["train"].fingerprint, champion.version)
         if version is None:
-            plan = plan_task(request, champion, context=context)
+            plan = plan or plan_task(request, champion, context=context)
             check_task(champion, stores, context=context)
     except MachineError:
         raise
