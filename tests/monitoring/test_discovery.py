@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fakemedia.artefacts.manifest import file_sha256
-from fakemedia.core.errors import UserError
+from fakemedia.core.errors import MachineError, UserError
 from fakemedia.monitoring.discovery import (
     PER_CLUSTER,
     cluster,
@@ -109,3 +109,11 @@ def test_labelled_pictures_become_the_folder_of_an_update(tmp_path: Path) -> Non
         write_labelled({"a": "fake"}, files, out)
     with pytest.raises(UserError, match="No picture that is labelled fake"):
         write_labelled({"a": "real", "gone": "fake"}, files, tmp_path / "other")
+
+
+def test_labelled_pictures_appear_together_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"A")
+    with pytest.raises(MachineError, match=r"lost\.png"):
+        write_labelled({"a": "fake", "b": "fake"}, {"a": tmp_path / "a.png", "b": tmp_path / "lost.png"},
+                       tmp_path / "inbox/new")
+    assert not list((tmp_path / "inbox").iterdir())

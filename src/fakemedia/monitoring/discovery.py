@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from fakemedia.artefacts.files import write_file
+from fakemedia.artefacts.files import moved, scratch_folder, write_file, writing
 from fakemedia.artefacts.manifest import file_sha256
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS
@@ -153,17 +154,23 @@ def read_labels(path: Path, known: Iterable[str]) -> Mapping[str, str]:
 def write_labelled(labels: Mapping[str, str], files: Mapping[str, Path], folder: Path) -> dict[str, int]:
     """Copy the pictures that have a label to `folder`, as an update takes them; return how many were copied of each.
 
-    `labels` and `files` by SHA-256. A picture without a file is left out. UserError if `folder` holds something, and if
-    no picture that is labelled fake has a file.
+    `labels` and `files` by SHA-256. A picture without a file is left out. The folder appears complete: one that is
+    watched is never learned half. UserError if `folder` holds something, and if no picture that is labelled fake has a
+    file.
     """
+    holds = UserError("The folder for the labelled pictures holds something", where=folder,
+                      expected="a new or empty folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError("The folder for the labelled pictures holds something", where=folder,
-                        expected="a new or empty folder")
+        raise holds
     found = {sha256: label for sha256, label in labels.items() if sha256 in files}
     if "fake" not in found.values():
         raise UserError("No picture that is labelled fake was found", where="--pictures",
                         expected="a folder that holds the pictures of the label file")
-    for sha256, label in found.items():
-        path = folder / CLASS_FOLDERS[label == "fake"] / f"{sha256}{files[sha256].suffix.lower()}"
-        write_file(path, files[sha256].read_bytes())
+    with writing(folder), scratch_folder(folder) as building:
+        for sha256, label in found.items():
+            place = building / CLASS_FOLDERS[label == "fake"]
+            place.mkdir(exist_ok=True)
+            shutil.copyfile(files[sha256], place / f"{sha256}{files[sha256].suffix.lower()}")
+        if not moved(building, folder):
+            raise holds
     return dict(Counter(found.values()))
