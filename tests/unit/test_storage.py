@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import fsspec
@@ -246,6 +247,17 @@ def test_the_probe_names_address_and_reason(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(UserError, match=rf"(?s){said}") as told:
         storage(tmp_path).check()
     assert "Where: memory://bucket/mine/.probe-" in str(told.value)
+
+
+def test_an_address_that_never_answers_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = Event()
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", lambda *_: end.wait(20))
+    monkeypatch.setattr("fakemedia.artefacts.storage.PATIENCE", 0.1)
+    begun = time.monotonic()
+    with pytest.raises(UserError, match=r"(?s)no answer within 0\.1 seconds.*memory://bucket/mine/.probe-"):
+        storage(tmp_path).check()
+    assert time.monotonic() - begun < 10
+    end.set()
 
 
 def test_a_probe_leaves_nothing_behind(tmp_path: Path, memory: MemoryFileSystem) -> None:

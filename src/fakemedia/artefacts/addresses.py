@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from threading import Thread
 from typing import Any
 
 from fakemedia.core.errors import UserError
@@ -42,6 +45,22 @@ def open_address(address: str) -> tuple[Any, str]:
     if not path.strip("/") and protocol not in ("memory", "file", "local"):
         raise UserError("The address names no bucket", where=address, expected="such as s3://bucket/prefix")
     return system, path.rstrip("/")
+
+
+def answered(ask: Callable[[], None], seconds: float) -> None:
+    """Call `ask`; OSError if that takes longer than so many seconds: clients try again for many minutes."""
+    answer: Future[None] = Future()
+
+    def wait() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:  # Raised to the caller.
+            answer.set_exception(error)
+
+    Thread(target=wait, daemon=True).start()
+    if not futures.wait([answer], seconds).done:
+        raise TimeoutError(f"no answer within {seconds:g} seconds")
+    answer.result()
 
 
 @contextmanager

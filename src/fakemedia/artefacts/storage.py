@@ -10,11 +10,11 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fakemedia.artefacts.addresses import is_address, open_address, reaching
+from fakemedia.artefacts.addresses import answered, is_address, open_address, reaching
 from fakemedia.artefacts.cache import REDUCED, Cache, is_large, is_reduced
 from fakemedia.artefacts.files import GIB, scratch_folder, write_file, writing
 from fakemedia.artefacts.manifest import (
@@ -28,6 +28,8 @@ from fakemedia.artefacts.manifest import (
 from fakemedia.core.errors import UserError
 
 NONE = "none"
+PATIENCE = 60.0
+"""Seconds in which an address must answer before a run."""
 LEDGER = "data/.storage"
 """The folder, in the project, for what is known of its cache."""
 STATE = ".resume.pt"
@@ -78,15 +80,16 @@ class Storage:
         return self._opened[0]
 
     def check(self) -> None:
-        """Raise UserError unless a small file can be written, listed, read and deleted at the address."""
+        """Raise UserError unless a small file can be written, listed, read and deleted at the address in time."""
         path = self._root / f".probe-{secrets.token_hex(8)}"
         with reaching(self._url(path)):
-            key = self._key(path)
-            self._files.pipe_file(key, path.name.encode())
-            if key not in self._files.find(self._opened[1], maxdepth=1) or self._files.cat_file(key) != \
-                    path.name.encode():
-                raise OSError("what was written is not there")
-            self._files.rm_file(key)
+            answered(partial(self._probe, self._key(path), path.name.encode()), PATIENCE)
+
+    def _probe(self, key: str, data: bytes) -> None:
+        self._files.pipe_file(key, data)
+        if key not in self._files.find(self._opened[1], maxdepth=1) or self._files.cat_file(key) != data:
+            raise OSError("what was written is not there")
+        self._files.rm_file(key)
 
     def read_all_manifests(self) -> None:
         """Read all manifests at once, which takes less time than one after another."""
