@@ -91,7 +91,7 @@ def _failure(address: str, error: Exception) -> UserError:
                          expected="a bucket that exists: none is made", do="create the bucket, or correct the address")
     return UserError(f"The storage cannot be reached ({why})", where=address, expected="an address that answers",
                      do="check the connection and the endpoint, such as AWS_ENDPOINT_URL; finished work is kept here, "
-                        "and the same command goes on")
+                        "and the same command resumes")
 
 
 @dataclass(frozen=True, slots=True)
