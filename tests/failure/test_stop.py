@@ -23,7 +23,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(project: Path) -> None
     change(project, {"sequences": {"tiny": {"training": {"epochs": 60}}},
                      "runtime": {"save_minutes": 1000}})
     run(project, tags=["ingestion"])
-    whole = project.with_name("whole")
+    whole = project.with_name(f"{project.name}_whole")
     shutil.copytree(project, whole)
     run(whole, tags=["kd"])
 
@@ -52,7 +52,7 @@ def test_a_killed_process_of_two_is_one_message_and_the_same_command_goes_on(pro
     change(project, {"runtime": {"accelerator": "cpu", "save_minutes": 0},
                      "sequences": {"tiny": {"training": {"epochs": 10}}}})
     run(project, tags=["ingestion"])
-    whole = project.with_name("whole")
+    whole = project.with_name(f"{project.name}_whole")
     shutil.copytree(project, whole)
     command = [sys.executable, "-m", "kedro", "run", "--tags", "kd", "--params", "runtime.devices=2"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}

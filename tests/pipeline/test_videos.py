@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from fakemedia.ingest.parts import read_index
 from tests.pipeline.conftest import bootstrap, change, run
 from tests.unit.test_faces import portrait
 from tests.videos import write_video
@@ -31,7 +32,7 @@ def test_faces_of_videos_are_learned_and_scored(project: Path, undrawn: None, mo
                                   "faces": True}}})
     run(project, tags=["ingestion"])
     run(project, tags=["training"])
-    index = pd.read_parquet(project / "data/02_intermediate/clips/swap/index")
+    index = read_index(project / "data/02_intermediate/clips/swap/index").frame()
     assert (len(index), index["source"].nunique(), index["codec"].unique().tolist()) == (24, 6, ["mpeg4"])
     meta = json.loads((project / "data/06_models/clips/finetune/seed0/01_swap/checkpoint.json").read_text())
     assert list(meta["decoder"]) == ["av"]

@@ -145,6 +145,7 @@ class TestTrainingOfAStage:
     ({"seed": True}, "'seed'"),
     ({"seed": -1}, "'seed'"),
     ({"n_seeds": "three"}, "'n_seeds'"),
+    ({"n_seeds": 2**70}, "at most 1000"),
     ({"methods": {"kd": {"n_seeds": 0}}}, r"'n_seeds'[\s\S]*methods\.kd"),
 ])
 def test_a_fault(changes: dict[str, Any], message: str) -> None:

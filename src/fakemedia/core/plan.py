@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ RESERVED = ("monitoring", "promotion", "update")
 TOGETHER = "+"
 """Between the names of sequences that run together, in the name of their pipeline."""
 REALS = ("own", "stored")
+MOST_SEEDS = 1000
 LABEL_KEYS = ("method", "network", "tune", "training", "n_seeds")
 """The keys of a label, beside the settings of its method."""
 
@@ -281,7 +283,7 @@ def _method(label: Any, given: Any, base: MethodPlan, tasks: tuple[str, ...], wh
         network=_network(own["network"], base.network, f"{where}.network") if "network" in own else base.network,
         tune=_tune(own["tune"], f"{where}.tune") if "tune" in own else base.tune,
         training=training, by_task=by_task,
-        n_seeds=max(base.n_seeds or 1, _integer(own.get("n_seeds", 1), "n_seeds", 1, where)),
+        n_seeds=max(base.n_seeds or 1, _integer(own.get("n_seeds", 1), "n_seeds", 1, where, MOST_SEEDS)),
     )
 
 
@@ -317,9 +319,10 @@ def _tasks(given: Any, where: str) -> tuple[str, ...]:
     return tasks
 
 
-def _integer(value: Any, key: str, least: int, where: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UserError(f"{value!r} does not fit the key {key!r}", expected=f"an integer of at least {least}",
+def _integer(value: Any, key: str, least: int, where: str, most: float = inf) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        limit = "" if most == inf else f" and at most {most}"
+        raise UserError(f"{value!r} does not fit the key {key!r}", expected=f"an integer of at least {least}{limit}",
                         where=where)
     return value
 
@@ -383,7 +386,7 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
     similarity, measures = _similarity(parameters, given, grouping, where)
     seed = _integer(parameters.get("seed", 0), "seed", 0, "parameters.yml")
     n_seeds = _integer(given.get("n_seeds", parameters.get("n_seeds", 1)), "n_seeds", 1,
-                       where if "n_seeds" in given else "parameters.yml")
+                       where if "n_seeds" in given else "parameters.yml", MOST_SEEDS)
     plan = Plan(
         sequence=sequence, collection=collection, listed=tasks, network=network, training=training,
         stages=() if isinstance(stages, GroupingConfig) else make_stages(list(stages)), grouping=grouping,

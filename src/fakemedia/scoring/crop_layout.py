@@ -70,7 +70,7 @@ def content_box(picture: Pixels) -> tuple[int, int, int, int]:
 
 def is_even(crop: Pixels) -> bool:
     """Return whether a crop, uint8 (H, W, 3), is of one colour, apart from slight noise."""
-    return max(crop[..., channel].std() for channel in range(3)) < EVEN
+    return all(crop[..., channel].std() < EVEN for channel in range(3))
 
 
 def _border(lines: Pixels) -> int:
