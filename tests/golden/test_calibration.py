@@ -96,7 +96,7 @@ def test_the_rarer_class_counts_as_much_as_the_other() -> None:
     assert cal.fit_threshold(labels, odds, cal.equal_weights(labels, ["a"] * 11)) == 0.3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(splits())
 def test_no_threshold_has_a_higher_balanced_accuracy(split) -> None:
     labels, logits, _ = split
@@ -199,7 +199,7 @@ def test_without_a_guarantee_every_image_is_unsure(images: int, said: str) -> No
     assert not found.is_sure(np.array([-1e4, 0.0, 1e4])).any()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(splits(), st.sampled_from([0.6, 0.8, 0.95]), st.sampled_from([1, 10]))
 def test_what_calibration_promises(split, target: float, least_sources: int) -> None:
     labels, logits, tasks = split

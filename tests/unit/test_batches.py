@@ -94,7 +94,7 @@ def test_an_epoch_of_one_store_shows_each_image_once(stores: list[PixelStore]) -
 
 
 @given(seed=st.integers(0, 2**31), epoch=st.integers(0, 50), start=st.integers(0, 9), size=st.integers(1, 13))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_batches_depend_on_seed_epoch_and_place_alone(stores: list[PixelStore], seed: int, epoch: int, start: int,
                                                       size: int) -> None:
     whole = list(batches_of(stores, batch_size=size, seed=seed).epoch(epoch))
@@ -128,7 +128,7 @@ def test_another_seed_is_another_order(stores: list[PixelStore]) -> None:
 
 
 @given(st.integers(1, 13))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_stores_have_equal_shares_and_their_images_too(stores: list[PixelStore], batch_size: int) -> None:
     batches = batches_of(stores, batch_size=batch_size)
     assert batches.steps == sum(SIZES) // batch_size
@@ -202,7 +202,7 @@ def test_moving_a_batch_keeps_all_of_it(stores: list[PixelStore]) -> None:
 
 
 @given(maximum=st.integers(0, 24), fakes=st.integers(1, 19), seed=st.integers(0, 99))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_selected_rows_are_sorted_and_stratified(tmp_path_factory: pytest.TempPathFactory, maximum: int, fakes: int,
                                                  seed: int) -> None:
     store = make_store(tmp_path_factory.mktemp("select"), 20, fakes, side=1)

@@ -143,7 +143,7 @@ def test_a_method_that_leaves_no_pairs_predicts_nothing() -> None:
     assert found[["mean", "low", "high"]].isna().all(axis=None)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 3)), min_size=3, max_size=12))
 def test_weights_count_like_repetitions(rows: list[tuple[int, int, int]]) -> None:
     x, y, weights = np.array(rows, float).T

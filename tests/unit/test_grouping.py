@@ -68,7 +68,7 @@ def test_random_orders_differ_by_seed_only():
     assert orders[0] == orders[1] != orders[2]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(3, 7).flatmap(lambda count: st.tuples(
     st.lists(st.integers(0, 3), min_size=count * count, max_size=count * count),
     st.permutations(range(count)),

@@ -83,7 +83,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
 
 
 @given(tables(), st.integers(1, 9))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_what_is_found_does_not_depend_on_the_parts(table: pd.DataFrame, rows: int) -> None:
     pieces = [table.iloc[start:start + rows] for start in range(0, len(table), rows)]
     index = Index(pieces, [len(piece) for piece in pieces], [])
@@ -234,7 +234,7 @@ def test_a_sample_is_drawn_from_all_parts(small_parts: None) -> None:
     pd.testing.assert_frame_equal(index.sample(200, ["width"]), table[["width"]])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), unique=True), st.integers(1, 9))
 def test_a_listing_is_sorted_by_path(names: list[str], rows: int) -> None:
     items = [Item(path=name, split="val", label=number % 2, class_name=name[:1], source=name[1:], bytes=number,

@@ -157,7 +157,7 @@ def test_truncated_files_are_refused(codec: str) -> None:
 
 
 @given(st.binary(max_size=60), st.integers(0, 200), st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_damaged_files_decode_or_are_refused(junk: bytes, at: int, codec: str) -> None:
     data = encoded(Image.fromarray(RGB), codec)
     try:
@@ -208,7 +208,7 @@ def test_store_copies_and_pickles_by_its_folder(tmp_path: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_crops_are_those_of_the_padded_image(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     side = st.integers(1, 12)
     sides = data.draw(st.one_of(st.lists(st.tuples(side, side), min_size=1, max_size=4),
