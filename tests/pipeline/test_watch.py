@@ -48,12 +48,22 @@ def test_from_a_dropped_folder_to_the_champion_and_back(invoke: Invoke, learned:
     assert [(each.before, each.after, each.by) for each in history(registry)] == [
         (None, 1, "ada"), (1, 2, "kedro watch")]
     assert len(history(registry)[1].gate_sha256) == 64
+
+    stored = {path: path.read_bytes() for path in (learned / "data").rglob("update/fresh/**/manifest.json")}
+    shutil.copytree(learned / "inbox/fresh", learned / "other/fresh")
+    next((learned / "other/fresh/test/1_fake").iterdir()).unlink()
+    other = invoke("watch", "other", "--once")
+    assert other.exit_code == 3
+    assert "knows the task 'fresh' already, from other pictures" in other.output
+    assert stored
+    assert all(path.read_bytes() == held for path, held in stored.items()), "what the champion needs was replaced"
+
     assert invoke("rollback", "--by", "bob").exit_code == 0
     assert registry.aliases()["champion"] == 1
     again = invoke("watch", "inbox", "--once")
     assert (again.exit_code, again.output) == (0, "")
     assert registry.aliases()["champion"] == 1, "a rollback is not undone"
-    assert len(outcomes(registry)) == 1
+    assert [each.outcome for each in outcomes(registry)] == ["promoted", "refused"]
 
 
 def test_trouble_of_the_machine_does_not_refuse_a_folder(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,14 +87,15 @@ def index_folder(request: UpdateConfig, plan: Plan | None, *, context: Context) 
     """Return the index of the pictures of the new task, without those left out.
 
     Missing splits are made by rule. UserError, which names the first file, if the audit refuses the pictures, and,
-    before any is read, if there are fakes only and the method of `plan` cannot learn them.
+    before any is read, if there are fakes only and the method of `plan` cannot learn them, or, without a plan, which a
+    task that the champion knows has, if the pictures are not those that it learned: these stay as they are.
     """
     from fakemedia.artefacts.manifest import is_current
     from fakemedia.catalog.names import INDEX
     from fakemedia.catalog.version_stores import UPDATE
     from fakemedia.ingest.audit import accept, audit_task
     from fakemedia.ingest.collection import AuditConfig
-    from fakemedia.ingest.index import index_parts, index_recipe
+    from fakemedia.ingest.index import index_parts, index_recipe, refreshed
     from fakemedia.ingest.parts import read_index
     from fakemedia.learning.next_stage import check_next_fakes
 
@@ -111,6 +112,9 @@ def index_folder(request: UpdateConfig, plan: Plan | None, *, context: Context) 
         if task not in source.tasks():
             raise UserError("The folder holds no picture in 1_fake/ or 0_real/", where=data, do="sort the pictures "
                             "into these folders; see docs/how-to/own-data.md", expected="pictures of a new task")
+        if plan is None and (previous is None or refreshed(previous, source, task) is None):
+            raise UserError(f"The champion knows the task {task!r} already, from other pictures", where=data,
+                            expected="the name of a new task", do="rename the folder")
         if plan is not None and all(item.label != REAL for item in source.items(task)):
             check_next_fakes(plan)
         index = index_parts(source, task, folder, recipe, workers=cores(), previous=previous)
