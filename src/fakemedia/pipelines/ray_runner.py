@@ -75,21 +75,16 @@ class _Schedule:
         self._held: dict[str, Any] = {}
 
     def run(self) -> None:
-        """Compute all nodes; after an error or an interruption the running ones are stopped."""
         needed = {node: set(nodes) for node, nodes in self._pipeline.node_dependencies.items()}
         waiting, done = list(self._pipeline.nodes), set[Node]()
-        try:
-            while waiting or self._running:
-                ready = [node for node in waiting if needed[node] <= done]
-                remote = [node for node in ready if self._writes(node)]
-                for node in remote:
-                    self._submit(node)
-                local = [node for node in ready if node not in remote][:1]
-                waiting = [node for node in waiting if node not in remote and node not in local]
-                done |= {self._compute(node) for node in local} or {self._finish()}
-        except BaseException:
-            self._cluster.stop(list(self._running))
-            raise
+        while waiting or self._running:
+            ready = [node for node in waiting if needed[node] <= done]
+            remote = [node for node in ready if self._writes(node)]
+            for node in remote:
+                self._submit(node)
+            local = [node for node in ready if node not in remote][:1]
+            waiting = [node for node in waiting if node not in remote and node not in local]
+            done |= {self._compute(node) for node in local} or {self._finish()}
 
     def _writes(self, node: Node) -> bool:
         return any(self._is_stored(name) for name in node.outputs)

@@ -27,8 +27,6 @@ OBJECTS = 2**28
 """Bytes of shared memory that a cluster on this machine takes for results in memory; more goes to the disk."""
 COMPARED = ("torch", "numpy", "ray")
 """Packages whose versions the workers share with the command."""
-STOPPING = 1.0
-"""Seconds that stopped nodes have to save their state before the command ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,20 +76,17 @@ class Cluster:
     def each(self, calls: Iterable[tuple[Any, ...]], *, gpu: bool, what: Callable[..., str]) -> Iterator[Any]:
         """Yield the results of the function for the arguments `calls`, as they are done; a few calls wait ahead.
 
-        `what` names what a call computes. After an error or an interruption the running calls are stopped.
+        `what` names what a call computes.
         """
         left, running = iter(calls), dict[Any, tuple[Any, ...]]()
         ahead = 2 * max(1, int(self._ray.cluster_resources().get("CPU", 1) // self._config.cores))
-        try:
-            while True:
-                for call in islice(left, ahead - len(running)):
-                    running[self.submit(*call, gpu=gpu)] = call
-                if not running:
-                    return
-                reference = self.first_done(list(running))
-                yield self.result(reference, what(*running.pop(reference)))
-        finally:
-            self.stop(list(running))
+        while True:
+            for call in islice(left, ahead - len(running)):
+                running[self.submit(*call, gpu=gpu)] = call
+            if not running:
+                return
+            reference = self.first_done(list(running))
+            yield self.result(reference, what(*running.pop(reference)))
 
     def first_done(self, references: Sequence[Any]) -> Any:
         """Wait until one of `references` is done, and return it."""
@@ -109,14 +104,6 @@ class Cluster:
                             f"({type(error).__name__})", where=f"cluster.address: {self._config.address}",
                             expected="enough memory on each machine for its workers, and machines that stay",
                             do="the same command resumes; finished results are kept") from error
-
-    def stop(self, references: Sequence[Any]) -> None:
-        """Interrupt the calls, which may save their state; wait for them a moment."""
-        for reference in references:
-            with suppress(Exception):
-                self._ray.cancel(reference)
-        if references:
-            self._ray.wait(list(references), num_returns=len(references), timeout=STOPPING)
 
     def check(self, folder: Path, *, reads: Sequence[Path] = ()) -> None:
         """Raise UserError unless every machine has the code of this command, reads and writes its `folder`, and sees
@@ -158,6 +145,8 @@ class Cluster:
 def connected(config: ClusterConfig, function: Callable) -> Iterator[Cluster]:
     """Yield the cluster of `config` for calls of `function`; one that is connected already is used, and left so.
 
+    Leaving ends the calls that still run: their workers get SIGTERM, and a stage in training saves its state. Ray's own
+    cancellation is not used, because it aborts the process where a call ends at the same moment (ray issue 54846).
     UserError without Ray, and within about `patience` seconds if the cluster does not answer.
     """
     ray = _ray()
