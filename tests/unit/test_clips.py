@@ -123,7 +123,7 @@ def test_pictures_and_videos_in_one_table(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in/b.mp4").write_text("no video")
     told: list[str] = []
     score_pictures([str(tmp_path / "in")], checkpoint=folder, saliency=tmp_path / "maps", out=tmp_path / "scores.csv",
-                   batch_size=64, crops=16, frames=5, faces=None, runtime=cpu, tell=told.append)
+                   batch_size=64, crops=16, frames=5, faces=None, runtime=cpu, echo=told.append)
     text = "\n".join(told)
     assert "6 scored" in text
     assert "a.mkv (5 frames, 0." in text
@@ -144,10 +144,10 @@ def test_without_the_extra_there_is_one_message(folder: Path, tmp_path: Path, mo
     given = {"checkpoint": folder, "saliency": None, "out": None, "batch_size": 64, "crops": 16, "frames": 16,
              "faces": None, "runtime": cpu}
     with pytest.raises(UserError, match=r"a\.mp4: a video; to read it: pip install -e '\.\[video\]'"):
-        score_pictures([str(tmp_path / "in")], tell=print, **given)
+        score_pictures([str(tmp_path / "in")], echo=print, **given)
     write_pictures(tmp_path / "in")
     told: list[str] = []
-    score_pictures([str(tmp_path / "in")], tell=told.append, **given)
+    score_pictures([str(tmp_path / "in")], echo=told.append, **given)
     assert "1 skipped" in told[-1]
 
 

@@ -25,7 +25,7 @@ from fakemedia.ingest.index import (
 )
 from fakemedia.ingest.parts import read_index, write_index
 from fakemedia.sources.folder import Config, FolderSource, build
-from fakemedia.sources.layout import check_layout, missing_folders
+from fakemedia.sources.layout import check_layout
 
 RECIPE = index_recipe("gan", {"name": "folder"})
 
@@ -118,13 +118,16 @@ def test_fingerprint_follows_content_labels_and_sources(source: FolderSource) ->
     assert index_fingerprint(index, "val") != found
 
 
-def test_missing_folders_names_the_topmost(tmp_path: Path) -> None:
-    assert missing_folders(tmp_path / "no", ["a", "b"]) == [tmp_path / "no"]
+def test_layout_errors_name_the_topmost_missing_folder_and_count_the_others(tmp_path: Path) -> None:
     write_task(tmp_path, "a")
-    assert missing_folders(tmp_path, ["a"]) == []
+    check_layout(tmp_path, ["a"])
     (tmp_path / "b" / "train" / "0_real").mkdir(parents=True)
-    assert missing_folders(tmp_path, ["a", "b", "c"]) == [
-        tmp_path / "b" / "train" / "1_fake", tmp_path / "b" / "val", tmp_path / "b" / "test", tmp_path / "c"]
+    for root, tasks, message in ((tmp_path / "no", ["a", "b"], f"{tmp_path / 'no'} does not exist"),
+                                 (tmp_path, ["a", "b", "c"],
+                                  f"{tmp_path / 'b' / 'train' / '1_fake'} does not exist (3 more are missing)")):
+        with pytest.raises(UserError) as caught:
+            check_layout(root, tasks)
+        assert message in str(caught.value)
 
 
 def test_layout_errors_name_the_first_missing_folder(source: FolderSource) -> None:

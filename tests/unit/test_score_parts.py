@@ -46,7 +46,7 @@ def run(checkpoint: Path, told: list[str], photos: Path, tmp_path: Path) -> Run:
     """Return a function that scores the photos into a file or folder beside them, and returns it."""
     def run(out: str, **changed: object) -> Path:
         given = {"batch_size": 2, "crops": 1, "frames": 16, "checkpoint": checkpoint, **changed}
-        score_pictures([str(photos)], saliency=None, faces=None, runtime=cpu, tell=told.append, out=tmp_path / out,
+        score_pictures([str(photos)], saliency=None, faces=None, runtime=cpu, echo=told.append, out=tmp_path / out,
                        **given)  # type: ignore[arg-type]
         return tmp_path / out
 

@@ -186,7 +186,7 @@ class TestCommand:
     @pytest.fixture
     def run(self, checkpoint: Path, told: list[str]):
         def run(*paths: Path, **options: Path | None) -> None:
-            score_pictures([str(path) for path in paths], runtime=cpu, tell=told.append, batch_size=64, crops=16,
+            score_pictures([str(path) for path in paths], runtime=cpu, echo=told.append, batch_size=64, crops=16,
                            frames=16, faces=None,
                            **{"checkpoint": checkpoint, "saliency": None, "out": None, **options})
 

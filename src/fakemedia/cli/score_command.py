@@ -50,5 +50,5 @@ def score(paths: tuple[str, ...], checkpoint: str, cluster: str | None, **option
                         expected="files, folders or globs before the options")
     context = load_context() if project_folder() else None
     chosen = replace(context.cluster if context else ClusterConfig(), address=cluster) if cluster else None
-    score_pictures(paths, checkpoint=find_checkpoint(checkpoint, context), tell=click.echo, cluster=chosen,
+    score_pictures(paths, checkpoint=find_checkpoint(checkpoint, context), echo=click.echo, cluster=chosen,
                    runtime=lambda: context.runtime if context else Runtime(), **options)

@@ -245,11 +245,11 @@ def _imbalance(index: Index, most: float) -> Iterator[dict[str, str]]:
 def _shortcut(index: Index, threshold: float) -> Iterator[dict[str, str]]:
     rows = index.sample(SAMPLE, [*FACTS, "label", "error"])
     aucs = container_auc(rows.loc[rows["error"] == ""])
-    telling = [f"{fact} {auc:.2f}" for fact, auc in aucs.items() if auc > threshold]
-    if telling:
+    separating = [f"{fact} {auc:.2f}" for fact, auc in aucs.items() if auc > threshold]
+    if separating:
         sampled = f" (of {len(rows)} images drawn at random)" if len(rows) < len(index) else ""
         yield _finding("shortcut", WARNING, detail=f"container facts separate real from fake, AUC{sampled}: "
-                       + ", ".join(telling))
+                       + ", ".join(separating))
 
 
 def _cut(index: Index) -> Iterator[dict[str, str]]:

@@ -98,7 +98,7 @@ class _Worker:
 
     def begin(self, function: Callable, chunks: Sequence[Sequence[Read]], reads: int) -> None:
         """Send all jobs, and allow both halves to be filled."""
-        self._tell(pickle.dumps((function, chunks, reads)) + b"..")
+        self._send(pickle.dumps((function, chunks, reads)) + b"..")
 
     def results(self, length: int) -> Iterator[tuple[Any, Pixels | None]]:
         """Yield the results of the next chunk, which has `length` jobs; release each half when it has been read."""
@@ -118,9 +118,9 @@ class _Worker:
                     size = math.prod(shape)
                     flat = self._received(size) if start is None else half[start:start + size]
                     yield known, flat.reshape(shape)
-            self._tell(b".")
+            self._send(b".")
 
-    def _tell(self, data: bytes) -> None:
+    def _send(self, data: bytes) -> None:
         try:
             self._to.write(data)
             self._to.flush()

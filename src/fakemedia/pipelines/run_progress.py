@@ -36,7 +36,7 @@ class RunProgress:
         self._stages = len(self._costs)
         self._spent: dict[str, float] = defaultdict(float)
         self._rates: dict[str, float] = {}
-        self._told = time.monotonic()
+        self._printed = time.monotonic()
         self._started: dict[str, float] = {}
 
     @hook_impl
@@ -58,9 +58,9 @@ class RunProgress:
             rate = taken / self._costs.pop(node.name)
             self._rates[label] = max(rate, self._rates.get(label, 0.0))
         if self._left[phase] == 0:
-            self._tell(f"{PHASES[phase]}: {self._done(phase)}, {_time(self._taken(phase))}", now)
-        elif phase == "training" and self._costs and now - self._told > QUIET:
-            self._tell(f"Training: {self._stages - len(self._costs)} of {self._stages} stages, about "
+            self._print(f"{PHASES[phase]}: {self._done(phase)}, {_time(self._taken(phase))}", now)
+        elif phase == "training" and self._costs and now - self._printed > QUIET:
+            self._print(f"Training: {self._stages - len(self._costs)} of {self._stages} stages, about "
                        f"{_time(self.seconds_left())} left", now)
 
     def seconds_left(self) -> float:
@@ -75,9 +75,9 @@ class RunProgress:
     def _done(self, phase: str) -> str:
         return f"{self._stages} stages" if phase == "training" else f"{self._total[phase]} steps"
 
-    def _tell(self, line: str, now: float) -> None:
+    def _print(self, line: str, now: float) -> None:
         click.echo(line)
-        self._told = now
+        self._printed = now
 
 
 class ParallelProgress(RunProgress):
@@ -113,7 +113,7 @@ class ParallelProgress(RunProgress):
         if self._runs[run] == 0:
             self._finished += 1
             left = self.seconds_left()
-            self._tell(f"Run {run}: done; {self._finished} of {self._count} runs"
+            self._print(f"Run {run}: done; {self._finished} of {self._count} runs"
                        + (f", about {_time(left)} left" if left else ""), time.monotonic())
 
     def seconds_left(self) -> float:

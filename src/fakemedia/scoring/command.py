@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | None, out: Path | None,
                    batch_size: int, crops: int | None, frames: int, faces: AskedFaces | None,
-                   runtime: Callable[[], Runtime], tell: Callable[[str], None],
+                   runtime: Callable[[], Runtime], echo: Callable[[str], None],
                    cluster: ClusterConfig | None = None) -> None:
-    """Score pictures and videos at `paths` (see `find_media`) by `checkpoint` (see `open_model`); print with `tell`.
+    """Score pictures and videos at `paths` (see `find_media`) by `checkpoint` (see `open_model`); print with `echo`.
 
     At most `crops` crops of each picture (None: as many as the detector is best on in validation), and `frames` frames
     of each video, are used; each is cropped to its largest face first, if a detector of `faces` is given or, by
@@ -43,10 +43,10 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
             check_detector(wanted)
         options = Options(batch_size=batch_size, crops=crops or model.facts.usual_crops, frames=frames,
                           faces=wanted or "none")
-        tell(describe(model.facts, checkpoint, options.crops, wanted))
-        score_in_parts(model, paths, out, options, checkpoint=checkpoint, runtime=runtime, cluster=cluster, tell=tell)
-        tell(summarise_parts(parts(out), out.parent))
-        tell(f"Scores: {out} ({len(parts(out))} parts)")
+        echo(describe(model.facts, checkpoint, options.crops, wanted))
+        score_in_parts(model, paths, out, options, checkpoint=checkpoint, runtime=runtime, cluster=cluster, echo=echo)
+        echo(summarise_parts(parts(out), out.parent))
+        echo(f"Scores: {out} ({len(parts(out))} parts)")
         return
     if cluster is not None:
         raise UserError("A cluster writes scores in parts", where="--cluster", expected=f"--out NAME{SUFFIX}")
@@ -66,17 +66,17 @@ def score_pictures(paths: Sequence[str], *, checkpoint: Path, saliency: Path | N
         from fakemedia.scoring.overlays import Overlays
 
         on_batch = Overlays(model, saliency, [*found.files, *found.clips]).write
-    tell(describe(model.facts, checkpoint, crops or model.facts.usual_crops, wanted))
+    echo(describe(model.facts, checkpoint, crops or model.facts.usual_crops, wanted))
     scores = score_found(model, found, batch_size=batch_size, crops=crops, frames=frames, faces=faces,
                          on_batch=on_batch)
     if all(scores["error"]):
         raise UserError("No picture or video could be scored", where="; ".join(shortened(reasons(scores, found))),
                         expected="picture or video files")
-    tell("")
-    tell(summarise(scores, found))
+    echo("")
+    echo(summarise(scores, found))
     if out is not None:
         text = csv_table(scores, model.facts, out.parent).to_csv(index=False)
         write_file(out, text.encode(errors="surrogateescape"))
-        tell(f"Scores: {out}")
+        echo(f"Scores: {out}")
     if saliency is not None:
-        tell(f"Overlays: {saliency}")
+        echo(f"Overlays: {saliency}")

@@ -87,7 +87,7 @@ class Job:
 
 def score_in_parts(model: Model, given: Sequence[str], folder: Path, options: Options, *, checkpoint: Path,
                    runtime: Callable[[], Runtime], cluster: ClusterConfig | None,
-                   tell: Callable[[str], None]) -> None:
+                   echo: Callable[[str], None]) -> None:
     """Write the scores of the files at the paths `given` as the parts that `folder` lacks.
 
     With `cluster` its workers compute the parts, each with a detector of its own; the results are those of this process
@@ -97,7 +97,7 @@ def score_in_parts(model: Model, given: Sequence[str], folder: Path, options: Op
     folder = folder.absolute()
     with _locked(folder):
         wanted = _recipe(model.facts, options, given, folder)
-        files = _listed(given, folder, wanted, tell)
+        files = _listed(given, folder, wanted, echo)
         recipe = replace(wanted, producer="scores of files",
                          inputs={**_detector(model.facts), "files": files.content})
         job = Job(folder=folder, checkpoint=checkpoint.absolute(), options=options, recipe=recipe)
@@ -105,8 +105,8 @@ def score_in_parts(model: Model, given: Sequence[str], folder: Path, options: Op
         left = [number for number in range(len(sizes)) if not is_current(part(folder, number), _of(recipe, number))]
         done = sum(sizes) - sum(sizes[number] for number in left)
         if done:
-            tell(f"Scored before: {done:,} of {sum(sizes):,} files")
-        progress = _Progress(done=done, total=sum(sizes), tell=tell)
+            echo(f"Scored before: {done:,} of {sum(sizes):,} files")
+        progress = _Progress(done=done, total=sum(sizes), echo=echo)
         for number in (_here(model, job, left) if cluster is None or not left else
                        _on_cluster(cluster, replace(job, runtime=asdict(runtime()), cores=cluster.cores), left, given)):
             progress.add(sizes[number])
@@ -187,7 +187,7 @@ def _of(recipe: Recipe, number: int) -> Recipe:
     return replace(recipe, settings={**recipe.settings, "part": number})
 
 
-def _listed(given: Sequence[str], folder: Path, recipe: Recipe, tell: Callable[[str], None]) -> Manifest:
+def _listed(given: Sequence[str], folder: Path, recipe: Recipe, echo: Callable[[str], None]) -> Manifest:
     """Return the manifest of the list of files in `folder`, which is written unless it is there.
 
     UserError if `folder` has other content, or its list is of another detector, other options or paths, or is damaged.
@@ -205,7 +205,7 @@ def _listed(given: Sequence[str], folder: Path, recipe: Recipe, tell: Callable[[
                         expected="a new folder, or one of kedro score")
     found = write_list(given, path)
     for place, why in found.closed.items():
-        tell(f"Skipped: {place}: {why}")
+        echo(f"Skipped: {place}: {why}")
     manifest = make_manifest(recipe, {FILES: path})
     write_manifest(manifest, path)
     return manifest
@@ -241,20 +241,20 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 class _Progress:
-    """Tells now and then how many files are scored, how fast, and how long the rest will take."""
+    """Prints now and then how many files are scored, how fast, and how long the rest will take."""
 
-    def __init__(self, *, done: int, total: int, tell: Callable[[str], None]) -> None:
-        self._before, self._done, self._total, self._tell = done, done, total, tell
-        self._begun = self._told = time.monotonic()
+    def __init__(self, *, done: int, total: int, echo: Callable[[str], None]) -> None:
+        self._before, self._done, self._total, self._print = done, done, total, echo
+        self._begun = self._printed = time.monotonic()
 
     def add(self, files: int) -> None:
         """Count the files of a part."""
         self._done += files
         now = time.monotonic()
-        if self._done < self._total and now - self._told < QUIET:
+        if self._done < self._total and now - self._printed < QUIET:
             return
         rate = (self._done - self._before) / max(now - self._begun, 1e-9)
         left = timedelta(seconds=round((self._total - self._done) / rate))
-        self._tell(f"Scored {self._done:,} of {self._total:,} files, {rate:.0f} a second"
+        self._print(f"Scored {self._done:,} of {self._total:,} files, {rate:.0f} a second"
                    + (f", about {left} left" if self._done < self._total else ""))
-        self._told = now
+        self._printed = now

@@ -43,16 +43,8 @@ def class_folders(root: Root, task: str) -> list[ClassFolder]:
     return sorted(found, key=lambda folder: (SPLITS.index(folder.split), folder.label, folder.path))
 
 
-def missing_folders(root: Root, tasks: Iterable[str], *, fakes_only: bool = False) -> list[Path | str]:
-    """Return the folders that `tasks` lack under `root`, in order; of a missing folder only the topmost is named.
-
-    With `fakes_only` a task without any folder of real images lacks none of them.
-    """
-    place = place_at(root)
-    return list(map(place.full, _missing(place, tasks, fakes_only)))
-
-
 def _missing(place: Place, tasks: Iterable[str], fakes_only: bool) -> list[str]:
+    """Return the folders that `tasks` lack, in order; of a missing folder only the topmost is named."""
     missing: dict[str, None] = {}
     for task in tasks:
         if not place.is_folder("") or not place.is_folder(task):
