@@ -151,9 +151,9 @@ class Calibration(DecisionRule):
         if not self.always_unsure:
             return (f"at least {self.target:.0%} right outside it, with {self.confidence:.0%} confidence, on new "
                     "pictures of these tasks")
-        needed = pictures_needed(self.target, self.confidence)
-        if self.independent < needed:
-            return (f"no guarantee: {self.independent} independent validation pictures, at least {needed} are needed "
+        minimum = pictures_needed(self.target, self.confidence)
+        if self.independent < minimum:
+            return (f"no guarantee: {self.independent} independent validation pictures, at least {minimum} are needed "
                     f"to show {self.target:.0%}")
         return f"no guarantee: no band is shown to reach {self.target:.0%} on validation"
 
@@ -169,14 +169,14 @@ class Calibration(DecisionRule):
         version 2, which lack `several`. Numbers must be finite.
         """
         try:
-            found = json.loads(text, parse_constant=_refuse_constant)
+            values = json.loads(text, parse_constant=_refuse_constant)
         except ValueError:
-            found = None
-        if not isinstance(found, dict):
+            values = None
+        if not isinstance(values, dict):
             raise UserError("The calibration cannot be read", where=where,
                             expected="the JSON of a calibration, all numbers finite",
                             do="delete the file and run again with --only-missing-outputs")
-        return configure(cls, {key: value for key, value in found.items() if key != "made_from"}, where=where)
+        return configure(cls, {key: value for key, value in values.items() if key != "made_from"}, where=where)
 
 
 def read_calibration(path: Path) -> Calibration | None:
@@ -217,7 +217,7 @@ def fit_temperature(labels: Labels, logits: Floats, weights: Floats) -> float:
     logit differs from zero.
     """
     margins = _margins(labels, logits)
-    if not _both(labels) or not margins.any():
+    if not _has_both_classes(labels) or not margins.any():
         return 1.0
     return _temperature(lambda log_inverse: -float(weights @ (margins * expit(-np.exp(log_inverse) * margins))))
 
@@ -238,7 +238,7 @@ def fit_affine(labels: Labels, logits: Floats, weights: Floats) -> tuple[float, 
     The bias correction of Wu et al. (CVPR 2019, Eq. 4) for two classes. a stays above 0: a wrong order is not reversed.
     1 and 0 where a class is absent or all logits are equal.
     """
-    if not _both(labels) or not np.ptp(logits):
+    if not _has_both_classes(labels) or not np.ptp(logits):
         return 1.0, 0.0
     fakes = float(weights @ (labels == FAKE))
 
@@ -261,15 +261,15 @@ def fit_threshold(labels: Labels, odds: Floats, weights: Floats) -> float:
     It is midway between two neighbouring images. Of several equally good ones it is the nearest to 0, and 0 itself if
     none is better or a class is absent.
     """
-    if not _both(labels):
+    if not _has_both_classes(labels):
         return 0.0
     order = np.argsort(odds, kind="stable")
     values, weight, fake = odds[order], weights[order], labels[order] == FAKE
     gaps = np.flatnonzero(np.diff(values) > 0)
     candidates = np.concatenate([[0.0], (values[gaps] + values[gaps + 1]) / 2])
-    gained = np.concatenate([[0.0], np.cumsum(np.where(fake, -weight, weight))])
-    right = gained[np.searchsorted(values, candidates, side="right")]
-    best = candidates[right >= right.max() - ROUNDING]
+    gains = np.concatenate([[0.0], np.cumsum(np.where(fake, -weight, weight))])
+    accuracies = gains[np.searchsorted(values, candidates, side="right")]
+    best = candidates[accuracies >= accuracies.max() - ROUNDING]
     return float(best[np.argmin(np.abs(best))])
 
 
@@ -280,29 +280,29 @@ def calibrate(scores: pd.DataFrame, *, config: CalibrationConfig, weights_sha256
     logit_crops (float64), the mean logit of several crops of each image, these are calibrated too.
     """
     labels, tasks, sources = scores["label"].to_numpy(), scores["task"].tolist(), scores["source"].tolist()
-    tested = independent_pictures(_cells(labels, tasks), sources)
+    test_rows = independent_pictures(_cells(labels, tasks), sources)
     weights = equal_weights(labels, tasks)
-    centre, *several = (_rule(scores[name].to_numpy(), labels, tasks, tested, config, len(set(sources)))
+    centre, *several = (_rule(scores[name].to_numpy(), labels, tasks, test_rows, config, len(set(sources)))
                         for name in ("logit", "logit_crops") if name in scores)
-    right = [float(weights @ (rule.is_fake(scores[name].to_numpy()) == (labels == FAKE)))
-             for rule, name in zip((centre, *several), ("logit", "logit_crops"), strict=False)]
-    better = right[1] >= right[0] - ROUNDING if several else None
+    accuracies = [float(weights @ (rule.is_fake(scores[name].to_numpy()) == (labels == FAKE)))
+                  for rule, name in zip((centre, *several), ("logit", "logit_crops"), strict=False)]
+    better = accuracies[1] >= accuracies[0] - ROUNDING if several else None
     return Calibration(
         **vars(centre), several=several[0] if several else None, several_better=better, target=config.target,
-        confidence=config.confidence, independent=len(tested), images=len(labels), sources=len(set(sources)),
+        confidence=config.confidence, independent=len(test_rows), images=len(labels), sources=len(set(sources)),
         tasks=tuple(dict.fromkeys(tasks)),
         weights_sha256=weights_sha256,
     )
 
 
-def _rule(logits: Floats, labels: Labels, tasks: Sequence[str], tested: NDArray[np.int64], config: CalibrationConfig,
+def _rule(logits: Floats, labels: Labels, tasks: Sequence[str], test_rows: NDArray[np.int64], config: CalibrationConfig,
           sources: int) -> DecisionRule:
-    """Return the rule that is fitted to `logits` of images from so many `sources`; `tested` are the band's images."""
+    """Return the rule fitted to `logits` (N,) of images from `sources` photographs; `test_rows` (M,) test the band."""
     weights = equal_weights(labels, tasks)
     temperature = fit_temperature(labels, logits, weights)
     odds = log_odds(logits, temperature)
     threshold = fit_threshold(labels, odds, weights) if sources >= config.least_sources else 0.0
-    low, high = fit_band(labels, odds, weights, tested, target=config.target,
+    low, high = fit_band(labels, odds, weights, test_rows, target=config.target,
                          confidence=config.confidence) or (-np.inf, np.inf)
     return DecisionRule(temperature=temperature, threshold=float(expit(threshold)),
                         unsure_low=float(expit(min(low, threshold))), unsure_high=float(expit(max(high, threshold))))
@@ -330,7 +330,7 @@ def _margins(labels: Labels, logits: Floats) -> Floats:
     return np.where(labels == FAKE, logits, -logits)
 
 
-def _both(labels: Labels) -> bool:
+def _has_both_classes(labels: Labels) -> bool:
     return len(np.unique(labels)) == 2
 
 

@@ -37,8 +37,8 @@ def draw_weights(units: int, draws: int, rng: np.random.Generator) -> NDArray[np
     """
     if units == 1:
         return np.full((draws, 1), np.nan, dtype=np.float32)
-    picked = rng.integers(units, size=(draws, units - 1))
-    return np.stack([np.bincount(row, minlength=units) for row in picked]).astype(np.float32)
+    indices = rng.integers(units, size=(draws, units - 1))
+    return np.stack([np.bincount(row, minlength=units) for row in indices]).astype(np.float32)
 
 
 def resampled_means(values: Floats, groups: NDArray[np.integer], weights: NDArray[np.float32]) -> Floats:
@@ -49,9 +49,9 @@ def resampled_means(values: Floats, groups: NDArray[np.integer], weights: NDArra
     """
     present, rows = np.unique(groups, return_inverse=True)
     members = csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=(len(present), len(rows)))
-    drawn = weights[:, present].astype(np.float64)
-    total = drawn @ (members @ values)
-    count = drawn @ members.sum(axis=1)
+    counts_drawn = weights[:, present].astype(np.float64)
+    total = counts_drawn @ (members @ values)
+    count = counts_drawn @ members.sum(axis=1)
     return np.divide(total, count[:, None], out=np.full(total.shape, np.nan), where=count[:, None] > 0)
 
 
@@ -62,21 +62,21 @@ def mean_over_seeds(values: Floats, weights: NDArray[np.float32] | None = None) 
     seed is left.
     """
     axis = 0 if weights is None else 1
-    there = ~np.isnan(values)
-    each = there.astype(np.float64)
+    finite = ~np.isnan(values)
+    weight = finite.astype(np.float64)
     if weights is not None:
-        each *= weights.reshape(weights.shape + (1,) * (values.ndim - 2))
-    count = each.sum(axis=axis)
-    total = (np.where(there, values, 0) * each).sum(axis=axis)
+        weight *= weights.reshape(weights.shape + (1,) * (values.ndim - 2))
+    count = weight.sum(axis=axis)
+    total = (np.where(finite, values, 0) * weight).sum(axis=axis)
     return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
 def variance(values: Floats) -> Floats:
     """Return the unbiased variance over the first axis, leaving out NaN; NaN where fewer than two are left."""
-    there = ~np.isnan(values)
-    count = there.sum(axis=0)
-    apart = np.where(there, values - mean_over_seeds(values), 0)
-    return np.divide((apart**2).sum(axis=0), count - 1, out=np.full(count.shape, np.nan), where=count > 1)
+    finite = ~np.isnan(values)
+    count = finite.sum(axis=0)
+    deviations = np.where(finite, values - mean_over_seeds(values), 0)
+    return np.divide((deviations**2).sum(axis=0), count - 1, out=np.full(count.shape, np.nan), where=count > 1)
 
 
 def degrees_of_freedom(values: Floats, total: Floats, groups: ArrayLike) -> Floats:
@@ -105,10 +105,10 @@ def t_interval(mean: Floats, total: Floats, freedom: Floats, bounds: Bounds,
     """
     lowest, highest = (np.asarray(bound, dtype=np.float64) for bound in bounds)
     half = stdtrit(freedom, (1 + level) / 2) * np.sqrt(total)
-    place = (mean - lowest) / (highest - lowest)
-    inside = (place > 0) & (place < 1) & (half > 0)
-    odds = logit(np.where(inside, place, 0.5))
-    step = half / (highest - lowest) / np.where(inside, place * (1 - place), 1)
-    low, high = (np.where(inside, lowest + (highest - lowest) * expit(odds + side * step),
+    position = (mean - lowest) / (highest - lowest)
+    interior = (position > 0) & (position < 1) & (half > 0)
+    odds = logit(np.where(interior, position, 0.5))
+    step = half / (highest - lowest) / np.where(interior, position * (1 - position), 1)
+    low, high = (np.where(interior, lowest + (highest - lowest) * expit(odds + side * step),
                           np.clip(mean + side * half, lowest, highest)) for side in (-1, 1))
     return np.minimum(low, mean), np.maximum(high, mean)

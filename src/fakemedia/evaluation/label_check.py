@@ -32,22 +32,22 @@ def auc_after_learning(auc: Floats, learned: NDArray[np.int64]) -> Floats:
 
 def label_notices(auc: Floats, learned: NDArray[np.int64], tasks: Sequence[str]) -> tuple[str, ...]:
     """Return a sentence for each of `tasks` (T,) whose labels look swapped: its mean AUC is below BACKWARDS."""
-    found = []
+    notices = []
     for task, before, after in zip(tasks, auc_before_learning(auc, learned), auc_after_learning(auc, learned),
                                    strict=True):
         if after < BACKWARDS:
-            found.append(f"{task}: detectors that have just learned it rank its test images the wrong way round (AUC "
-                         f"{after:.2f}): the labels of its test and training images contradict each other")
+            notices.append(f"{task}: detectors that have just learned it rank its test images the wrong way round (AUC "
+                           f"{after:.2f}): the labels of its test and training images contradict each other")
         elif before < BACKWARDS:
-            found.append(f"{task}: detectors that have not learned it rank it the wrong way round (AUC {before:.2f}): "
-                         "check whether its labels, or those of the tasks before it, are swapped; if they are right, "
-                         "its traces are the opposite of theirs")
-    return tuple(found)
+            notices.append(f"{task}: detectors that have not learned it rank it the wrong way round (AUC "
+                           f"{before:.2f}): check whether its labels, or those of the tasks before it, are swapped; if "
+                           "they are right, its traces are the opposite of theirs")
+    return tuple(notices)
 
 
 def _means(values: Floats) -> Floats:
     """Return the mean over the first axis of (N, T), leaving out NaN; NaN where nothing is left."""
-    there = ~np.isnan(values)
-    count = there.sum(axis=0)
-    return np.divide(np.where(there, values, 0).sum(axis=0), count, out=np.full(values.shape[1], np.nan),
+    finite = ~np.isnan(values)
+    count = finite.sum(axis=0)
+    return np.divide(np.where(finite, values, 0).sum(axis=0), count, out=np.full(values.shape[1], np.nan),
                      where=count > 0)

@@ -73,8 +73,8 @@ def true_positive_rate(labels: NDArray[np.integer], logits: Floats, false_positi
     """Return the percentage of fake images found at the threshold that calls at most this share of real ones fake."""
     if len(np.unique(labels)) < 2:
         return np.nan
-    false_positives, found, _ = roc_curve(labels, logits, drop_intermediate=False)
-    return 100 * float(found[false_positives <= false_positive_rate + 1e-12].max())
+    false_positives, true_positives, _ = roc_curve(labels, logits, drop_intermediate=False)
+    return 100 * float(true_positives[false_positives <= false_positive_rate + 1e-12].max())
 
 
 def expected_calibration_error(labels: NDArray[np.integer], logits: Floats, bins: int = ECE_BINS) -> float:

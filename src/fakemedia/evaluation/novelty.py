@@ -98,13 +98,13 @@ class Novelty:
     def from_json(cls, text: str, *, where: object) -> Novelty:
         """Read the JSON text back; UserError, with the place `where`, if it is not the text of a novelty."""
         try:
-            found = json.loads(text)
+            values = json.loads(text)
         except ValueError:
-            found = None
-        if not isinstance(found, dict):
+            values = None
+        if not isinstance(values, dict):
             raise UserError("The novelty cannot be read", where=where, expected="the JSON of a novelty",
                             do="delete the file and run again with --only-missing-outputs")
-        return configure(cls, found, where=where)
+        return configure(cls, values, where=where)
 
 
 def read_novelty(path: Path) -> Novelty | None:
@@ -129,8 +129,8 @@ def task_centres(features: NDArray[np.floating], count: int, seed: int) -> Float
     from sklearn.cluster import KMeans  # takes seconds to import
 
     clusters = KMeans(min(count, len(features)), n_init=4, random_state=seed % 2**32)  # pyright: ignore
-    found = clusters.fit(features).cluster_centers_
-    return found[np.arange(count) % len(found)]
+    centres = clusters.fit(features).cluster_centers_
+    return centres[np.arange(count) % len(centres)]
 
 
 def packed(centres: Floats) -> str:
@@ -146,12 +146,12 @@ def unpacked(centres: str, width: int) -> Floats:
 def nearest(features: NDArray[np.floating], centres: Floats) -> Floats:
     """Return the distance of each of the features (N, D), scaled to length 1, from the nearest of centres (C, D)."""
     norms = (centres**2).sum(1)
-    found = [np.empty(0)]
+    distances = [np.empty(0)]
     for start in range(0, len(features), BLOCK):
         values = unit(features[start:start + BLOCK])
         squares = (values**2).sum(1)[:, None] - 2 * values @ centres.T + norms
-        found.append(np.sqrt(np.maximum(squares.min(1), 0)))
-    return np.concatenate(found)
+        distances.append(np.sqrt(np.maximum(squares.min(1), 0)))
+    return np.concatenate(distances)
 
 
 def limit(distances: Floats) -> float:

@@ -40,34 +40,34 @@ def score_perturbed(network: Any, suite: Mapping[str, PixelStore], conditions: S
     Columns as `predict.score_suite` gives them, then perturbation (str) and strength (float64). A picture is read once
     and perturbed by all cores while the network computes. The images of a task are the same for every network.
     """
-    chosen = [(task, store, row) for task, store in suite.items()
+    images = [(task, store, row) for task, store in suite.items()
               for row in select_rows(store, per_task_max, derive(0, "robustness", task)).tolist()]
 
-    def made(image: tuple[str, PixelStore, int]) -> NDArray[np.uint8]:
-        _, store, row = image
+    def made(item: tuple[str, PixelStore, int]) -> NDArray[np.uint8]:
+        _, store, row = item
         return perturbed_crops(store[row], store.ids[row], conditions, crop)
 
-    together = max(1, batch_size // len(conditions))
-    crops = thread_map(made, chosen, workers=cores(), total=len(chosen), title=label, progress=progress,
-                       ahead=2 * together)
+    chunk = max(1, batch_size // len(conditions))
+    crops = thread_map(made, images, workers=cores(), total=len(images), title=label, progress=progress,
+                       ahead=2 * chunk)
     with evaluating(network):
         logits = margins(torch.cat([
             class_logits(network, torch.from_numpy(np.concatenate(batch)).permute(0, 3, 1, 2), autocast=autocast)
-            for batch in _groups(crops, together)]))
+            for batch in _groups(crops, chunk)]))
     scores = pd.DataFrame({
-        "id": [store.ids[row] for _, store, row in chosen], "task": [task for task, _, _ in chosen],
-        "label": np.array([store.labels[row] for _, store, row in chosen], np.int8),
-        "source": [store.sources[row] for _, store, row in chosen],
+        "id": [store.ids[row] for _, store, row in images], "task": [task for task, _, _ in images],
+        "label": np.array([store.labels[row] for _, store, row in images], np.int8),
+        "source": [store.sources[row] for _, store, row in images],
     })
-    under = pd.DataFrame({"perturbation": [condition.name for condition in conditions],
-                          "strength": [condition.strength for condition in conditions]})
-    every = scores.merge(under, how="cross")
-    every.insert(4, "logit", logits)
-    return every
+    condition_columns = pd.DataFrame({"perturbation": [condition.name for condition in conditions],
+                                      "strength": [condition.strength for condition in conditions]})
+    table = scores.merge(condition_columns, how="cross")
+    table.insert(4, "logit", logits)
+    return table
 
 
 def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Yield the items in lists of `size`, the last one may be shorter."""
-    left = iter(items)
-    while group := list(islice(left, size)):
+    remaining = iter(items)
+    while group := list(islice(remaining, size)):
         yield group

@@ -32,8 +32,8 @@ STEP = 1 / 32
 FIRST = (0.25, 0.75)
 """Least and greatest share of the pictures that the first band leaves sure."""
 FIRST_PICTURES = 2.5
-"""Independent pictures that the first band leaves sure where FIRST allows, as a multiple of `pictures_needed`: with so
-many, one or two errors do not end the sequence."""
+"""Independent pictures that the first band leaves sure where FIRST allows, as a multiple of `pictures_needed`, so that
+one or two errors do not end the sequence."""
 ROUNDING = 1e-9
 """Differences between sums of weights that are rounding: a picture weighs more in any split of a sensible size."""
 
@@ -57,20 +57,20 @@ def independent_pictures(cells: Integers, sources: Sequence[str]) -> NDArray[np.
     for row in generator(0, "unsure band").permutation(len(cells)).tolist():
         queues[int(cells[row])].append(row)
     supply = Counter({cell: len({sources[row] for row in queue}) for cell, queue in queues.items()})
-    used: set[str] = set()
-    chosen: list[int] = []
+    used_sources: set[str] = set()
+    selected: list[int] = []
     while queues:
-        drawn = []
+        round_rows = []
         for cell in sorted(queues, key=lambda cell: supply[cell]):
             queue = queues[cell]
-            while queue and sources[queue[-1]] in used:
+            while queue and sources[queue[-1]] in used_sources:
                 queue.pop()
             if not queue:
-                return np.array(chosen, np.int64)
-            drawn.append(queue.pop())
-            used.add(str(sources[drawn[-1]]))
-        chosen += drawn
-    return np.array(chosen, np.int64)
+                return np.array(selected, np.int64)
+            round_rows.append(queue.pop())
+            used_sources.add(str(sources[round_rows[-1]]))
+        selected += round_rows
+    return np.array(selected, np.int64)
 
 
 def band_ends(odds: Floats, weights: Floats, shares: Floats) -> tuple[Floats, Floats]:
@@ -79,30 +79,32 @@ def band_ends(odds: Floats, weights: Floats, shares: Floats) -> tuple[Floats, Fl
     Ends are midway between neighbouring values of `odds` (N,); equal values are on one side of an end, so that more
     than the share may be outside. `weights` (N,) add up to 1. Both ends of share 1 are the weighted median.
     """
-    values, place = np.unique(odds, return_inverse=True)
-    below = np.cumsum(np.bincount(place, weights))
+    values, position = np.unique(odds, return_inverse=True)
+    cumulative = np.cumsum(np.bincount(position, weights))
     middles = np.append((values[:-1] + values[1:]) / 2, values[-1])
-    low = middles[np.minimum(np.searchsorted(below, shares / 2 - ROUNDING), len(values) - 1)]
-    upper = np.minimum(np.searchsorted(below, 1 - shares / 2 + ROUNDING), len(values) - 1)
+    low = middles[np.minimum(np.searchsorted(cumulative, shares / 2 - ROUNDING), len(values) - 1)]
+    upper = np.minimum(np.searchsorted(cumulative, 1 - shares / 2 + ROUNDING), len(values) - 1)
     return low, np.maximum(low, middles[np.maximum(upper - 1, 0)])
 
 
-def fit_band(labels: Integers, odds: Floats, weights: Floats, tested: NDArray[np.int64], *, target: float,
+def fit_band(labels: Integers, odds: Floats, weights: Floats, test_rows: NDArray[np.int64], *, target: float,
              confidence: float) -> tuple[float, float] | None:
     """Return the ends, in log-odds, of the narrowest band outside which accuracy is `target` with `confidence`.
 
-    A picture is sure to be real at the lower end or below it, and sure to be fake above the upper end. `tested` are the
-    rows of `independent_pictures`. None where no band passes, and where a class is absent.
+    A picture is sure to be real at the lower end or below it, and sure to be fake above the upper end. `labels`, `odds`
+    and `weights` are (N,); `test_rows` (M,) are the rows of `independent_pictures`. None where no band passes, and
+    where a class is absent.
     """
-    needed = pictures_needed(target, confidence)
-    if len(tested) < needed or len(np.unique(labels)) < 2:
+    minimum = pictures_needed(target, confidence)
+    if len(test_rows) < minimum or len(np.unique(labels)) < 2:
         return None
-    first = min(1.0, max(needed / len(tested), float(np.clip(FIRST_PICTURES * needed / len(tested), *FIRST))))
-    low, high = band_ends(odds, weights, np.append(np.arange(first, 1, STEP), 1.0))
-    tried, fake = odds[tested][:, None], (labels[tested] == FAKE)[:, None]
-    is_real, is_fake = tried <= low, tried > high
+    wanted_share = float(np.clip(FIRST_PICTURES * minimum / len(test_rows), *FIRST))
+    first_share = min(1.0, max(minimum / len(test_rows), wanted_share))
+    low, high = band_ends(odds, weights, np.append(np.arange(first_share, 1, STEP), 1.0))
+    test_odds, fake = odds[test_rows][:, None], (labels[test_rows] == FAKE)[:, None]
+    is_real, is_fake = test_odds <= low, test_odds > high
     sure = (is_real | is_fake).sum(axis=0)
     right = ((is_real & ~fake) | (is_fake & fake)).sum(axis=0)
-    passed = binom.sf(right - 1, sure, target) <= 1 - confidence
-    last = int(np.argmin(np.append(passed, False))) - 1
+    passes = binom.sf(right - 1, sure, target) <= 1 - confidence
+    last = int(np.argmin(np.append(passes, False))) - 1
     return None if last < 0 else (float(low[last]), float(high[last]))
