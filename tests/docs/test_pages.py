@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from markdown.extensions.toc import slugify
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -30,6 +31,17 @@ def test_links_lead_somewhere(page: Path) -> None:
     links = [link.partition("#")[0] for link in LINK.findall(page.read_text(encoding="utf-8"))]
     broken = [link for link in links if link and "://" not in link and not (page.parent / link).exists()]
     assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_name_a_heading_of_their_page(page: Path) -> None:
+    links = [link.split("#") for link in LINK.findall(page.read_text(encoding="utf-8")) if re.search("^[^:]*#", link)]
+    assert not [link for link in links if link[1] not in _anchors(page.parent / link[0] if link[0] else page)]
+
+
+def _anchors(page: Path) -> set[str]:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return {slugify(heading.replace("`", ""), "-") for heading in re.findall("^#+ (.+)$", text, re.MULTILINE)}
 
 
 @pytest.mark.parametrize(("kind", "argument"), GENERATED.findall(CONFIGURATION))
