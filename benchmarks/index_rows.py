@@ -30,7 +30,7 @@ import pandas as pd
 
 from fakemedia.artefacts.manifest import Recipe, read_manifest
 from fakemedia.core.types import SPLITS
-from fakemedia.ingest import index as indexing
+from fakemedia.ingest import part_jobs
 from fakemedia.ingest.audit import accept, audit_task
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import Run, index_fingerprint, index_parts
@@ -88,7 +88,7 @@ def facts(read: Callable[[], bytes], policy: str | None, known: Iterable[str] = 
 
 def without_pictures() -> None:
     """Let the index take `facts` for what is measured of a picture."""
-    indexing.measure = facts
+    part_jobs.measure = facts
 
 
 def sharded(shards: int) -> Run:
@@ -112,8 +112,7 @@ def phase(name: str, rows: int, work: Path, shards: int) -> str:
     if name == "list":
         return f"{len(list_images(source, 'task'))} files"
     if name == "index":
-        run: Run = sharded(shards) if shards else map
-        index_parts(source, "task", folder, RECIPE, workers=1, run=run, progress=False)
+        index_parts(source, "task", folder, RECIPE, workers=1, run=sharded(shards) if shards else None, progress=False)
         manifest = read_manifest(folder, folder=True)
         assert manifest is not None
         return f"content {manifest.content[:8]}, {sum(size for size, _ in manifest.files.values()) / 2**20:.0f} MiB"

@@ -61,9 +61,8 @@ def ingest(source: FolderSource, work: Path) -> Index:
     """Index and store the task as the pipeline does."""
     folder, recipe = work / "index", index_recipe("bench", {"name": "folder"})
     previous = read_index(folder) if folder.exists() else None
-    with Pool(work / "decoded", policy="native", room=Room()) as pool:
-        index = index_parts(source, "bench", folder, recipe, workers=CORES, previous=previous, pool=pool,
-                            progress=False)
+    pool = Pool(work / "decoded", policy="native", room=Room())
+    index = index_parts(source, "bench", folder, recipe, workers=CORES, previous=previous, pool=pool, progress=False)
     for split in SPLITS:
         ensure_store(index, source, split, work / split, pool=work / "decoded" / split, workers=CORES, progress=False)
     return index

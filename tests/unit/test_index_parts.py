@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,21 +22,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from fakemedia.artefacts.files import resumable_folder
 from fakemedia.artefacts.manifest import read_manifest
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
 from fakemedia.ingest import facts as measuring
 from fakemedia.ingest import index as indexing
-from fakemedia.ingest import listing, parts
+from fakemedia.ingest import listing, part_jobs, parts
 from fakemedia.ingest.audit import accept, audit_task, shared_images
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import Run, build_index, index_fingerprint, index_parts, index_recipe, refreshed
 from fakemedia.ingest.listing import Listing
-from fakemedia.ingest.parts import COLUMNS, Index, index_content, read_index, write_index
+from fakemedia.ingest.parts import COLUMNS, Index, Written, index_content, read_index, write_index
 from fakemedia.reporting.audit_page import audit_summary
 from fakemedia.sources.folder import FolderSource
 from fakemedia.sources.source import Item
+from fakemedia.store.pool import Pool, Room
 
 RECIPE = index_recipe("gan", {"name": "folder"})
 CONFIG = AuditConfig(quarantine=("duplicate", "leak", "source_leak", "unreadable", "near_leak"))
@@ -39,7 +46,7 @@ CONFIG = AuditConfig(quarantine=("duplicate", "leak", "source_leak", "unreadable
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (parts, listing, indexing):
+    for module in (parts, listing, part_jobs, indexing):
         monkeypatch.setattr(module, "PART_ROWS", 5)
 
 
@@ -56,8 +63,18 @@ def source(tmp_path: Path) -> FolderSource:
     return FolderSource(tmp_path / "raw")
 
 
-def in_parts(source: FolderSource, folder: Path, previous: Index | None = None, run: Run = map) -> Index:
-    return index_parts(source, "gan", folder, RECIPE, workers=1, previous=previous, run=run, progress=False)
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows with each picture that is decoded."""
+    seen, real = [], measuring.read_picture
+    monkeypatch.setattr(measuring, "read_picture", lambda data: (seen.append(1), real(data))[1])
+    return seen
+
+
+def in_parts(source: FolderSource, folder: Path, previous: Index | None = None, run: Run | None = None,
+             pool: Pool | None = None) -> Index:
+    return index_parts(source, "gan", folder, RECIPE, workers=1, previous=previous, pool=pool, run=run,
+                       progress=False)
 
 
 @st.composite
@@ -122,18 +139,106 @@ def test_an_index_in_parts_is_the_one_of_one_table(source: FolderSource, tmp_pat
     assert (stores[0].folder / "pixels.u8").read_bytes() == (stores[1].folder / "pixels.u8").read_bytes()
 
 
-def test_parts_made_side_by_side_are_the_same(source: FolderSource, tmp_path: Path, small_parts: None) -> None:
-    in_parts(source, tmp_path / "one")
+def same_files(one: Path, other: Path) -> bool:
+    def content(folder: Path) -> dict[Path, bytes]:
+        return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    assert content(one)
+    return content(one) == content(other)
+
+
+def from_the_last(function: Callable[[Any], Written], jobs: Iterable[Any]) -> Iterator[Written]:
+    """Make shards in another order than theirs, from copies, as other processes do."""
+    return map(pickle.loads(pickle.dumps(function)), reversed(list(jobs)))
+
+
+def pooled(work: Path) -> Pool:
+    return Pool(work / "decoded", policy="native", room=Room())
+
+
+def stored(index: Index, source: FolderSource, work: Path) -> list[str]:
+    """Build all stores of an index from its pool; return their fingerprints."""
+    return [build_store(index, source, split, work / split, pool=work / "decoded" / split, workers=1,
+                        progress=False).fingerprint for split in SPLITS]
+
+
+def test_shards_give_the_files_of_one_process(source: FolderSource, tmp_path: Path, small_parts: None) -> None:
+    (source.root / "gan/train/0_real/9.png").write_bytes((source.root / "gan/train/1_fake/0.png").read_bytes())
+    (source.root / "gan/val/0_real/9.png").write_bytes(b"broken")
+    one, four = tmp_path / "one", tmp_path / "four"
+    in_parts(source, one / "index", pool=pooled(one))
+    in_parts(source, four / "index", run=from_the_last, pool=pooled(four))
+    assert same_files(one, four)
     with ThreadPoolExecutor(4) as pool:
-        in_parts(source, tmp_path / "four", run=pool.map)
-    for name in os.listdir(tmp_path / "one"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "four" / name).read_bytes()
+        in_parts(source, tmp_path / "threads/index", run=pool.map)
+    assert same_files(one / "index", tmp_path / "threads/index")
+
+
+def test_shards_that_were_made_are_not_measured_again(source: FolderSource, tmp_path: Path, small_parts: None,
+                                                      decoded: list[int]) -> None:
+    broken = "gan/test/0_real/0.png"
+    (source.root / broken).write_bytes(b"broken")
+    one, work = tmp_path / "one", tmp_path / "work"
+    expected = stored(in_parts(source, one / "index", pool=pooled(one)).without([broken]), source, one)
+
+    def stopped(function: Callable[[Any], Written], jobs: Iterable[Any]) -> Iterator[Written]:
+        yield from map(function, islice(jobs, 3))
+        raise KeyboardInterrupt
+
+    decoded.clear()
+    with pytest.raises(KeyboardInterrupt):
+        in_parts(source, work / "index", run=stopped, pool=pooled(work))
+    assert len(decoded) == 15
+    assert not (work / "index").exists()
+    index = in_parts(source, work / "index", run=from_the_last, pool=pooled(work))
+    assert len(decoded) == 24 + 1  # The broken one is tried again.
+    assert stored(index.without([broken]), source, work) == expected
+    assert len(decoded) == 24 + 1
+    assert same_files(one, work)
+    assert not list(work.glob(".*"))
+
+
+def test_shards_of_other_files_or_settings_are_not_used(source: FolderSource, tmp_path: Path, small_parts: None,
+                                                        decoded: list[int]) -> None:
+    def stopped(function: Callable[[Any], Written], jobs: Iterable[Any]) -> Iterator[Written]:
+        yield from map(function, jobs)
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "work/index"
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            in_parts(source, folder, run=stopped)
+    assert len(decoded) == 24
+    shutil.rmtree(source.root / "gan/test/0_real")
+    (source.root / "gan/test/0_real").mkdir()
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(source.root / "gan/test/0_real/new.png")
+    part = next(tmp_path.glob("work/.index.unfinished-*/part-00003.parquet"))
+    part.write_bytes(part.read_bytes()[:-9])
+    decoded.clear()
+    other = dataclasses.replace(RECIPE, version=RECIPE.version + 1)
+    with pytest.raises(KeyboardInterrupt):
+        index_parts(source, "gan", folder, other, workers=1, run=stopped, progress=False)
+    assert len(decoded) == 21
+    assert len(list(tmp_path.glob("work/.index.unfinished-*"))) == 1
+    index = in_parts(source, folder, run=from_the_last)
+    pd.testing.assert_frame_equal(index.frame(), build_index(source, "gan", workers=1, progress=False))
+    assert len(os.listdir(folder)) == 5 + 2
+
+
+def test_what_another_process_builds_is_left_alone(source: FolderSource, tmp_path: Path, small_parts: None) -> None:
+    folder = tmp_path / "work/index"
+    with resumable_folder(folder, RECIPE.fingerprint) as busy:
+        (busy / "part-00000.parquet").write_bytes(b"half")
+        in_parts(source, folder, run=from_the_last)
+        assert os.listdir(busy) == ["part-00000.parquet"]
+    in_parts(source, tmp_path / "one/index")
+    assert same_files(folder, tmp_path / "one/index")
 
 
 def test_only_what_changed_is_decoded_again(source: FolderSource, tmp_path: Path, small_parts: None,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    index, seen, real = in_parts(source, tmp_path / "index"), [], measuring.read_picture
-    monkeypatch.setattr(measuring, "read_picture", lambda data: (seen.append(1), real(data))[1])
+                                            decoded: list[int]) -> None:
+    index = in_parts(source, tmp_path / "index")
+    decoded.clear()
     train = source.root / "gan/train/1_fake"
     (train / "0.png").rename(train / "renamed.png")
     os.utime(source.root / "gan/val/0_real/1.png", ns=(1, 1))
@@ -141,7 +246,7 @@ def test_only_what_changed_is_decoded_again(source: FolderSource, tmp_path: Path
     Image.new("RGB", (9, 9), (1, 2, 3)).save(source.root / "gan/test/1_fake/new.png")
     assert refreshed(index, source, "gan") is None
     again = in_parts(source, tmp_path / "index", index).frame()
-    assert len(seen) == 1
+    assert len(decoded) == 1
     pd.testing.assert_frame_equal(again, build_index(source, "gan", workers=1, progress=False))
 
 
@@ -174,11 +279,11 @@ def test_a_damaged_part_is_named(source: FolderSource, tmp_path: Path, small_par
 KILLED = """
 import sys, time
 from pathlib import Path
-from fakemedia.ingest import index, listing, parts
+from fakemedia.ingest import index, listing, part_jobs, parts
 from fakemedia.sources.folder import FolderSource
-for module in (parts, listing, index):
+for module in (parts, listing, part_jobs, index):
     module.PART_ROWS = 5
-real = index.write_part
+real = part_jobs.write_part
 
 def write(folder, number, frame):
     if number == 2:
@@ -186,7 +291,7 @@ def write(folder, number, frame):
         time.sleep(60)
     return real(folder, number, frame)
 
-index.write_part = write
+part_jobs.write_part = write
 recipe = index.index_recipe("gan", {"name": "folder"})
 index.index_parts(FolderSource(Path(sys.argv[1])), "gan", Path(sys.argv[2]), recipe, workers=1, progress=False)
 """

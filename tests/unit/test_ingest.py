@@ -74,9 +74,8 @@ def ingest(source: FolderSource, work: Path, policy: str = "native",
            room: Room | None = None) -> tuple[pd.DataFrame, PixelStore]:
     folder = work / "index"
     previous = read_index(folder) if folder.exists() else None
-    with Pool(work / "decoded", policy=policy, room=room or Room()) as pool:
-        index = index_parts(source, "gan", folder, RECIPE, workers=1, previous=previous, pool=pool,
-                            progress=False).frame()
+    pool = Pool(work / "decoded", policy=policy, room=room or Room())
+    index = index_parts(source, "gan", folder, RECIPE, workers=1, previous=previous, pool=pool, progress=False).frame()
     stores = [ensure_store(index, source, split, work / split, policy=policy, pool=work / "decoded" / split,
                            room=room, workers=2, progress=False) for split in SPLITS]
     return index, stores[0]

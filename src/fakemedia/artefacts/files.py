@@ -9,7 +9,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
@@ -21,6 +21,8 @@ from fakemedia.core.errors import MachineError
 GIB = 2**30
 PARTIAL = ".partial"
 """The suffix of a file that is being written, or whose writer was killed."""
+UNFINISHED = "unfinished-"
+"""The end of the name of a folder that is built in several steps, before its key."""
 _LEFTOVER = re.compile(rf"\..+\.([0-9a-f]{{32}}({PARTIAL}|\.old)?|[0-9]+{PARTIAL})", re.DOTALL)
 """The names of scratch files and folders; those with a process id are of version 0.1."""
 
@@ -112,6 +114,35 @@ def scratch_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(building, ignore_errors=True)
         os.close(lock)
+
+
+@contextmanager
+def resumable_folder(target: Path, key: str) -> Iterator[Path]:
+    """Yield a folder beside `target` to build it in. What is in it after an error, or where the writer is killed, is
+    kept for the next call with this `key`; for another key it is removed.
+
+    While another process builds in it, and where there are no locks, the folder is a scratch folder.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    kept = target.with_name(f".{target.name}.{UNFINISHED}{key}")
+    for other in set(target.parent.glob(f".{target.name}.{UNFINISHED}*")) - {kept}:
+        _remove_if_dead(other)
+    with ExitStack() as ending:
+        try:
+            kept.mkdir(exist_ok=True)
+            descriptor = os.open(kept, os.O_RDONLY)
+            ending.callback(os.close, descriptor)
+            mine = lock_descriptor(descriptor, blocking=False) and _is(kept, descriptor)
+        except OSError:
+            mine = False
+        if mine:
+            ending.callback(_remove_if_empty, kept)
+        yield kept if mine else ending.enter_context(scratch_folder(target))
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,23 +14,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fakemedia.artefacts.files import scratch_folder
+from fakemedia.artefacts.files import resumable_folder, scratch_folder
 from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, FAKE, REAL, SPLITS, check_name
-from fakemedia.ingest.facts import UNMEASURED, measure
-from fakemedia.ingest.listing import Listing, differences, known_rows, list_images
-from fakemedia.ingest.parts import COLUMNS, PART_ROWS, Index, Table, indexed, tally, write_part, write_parts
-from fakemedia.ingest.process_pool import picture_map
+from fakemedia.ingest.listing import differences, list_images
+from fakemedia.ingest.part_jobs import Job, Measuring, jobs_of, make_part, make_shard, moved_rows, unchanged
+from fakemedia.ingest.parts import PART_ROWS, Index, Table, Written, indexed, tally, write_parts
 from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.sources.source import Source
 from fakemedia.store import decode
 from fakemedia.store.decode import content_id
 from fakemedia.store.pool import Pool
 
-Run = Callable[[Callable[["Job"], tuple[int, str]], Iterable["Job"]], Iterable[tuple[int, str]]]
-"""Calls a function with each of some jobs, like `map`."""
+Run = Callable[[Callable[[Job], Written], Iterable[Job]], Iterable[Written]]
+"""Calls a function with each of some jobs, like `map`, but in any order."""
 UNREADABLE = ("replace or remove it; or leave such images out of training by audit: {quarantine: [unreadable]} in "
               "the collection's settings")
 
@@ -50,20 +50,33 @@ def index_recipe(task: str, source: Mapping[str, Any], derivation: Mapping[str, 
 
 
 def index_parts(source: Source, task: str, folder: Path, recipe: Recipe, *, workers: int,
-                 previous: Index | None = None, pool: Pool | None = None, run: Run = map,
-                 progress: bool = True) -> Index:
+                previous: Index | None = None, pool: Pool | None = None, run: Run | None = None,
+                progress: bool = True) -> Index:
     """Write the index of `task` to `folder`, part by part, unless it is the same as `previous`; return it.
 
-    As `build_index`, in bounded memory. `run` makes the parts and gives the results in their order: by default in this
-    process, one after another. Parts that are made elsewhere need a `folder` that is shared, and no `pool`.
+    As `build_index`, in bounded memory; `pool` is entered here. With `run` the parts of an index that has several are
+    shards: `run` calls a function with each of them, in any order, in processes that share the disk. The result is the
+    same. An interrupted call leaves the finished shards to the next one.
     """
     check_name(task)
     listing = list_images(source, task)
-    if previous is not None and _unchanged(listing, previous):
+    if previous is not None and unchanged(listing, previous):
         return previous
-    with scratch_folder(folder) as building:
-        make = partial(_write, _Measuring(source, task, workers, _moved(listing, previous), pool, progress), building)
-        return write_parts(run(make, _jobs(listing, previous)), listing.notes, building, folder, recipe)
+    make = Measuring(source, task, workers, moved_rows(listing, previous), None, progress)
+    jobs = jobs_of(listing, previous)
+    if run is None or len(listing) <= PART_ROWS:
+        with scratch_folder(folder) as building, pool or nullcontext() as kept:
+            written = map(partial(make_part, replace(make, pool=kept), building), jobs)
+            return write_parts(written, listing.notes, building, folder, recipe)
+    with resumable_folder(folder, recipe.fingerprint) as building:
+        written = sorted(run(partial(make_shard, make, building, pool), jobs), key=lambda part: part.number)
+        index = write_parts(written, listing.notes, building, folder, recipe)
+    if pool is not None:
+        with pool:
+            for number, frame in enumerate(index.frames(["id", "split"])):
+                for split, ids in frame.groupby("split", sort=False)["id"]:
+                    pool.add_part(number, str(split), ids)
+    return index
 
 
 def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFrame | None = None,
@@ -83,85 +96,13 @@ def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFra
     check_name(task)
     listing = list_images(source, task)
     known = None if previous is None else Index.of(previous)
-    if known is not None and _unchanged(listing, known):
+    if known is not None and unchanged(listing, known):
         assert previous is not None
         return previous
-    make = _Measuring(source, task, workers, _moved(listing, known), pool, progress)
-    index = pd.concat(map(make, _jobs(listing, known)), ignore_index=True)
+    make = Measuring(source, task, workers, moved_rows(listing, known), pool, progress)
+    index = pd.concat(map(make, jobs_of(listing, known)), ignore_index=True)
     index.attrs["notes"] = listing.notes
     return index
-
-
-def _unchanged(listing: Listing, index: Index) -> bool:
-    """Return whether every image is listed as it was indexed, and none is unreadable."""
-    touched = differences(listing, index)
-    if touched is None or touched.any():
-        return False
-    return not any((frame["error"] != "").to_numpy().any() for frame in index.frames(["error"]))
-
-
-def _moved(listing: Listing, previous: Index | None) -> pd.DataFrame:
-    """Return what was measured of files that are no longer listed as they were, by content id.
-
-    Failures are repeated, so they are not among them.
-    """
-    rows = pd.concat([gone for _, _, gone in known_rows(listing, previous)])
-    return rows.drop_duplicates("id").set_index("id", drop=False).loc[:, list(UNMEASURED)]
-
-
-def _jobs(listing: Listing, previous: Index | None) -> Iterator[Job]:
-    """Yield the images part by part, with the rows that are known of them."""
-    parts = -(-len(listing) // PART_ROWS)
-    for number, (images, known, _) in enumerate(known_rows(listing, previous)):
-        yield Job(number, parts, images, known)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A part of an index to be made."""
-
-    number: int
-    parts: int
-    images: pd.DataFrame
-    """As the source lists them."""
-    known: pd.DataFrame
-    """Rows of the previous index, by the number of the image here."""
-
-
-@dataclass(frozen=True)
-class _Measuring:
-    """Measures the images of a part, those that are not known, and returns its rows."""
-
-    source: Source
-    task: str
-    workers: int
-    moved: pd.DataFrame
-    pool: Pool | None
-    progress: bool
-
-    def __call__(self, job: Job) -> pd.DataFrame:
-        new = job.images.drop(job.known.index)
-        function = partial(measure, policy=self.pool and self.pool.policy, known=frozenset(self.moved.index))
-        part = f", part {job.number + 1} of {job.parts}" if job.parts > 1 else ""
-        found, copies = {}, {}
-        measured = picture_map(function, [self.source.reader(path) for path in new["path"]], workers=self.workers,
-                               title=f"index {self.task}{part}", progress=self.progress)
-        for (number, split), ((facts, check), pixels) in zip(new["split"].items(), measured, strict=True):
-            if facts["id"] in self.moved.index:
-                copies[number] = facts["id"]
-            else:
-                found[number] = facts
-            if self.pool is not None and pixels is not None:
-                self.pool.add(split, facts["id"], pixels, check)
-        facts = pd.concat([job.known[list(UNMEASURED)], self.moved.loc[list(copies.values())].set_axis(list(copies)),
-                           pd.DataFrame(list(found.values()), list(found), list(UNMEASURED))]).sort_index()
-        rows = job.images.assign(task=self.task, **{name: facts[name] for name in UNMEASURED})
-        rows["source"] = rows["source"].where(rows["source"] != "", rows["id"])
-        return rows.loc[:, list(COLUMNS)].astype(COLUMNS)
-
-
-def _write(make: _Measuring, folder: Path, job: Job) -> tuple[int, str]:
-    return write_part(folder, job.number, make(job))
 
 
 def index_fingerprint(table: Table, split: str) -> str:

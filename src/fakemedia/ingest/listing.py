@@ -26,7 +26,7 @@ SCHEMA = pa.schema([
 
 
 class Listing:
-    """The images of a task, sorted by path; about 70 bytes each, beside path and source photograph."""
+    """The images of a task, sorted by path; about 75 bytes each, beside path and source photograph."""
 
     def __init__(self, items: Iterable[Item], notes: list[dict[str, Any]]) -> None:
         self.notes = notes
@@ -108,11 +108,11 @@ def known_rows(listing: Listing, previous: Index | None) -> Iterator[tuple[pd.Da
         here = (rows["path"] <= images["path"].iloc[-1]).to_numpy() if more else np.ones(len(rows), bool)
         mine, rows = rows.loc[here & (rows["error"] == "").to_numpy()], rows.loc[~here]
         mine = mine.drop_duplicates("path")
-        at = _find(images, mine)
+        at = find(images, mine)
         yield images, mine.loc[at >= 0].set_axis(at[at >= 0]), mine.loc[at < 0]
 
 
-def _find(images: pd.DataFrame, rows: pd.DataFrame) -> NDArray[np.int64]:
+def find(images: pd.DataFrame, rows: pd.DataFrame) -> NDArray[np.int64]:
     """Return the number of the image with the path, size and time of change of each row, -1 for none."""
     keys = ["path", "bytes", "mtime_ns"]
     files = images.drop_duplicates("path")

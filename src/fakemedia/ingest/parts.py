@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fakemedia.artefacts.files import move_away, moved, scratch_folder, sync, writing
+from fakemedia.artefacts.files import move_away, moved, replacing, scratch_folder, sync, writing
 from fakemedia.artefacts.manifest import Recipe, make_manifest, read_manifest, verify, write_manifest
 from fakemedia.core.errors import UserError
 from fakemedia.core.hashing import fingerprint
@@ -156,26 +157,50 @@ def _digest(frame: pd.DataFrame) -> str:
     return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
-def write_part(folder: Path, number: int, frame: pd.DataFrame) -> tuple[int, str]:
-    """Write the part `number`, PART_ROWS rows but for the last one; return its rows and the hash of its facts."""
-    path = folder / f"part-{number:05d}.parquet"
-    with writing(path):
-        frame.to_parquet(path, index=False)
-        sync(path)
-    return len(frame), _digest(frame)
+@dataclass(frozen=True)
+class Written:
+    """A part that was written."""
+
+    number: int
+    rows: int
+    digest: str
+    """The hash of its facts."""
 
 
-def write_parts(written: Iterable[tuple[int, str]], notes: list[dict[str, Any]], building: Path, folder: Path,
+def _part(folder: Path, number: int) -> Path:
+    return folder / f"part-{number:05d}.parquet"
+
+
+def write_part(folder: Path, number: int, frame: pd.DataFrame) -> Written:
+    """Write the part `number`, PART_ROWS rows but for the last one, atomically."""
+    with replacing(_part(folder, number)) as scratch:
+        frame.to_parquet(scratch, index=False)
+    return Written(number, len(frame), _digest(frame))
+
+
+def read_part(folder: Path, number: int) -> pd.DataFrame | None:
+    """Return the part `number` of an index that is not complete; None if it is missing or damaged."""
+    try:
+        return pq.ParquetFile(_part(folder, number)).read().to_pandas().astype(COLUMNS)
+    except (OSError, ValueError, KeyError):  # pyarrow's errors derive from these
+        return None
+
+
+def write_parts(written: Iterable[Written], notes: list[dict[str, Any]], building: Path, folder: Path,
                 recipe: Recipe) -> Index:
     """Move the index whose parts are `written` to the scratch folder `building`, in their order, to `folder`; open it.
 
-    An older index there stays until all parts are written.
+    An older index there stays until all parts are written. Other files in `building` are removed.
     """
-    rows, digests = zip(*written, strict=True)
+    parts = list(written)
+    rows = [part.rows for part in parts]
     with writing(folder):
         (building / NOTES).write_text(json.dumps({"notes": notes, "rows": rows}), encoding="utf-8")
-        files = {path.name: path for path in building.iterdir()}
-        write_manifest(make_manifest(recipe, files, content=_content(list(digests), notes)), building, folder=True)
+        files = {path.name: path for path in (building / NOTES, *(_part(building, part.number) for part in parts))}
+        for other in set(building.iterdir()) - set(files.values()):
+            other.unlink()
+        content = _content([part.digest for part in parts], notes)
+        write_manifest(make_manifest(recipe, files, content=content), building, folder=True)
         sync(building)
         while not moved(building, folder):
             move_away(folder)

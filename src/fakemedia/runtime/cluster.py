@@ -8,19 +8,22 @@ import platform
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.extras import PACKAGE, install
 from fakemedia.core.hashing import fingerprint
-from fakemedia.runtime.threads import cores
+from fakemedia.runtime.threads import cores, use_cores
 
+T = TypeVar("T")
+R = TypeVar("R")
 NONE, LOCAL = "none", "local"
 CLIENT = "ray://"
 OBJECTS = 2**28
@@ -171,6 +174,26 @@ def connected(config: ClusterConfig, function: Callable) -> Iterator[Cluster]:
         yield Cluster(config, function)
     finally:
         ray.shutdown()
+
+
+def is_connected() -> bool:
+    """Return whether this process is connected to a cluster: as one of its workers, or as the command."""
+    return "ray" in sys.modules and _ray().is_initialized()
+
+
+def spread(config: ClusterConfig, what: str, function: Callable[[T], R], jobs: Iterable[T]) -> Iterator[R]:
+    """Yield `function` of each of `jobs`, as they are done, computed by workers of the cluster that this process is
+    connected to; a worker that waits for them lends its cores. `what` names a job."""
+    cluster = Cluster(config, call)
+    held = cluster.put((function, config.cores))
+    yield from cluster.each(((held, job) for job in jobs), gpu=False, what=lambda *_: what)
+
+
+def call(given: tuple[Callable[[T], R], int], job: T) -> R:
+    """Call a function with a job on a worker, which has so many cores."""
+    function, count = given
+    use_cores(count)
+    return function(job)
 
 
 def facts(token: str, reads: Sequence[Path] = (), *, written: bool = False) -> dict[str, str]:

@@ -170,6 +170,8 @@ def open_decoded(folder: Path, policy: str, *, fresh: bool = False) -> DecodedPi
 class Pool:
     """Takes the pictures that an index decodes, for the stores; used in a `with` block; complete at its end, or absent.
 
+    It can be pickled before.
+
     `folder` gets a folder for each split of which something was decoded.
     """
 
@@ -178,9 +180,16 @@ class Pool:
         self.policy = policy
         self._folder, self._room = folder, room
         self._writers: dict[str, PixelWriter] = {}
-        self._files = ExitStack()
+
+    def part(self, number: int) -> Pool:
+        """Return a pool for some of the pictures, in a folder of its own; this one takes them by `add_part`."""
+        return Pool(self._part(number), policy=self.policy, room=self._room)
+
+    def _part(self, number: int) -> Path:
+        return self._folder / f"part-{number:05d}"
 
     def __enter__(self) -> Pool:
+        self._files = ExitStack()
         self._scratch = scratch_folder(self._folder)
         self._building = self._scratch.__enter__()
         return self
@@ -192,6 +201,15 @@ class Pool:
             writer = PixelWriter(self._building / split / PIXELS, self._room)
             self._writers[split] = self._files.enter_context(writer)
         self._writers[split].write(id, pixels, check)
+
+    def add_part(self, number: int, split: str, ids: Iterable[str]) -> None:
+        """Keep the pictures of `ids`, in their order, that the pool `part(number)` has; as `add`."""
+        found = open_decoded(self._part(number) / split, self.policy, fresh=True)
+        if found is None:
+            return
+        for id in ids:
+            if (pixels := found.read(id)) is not None:
+                self.add(split, id, pixels, found.places[id][-1])
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:

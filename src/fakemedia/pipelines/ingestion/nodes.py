@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fakemedia.ingest.collection import CollectionConfig
     from fakemedia.ingest.parts import Index
     from fakemedia.reporting.rendering import Drawn
+    from fakemedia.runtime.cluster import ClusterConfig
     from fakemedia.sources.source import Source
     from fakemedia.store.pixels import PixelStore
     from fakemedia.store.pool import Room
@@ -49,27 +50,27 @@ def open_source(settings: CollectionConfig, *, context: Context, collection: str
     return source
 
 
-def index_images(settings: CollectionConfig, source: Source, *, task: str, folder: Path, pool: Path) -> Index:
+def index_images(settings: CollectionConfig, source: Source, *, task: str, folder: Path, pool: Path,
+                 cluster: ClusterConfig) -> Index:
     """Return the index of a task, in `folder`: one row per image.
 
     Files that an index there knows are not decoded again, if it was made by the same code and settings; what is
-    decoded is kept in `pool` for the stores.
+    decoded is kept in `pool` for the stores. On a `cluster` the parts of a large task are made by several workers.
     """
     from fakemedia.artefacts.manifest import is_current
     from fakemedia.ingest.derived import derivation
     from fakemedia.ingest.index import index_parts, index_recipe
     from fakemedia.ingest.parts import read_index
+    from fakemedia.runtime.cluster import is_connected, spread
     from fakemedia.store.pool import Pool
 
     previous, recipe = None, index_recipe(task, settings.source, derivation(settings))
     if is_current(folder, recipe, folder=True):
         with suppress(UserError):
             previous = read_index(folder)
-    index = partial(index_parts, source, task, folder, recipe, workers=cores(), previous=previous)
-    if settings.stream:
-        return index()
-    with Pool(pool, policy=settings.policy, room=_room(settings, pool.parent)) as kept:
-        return index(pool=kept)
+    run = partial(spread, cluster, f"a part of the index of {task}") if is_connected() else None
+    kept = None if settings.stream else Pool(pool, policy=settings.policy, room=_room(settings, pool.parent))
+    return index_parts(source, task, folder, recipe, workers=cores(), previous=previous, pool=kept, run=run)
 
 
 def _room(settings: CollectionConfig, task: Path) -> Room:

@@ -58,7 +58,7 @@ def _task_nodes(context: Context, plans: Sequence[Plan], task: str, settings: st
     index, found = f"{task}__index", f"{task}__findings"
     audit = context.path(AUDIT_PAGE, sequence=having[0].sequence, collection=collection)
     return [
-        node(bound(index_images, task=task, pool=pool,
+        node(bound(index_images, task=task, pool=pool, cluster=context.cluster,
                    folder=context.path(INDEX, collection=collection, task=task)),
              [settings, "source"], index, name=f"index_{task}"),
         node(audit_images, [settings, index], found, name=f"audit_{task}"),
