@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,22 @@ def test_a_run_with_files_becomes_a_version(registry: Registry, tmp_path: Path) 
     assert (record.params, record.metrics, record.status) == ({"epochs": "3"}, {"auc": 0.5}, FINISHED)
     assert record.tags["kind"] == "test"
     assert (registry.files(run) / "sub/a.txt").read_text() == "a"
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_every_change_gives_another_stamp(folder: Path, mode: str) -> None:
+    with closing(sqlite3.connect(folder / DATABASE)) as database:
+        database.execute(f"PRAGMA journal_mode={mode}")
+        registry = Registry(f"sqlite:///{folder / DATABASE}", folder)
+        stamps = [registry.stamp()]
+        for number in range(20):
+            database.execute("UPDATE experiments SET name = ? WHERE experiment_id = 0", [str(number)])
+            database.commit()
+            stamps += [registry.stamp(), registry.stamp()]
+        assert len(set(stamps)) == 21
+    (folder / DATABASE).unlink()
+    assert registry.stamp() is None
+    assert Registry("http://127.0.0.1:1", folder).stamp() is None
 
 
 def test_a_registry_may_be_moved(registry: Registry, folder: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from fakemedia.registry.promotion import promote, roll_back
 from fakemedia.registry.versions import find_version, open_version
 from fakemedia.scoring.onnx_model import OnnxModel
 from fakemedia.scoring.scores import score_files
+from fakemedia.serving import live_detector
 from fakemedia.serving.app import make_app
 from fakemedia.serving.live_detector import LiveDetector
 from fakemedia.serving.log import read_log
@@ -180,6 +182,40 @@ def test_the_alias_is_followed_and_a_damaged_version_is_not(service: Callable, r
     registry.set_alias("champion", None)
     made.live.refresh()
     assert post(client, BRIGHT).json()["detector"]["version"] == 1
+
+
+def test_a_registry_that_does_not_change_is_not_read(service: Callable, registry: Registry,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    made, read = service(), []
+    refresh = LiveDetector.refresh
+    monkeypatch.setattr(LiveDetector, "refresh", lambda self: read.append(1) or refresh(self))
+    for _ in range(20):
+        made.live.look()
+    assert len(read) == 1
+    for wanted in (2, 1, 2, 1):
+        registry.set_alias("champion", wanted)
+        made.live.look()
+        assert made.live.current.version.number == wanted
+    assert len(read) == 5
+
+
+def test_what_could_not_be_followed_is_tried_again(service: Callable, registry: Registry,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_detector, "RETRY", 0.5)
+    made = service()
+    file = registry.files(find_version(registry, 2).run) / "model.onnx"
+    kept = file.read_bytes()
+    file.write_bytes(b"x")
+    registry.set_alias("champion", 2)
+    made.live.look()
+    assert "was changed" in made.live.problem
+    file.write_bytes(kept)
+    made.live.look()
+    assert made.live.current.version.number == 1, "tried again at once"
+    time.sleep(0.5)
+    made.live.look()
+    assert made.live.current.version.number == 2
+    assert made.live.problem == ""
 
 
 def test_there_is_nothing_to_serve(registry: Registry) -> None:

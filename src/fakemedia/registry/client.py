@@ -23,7 +23,15 @@ from filelock import FileLock, Timeout
 from fakemedia.artefacts.files import check_writable, moved, scratch_folder, writing
 from fakemedia.core.errors import UserError
 from fakemedia.core.extras import install
-from fakemedia.registry.database import LOCAL, check_address, check_reachable, database_error, local_path, shown
+from fakemedia.registry.database import (
+    LOCAL,
+    check_address,
+    check_reachable,
+    database_error,
+    file_stamp,
+    local_path,
+    shown,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -251,6 +259,14 @@ class Registry:
         """Return the number of the version that each alias names."""
         with self._talking() as client:
             return {alias: int(number) for alias, number in client.get_registered_model(MODEL).aliases.items()}
+
+    def stamp(self) -> tuple[object, ...] | None:
+        """Return what is equal as long as nothing in the registry has changed; None if only the registry can tell.
+
+        It costs a look at one file of a local registry, and nothing of a server's.
+        """
+        path = local_path(self.uri)
+        return None if path is None else file_stamp(path)
 
     def set_alias(self, alias: str, number: int | None) -> None:
         """Let `alias` name the version `number`, or none, in one step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -47,6 +48,22 @@ def check_reachable(uri: str, *, thorough: bool = False) -> None:
         _check_server(uri)
     elif path.exists():
         _check_file(path, thorough)
+
+
+def file_stamp(path: Path) -> tuple[object, ...] | None:
+    """Return what differs after every change to a local database: times, sizes and SQLite's change counter.
+
+    Nothing is locked. None if the file cannot be read. The counter: bytes 24 to 27, https://www.sqlite.org/fileformat.html.
+    """
+    try:
+        with path.open("rb") as file:
+            header, status = file.read(28), os.fstat(file.fileno())
+        written = path.with_name(f"{path.name}-wal")
+        ahead = written.stat() if written.exists() else None
+    except OSError:
+        return None
+    return (header[24:], *(value for each in (status, ahead) if each is not None
+                           for value in (each.st_ino, each.st_size, each.st_mtime_ns)))
 
 
 def database_error(text: str, where: object) -> MachineError:

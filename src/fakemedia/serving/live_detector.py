@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from fakemedia.scoring.model import Model
 from fakemedia.scoring.onnx_model import OnnxModel
 
 ONNX = "model.onnx"
+RETRY = 2.0
+"""Seconds until what could not be followed is tried again, though the registry has not changed."""
 LOGGER = logging.getLogger("fakemedia.serving")
 
 
@@ -46,6 +49,8 @@ class LiveDetector:
         """Open the version that `alias` names; UserError if there is none, or it cannot serve."""
         self._registry, self._alias, self._on_swap, self._on_failure = registry, alias, on_swap, on_failure
         self._stop = threading.Event()
+        self._stamp: tuple[object, ...] | None = None
+        self._again = 0.0
         self._thread: threading.Thread | None = None
         self.current = open_serving(registry, find_version(registry, alias))
         self.problem = ""
@@ -56,6 +61,14 @@ class LiveDetector:
         """Begin to look every so many seconds which version the alias names."""
         self._thread = threading.Thread(target=self._run, args=(seconds,), name="alias", daemon=True)
         self._thread.start()
+
+    def look(self) -> None:
+        """`refresh` if the registry has changed or cannot tell, and every RETRY seconds until the alias is followed."""
+        stamp = self._registry.stamp()
+        if stamp is None or stamp != self._stamp or (self.problem and time.monotonic() >= self._again):
+            self._stamp = stamp
+            self.refresh()
+            self._again = time.monotonic() + RETRY
 
     def refresh(self) -> None:
         """Serve the version that the alias names now; if it cannot serve, or the alias is gone, keep the former."""
@@ -82,4 +95,4 @@ class LiveDetector:
 
     def _run(self, seconds: float) -> None:
         while not self._stop.wait(seconds):
-            self.refresh()
+            self.look()

@@ -29,7 +29,7 @@ def make_service(registry: Registry, *, alias: str, config: ServingConfig, log: 
     live = LiveDetector(registry, alias, on_failure=counters.swap_failures.inc, on_swap=counters.swapped)
     service = Service(live=live, config=config, counters=counters, token=token,
                       log=None if log is None else ScoreLog(log, rows=config.log_rows))
-    live.follow(config.poll_seconds)
+    live.follow(config.poll_server_seconds if registry.is_copied else config.poll_seconds)
     return service
 
 

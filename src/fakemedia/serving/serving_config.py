@@ -28,8 +28,10 @@ class ServingConfig:
     """Most crops that the network gets at once, from all requests together."""
     wait_ms: float = 2.0
     """How long an incomplete batch waits for more crops, milliseconds."""
-    poll_seconds: float = 2.0
-    """How often the registry is asked which version the alias names, seconds."""
+    poll_seconds: float = 0.5
+    """How often it is looked whether a local registry has changed, seconds; only then it is read."""
+    poll_server_seconds: float = 5.0
+    """How often a registry at an address is asked which version the alias names, seconds."""
     drain_seconds: float = 15.0
     """How long requests may take to end after SIGTERM, seconds."""
     log: str = "data/09_registry/scores.db"
