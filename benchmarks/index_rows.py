@@ -37,7 +37,7 @@ from fakemedia.ingest.index import Run, index_fingerprint, index_parts
 from fakemedia.ingest.listing import list_images
 from fakemedia.ingest.parts import read_index
 from fakemedia.reporting.audit_page import CAPTION, audit_figure, audit_page, gather_findings
-from fakemedia.reporting.rendering import drawn
+from fakemedia.reporting.rendering import render_figure
 from fakemedia.sources.source import Item, Note
 from fakemedia.sources.splits import completed
 
@@ -128,7 +128,7 @@ def phase(name: str, rows: int, work: Path, shards: int) -> str:
     if name == "split":
         kept = accept(index, found, CONFIG)
         return f"{len(kept)} kept, splits {' '.join(index_fingerprint(kept, split)[:8] for split in SPLITS)}"
-    figure = drawn("containers", audit_figure([index]), CAPTION)
+    figure = render_figure("containers", audit_figure([index]), CAPTION)
     return f"{len(audit_page('many', [index], gather_findings([index], [found]), figure)) >> 10} KiB"
 
 

@@ -29,7 +29,7 @@ from fakemedia.reporting.audit_page import (
     audit_summary,
     gather_findings,
 )
-from fakemedia.reporting.rendering import drawn
+from fakemedia.reporting.rendering import render_figure
 from fakemedia.sources.folder import FolderSource
 
 COUNTS = {"train": 24, "val": 12, "test": 12}
@@ -218,7 +218,7 @@ def test_the_page_tells_all(tmp_path: Path) -> None:
     plant(write_task(tmp_path))
     indexes = [index_of(tmp_path)]
     findings = gather_findings(indexes, [audit_task(indexes[0], AuditConfig(quarantine=("leak",)))])
-    page = audit_page("seq", indexes, findings, drawn("containers", audit_figure(indexes), CAPTION))
+    page = audit_page("seq", indexes, findings, render_figure("containers", audit_figure(indexes), CAPTION))
     for word in ("unreadable", "near_leak", "gan/train/0_real/03.png", "1 are left out",
                  "24 + 24, of these 1 + 0 left out", "data:image/svg"):
         assert word in page

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fakemedia.catalog import FiguresDataset, IndexDataset, TextDataset, previews
-from fakemedia.reporting.rendering import drawn
+from fakemedia.reporting.rendering import render_figure
 from fakemedia.reporting.style import new_figure
 from fakemedia.store.pixels import PixelStore
 
@@ -43,7 +43,7 @@ def test_texts_are_shown_as_they_are_written_but_no_pages(tmp_path: Path) -> Non
 def test_figures_are_read_back_as_they_were_drawn(tmp_path: Path) -> None:
     figure = new_figure(3, 2)
     figure.add_subplot().plot([1, 2])
-    pictures = [drawn(name, figure, f"Caption of {name}.") for name in ("one", "two")]
+    pictures = [render_figure(name, figure, f"Caption of {name}.") for name in ("one", "two")]
     dataset = FiguresDataset(str(tmp_path / "some.json"))
     dataset.save(pictures)
     assert dataset.load() == pictures

@@ -25,7 +25,7 @@ from fakemedia.reporting.robustness_table import robustness_table
 from fakemedia.reporting.sections import SCORES as SCORE_SECTION
 from fakemedia.reporting.sections import SECTIONS
 from fakemedia.reporting.similarity_figures import agreement_figure, distance_figure
-from fakemedia.reporting.style import looks
+from fakemedia.reporting.style import line_styles
 from fakemedia.reporting.tables import Tables, make_tables
 from fakemedia.similarity.grouping import hierarchy
 
@@ -86,7 +86,7 @@ def test_real_and_fake_have_a_panel_each(tables: Tables) -> None:
     for axes, name in zip(real_fake_figure(tables.tasks).axes, ("real", "fake"), strict=True):
         drawn = {line.get_marker(): line.get_ydata() for line in axes.lines if len(line.get_xdata()) == 4}
         table = tables.tasks[(tables.tasks.method == "kd") & (tables.tasks.measure == f"{name}_accuracy")]
-        np.testing.assert_allclose(drawn[looks(METHODS)["kd"].marker], table["mean"])
+        np.testing.assert_allclose(drawn[line_styles(METHODS)["kd"].marker], table["mean"])
         assert name in axes.get_ylabel().lower()
 
 
@@ -232,7 +232,7 @@ def test_everything_is_drawn_once_and_what_is_undefined_is_left_out(tables: Tabl
 
 
 def test_methods_differ_by_more_than_colour() -> None:
-    drawn = looks([f"m{i}" for i in range(12)]).values()
+    drawn = line_styles([f"m{i}" for i in range(12)]).values()
     assert len({(look.marker, str(look.dashes)) for look in drawn}) == 12
 
 

@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fakemedia.reporting.grids import Printed
-    from fakemedia.reporting.rendering import Drawn
+    from fakemedia.reporting.rendering import RenderedFigure
 
 
 class FiguresDataset(FileDataset):
     """Figures: each as PDF, PNG and SVG beside the path given, which lists them with their captions as JSON."""
 
-    def load(self) -> list[Drawn]:
+    def load(self) -> list[RenderedFigure]:
         """Return the figures as they were drawn, none if they never were; UserError if a file is missing or damaged."""
-        from fakemedia.reporting.rendering import Drawn
+        from fakemedia.reporting.rendering import RenderedFigure
 
         if not self._path.exists():
             return []
-        return [Drawn(name=each["name"], caption=each["caption"], wide=each["wide"],
-                      files={kind: self._read(f"{each['name']}.{kind}") for kind in each["files"]})
+        return [RenderedFigure(name=each["name"], caption=each["caption"], wide=each["wide"],
+                               files={kind: self._read(f"{each['name']}.{kind}") for kind in each["files"]})
                 for each in json.loads(self._read())]
 
-    def save(self, data: list[Drawn]) -> None:
+    def save(self, data: list[RenderedFigure]) -> None:
         """Write all files atomically, each."""
         listed = [{"name": each.name, "caption": each.caption, "wide": each.wide, "files": [*each.files]}
                   for each in data]

@@ -11,7 +11,7 @@ from fakemedia.monitoring.monitoring_config import MonitoringConfig
 from fakemedia.monitoring.timeline import ALL, KEYS, alarms, no_windows
 from fakemedia.reporting.figures.drift_timeline import timeline_figure
 from fakemedia.reporting.pages import Cell, Table, render_page
-from fakemedia.reporting.rendering import Drawn, drawn
+from fakemedia.reporting.rendering import RenderedFigure, render_figure
 
 TITLES = {"mmd": "Embeddings: MMD²", "ks": "Logits: Kolmogorov-Smirnov", "unsure": "Unsure, beyond the reference",
           "unknown": "Unknown, beyond the reference"}
@@ -20,7 +20,7 @@ MOST_ROWS = 100
 HEADER = ("Window", "Source", "Version", "From", "To", "Pictures", *STATISTICS, "Result")
 
 
-def draw_timeline(windows: pd.DataFrame) -> list[Drawn]:
+def draw_timeline(windows: pd.DataFrame) -> list[RenderedFigure]:
     """Return a figure for each stream of the detector that was judged last, at most MOST_FIGURES."""
     judged = windows.loc[windows["kind"] == "judged"]
     found = []
@@ -28,12 +28,12 @@ def draw_timeline(windows: pd.DataFrame) -> list[Drawn]:
         shown = {name: title for name, title in TITLES.items() if rows[name].notna().to_numpy().any()}
         scope, source = rows["scope"].iloc[0], rows["source"].iloc[0]
         if number < MOST_FIGURES:
-            found.append(drawn(f"timeline_{number + 1}", timeline_figure(rows, shown),
+            found.append(render_figure(f"timeline_{number + 1}", timeline_figure(rows, shown),
                                f"{_where(scope, source)}: every statistic and its threshold, by window."))
     return found
 
 
-def monitoring_page(windows: pd.DataFrame, timeline: list[Drawn], config: MonitoringConfig) -> str:
+def monitoring_page(windows: pd.DataFrame, timeline: list[RenderedFigure], config: MonitoringConfig) -> str:
     """Return the page: whether the last windows alarm, the figures, and the last MOST_ROWS windows."""
     latest = _latest(windows)
     now = alarms(latest, windows)

@@ -39,24 +39,24 @@ class Answer:
 def answer(tables: Tables) -> Answer:
     """Return the conclusions, the most important first, and what to run next."""
     ranked = [method for method in tables.scored if method not in tables.unranked]
-    known = {method: value for method, value in _means(tables, "aa").items() if not np.isnan(value)}
-    ranked = [method for method in ranked if method in known]
+    averages = {method: value for method, value in _means(tables, "aa").items() if not np.isnan(value)}
+    ranked = [method for method in ranked if method in averages]
     run = f"kedro run --pipelines {tables.sequence}"
     if not ranked:
         return Answer(("No method has been scored after the last stage: there is no result yet.",),
                       f"{run} --only-missing-outputs")
-    best = max(ranked, key=lambda method: known[method])
+    best = max(ranked, key=lambda method: averages[method])
     if not any(value > CHANCE for value in _learned(tables)):
         return Answer((
             "Nothing was learned: every method is at chance (50 %) on every task, even just after learning it.",
             "No detector is fit for use. Train for more epochs, with another learning rate, or from pretrained "
             "weights.", *_missing(tables)), run)
-    usable = next((each for each in (best, tables.upper) if each in known and not _failures(tables, each)), None)
+    usable = next((each for each in (best, tables.upper) if each in averages and not _failures(tables, each)), None)
     command = (f"{run} --only-missing-outputs" if tables.notices
                else f"{run} --params n_seeds={LEAST_SEEDS}" if min(map(tables.seeds_of, ranked)) < LEAST_SEEDS
                else f"kedro score my_pictures --checkpoint {tables.sequence}/{usable}" if usable
                else f"{run} --only-missing-outputs")
-    return Answer((_against_baseline(tables, ranked, best), *_gap(tables, ranked, known), *_forgotten(tables, best),
+    return Answer((_against_baseline(tables, ranked, best), *_gap(tables, ranked, averages), *_forgotten(tables, best),
                    _advice(tables, best), *_missing(tables)), command)
 
 
@@ -74,31 +74,31 @@ def _against_baseline(tables: Tables, ranked: Sequence[str], best: str) -> str:
                 else f"no method is ahead of {base} in average accuracy")
         return (f"Whether any method beats {base} is not known: {lead}, but fewer than {LEAST_SEEDS} seeds show no "
                 f"significant difference ({rests}).")
-    sure = {method: row for method, row in rows.items() if row["p"] < SIGNIFICANT}
+    significant = {method: row for method, row in rows.items() if row["p"] < SIGNIFICANT}
     better = [f"{method} by {row['mean']:.1f} points {interval(row['low'], row['high'], 1)}"
-              for method, row in sure.items() if row["mean"] > 0]
-    worse = [method for method, row in sure.items() if row["mean"] < 0]
-    said = (f"Better than {base} in average accuracy: {_list(better)}" if better
-            else f"No method beats {base} in average accuracy: the differences are not significant"
-            if not worse else f"No method beats {base} in average accuracy")
-    return said + (f"; worse: {_list(worse)}" if worse else "") + f" ({rests})."
+              for method, row in significant.items() if row["mean"] > 0]
+    worse = [method for method, row in significant.items() if row["mean"] < 0]
+    sentence = (f"Better than {base} in average accuracy: {_list(better)}" if better
+                else f"No method beats {base} in average accuracy: the differences are not significant"
+                if not worse else f"No method beats {base} in average accuracy")
+    return sentence + (f"; worse: {_list(worse)}" if worse else "") + f" ({rests})."
 
 
-def _gap(tables: Tables, ranked: Sequence[str], known: dict[str, float]) -> list[str]:
+def _gap(tables: Tables, ranked: Sequence[str], averages: dict[str, float]) -> list[str]:
     upper, base = tables.upper, tables.baseline
-    if upper is None or upper not in known or base not in known:
+    if upper is None or upper not in averages or base not in averages:
         return ["How much could be gained is not known: no upper bound (method joint) and baseline were both scored."]
-    gap = f"{upper}, trained on all tasks at once, reaches {known[upper]:.1f} % and {base} {known[base]:.1f} %"
+    gap = f"{upper}, trained on all tasks at once, reaches {averages[upper]:.1f} % and {base} {averages[base]:.1f} %"
     shares = tables.summary.loc[(tables.summary["metric"] == "gap_closed") & tables.summary["method"].isin(ranked)]
     others = [method for method in ranked if method != base]
     if others and shares["mean"].isna().all():
         return [f"{gap}: the gap is not significant."]
-    said = f"{gap}, a gap of {known[upper] - known[base]:.1f} points"
+    sentence = f"{gap}, a gap of {averages[upper] - averages[base]:.1f} points"
     if not others or min(map(tables.seeds_of, (base, upper))) < LEAST_SEEDS:
-        return [f"{said}."]
+        return [f"{sentence}."]
     closed = [f"{row['method']} closes {number(row['mean'], 0)} % of it" for row in shares.to_dict("records")
               if row["low"] > 0]
-    return [f"{said}: {_list(closed) or 'no method closes a significant share of it'}."]
+    return [f"{sentence}: {_list(closed) or 'no method closes a significant share of it'}."]
 
 
 def _forgotten(tables: Tables, best: str) -> list[str]:
@@ -107,49 +107,50 @@ def _forgotten(tables: Tables, best: str) -> list[str]:
     lost = sorted((task for task in points if points[task] >= LOST), key=lambda task: -points[task])
     if not lost:
         return [f"{best} has forgotten no task by {LOST:.0f} points or more."] if points else []
-    last = tables.matrices.loc[(tables.matrices["method"] == best) & (tables.matrices["measure"] == "auc")
-                               & (tables.matrices["stage"] == len(tables.stages))]
-    aucs = dict(zip(last["task"], last["mean"], strict=True))
+    last_rows = tables.matrices.loc[(tables.matrices["method"] == best) & (tables.matrices["measure"] == "auc")
+                                    & (tables.matrices["stage"] == len(tables.stages))]
+    aucs = dict(zip(last_rows["task"], last_rows["mean"], strict=True))
     after, before = _tasks(tables, best, "final_accuracy"), _tasks(tables, best, "learning_accuracy")
     named = _list([f"{task} ({before[task]:.0f} to {after[task]:.0f} %, AUC {number(aucs[task], 2)})"
                    for task in lost[:NAMED]])
-    said = named if len(lost) <= NAMED else f"{len(lost)} of {len(after)} tasks, most of all {named}"
-    return [f"{best} has forgotten {said}{_thresholds([aucs[task] for task in lost], lost)}."]
+    summary = named if len(lost) <= NAMED else f"{len(lost)} of {len(after)} tasks, most of all {named}"
+    return [f"{best} has forgotten {summary}{_thresholds([aucs[task] for task in lost], lost)}."]
 
 
 def _thresholds(aucs: Sequence[float], lost: Sequence[str]) -> str:
     """Return whether another threshold would recover the tasks `lost`; nothing if an AUC is undefined."""
-    back = [task for task, auc in zip(lost, aucs, strict=True) if auc >= SEPARABLE]
-    them = "it" if len(lost) == 1 else "them"
+    recoverable = [task for task, auc in zip(lost, aucs, strict=True) if auc >= SEPARABLE]
+    pronoun = "it" if len(lost) == 1 else "them"
     if np.isnan(aucs).any():
         return ""
-    if not back:
-        return f": no threshold brings {them} back (AUC below {SEPARABLE})"
-    if len(back) == len(lost):
-        return f": another threshold could bring {them} back"
-    some = _list(back) if len(back) <= NAMED else f"{len(back)} of them"
+    if not recoverable:
+        return f": no threshold brings {pronoun} back (AUC below {SEPARABLE})"
+    if len(recoverable) == len(lost):
+        return f": another threshold could bring {pronoun} back"
+    some = _list(recoverable) if len(recoverable) <= NAMED else f"{len(recoverable)} of them"
     return f": another threshold could bring {some} back, the rest not (AUC below {SEPARABLE})"
 
 
 def _advice(tables: Tables, best: str) -> str:
     failures = _failures(tables, best)
     equal = _equals(tables, best)
-    which = best if not equal else f"{best} (not distinguishable from {_list(equal)})"
+    label = best if not equal else f"{best} (not distinguishable from {_list(equal)})"
     if not failures:
-        return (f"Use {which}: it classifies at least {USABLE:.0f} % of the real and of the fake images of every task "
+        return (f"Use {label}: it classifies at least {USABLE:.0f} % of the real and of the fake images of every task "
                 "correctly.")
     if tables.upper in tables.scored and not _failures(tables, str(tables.upper)):
-        return (f"No continual method is fit for use: {which} classifies fewer than {USABLE:.0f} % of "
+        return (f"No continual method is fit for use: {label} classifies fewer than {USABLE:.0f} % of "
                 f"{failures} correctly. {tables.upper}, which needs the data of all tasks, is fit for use.")
-    return (f"No detector is fit for use: the best, {which}, classifies fewer than {USABLE:.0f} % of "
+    return (f"No detector is fit for use: the best, {label}, classifies fewer than {USABLE:.0f} % of "
             f"{failures} correctly. Add a method, or change settings, in parameters_sequences.yml.")
 
 
 def _failures(tables: Tables, method: str) -> str:
     """Return what the detector fails on, such as `the real images of gan`; undefined accuracies do not count."""
     real, fake = (_tasks(tables, method, f"{kind}_accuracy") for kind in ("real", "fake"))
-    kinds = {task: [kind for kind, of in (("real", real), ("fake", fake)) if of[task] < USABLE] for task in real}
-    failed = [f"the {_list(found)} images of {task}" for task, found in kinds.items() if found]
+    kinds = {task: [kind for kind, accuracies in (("real", real), ("fake", fake)) if accuracies[task] < USABLE]
+             for task in real}
+    failed = [f"the {_list(names)} images of {task}" for task, names in kinds.items() if names]
     return _list(failed) if len(failed) <= NAMED else f"real or fake images of {len(failed)} of {len(kinds)} tasks"
 
 

@@ -15,7 +15,7 @@ from fakemedia.ingest.audit import FAULT, NOTE, WARNING, kept_rows, shared_image
 from fakemedia.ingest.parts import Table, indexed, tally
 from fakemedia.reporting.pages import Cell, render_page
 from fakemedia.reporting.pages import Table as PageTable
-from fakemedia.reporting.rendering import Drawn
+from fakemedia.reporting.rendering import RenderedFigure
 from fakemedia.reporting.style import COLOURS, TWO_COLUMNS, new_figure, styled
 
 MEANINGS = {
@@ -69,13 +69,13 @@ def audit_summary(tables: Sequence[Table], findings: pd.DataFrame) -> str:
     """
     tasks = {}
     for index in map(indexed, tables):
-        mine = findings.loc[findings["task"] == index.task]
-        kinds = {str(kind): int(count) for kind, count in mine["finding"].value_counts().items()}
-        images, kept = (tally(rows, ["split", "label"]) for rows in (index, kept_rows(index, mine)))
+        task_findings = findings.loc[findings["task"] == index.task]
+        kinds = {str(kind): int(count) for kind, count in task_findings["finding"].value_counts().items()}
+        images, kept = (tally(rows, ["split", "label"]) for rows in (index, kept_rows(index, task_findings)))
         splits = {split: {name: _counts(images[split, label], kept[split, label])
                           for label, name in enumerate(CLASSES)} for split in SPLITS}
-        tasks[index.task] = {"verdict": verdict(mine), **_counts(images.total(), kept.total()), "findings": kinds,
-                             "splits": splits}
+        tasks[index.task] = {"verdict": verdict(task_findings), **_counts(images.total(), kept.total()),
+                             "findings": kinds, "splits": splits}
     return json.dumps({"verdict": verdict(findings),
                        **{key: sum(counts[key] for counts in tasks.values()) for key in ("images", "left_out")},
                        "tasks": tasks}, indent=2) + "\n"
@@ -98,21 +98,21 @@ def audit_figure(tables: Sequence[Table]) -> Figure:
     drawn at random, and of more than POINTS of a class sizes at even distances.
     """
     samples = [indexed(table).sample(SAMPLE, CONTAINER) for table in tables]
-    whole = _most_different([rows.loc[rows["error"] == ""] for rows in samples])
-    figure = new_figure(TWO_COLUMNS, 0.8 + 0.75 * len(whole))
-    axes = figure.subplots(len(whole), 2, squeeze=False, sharex="col")
-    kinds = sorted({str(kind) for index in whole for kind in _container(index).unique()})
-    for row, index in enumerate(whole):
+    frames = _most_different([rows.loc[rows["error"] == ""] for rows in samples])
+    figure = new_figure(TWO_COLUMNS, 0.8 + 0.75 * len(frames))
+    axes = figure.subplots(len(frames), 2, squeeze=False, sharex="col")
+    kinds = sorted({str(kind) for index in frames for kind in _container(index).unique()})
+    for row, index in enumerate(frames):
         bars, sizes = axes[row]
         for label, (name, place) in enumerate(zip(CLASSES, (0.2, -0.2), strict=True)):
-            mine = index.loc[index["label"] == label]
+            class_rows = index.loc[index["label"] == label]
             left = 0.0
-            for kind, share in _container(mine).value_counts(normalize=True).sort_index().items():
+            for kind, share in _container(class_rows).value_counts(normalize=True).sort_index().items():
                 colour = COLOURS[kinds.index(str(kind)) % len(COLOURS)]
                 bars.barh(place, 100 * share, 0.36, left=left, color=colour, edgecolor="white", linewidth=0.4)
                 left += 100 * share
-            mine = mine.iloc[::max(1, -(-len(mine) // POINTS))]
-            sizes.plot(mine["width"], mine["height"], "o" if label == 0 else "x", markersize=3, alpha=0.5,
+            class_rows = class_rows.iloc[::max(1, -(-len(class_rows) // POINTS))]
+            sizes.plot(class_rows["width"], class_rows["height"], "o" if label == 0 else "x", markersize=3, alpha=0.5,
                        color=COLOURS[label], label=name, markerfacecolor="none")
         bars.set_yticks([0.2, -0.2], CLASSES)
         bars.set_title(str(index["task"].iloc[0]), loc="left")
@@ -129,16 +129,16 @@ def audit_figure(tables: Sequence[Table]) -> Figure:
 
 
 def audit_caption(tasks: int, most: int = 0) -> str:
-    """Return the caption of the figure of so many tasks, the largest of which has `most` images."""
+    """Return the caption of the figure of `tasks` tasks, the largest of which has `most` images."""
     return (CAPTION + (f" Of {tasks} tasks, the {DRAWN} where they differ most are shown." if tasks > DRAWN else "")
             + (f" Of a task with more than {SAMPLE:,} images, that many are drawn at random." if most > SAMPLE else ""))
 
 
 def _most_different(indexes: list[pd.DataFrame]) -> list[pd.DataFrame]:
     """Return the DRAWN tasks where real and fake differ most in container or size, in their order."""
-    apart = [_difference(index) for index in indexes]
-    chosen = sorted(range(len(indexes)), key=lambda at: -apart[at])[:DRAWN]
-    return [indexes[at] for at in sorted(chosen)]
+    differences = [_difference(index) for index in indexes]
+    largest = sorted(range(len(indexes)), key=lambda row: -differences[row])[:DRAWN]
+    return [indexes[row] for row in sorted(largest)]
 
 
 def _difference(index: pd.DataFrame) -> float:
@@ -153,7 +153,7 @@ def _difference(index: pd.DataFrame) -> float:
     return max(float(variation), float(ks_2samp(*areas, method="asymp")[0]))  # pyright: ignore[reportArgumentType]
 
 
-def audit_page(sequence: str, indexes: Sequence[Table], findings: pd.DataFrame, figure: Drawn) -> str:
+def audit_page(sequence: str, indexes: Sequence[Table], findings: pd.DataFrame, figure: RenderedFigure) -> str:
     """Return the audit as one self-contained HTML page."""
     summary = json.loads(audit_summary(indexes, findings))
     return render_page(
@@ -164,12 +164,12 @@ def audit_page(sequence: str, indexes: Sequence[Table], findings: pd.DataFrame, 
 
 def _tasks(summary: dict) -> PageTable:
     rows = []
-    for name, mine in summary["tasks"].items():
-        counts = [[" + ".join(str(mine["splits"][split][name][key]) for name in CLASSES) for split in SPLITS]
+    for name, facts in summary["tasks"].items():
+        counts = [[" + ".join(str(facts["splits"][split][name][key]) for name in CLASSES) for split in SPLITS]
                   for key in ("images", "left_out")]
-        sizes = [images if left == "0 + 0" else f"{images}, of these {left} left out"
-                 for images, left in zip(*counts, strict=True)]
-        rows.append([name, mine["verdict"], *sizes, str(mine["left_out"])])
+        sizes = [images if left_out == "0 + 0" else f"{images}, of these {left_out} left out"
+                 for images, left_out in zip(*counts, strict=True)]
+        rows.append([name, facts["verdict"], *sizes, str(facts["left_out"])])
     return _table(["Task", "Verdict", *(f"{split}, real + fake" for split in SPLITS), "Left out"], rows)
 
 
@@ -179,13 +179,13 @@ def _findings(findings: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
     for severity, heading in ((FAULT, "Faults"), (WARNING, "Warnings"), (NOTE, "Notes")):
         kinds = []
         for kind, rows in findings.loc[findings["severity"] == severity].groupby("finding", sort=False):
-            shown = rows.groupby("task", sort=False).head(SHOWN)
-            columns = {"Task": shown["task"], "Image": shown["path"], "Repeats": shown["other"],
-                       "Detail": shown["detail"], "Left out": shown["left_out"].map({True: "yes", False: ""})}
-            filled = {name: column.astype(str) for name, column in columns.items() if (column != "").any()}
+            listed = rows.groupby("task", sort=False).head(SHOWN)
+            columns = {"Task": listed["task"], "Image": listed["path"], "Repeats": listed["other"],
+                       "Detail": listed["detail"], "Left out": listed["left_out"].map({True: "yes", False: ""})}
+            filled_columns = {name: column.astype(str) for name, column in columns.items() if (column != "").any()}
             kinds.append({"name": str(kind), "count": len(rows), "meaning": MEANINGS[str(kind)],
-                          "shortened": SHOWN if len(shown) < len(rows) else 0,
-                          "table": _table(list(filled), list(zip(*filled.values(), strict=True)))})
+                          "shortened": SHOWN if len(listed) < len(rows) else 0,
+                          "table": _table(list(filled_columns), list(zip(*filled_columns.values(), strict=True)))})
         if kinds:
             parts.append((heading, kinds))
     return parts

@@ -17,28 +17,28 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 def compact(svg: bytes) -> bytes:
     """Return `svg` without comments, metadata, spaces and names of groups, with places rounded to DECIMALS."""
     text = re.sub(r">\s+<", "><", UNSEEN.sub("", svg.decode())).replace("<g/>", "").replace("DejaVuSans-", "g")
-    text = LETTER.sub(lambda found: f"{found[1]}{_rounded(found[2], 0, 1 / COARSER)}{found[3]}{COARSER / 64})", text)
-    text = PLACES.sub(lambda found: _rounded(found[0], DECIMALS), text)
-    text = re.sub(r' d="([^"]*)"', lambda found: f' d="{_path(found[1])}"', text)
+    text = LETTER.sub(lambda match: f"{match[1]}{_rounded(match[2], 0, 1 / COARSER)}{match[3]}{COARSER / 64})", text)
+    text = PLACES.sub(lambda match: _rounded(match[0], DECIMALS), text)
+    text = re.sub(r' d="([^"]*)"', lambda match: f' d="{_path(match[1])}"', text)
     text = re.sub(r'(<use [^>]*) transform="translate\((\S+) 0\)"/>', r'\1 x="\2"/>', text)
-    text = re.sub(r'style="([^"]*)"', lambda found: f'style="{found[1].replace("; ", ";").replace(": ", ":")}"', text)
+    text = re.sub(r'style="([^"]*)"', lambda match: f'style="{match[1].replace("; ", ";").replace(": ", ":")}"', text)
     return text.strip().encode()
 
 
-def _path(drawn: str) -> str:
+def _path(commands: str) -> str:
     """Return the commands of a path, each with its letter before its numbers; horizontal and vertical lines as such."""
-    made, x, y = [], "", ""
-    for letter, numbers in re.findall(r"([A-Za-z])([^A-Za-z]*)", drawn):
+    parts, x, y = [], "", ""
+    for letter, numbers in re.findall(r"([A-Za-z])([^A-Za-z]*)", commands):
         to_x, to_y = numbers.split()[-2:] or ("", "")
         short = f"H{to_x}" if to_y == y else f"V{to_y}" if to_x == x else ""
-        made.append(short if letter == "L" and short else letter + " ".join(numbers.split()))
+        parts.append(short if letter == "L" and short else letter + " ".join(numbers.split()))
         x, y = to_x, to_y
-    return "".join(made)
+    return "".join(parts)
 
 
 def _rounded(text: str, decimals: int, scale: float = 1.0) -> str:
-    def short(found: re.Match[str]) -> str:
-        value = f"{round(float(found[0]) * scale, decimals) + 0.0:.{decimals}f}"
+    def short(match: re.Match[str]) -> str:
+        value = f"{round(float(match[0]) * scale, decimals) + 0.0:.{decimals}f}"
         return value.rstrip("0").rstrip(".") if decimals else value
 
     return NUMBER.sub(short, text)

@@ -14,7 +14,7 @@ from fakemedia.core.plan import Plan
 from fakemedia.core.types import Stage
 from fakemedia.evaluation import continual
 from fakemedia.evaluation.intervals import DRAWS
-from fakemedia.reporting.estimates import Measured, bounds_of_difference, holm, measure, over_seeds, p_values
+from fakemedia.reporting.estimates import Bootstrap, bounds_of_difference, holm, measure, over_seeds, p_values
 from fakemedia.reporting.prediction import Run, predictions
 from fakemedia.reporting.results import gather
 
@@ -50,10 +50,10 @@ class Comparison:
 def arrangement_labels(plans: Sequence[Plan]) -> dict[str, str]:
     """Return a short label for each sequence: its name, less the words that all names have in common at the start."""
     words = [plan.sequence.split("_") for plan in plans]
-    shared = 0
-    while all(len(each) > shared + 1 and each[shared] == words[0][shared] for each in words):
-        shared += 1
-    return {plan.sequence: " ".join(each[shared:]) for plan, each in zip(plans, words, strict=True)}
+    prefix = 0
+    while all(len(each) > prefix + 1 and each[prefix] == words[0][prefix] for each in words):
+        prefix += 1
+    return {plan.sequence: " ".join(each[prefix:]) for plan, each in zip(plans, words, strict=True)}
 
 
 def compare(scores: Mapping[str, pd.DataFrame], plans: Sequence[Plan], distances: Mapping[str, pd.DataFrame], *,
@@ -64,32 +64,32 @@ def compare(scores: Mapping[str, pd.DataFrame], plans: Sequence[Plan], distances
     seeds that all have are compared. Raises UserError where two were not scored on the same test images.
     """
     labels = arrangement_labels(plans)
-    shared = _shared(scores, plans)
-    results = {labels[plan.sequence]: gather(shared[plan.sequence], sequence=plan.sequence, network=plan.network.name,
+    common = _shared(scores, plans)
+    results = {labels[plan.sequence]: gather(common[plan.sequence], sequence=plan.sequence, network=plan.network.name,
                                              stages=plan.stages) for plan in plans}
-    measured = {label: measure(each, draws=draws, seed=seed) for label, each in results.items()}
-    first = next(iter(results.values()))
+    bootstraps = {label: measure(each, draws=draws, seed=seed) for label, each in results.items()}
+    reference = next(iter(results.values()))
     names, baseline = list(results), labels[plans[1].sequence]
-    values, drawn = (np.stack(parts, axis=-3) for parts in zip(*map(_metrics, measured.values()), strict=True))
-    weights = next(iter(measured.values())).seed_weights
+    values, value_draws = (np.stack(parts, axis=-3) for parts in zip(*map(_metrics, bootstraps.values()), strict=True))
+    weights = next(iter(bootstraps.values())).seed_weights
     ranges = continual.bounds(METRICS)
-    at = names.index(baseline)
-    gained, drawn_gains = (each - each[..., at:at + 1, :, :] for each in (values, drawn))
+    baseline_row = names.index(baseline)
+    gains, gain_draws = (each - each[..., baseline_row:baseline_row + 1, :, :] for each in (values, value_draws))
     span = bounds_of_difference(ranges)
-    differences = _table(names, first.methods, over_seeds(gained, drawn_gains, weights, groups=first.groups,
-                                                          bounds=span))
+    differences = _table(names, reference.methods, over_seeds(gains, gain_draws, weights, groups=reference.groups,
+                                                              bounds=span))
     differences.insert(1, "baseline", baseline)
-    p = p_values(gained, drawn_gains, weights, groups=first.groups, bounds=span)
-    p[at] = np.nan
+    p = p_values(gains, gain_draws, weights, groups=reference.groups, bounds=span)
+    p[baseline_row] = np.nan
     differences["p"] = holm(p.reshape(-1, p.shape[-1])).reshape(-1)
-    distinct = {results[label].stages: measured[label] for label in names}  # Equal stages are the same runs.
+    distinct = {results[label].stages: bootstraps[label] for label in names}  # Equal stages are the same runs.
     runs = {method: [Run(stages=stages, accuracy=each.accuracy[:, m]) for stages, each in distinct.items()]
-            for m, method in enumerate(first.methods)}
+            for m, method in enumerate(reference.methods)}
     return Comparison(
         sequence=plans[0].sequence, stages={label: each.stages for label, each in results.items()},
-        methods=first.methods, seeds=first.seeds, groups=first.groups,
-        arrangements=_table(names, first.methods, over_seeds(values, drawn, weights, groups=first.groups,
-                                                             bounds=ranges)),
+        methods=reference.methods, seeds=reference.seeds, groups=reference.groups,
+        arrangements=_table(names, reference.methods, over_seeds(values, value_draws, weights, groups=reference.groups,
+                                                                 bounds=ranges)),
         differences=differences.loc[differences["arrangement"] != baseline].reset_index(drop=True),
         predictions=predictions(runs, distances, weights, draws=draws, seed=seed),
     )
@@ -103,26 +103,26 @@ def _shared(scores: Mapping[str, pd.DataFrame], plans: Sequence[Plan]) -> dict[s
     if not methods or not seeds:
         raise UserError("The sequences have no run in common", where=", ".join(scores),
                         expected="a method and a seed that all have been trained with")
-    found, images = {}, None
+    by_sequence, images = {}, None
     for sequence, frame in scores.items():
-        kept = frame.loc[frame["method"].isin(methods) & frame["seed"].isin(seeds)]
-        kept = kept.assign(method=pd.Categorical(kept["method"], methods))
-        kept = kept.sort_values(["source", "method", "seed", "stage", "task", "id"], kind="stable")
-        found[sequence] = kept.assign(method=kept["method"].astype(str))
-        mine = kept[["task", "id", "source"]].drop_duplicates().sort_values(["task", "id"], ignore_index=True)
-        if images is not None and not mine.equals(images):
+        rows = frame.loc[frame["method"].isin(methods) & frame["seed"].isin(seeds)]
+        rows = rows.assign(method=pd.Categorical(rows["method"], methods))
+        rows = rows.sort_values(["source", "method", "seed", "stage", "task", "id"], kind="stable")
+        by_sequence[sequence] = rows.assign(method=rows["method"].astype(str))
+        own_images = rows[["task", "id", "source"]].drop_duplicates().sort_values(["task", "id"], ignore_index=True)
+        if images is not None and not own_images.equals(images):
             raise UserError("The sequences were not scored on the same test images", where=sequence,
                             expected=f"those of {plans[0].sequence}", do="run them all again")
-        images = mine
-    return found
+        images = own_images
+    return by_sequence
 
 
-def _metrics(measured: Measured) -> tuple[Floats, Floats]:
+def _metrics(bootstrap: Bootstrap) -> tuple[Floats, Floats]:
     """Return METRICS of each run, (K, M, 3), and their draws, (B, K, M, 3)."""
-    peak = continual.peak_stage(measured.accuracy, measured.learned)
-    found = [continual.summary(accuracy, auc, measured.learned, peak) for accuracy, auc in (
-        (measured.accuracy, measured.auc), (measured.accuracy_draws, measured.auc_draws))]
-    values, draws = (np.stack([each[name] for name in METRICS], axis=-1) for each in found)
+    peak = continual.peak_stage(bootstrap.accuracy, bootstrap.learned)
+    summaries = [continual.summary(accuracy, auc, bootstrap.learned, peak) for accuracy, auc in (
+        (bootstrap.accuracy, bootstrap.auc), (bootstrap.accuracy_draws, bootstrap.auc_draws))]
+    values, draws = (np.stack([each[name] for name in METRICS], axis=-1) for each in summaries)
     return values, draws
 
 

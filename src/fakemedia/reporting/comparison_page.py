@@ -13,7 +13,7 @@ from fakemedia.reporting.estimates import LEAST_SEEDS, SIGNIFICANT
 from fakemedia.reporting.formats import Column, Grid, interval, to_latex, to_markdown, to_table
 from fakemedia.reporting.grids import METRICS as WRITTEN
 from fakemedia.reporting.pages import Cell, Table, render_page
-from fakemedia.reporting.rendering import Drawn
+from fakemedia.reporting.rendering import RenderedFigure
 
 TARGETS = {"zero_shot": "zero-shot transfer", "forgetting": "forgetting"}
 WANTED = {"zero_shot": -1, "forgetting": 1}
@@ -26,11 +26,11 @@ PREDICTION_NOTE = (
 
 def verdicts(comparison: Comparison) -> list[str]:
     """Return in plain words what each arrangement did to average accuracy and forgetting, and whether it is sure."""
-    found = _estimates(comparison.differences, "arrangement", "method", "metric")
-    pairs = list(dict.fromkeys((arrangement, method) for arrangement, method, _ in found))
+    estimates = _estimates(comparison.differences, "arrangement", "method", "metric")
+    pairs = list(dict.fromkeys((arrangement, method) for arrangement, method, _ in estimates))
     return [f"{arrangement} against {comparison.baseline}, {method}: "
-            + "; ".join(_verdict(found[arrangement, method, metric], metric) for metric in ("aa", "forgetting")) + "."
-            for arrangement, method in pairs]
+            + "; ".join(_verdict(estimates[arrangement, method, metric], metric) for metric in ("aa", "forgetting"))
+            + "." for arrangement, method in pairs]
 
 
 def _estimates(table: pd.DataFrame, *keys: str) -> dict[tuple[str, ...], dict[str, float]]:
@@ -55,17 +55,17 @@ def _verdict(row: Mapping[str, float], metric: str) -> str:
 
 def prediction_verdicts(comparison: Comparison) -> list[str]:
     """Return in plain words whether each measure predicted transfer and forgetting, by method."""
-    found = _estimates(comparison.predictions, "measure", "method", "target")
-    judged = len(comparison.seeds) >= LEAST_SEEDS
-    return [f"{measure}, {method}, {TARGETS[target]}: {_prediction(row, WANTED[target], judged)}."
-            for (measure, method, target), row in found.items()]
+    estimates = _estimates(comparison.predictions, "measure", "method", "target")
+    testable = len(comparison.seeds) >= LEAST_SEEDS
+    return [f"{measure}, {method}, {TARGETS[target]}: {_prediction(row, WANTED[target], testable)}."
+            for (measure, method, target), row in estimates.items()]
 
 
-def _prediction(row: Mapping[str, float], sign: int, judged: bool) -> str:
+def _prediction(row: Mapping[str, float], sign: int, testable: bool) -> str:
     if np.isnan(row["mean"]):
         return "undefined, since all are equal"
     value = f"{row['mean']:+.2f} {interval(row['low'], row['high'], 2)}"
-    if not judged:
+    if not testable:
         return f"{value}, not judged, since there are fewer than {LEAST_SEEDS} seeds"
     if not (row["low"] > 0 or row["high"] < 0):
         return f"{value}, no significant prediction"
@@ -100,17 +100,17 @@ def grids(comparison: Comparison) -> list[Grid]:
     differences = _estimates(comparison.differences, "method", "arrangement", "metric")
     cells = [[*(values[*row, metric] for metric in METRICS),
               *(differences.get((*row, metric), NOTHING) for metric in ("aa", "forgetting"))] for row in rows]
-    first = _grid(comparison, "comparison", "Arrangements of the same tasks", note(comparison),
-                  ("Method", "Arrangement"), rows, [*(WRITTEN[metric] for metric in METRICS), *against], cells)
-    found = _estimates(comparison.predictions, "measure", "method", "target")
-    pairs = list(dict.fromkeys((measure, method) for measure, method, _ in found))
+    main = _grid(comparison, "comparison", "Arrangements of the same tasks", note(comparison),
+                 ("Method", "Arrangement"), rows, [*(WRITTEN[metric] for metric in METRICS), *against], cells)
+    predictions = _estimates(comparison.predictions, "measure", "method", "target")
+    pairs = list(dict.fromkeys((measure, method) for measure, method, _ in predictions))
     if not pairs:
-        return [first]
+        return [main]
     targets = [Column(short=f"{name[0].upper()}{name[1:]} (perfect: {WANTED[target]:+d})", decimals=2, higher=None)
                for target, name in TARGETS.items()]
-    return [first, _grid(comparison, "prediction", "Rank correlation of distances with what was seen in training",
-                         PREDICTION_NOTE, ("Measure", "Method"), pairs, targets,
-                         [[found[*pair, target] for target in TARGETS] for pair in pairs])]
+    return [main, _grid(comparison, "prediction", "Rank correlation of distances with what was seen in training",
+                        PREDICTION_NOTE, ("Measure", "Method"), pairs, targets,
+                        [[predictions[*pair, target] for target in TARGETS] for pair in pairs])]
 
 
 def _grid(comparison: Comparison, name: str, title: str, remark: str, header: tuple[str, ...],
@@ -131,14 +131,14 @@ def comparison_markdown(comparison: Comparison) -> str:
     return "\n".join([*map(to_markdown, grids(comparison)), *(f"- {line}" for line in verdicts(comparison)), ""])
 
 
-def comparison_page(comparison: Comparison, figures: Sequence[Drawn]) -> str:
+def comparison_page(comparison: Comparison, figures: Sequence[RenderedFigure]) -> str:
     """Return the comparison as one self-contained HTML page; `figures` as of `draw_comparison`."""
-    first, *others = grids(comparison)
+    main, *others = grids(comparison)
     orders = [[Cell(text=text) for text in (label, " → ".join(" + ".join(stage.tasks) for stage in stages))]
               for label, stages in comparison.stages.items()]
     return render_page(
         "comparison.html", title=f"{comparison.sequence}: did the order and the groups of the tasks matter?",
         verdicts=verdicts(comparison), orders=Table(header=["Arrangement", "Stages"], rows=orders, text_columns=2),
-        results=to_table(first), note=first.note, pictures=figures,
+        results=to_table(main), note=main.note, pictures=figures,
         predictions=to_table(others[0]) if others else None, prediction_note=PREDICTION_NOTE,
         prediction_verdicts=prediction_verdicts(comparison))

@@ -33,7 +33,7 @@ SHARES: Bounds = (-10_000.0, 10_000.0)
 
 
 @dataclass(frozen=True)
-class Measured:
+class Bootstrap:
     """Accuracy (percent) and AUC matrices, float64 (K, M, S, T), and their B bootstrap draws, (B, K, M, S, T).
 
     `by_class` is the accuracy on real and on fake images after the last stage, (K, M, 2, T), with its draws. `groups`
@@ -54,7 +54,7 @@ class Measured:
     task_groups: NDArray[np.int64]
 
 
-def measure(results: Results, *, draws: int = DRAWS, seed: int = 0) -> Measured:
+def measure(results: Results, *, draws: int = DRAWS, seed: int = 0) -> Bootstrap:
     """Return the accuracy and AUC matrices of all runs with `draws` bootstrap draws, drawn from `seed`.
 
     The AUC of a draw is its linear part, mean of the fake images' placements + mean of the real images' - AUC
@@ -80,20 +80,20 @@ def measure(results: Results, *, draws: int = DRAWS, seed: int = 0) -> Measured:
         accuracy_draws[:, scored, t] = 100 * resampled_means(right.T, task.groups, weights)
         for label, side in ((0, ~fake), (1, fake)):
             if side.any():
-                called = metrics.correct(task.labels[side], task.logits[last, -1][:, side]).astype(np.float64)
-                by_class[last, label, t] = 100 * called.mean(axis=-1)
-                by_class_draws[:, last, label, t] = 100 * resampled_means(called.T, task.groups[side], weights)
+                correct = metrics.correct(task.labels[side], task.logits[last, -1][:, side]).astype(np.float64)
+                by_class[last, label, t] = 100 * correct.mean(axis=-1)
+                by_class_draws[:, last, label, t] = 100 * resampled_means(correct.T, task.groups[side], weights)
         if fake.any() and not fake.all():
-            placed = metrics.placements(task.labels, logits)
-            auc[scored, t] = placed[:, fake].mean(axis=-1)
-            parts = [resampled_means(placed[:, side].T, task.groups[side], weights) for side in (fake, ~fake)]
+            placements = metrics.placements(task.labels, logits)
+            auc[scored, t] = placements[:, fake].mean(axis=-1)
+            parts = [resampled_means(placements[:, side].T, task.groups[side], weights) for side in (fake, ~fake)]
             auc_draws[:, scored, t] = np.clip(parts[0] + parts[1] - auc[scored, t], 0, 1)
-    return Measured(accuracy=accuracy, auc=auc, by_class=by_class, accuracy_draws=accuracy_draws, auc_draws=auc_draws,
-                    by_class_draws=by_class_draws, seed_weights=seed_weights,
-                    images=np.array([0 if task is None else len(task.labels) for task in results.scores]),
-                    learned=continual.learned_at(results.stages), groups=results.groups,
-                    task_groups=np.array([0 if task is None else len(np.unique(task.groups))
-                                          for task in results.scores]))
+    return Bootstrap(accuracy=accuracy, auc=auc, by_class=by_class, accuracy_draws=accuracy_draws, auc_draws=auc_draws,
+                     by_class_draws=by_class_draws, seed_weights=seed_weights,
+                     images=np.array([0 if task is None else len(task.labels) for task in results.scores]),
+                     learned=continual.learned_at(results.stages), groups=results.groups,
+                     task_groups=np.array([0 if task is None else len(np.unique(task.groups))
+                                           for task in results.scores]))
 
 
 def over_seeds(values: Floats, draws: Floats, seed_weights: NDArray[np.float32], *, groups: ArrayLike,
@@ -113,34 +113,34 @@ def _spread(values: Floats, draws: Floats, seed_weights: NDArray[np.float32],
     return mean, total, degrees_of_freedom(values, total, groups)
 
 
-def estimate(measured: Measured, quantity: Quantity, bounds: Bounds,
+def estimate(bootstrap: Bootstrap, quantity: Quantity, bounds: Bounds,
              groups: ArrayLike | None = None) -> tuple[Floats, Floats, Floats]:
     """Return mean over seeds, lower and upper end of `quantity(accuracy, auc)` for each method: (M, ...) each.
 
     `quantity` takes matrices (..., S, T) and returns (..., *rest); `bounds` are the ends of its range. `groups` is how
     many source groups it rests on, by default those of all tasks.
     """
-    return over_seeds(quantity(measured.accuracy, measured.auc),
-                      quantity(measured.accuracy_draws, measured.auc_draws), measured.seed_weights,
-                      groups=measured.groups if groups is None else groups, bounds=bounds)
+    return over_seeds(quantity(bootstrap.accuracy, bootstrap.auc),
+                      quantity(bootstrap.accuracy_draws, bootstrap.auc_draws), bootstrap.seed_weights,
+                      groups=bootstrap.groups if groups is None else groups, bounds=bounds)
 
 
-def estimate_difference(measured: Measured, quantity: Quantity, baseline: int,
+def estimate_difference(bootstrap: Bootstrap, quantity: Quantity, baseline: int,
                         bounds: Bounds) -> tuple[Floats, Floats, Floats, Floats]:
     """Return `estimate` of the difference of each method from the method number `baseline`, and its p-value.
 
     Paired: within each seed, that both must have, and within each draw. `bounds` are those of the quantity. The
     p-values, (M, ...), are corrected for the number of methods compared; see `p_values`.
     """
-    values, draws = (quantity(*each) for each in _matrices(measured))
-    apart, drawn = values - values[:, [baseline]], draws - draws[:, :, [baseline]]
+    values, draws = (quantity(*each) for each in _matrices(bootstrap))
+    gaps, gap_draws = values - values[:, [baseline]], draws - draws[:, :, [baseline]]
     span = bounds_of_difference(bounds)
-    p = p_values(apart, drawn, measured.seed_weights, groups=measured.groups, bounds=span)
+    p = p_values(gaps, gap_draws, bootstrap.seed_weights, groups=bootstrap.groups, bounds=span)
     p[baseline] = np.nan
-    return *over_seeds(apart, drawn, measured.seed_weights, groups=measured.groups, bounds=span), holm(p)
+    return *over_seeds(gaps, gap_draws, bootstrap.seed_weights, groups=bootstrap.groups, bounds=span), holm(p)
 
 
-def among_best(measured: Measured, quantity: Quantity, bounds: Bounds, *, higher: ArrayLike,
+def among_best(bootstrap: Bootstrap, quantity: Quantity, bounds: Bounds, *, higher: ArrayLike,
                ranked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which methods are not significantly worse than the best one, (M, C), for a quantity (..., C).
 
@@ -148,38 +148,38 @@ def among_best(measured: Measured, quantity: Quantity, bounds: Bounds, *, higher
     is marked where fewer than LEAST_SEEDS seeds have the best one, or where all that are compared are equal, and no
     method that fewer seeds have together with the best one: it was not compared.
     """
-    values, draws = (quantity(*each) for each in _matrices(measured))
+    values, draws = (quantity(*each) for each in _matrices(bootstrap))
     mean = mean_over_seeds(values)
     merit = np.where(ranked[:, None] & ~np.isnan(mean), np.where(higher, mean, -mean), -np.inf)
     best = merit.argmax(axis=0)[None, None]
-    apart = values - np.take_along_axis(values, best, axis=1)
-    p = p_values(apart, draws - np.take_along_axis(draws, best[None], axis=2), measured.seed_weights,
-                 groups=measured.groups, bounds=bounds_of_difference(bounds))
-    there = np.isfinite(merit)
-    p[~there] = np.nan
+    differences = values - np.take_along_axis(values, best, axis=1)
+    p = p_values(differences, draws - np.take_along_axis(draws, best[None], axis=2), bootstrap.seed_weights,
+                 groups=bootstrap.groups, bounds=bounds_of_difference(bounds))
+    comparable = np.isfinite(merit)
+    p[~comparable] = np.nan
     np.put_along_axis(p, best[0], np.nan, axis=0)
-    compared = (~np.isnan(apart)).sum(axis=0) >= LEAST_SEEDS
-    differ = there.any(axis=0) & (np.where(there, merit, np.inf).min(axis=0) < merit.max(axis=0))
-    return there & compared & differ & ~(holm(p) < SIGNIFICANT)
+    compared = (~np.isnan(differences)).sum(axis=0) >= LEAST_SEEDS
+    differ = comparable.any(axis=0) & (np.where(comparable, merit, np.inf).min(axis=0) < merit.max(axis=0))
+    return comparable & compared & differ & ~(holm(p) < SIGNIFICANT)
 
 
-def _matrices(measured: Measured) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
-    return (measured.accuracy, measured.auc), (measured.accuracy_draws, measured.auc_draws)
+def _matrices(bootstrap: Bootstrap) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+    return (bootstrap.accuracy, bootstrap.auc), (bootstrap.accuracy_draws, bootstrap.auc_draws)
 
 
-def p_values(apart: Floats, draws: Floats, seed_weights: NDArray[np.float32], *, groups: ArrayLike,
+def p_values(differences: Floats, draws: Floats, seed_weights: NDArray[np.float32], *, groups: ArrayLike,
              bounds: Bounds) -> Floats:
-    """Return two-sided p-values of differences `apart` (K, ...), NaN where fewer than LEAST_SEEDS seeds have one.
+    """Return two-sided p-values of `differences` (K, ...), NaN where fewer than LEAST_SEEDS seeds have one.
 
     A p-value is below 0.05 where the 95 % interval of `t_interval` excludes 0; `bounds` lie around 0.
     """
-    mean, total, freedom = _spread(apart, draws, seed_weights, groups)
+    mean, total, freedom = _spread(differences, draws, seed_weights, groups)
     span = np.asarray(bounds[1], dtype=np.float64)
     place = (np.clip(mean / span, -0.999999, 0.999999) + 1) / 2
     odds = np.abs(logit(place)) * 2 * span * place * (1 - place)
     t = np.divide(odds, np.sqrt(total), out=np.full(np.shape(mean), np.nan), where=total > 0)
     p = np.where((total == 0) & (mean == 0), 1.0, 2 * stdtr(freedom, -t))
-    return np.where((~np.isnan(apart)).sum(axis=0) >= LEAST_SEEDS, p, np.nan)
+    return np.where((~np.isnan(differences)).sum(axis=0) >= LEAST_SEEDS, p, np.nan)
 
 
 def holm(p: Floats) -> Floats:
@@ -203,23 +203,23 @@ def bounds_of_difference(bounds: Bounds) -> Bounds:
     return -span, span
 
 
-def gap_closed(measured: Measured, baseline: int, upper: int | None) -> tuple[Floats, Floats, Floats]:
+def gap_closed(bootstrap: Bootstrap, baseline: int, upper: int | None) -> tuple[Floats, Floats, Floats]:
     """Return the share of the gap in average accuracy that each method closes, percent: mean, low, high, (M,) each.
 
     (AA - AA of `baseline`) / (AA of `upper` - AA of `baseline`), of means over seeds, the interval by the delta
     method. NaN if the interval of the gap includes 0, since there is then nothing to close, and for the two.
     """
     if upper is None:
-        return tuple(np.full(measured.accuracy.shape[1], np.nan) for _ in range(3))  # type: ignore[return-value]
-    values, draws = (continual.average_accuracy(each) for each in (measured.accuracy, measured.accuracy_draws))
-    gained, drawn = values - values[:, [baseline]], draws - draws[:, :, [baseline]]
-    gained = np.where(np.isnan(gained[:, [upper]]), np.nan, gained)
-    mean = mean_over_seeds(gained)
-    gap, low, _ = over_seeds(gained[:, upper], drawn[:, :, upper], measured.seed_weights, groups=measured.groups,
+        return tuple(np.full(bootstrap.accuracy.shape[1], np.nan) for _ in range(3))  # type: ignore[return-value]
+    values, draws = (continual.average_accuracy(each) for each in (bootstrap.accuracy, bootstrap.accuracy_draws))
+    gains, gain_draws = values - values[:, [baseline]], draws - draws[:, :, [baseline]]
+    gains = np.where(np.isnan(gains[:, [upper]]), np.nan, gains)
+    mean = mean_over_seeds(gains)
+    gap, low, _ = over_seeds(gains[:, upper], gain_draws[:, :, upper], bootstrap.seed_weights, groups=bootstrap.groups,
                              bounds=bounds_of_difference(continual.RANGES["aa"]))
     if not low > 0:
-        return gap_closed(measured, baseline, None)
+        return gap_closed(bootstrap, baseline, None)
     share = 100 * mean / gap
     share[[baseline, upper]] = np.nan
-    linear, linear_draws = (share + (100 * each - share * each[..., [upper]]) / gap for each in (gained, drawn))
-    return over_seeds(linear, linear_draws, measured.seed_weights, groups=measured.groups, bounds=SHARES)
+    linear, linear_draws = (share + (100 * each - share * each[..., [upper]]) / gap for each in (gains, gain_draws))
+    return over_seeds(linear, linear_draws, bootstrap.seed_weights, groups=bootstrap.groups, bounds=SHARES)

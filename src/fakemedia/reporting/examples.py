@@ -51,23 +51,23 @@ def find_examples(scores: pd.DataFrame, tables: Tables, stores: Mapping[str, Pat
     `stores` are the folders of the tasks' pixel stores of test pictures. A task whose store is missing, damaged or
     holds no pixels is left out, and named.
     """
-    opened = {task: store for task, folder in stores.items() if (store := _opened(folder)) is not None}
-    rows = {task: {id: row for row, id in enumerate(store.ids)} for task, store in opened.items()}
-    last = scores.loc[(scores["stage"] == len(tables.stages)) & scores["task"].isin(list(opened))]
-    last = last.loc[[id in rows[task] for id, task in zip(last["id"], last["task"], strict=True)]]
-    by_method = {str(method): found.loc[found["seed"] == found["seed"].min()]
-                 for method, found in last.groupby("method", sort=False)}
+    open_stores = {task: store for task, folder in stores.items() if (store := _opened(folder)) is not None}
+    rows = {task: {id: row for row, id in enumerate(store.ids)} for task, store in open_stores.items()}
+    frame = scores.loc[(scores["stage"] == len(tables.stages)) & scores["task"].isin(list(open_stores))]
+    frame = frame.loc[[id in rows[task] for id, task in zip(frame["id"], frame["task"], strict=True)]]
+    by_method = {str(method): rows_by_method.loc[rows_by_method["seed"] == rows_by_method["seed"].min()]
+                 for method, rows_by_method in frame.groupby("method", sort=False)}
 
-    def shown(chosen: pd.DataFrame) -> list[Example]:
+    def shown(selection: pd.DataFrame) -> list[Example]:
         return [Example(task=row["task"], label=int(row["label"]), probability=float(expit(row["logit"])),
-                        picture=np.array(opened[row["task"]][rows[row["task"]][row["id"]]]))
-                for row in chosen.to_dict("records")]
+                        picture=np.array(open_stores[row["task"]][rows[row["task"]][row["id"]]]))
+                for row in selection.to_dict("records")]
 
-    any_method = next(iter(by_method.values()), last)
+    any_method = next(iter(by_method.values()), frame)
     return Examples(pairs={task: shown(pair) for task in stores if len(pair := _pair(any_method, task))},
                     worst={method: shown(_worst(by_method[method])) for method in compared(tables)
                            if method in by_method},
-                    missing=[task for task in stores if task not in opened])
+                    missing=[task for task in stores if task not in open_stores])
 
 
 def compared(tables: Tables) -> list[str]:
@@ -93,8 +93,8 @@ def _pair(scores: pd.DataFrame, task: str) -> pd.DataFrame:
     real, fake = (of_task.loc[of_task["label"] == label] for label in (REAL, FAKE))
     both = fake.loc[fake["source"].isin(real["source"])]
     fake = (fake if both.empty else both).head(1)
-    same = real.loc[real["source"].isin(fake["source"])]
-    return pd.concat([(real if same.empty else same).head(1), fake])
+    same_source = real.loc[real["source"].isin(fake["source"])]
+    return pd.concat([(real if same_source.empty else same_source).head(1), fake])
 
 
 def _worst(scores: pd.DataFrame) -> pd.DataFrame:
@@ -102,10 +102,10 @@ def _worst(scores: pd.DataFrame) -> pd.DataFrame:
 
     One of each task and source group comes before a second one.
     """
-    found = []
-    for label, wrong in ((REAL, scores["logit"]), (FAKE, -scores["logit"])):
-        errors = scores.assign(wrong=wrong).loc[(scores["label"] == label) & (wrong > 0)]
+    errors_by_class = []
+    for label, loss in ((REAL, scores["logit"]), (FAKE, -scores["logit"])):
+        errors = scores.assign(wrong=loss).loc[(scores["label"] == label) & (loss > 0)]
         errors = errors.sort_values("wrong", ascending=False, kind="stable")
         turn = errors.groupby(["task", "source"]).cumcount()
-        found.append(errors.assign(turn=turn).sort_values("turn", kind="stable").head(MOST))
-    return pd.concat(found)
+        errors_by_class.append(errors.assign(turn=turn).sort_values("turn", kind="stable").head(MOST))
+    return pd.concat(errors_by_class)

@@ -102,21 +102,21 @@ def to_latex(grid: Grid, label: str) -> str:
     def plain(text: str) -> str:
         return escape_latex(text).replace("-", "$-$") if text not in (UNDEFINED, NO_VARIATION) else escape_latex(text)
 
-    lines, wide = [], len(grid.columns) >= WIDE
+    lines, is_wide = [], len(grid.columns) >= WIDE
     for key, cells in _rows(grid):
         values = [rf"\textbf{{{plain(cell.text)}}}" if cell.bold else plain(cell.text) for cell in cells]
         spans = [plain(cell.span) for cell in cells]
-        if not wide:
+        if not is_wide:
             values = [value + (rf" {{\scriptsize {span}}}" if span else "")
                       for value, span in zip(values, spans, strict=True)]
         lines.append(" & ".join([*map(escape_latex, key), *values]) + r" \\")
-        if wide and any(spans):
+        if is_wide and any(spans):
             lines.append(" & ".join([""] * len(key) + [rf"{{\tiny {span}}}" if span else "" for span in spans])
                          + r" \\[2pt]")
     header = [*map(escape_latex, grid.header),
               *(escape_latex(column.short) + _arrow(column, r"$\uparrow$", r"$\downarrow$")
                 for column in grid.columns)]
-    if wide:
+    if is_wide:
         keys = len(grid.header)
         header = [*header[:keys], *(rf"\rotatebox{{35}}{{{text}}}" for text in header[keys:])]
     kind, width = ("table", r"\columnwidth") if len(grid.columns) <= NARROW else ("table*", r"\textwidth")
@@ -125,7 +125,7 @@ def to_latex(grid: Grid, label: str) -> str:
         *(f"% {line}" for line in wrap(grid.note, 116)),
         rf"\begin{{{kind}}}[t]",
         r"\centering\footnotesize\setlength{\belowcaptionskip}{4pt}",
-        rf"\setlength{{\tabcolsep}}{{{'2pt' if wide else '4pt'}}}",
+        rf"\setlength{{\tabcolsep}}{{{'2pt' if is_wide else '4pt'}}}",
         rf"\caption{{{escape_latex(f'{grid.title}. {grid.where}')}}}",
         rf"\label{{tab:{label}}}",
         rf"\resizebox{{\ifdim\width>{width}{width}\else\width\fi}}{{!}}{{%",

@@ -33,8 +33,9 @@ def _note(report: Mapping[str, Any]) -> str:
            f"where it is above -{max(settings['delta'], settings['delta_task']):g}."
            if any(row["role"] == "mean" for row in report["tasks"]) else
            f"The old task passes where the lower bound is above -{settings['delta']:g}.")
-    counted = {name: f"{count} crops" if count > 1 else "the centre crop" for name, count in crops.items()}
-    return NOTE.format(old=old, crops=f"{counted['champion']} by the champion, {counted['candidate']} by the candidate")
+    descriptions = {name: f"{count} crops" if count > 1 else "the centre crop" for name, count in crops.items()}
+    return NOTE.format(old=old, crops=f"{descriptions['champion']} by the champion, {descriptions['candidate']} by the "
+                                      "candidate")
 
 
 def _tasks(report: Mapping[str, Any]) -> Table:
@@ -49,10 +50,10 @@ def _tasks(report: Mapping[str, Any]) -> Table:
 
 
 def _alarms(report: Mapping[str, Any]) -> Table:
-    found = report["false_alarms"]
+    alarms = report["false_alarms"]
     return Table(header=("Outcome", "Real pictures", "Champion, %", "Candidate, %", "Allowed, %"), rows=[[
-        Cell(text=found["outcome"]), Cell(text=str(found["real"])), Cell(text=f"{found['champion']:.1f}"),
-        Cell(text=f"{found['candidate']:.1f}"), Cell(text=f"{report['settings']['false_alarms']:g}")]])
+        Cell(text=alarms["outcome"]), Cell(text=str(alarms["real"])), Cell(text=f"{alarms['champion']:.1f}"),
+        Cell(text=f"{alarms['candidate']:.1f}"), Cell(text=f"{report['settings']['false_alarms']:g}")]])
 
 
 def _cases(report: Mapping[str, Any]) -> Table:

@@ -87,15 +87,15 @@ def printed(frame: pd.DataFrame, grids: Sequence[Grid], sequence: str) -> Printe
 def method_note(tables: Tables) -> str:
     """Return the sentences that say how the means and intervals of these tables came about."""
     counts = sorted({tables.seeds_of(method) for method in tables.methods})
-    several = counts[-1] > 1
-    covers = ("other photographs and training runs like these" if counts[0] > 1 else
-              "other photographs like these; how far training runs differ is not known from one seed")
-    covers += ", and other training runs where there are several seeds" if several and counts[0] == 1 else ""
-    few = (["source groups"] if 1 < tables.groups < FEW_GROUPS else []) + (
+    has_seeds = counts[-1] > 1
+    scope = ("other photographs and training runs like these" if counts[0] > 1 else
+             "other photographs like these; how far training runs differ is not known from one seed")
+    scope += ", and other training runs where there are several seeds" if has_seeds and counts[0] == 1 else ""
+    caveats = (["source groups"] if 1 < tables.groups < FEW_GROUPS else []) + (
         ["seeds"] if any(1 < count < LEAST_SEEDS for count in counts) else [])
-    short = f" Intervals over so few {' and '.join(few)} may be too short." if few else ""
+    short = f" Intervals over so few {' and '.join(caveats)} may be too short." if caveats else ""
     return (f"{seeds_note(tables)}; in brackets the 95 % interval for "
-            f"{covers} (bootstrap over {tables.groups} source groups{' and seeds' if several else ''}, the same draws "
+            f"{scope} (bootstrap over {tables.groups} source groups{' and seeds' if has_seeds else ''}, the same draws "
             f"for every method).{short} Accuracies in percent, their differences in points, AUC as fractions.")
 
 
@@ -116,10 +116,10 @@ def best_note(tables: Tables) -> str:
     if tables.most_seeds < LEAST_SEEDS:
         return f"No method is set in bold: fewer than {LEAST_SEEDS} seeds show no significant difference."
     upper = f"; not ranked, since an upper bound: {', '.join(tables.unranked)}" if tables.unranked else ""
-    few = [method for method in tables.methods if tables.seeds_of(method) < LEAST_SEEDS]
-    few = f" Not compared, with fewer than {LEAST_SEEDS} seeds: {', '.join(few)}." if few else ""
+    skipped = [method for method in tables.methods if tables.seeds_of(method) < LEAST_SEEDS]
+    skipped = f" Not compared, with fewer than {LEAST_SEEDS} seeds: {', '.join(skipped)}." if skipped else ""
     return ("Bold: the best method and all that are not significantly worse (paired differences, 5 %, Holm's "
-            f"correction for the number of methods){upper}.{few}")
+            f"correction for the number of methods){upper}.{skipped}")
 
 
 def difference_note(tables: Tables) -> str:
@@ -154,13 +154,13 @@ def _pick(frame: pd.DataFrame, keys: Sequence[str], columns: Sequence[str], by: 
 
     NaN where absent.
     """
-    wide = frame.set_index([by, column])
-    wide = wide.reindex(pd.MultiIndex.from_tuples([(key, name) for key in keys for name in columns]))
-    found: dict[str, Any] = {name: wide[name].to_numpy(dtype=np.float64).reshape(len(keys), len(columns))
-                             for name in ("mean", "low", "high")}
-    if "best" in wide:
-        found["best"] = wide["best"].eq(True).to_numpy().reshape(len(keys), len(columns))
-    return found
+    matrix = frame.set_index([by, column])
+    matrix = matrix.reindex(pd.MultiIndex.from_tuples([(key, name) for key in keys for name in columns]))
+    arrays: dict[str, Any] = {name: matrix[name].to_numpy(dtype=np.float64).reshape(len(keys), len(columns))
+                              for name in ("mean", "low", "high")}
+    if "best" in matrix:
+        arrays["best"] = matrix["best"].eq(True).to_numpy().reshape(len(keys), len(columns))
+    return arrays
 
 
 def shown_metrics(tables: Tables) -> tuple[str, ...]:
@@ -217,8 +217,8 @@ def detection_grids(tables: Tables) -> tuple[Grid, ...]:
     grids = []
     for name in DETECTION:
         column = TASK_MEASURES[name]
-        wide = table.pivot(index="method", columns="task", values=name).reindex(index=tables.methods, columns=tasks)
-        values = wide.assign(Mean=wide.mean(axis=1, skipna=False)).to_numpy(dtype=np.float64)
+        matrix = table.pivot(index="method", columns="task", values=name).reindex(index=tables.methods, columns=tasks)
+        values = matrix.assign(Mean=matrix.mean(axis=1, skipna=False)).to_numpy(dtype=np.float64)
         grids.append(Grid(name=f"detection-{name.replace('_', '-')}", where=_where(tables), **_methods(tables),
                           title=f"{column.short} on each task after the last stage", mean=values,
                           note=f"{seeds_note(tables)}.",
@@ -233,20 +233,20 @@ def matrix_grids(tables: Tables, measure: str = "accuracy") -> tuple[Grid, ...]:
     tasks = list(dict.fromkeys(tables.matrices["task"]))
     grids = []
     for method in (method for method in tables.methods if (table["method"] == method).any()):
-        mine = table.loc[table["method"] == method]
-        keys = [str(key) for key in dict.fromkeys(mine["key"])]
+        matrix_rows = table.loc[table["method"] == method]
+        keys = [str(key) for key in dict.fromkeys(matrix_rows["key"])]
         grids.append(Grid(
             name=f"matrix-{method}", title=f"Accuracy (%) of {method} after each stage", where=_where(tables),
             note=method_note(tables), header=("After stage",), keys=tuple((key,) for key in keys),
             columns=tuple(Column(short=task, higher=None) for task in tasks),
-            **_pick(mine, keys, tasks, "key", "task")))
+            **_pick(matrix_rows, keys, tasks, "key", "task")))
     return tuple(grids)
 
 
 def zero_shot_grids(tables: Tables) -> tuple[Grid, Grid]:
     """Return accuracy and AUC on each task just before it was learned: one row per method."""
-    first = set(tables.stages[0].tasks)
-    tasks = [task for task in dict.fromkeys(tables.zero_shot["task"]) if task not in first]
+    first_tasks = set(tables.stages[0].tasks)
+    tasks = [task for task in dict.fromkeys(tables.zero_shot["task"]) if task not in first_tasks]
     grids = []
     for measure, name, decimals in (("accuracy", "accuracy (%)", 1), ("auc", "AUC", 3)):
         table = tables.zero_shot.loc[tables.zero_shot["measure"] == measure]
@@ -275,8 +275,8 @@ def novelty_grid(novelty: pd.DataFrame, tables: Tables) -> Grid:
     by_method = before.groupby("method")
     values = {name: table.reindex(tables.methods).to_numpy(dtype=np.float64) for name, table in (
         ("mean", by_method.mean()), ("low", by_method.min()), ("high", by_method.max()))}
-    alone = np.array([tables.seeds_of(method) == 1 for method in tables.methods])[:, None]
-    values |= {name: np.where(alone, np.nan, values[name]) for name in ("low", "high")}
+    single_seed = np.array([tables.seeds_of(method) == 1 for method in tables.methods])[:, None]
+    values |= {name: np.where(single_seed, np.nan, values[name]) for name in ("low", "high")}
     return Grid(name="novelty", title="What novelty notices of tasks still to come", where=_where(tables),
                 note=f"Means over the stages before the last. {_range_note(tables)} {_explained(NOVELTY)}",
                 **_methods(tables), columns=tuple(NOVELTY.values()), **values)
@@ -300,11 +300,11 @@ def cost_grid(costs: pd.DataFrame, tables: Tables) -> Grid:
     table = costs.assign(scale=[SCALES.get(metric, 1.0) for metric in costs["metric"]])
     for column in ("mean", "low", "high"):
         table[column] = table[column] * table["scale"]
-    alone = np.array([tables.seeds_of(method) == 1 for method in tables.methods])[:, None]
+    single_seed = np.array([tables.seeds_of(method) == 1 for method in tables.methods])[:, None]
     grid = Grid(name="costs", title="Cost of a run", where=_where(tables),
                 note=f"{_range_note(tables)} {_explained(COSTS)}", **_methods(tables), columns=tuple(COSTS.values()),
                 **_pick(table, tables.methods, list(COSTS), "method", "metric"))
-    return replace(grid, low=np.where(alone, np.nan, grid.low), high=np.where(alone, np.nan, grid.high))
+    return replace(grid, low=np.where(single_seed, np.nan, grid.low), high=np.where(single_seed, np.nan, grid.high))
 
 
 def _range_note(tables: Tables) -> str:

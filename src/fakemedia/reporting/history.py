@@ -74,24 +74,25 @@ def checkpoint_notices(histories: pd.DataFrame, plan: Plan) -> tuple[str, ...]:
     `histories` is that of `cost_table`, with network, tasks (a tuple), weights_sha256 and parent_sha256 of each
     checkpoint; these are missing where there is no checkpoint, which is named too.
     """
-    found = []
+    notices = []
     for run in _runs(histories.drop_duplicates(list(KEYS))):
         method, seed = run["method"].iloc[0], run["seed"].iloc[0]
         rows = {int(row["stage"]): row for row in run.to_dict("records")}
         for index, row in rows.items():
             stage = plan.stages[index - 1]
-            what = f"{method}, seed {seed}, stage {stage.key}: "
+            name = f"{method}, seed {seed}, stage {stage.key}: "
             parent = plan.parent(method, stage)
             if not isinstance(row["weights_sha256"], str):
-                found.append(f"{what}the scores are there without their checkpoint")
+                notices.append(f"{name}the scores are there without their checkpoint")
             elif row["network"] != plan.method(method).network.name:
-                found.append(f"{what}the checkpoint is of the network {row['network']}, "
-                             f"not {plan.method(method).network.name}")
+                notices.append(f"{name}the checkpoint is of the network {row['network']}, "
+                               f"not {plan.method(method).network.name}")
             elif tuple(row["tasks"]) != stage.tasks:
-                found.append(f"{what}the checkpoint learned {' + '.join(row['tasks'])}, so it is of another sequence")
+                notices.append(f"{name}the checkpoint learned {' + '.join(row['tasks'])}, so it is of another sequence")
             elif parent and parent.index in rows and rows[parent.index]["weights_sha256"] != row["parent_sha256"]:
-                found.append(f"{what}the checkpoint does not start from that of {parent.key}, so it is of another run")
-    return tuple(found)
+                notices.append(f"{name}the checkpoint does not start from that of {parent.key}, so it is of another "
+                               "run")
+    return tuple(notices)
 
 
 def cost_table(histories: pd.DataFrame) -> pd.DataFrame:
@@ -104,13 +105,13 @@ def cost_table(histories: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for run in _runs(histories):
-        known = bool(run["epoch"].notna().all())
-        seconds = run["seconds"].sum() if known else np.nan
+        has_epochs = bool(run["epoch"].notna().all())
+        seconds = run["seconds"].sum() if has_epochs else np.nan
         stages = run.drop_duplicates("stage")
         rows.append({
             "method": run["method"].iloc[0], "seconds": seconds,
-            "images_per_second": (run["images_per_second"] * run["seconds"]).sum() / seconds if known else np.nan,
-            "memory_mib": run["memory_mib"].max() if known else np.nan,
+            "images_per_second": (run["images_per_second"] * run["seconds"]).sum() / seconds if has_epochs else np.nan,
+            "memory_mib": run["memory_mib"].max() if has_epochs else np.nan,
             "stored_bytes": (stages["weights_bytes"] + stages["state_bytes"]).sum(min_count=len(stages)),
             "state_bytes": stages.sort_values("stage")["state_bytes"].iloc[-1],
         })

@@ -66,10 +66,10 @@ def keep_run(report: Path, runs: Path, *, sequence: str, configuration: Mapping[
     files = [name for name in KEPT if (report / name).is_file()]
     files += sorted(path.relative_to(report).as_posix() for path in (report / "tables").glob("*.csv"))
     content = fingerprint({"configuration": configuration, "metrics": (report / METRICS).read_text(encoding="utf-8")})
-    known, _ = kept_runs(runs)
-    same = [run.id for run in known if run.facts["content"] == content]
-    if same:
-        return same[0]
+    existing, _ = kept_runs(runs)
+    duplicates = [run.id for run in existing if run.facts["content"] == content]
+    if duplicates:
+        return duplicates[0]
     now = datetime.now().astimezone()
     target = runs / f"{now:%Y%m%d-%H%M%S}-{sequence}-{content[:6]}"
     with writing(target), scratch_folder(target) as building:
@@ -89,7 +89,7 @@ def keep_run(report: Path, runs: Path, *, sequence: str, configuration: Mapping[
 
 def _unlinked(page: str, folder: Path) -> str:
     """Return `page` with the text alone where it links to a file that `folder` does not have."""
-    return LINK.sub(lambda found: found[0] if (folder / found[1]).exists() else found[2], page)
+    return LINK.sub(lambda match: match[0] if (folder / match[1]).exists() else match[2], page)
 
 
 def write_table(runs: Path) -> None:
@@ -105,7 +105,7 @@ def write_table(runs: Path) -> None:
 def kept_runs(runs: Path) -> tuple[list[KeptRun], list[str]]:
     """Return the runs in the folder `runs`, oldest first, and the names of those that cannot be read."""
     remove_leftovers(runs)
-    found, damaged = [], []
+    intact, damaged = [], []
     for folder in sorted(path for path in runs.glob("*") if RUN.fullmatch(path.name)):
         try:
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
@@ -115,26 +115,26 @@ def kept_runs(runs: Path) -> tuple[list[KeptRun], list[str]]:
         except (OSError, ValueError, KeyError, TypeError, UserError):
             complete = False
         if complete:
-            found.append(run)
+            intact.append(run)
         else:
             damaged.append(folder.name)
-    return found, damaged
+    return intact, damaged
 
 
-def choose_runs(runs: Sequence[KeptRun], wanted: Sequence[str], *, where: object) -> list[KeptRun]:
-    """Return the runs whose ids start as one of `wanted`, or the newest of a sequence named there; without any, all.
+def choose_runs(runs: Sequence[KeptRun], names: Sequence[str], *, where: object) -> list[KeptRun]:
+    """Return the runs whose ids start with one of `names`, or the newest of a sequence named there; without any, all.
 
     UserError if there are no runs, or a name fits none.
     """
     if not runs:
         raise UserError("There are no finished runs", where=where, do="kedro run, which keeps its results there")
-    chosen: dict[str, KeptRun] = {}
-    for name in wanted or [run.id for run in runs]:
-        mine = [run for run in runs if run.sequence == name][-1:] or [run for run in runs if run.id.startswith(name)]
-        if not mine:
+    selected: dict[str, KeptRun] = {}
+    for name in names or [run.id for run in runs]:
+        matches = [run for run in runs if run.sequence == name][-1:] or [run for run in runs if run.id.startswith(name)]
+        if not matches:
             raise unknown_name("run", name, [*{run.sequence for run in runs}, *(run.id for run in runs)], where=where)
-        chosen |= {run.id: run for run in mine}
-    return [run for run in runs if run.id in chosen]
+        selected |= {run.id: run for run in matches}
+    return [run for run in runs if run.id in selected]
 
 
 def flat_settings(value: Any, key: str = "") -> dict[str, str]:

@@ -26,17 +26,17 @@ def novelty_table(scores: pd.DataFrame, *, stages: Sequence[Stage]) -> pd.DataFr
     """
     seen = {stage.index: stage.seen for stage in stages}
     rows = []
-    measured = scores.loc[scores["novelty"].notna()] if "novelty" in scores else scores.iloc[:0]
-    for (method, seed, stage), found in measured.groupby(RUN, sort=False):  # type: ignore[misc]
-        novelty = found["novelty"].to_numpy()
-        known, fake = found["task"].isin(seen[stage]).to_numpy(), found["label"].to_numpy() == FAKE
+    scored = scores.loc[scores["novelty"].notna()] if "novelty" in scores else scores.iloc[:0]
+    for (method, seed, stage), group in scored.groupby(RUN, sort=False):  # type: ignore[misc]
+        novelty = group["novelty"].to_numpy()
+        is_known, fake = group["task"].isin(seen[stage]).to_numpy(), group["label"].to_numpy() == FAKE
         unknown = 100.0 * is_unknown(novelty)
-        compared = known | fake
+        is_compared = is_known | fake
         rows.append({
-            "method": method, "seed": seed, "stage": stage, "images": int(known.sum()),
-            "auc": float(auc((~known[compared]).astype(np.int64), novelty[compared])),
-            "known": _mean(unknown[known]), "new_fake": _mean(unknown[~known & fake]),
-            "new_real": _mean(unknown[~known & ~fake])})
+            "method": method, "seed": seed, "stage": stage, "images": int(is_known.sum()),
+            "auc": float(auc((~is_known[is_compared]).astype(np.int64), novelty[is_compared])),
+            "known": _mean(unknown[is_known]), "new_fake": _mean(unknown[~is_known & fake]),
+            "new_real": _mean(unknown[~is_known & ~fake])})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

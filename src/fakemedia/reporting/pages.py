@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from fakemedia.reporting.rendering import Drawn
+from fakemedia.reporting.rendering import RenderedFigure
 
 MEDIA = (("svg", "svg+xml"), ("jpg", "jpeg"), ("png", "png"))
 """What a page shows of a figure: kind of file and media type, the first that it has."""
@@ -65,13 +65,13 @@ def anchor(title: str) -> str:
     return title.lower().replace(" ", "-").rstrip("?")
 
 
-def address(drawn: Drawn) -> Markup:
+def address(figure: RenderedFigure) -> Markup:
     """Return a figure as a data address: its SVG or JPEG file if there is one, else its PNG file in PALETTE colours."""
-    kind, media = next(each for each in MEDIA if each[0] in drawn.files)
+    kind, media = next(each for each in MEDIA if each[0] in figure.files)
     if kind == "svg":  # As text, which takes three quarters of base64.
-        text = drawn.files[kind].decode().replace("'", "&apos;").replace('"', "'")
+        text = figure.files[kind].decode().replace("'", "&apos;").replace('"', "'")
         return Markup(f"data:image/{media},{quote(text, safe=PLAIN)}")
-    data = _in_palette(drawn.files[kind]) if kind == "png" else drawn.files[kind]
+    data = _in_palette(figure.files[kind]) if kind == "png" else figure.files[kind]
     return Markup(f"data:image/{media};base64,{base64.b64encode(data).decode()}")
 
 

@@ -58,7 +58,7 @@ class Pairs:
 
 def observe(runs: Sequence[Run], tasks: Sequence[str], target: str) -> Pairs:
     """Return the pairs of all `runs` for `target`, one of TARGETS; stages without scores are left out."""
-    learned, tested, observed = [], [], []
+    learned, later, outcomes = [], [], []
     for run in runs:
         order = run.stages[-1].seen
         for i, stage in enumerate(run.stages):
@@ -69,17 +69,17 @@ def observe(runs: Sequence[Run], tasks: Sequence[str], target: str) -> Pairs:
                 value = column[:, i - 1] - column[:, i] if target == "forgetting" else column[:, i]
                 if np.isfinite(value).any():
                     learned.append(share)
-                    tested.append(tasks.index(task))
-                    observed.append(value)
-    return Pairs(learned=np.array(learned).reshape(-1, len(tasks)), tested=np.array(tested, np.int64),
-                 observed=np.array(observed).reshape(len(tested), len(runs[0].accuracy)).T)
+                    later.append(tasks.index(task))
+                    outcomes.append(value)
+    return Pairs(learned=np.array(learned).reshape(-1, len(tasks)), tested=np.array(later, np.int64),
+                 observed=np.array(outcomes).reshape(len(later), len(runs[0].accuracy)).T)
 
 
 def weighted_rank_correlation(x: Floats, y: Floats, weights: Floats) -> float:
     """Return Spearman's rho of x and y (N,) where each pair counts `weights` (N,) times; NaN if one is constant."""
-    kept = weights > 0
-    w = weights[kept]
-    a, b = (_ranks(values[kept], w) for values in (x, y))
+    positive = weights > 0
+    w = weights[positive]
+    a, b = (_ranks(values[positive], w) for values in (x, y))
     if not len(w):
         return np.nan
     a, b = a - np.average(a, weights=w), b - np.average(b, weights=w)
@@ -109,17 +109,17 @@ def predictions(runs: Mapping[str, Sequence[Run]], distances: Mapping[str, pd.Da
         for method, arranged in runs.items():
             for target in TARGETS:
                 pairs = observe(arranged, tasks, target)
-                apart = np.einsum("nt,tn->n", pairs.learned, values[:, pairs.tested])
-                once = np.ones(len(apart))
-                found = weighted_rank_correlation(apart, mean_over_seeds(pairs.observed), once)
-                by_seed = [weighted_rank_correlation(apart, observed, once) for observed in pairs.observed]
-                drawn = [weighted_rank_correlation(
-                    apart, mean_over_seeds(pairs.observed[None], of_seeds[None])[0],
+                separation = np.einsum("nt,tn->n", pairs.learned, values[:, pairs.tested])
+                unit_weights = np.ones(len(separation))
+                correlation = weighted_rank_correlation(separation, mean_over_seeds(pairs.observed), unit_weights)
+                by_seed = [weighted_rank_correlation(separation, outcomes, unit_weights) for outcomes in pairs.observed]
+                draw_values = [weighted_rank_correlation(
+                    separation, mean_over_seeds(pairs.observed[None], of_seeds[None])[0],
                     of_tasks[pairs.tested] * (pairs.learned @ of_tasks))
                     for of_tasks, of_seeds in zip(task_weights, seed_weights[:draws], strict=True)]
-                total = variance(np.array(drawn))
-                low, high = t_interval(np.array(found), total,
+                total = variance(np.array(draw_values))
+                low, high = t_interval(np.array(correlation), total,
                                        degrees_of_freedom(np.array(by_seed), total, len(tasks)), CORRELATION)
-                rows.append({"measure": name, "method": method, "target": target, "pairs": len(apart), "mean": found,
-                             "low": float(low), "high": float(high)})
+                rows.append({"measure": name, "method": method, "target": target, "pairs": len(separation),
+                             "mean": correlation, "low": float(low), "high": float(high)})
     return pd.DataFrame(rows, columns=["measure", "method", "target", "pairs", "mean", "low", "high"])

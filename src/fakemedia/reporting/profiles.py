@@ -80,9 +80,9 @@ def _by_method_and_task(results: Results) -> Iterator[tuple[dict[str, str], Task
             rows = {LEARNED: learned[t], FINAL: len(results.stages) - 1}
             if rows[LEARNED] == rows[FINAL]:
                 del rows[LEARNED]
-            there = {moment: scores.logits[~np.isnan(scores.logits[:, m, row, 0]), m, row]
-                     for moment, row in rows.items()}
-            yield {"method": method, "task": task}, scores, {key: logits for key, logits in there.items()
+            logits_by_moment = {moment: scores.logits[~np.isnan(scores.logits[:, m, row, 0]), m, row]
+                                for moment, row in rows.items()}
+            yield {"method": method, "task": task}, scores, {key: logits for key, logits in logits_by_moment.items()
                                                              if len(logits)}
 
 
@@ -109,31 +109,31 @@ def _histograms(keys: dict[str, str], labels: NDArray[np.int8], moments: dict[st
 def _reliability(results: Results, method: str, weights: NDArray[np.float32], seed_weights: NDArray[np.float32],
                  temperatures: Mapping[tuple[str, int], float], calibrated: bool) -> tuple[pd.DataFrame, float]:
     m = results.methods.index(method)
-    there = [scores for scores in results.scores if scores is not None]
-    fake = np.concatenate([scores.labels for scores in there]) == 1
-    groups = np.concatenate([scores.groups for scores in there])
+    scored_tasks = [scores for scores in results.scores if scores is not None]
+    fake = np.concatenate([scores.labels for scores in scored_tasks]) == 1
+    groups = np.concatenate([scores.groups for scores in scored_tasks])
     shape = (len(results.seeds), CALIBRATION_BINS)
     share, probability, images, sources = (np.full(shape, np.nan) for _ in range(4))
     share_draws, errors = np.full((len(weights), *shape), np.nan), []
     for k, seed in enumerate(results.seeds):
-        logits = np.concatenate([scores.logits[k, m, -1] for scores in there])
-        scored = ~np.isnan(logits)
-        if not scored.any():
+        logits = np.concatenate([scores.logits[k, m, -1] for scores in scored_tasks])
+        finite = ~np.isnan(logits)
+        if not finite.any():
             continue
         temperature = temperatures.get((method, seed), np.nan) if calibrated else 1.0
         if np.isnan(temperature):
             continue
         chance = expit(logits / temperature)
-        errors.append(metrics.expected_calibration_error(fake[scored].astype(np.int64), logits[scored] / temperature))
-        place = np.where(scored, np.minimum((np.nan_to_num(chance) * CALIBRATION_BINS).astype(np.int64),
+        errors.append(metrics.expected_calibration_error(fake[finite].astype(np.int64), logits[finite] / temperature))
+        place = np.where(finite, np.minimum((np.nan_to_num(chance) * CALIBRATION_BINS).astype(np.int64),
                                             CALIBRATION_BINS - 1), -1)
         for number in range(CALIBRATION_BINS):
-            mine = place == number
-            images[k, number] = mine.sum()
-            if mine.any():
-                share[k, number], probability[k, number] = 100 * fake[mine].mean(), chance[mine].mean()
-                sources[k, number] = len(np.unique(groups[mine]))
-                share_draws[:, k, number] = 100 * resampled_means(fake[mine, None].astype(np.float64), groups[mine],
+            in_bin = place == number
+            images[k, number] = in_bin.sum()
+            if in_bin.any():
+                share[k, number], probability[k, number] = 100 * fake[in_bin].mean(), chance[in_bin].mean()
+                sources[k, number] = len(np.unique(groups[in_bin]))
+                share_draws[:, k, number] = 100 * resampled_means(fake[in_bin, None].astype(np.float64), groups[in_bin],
                                                                   weights)[:, 0]
     mean, low, high = over_seeds(share, share_draws, seed_weights, groups=mean_over_seeds(sources), bounds=PERCENT)
     return pd.DataFrame({

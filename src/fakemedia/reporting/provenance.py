@@ -27,24 +27,24 @@ def provenance(histories: pd.DataFrame, seeds: Sequence[int]) -> dict[str, str]:
 
     `histories` is that of `history.cost_table`, with computed_with and data (JSON of hashes by task and split).
     """
-    known = histories.reindex(columns=["computed_with", "seconds", "data"])
+    columns = histories.reindex(columns=["computed_with", "seconds", "data"])
     facts = {
         "Report drawn": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"), "Commit": commit(),
         "Machine of the report": machine(),
-        "Trained with": "; ".join(sorted(set(known["computed_with"].dropna()))),
-        "Training time": _duration(float(np.nansum(known["seconds"].to_numpy(dtype=float)))),
-        "Seeds": ", ".join(map(str, seeds)), "Data hashes": ", ".join(_hashes(known["data"].dropna().unique())),
+        "Trained with": "; ".join(sorted(set(columns["computed_with"].dropna()))),
+        "Training time": _duration(float(np.nansum(columns["seconds"].to_numpy(dtype=float)))),
+        "Seeds": ", ".join(map(str, seeds)), "Data hashes": ", ".join(_hashes(columns["data"].dropna().unique())),
     }
     return {name: value for name, value in facts.items() if value}
 
 
 def _hashes(texts: Iterable[str]) -> list[str]:
     """Return the first digits of the hash of each store that was trained on, by task and split."""
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for text in texts:
         for task, splits in json.loads(text).items():
-            found |= {f"{task} {split}": str(sha)[:12] for split, sha in splits.items()}
-    return [f"{name} {sha}" for name, sha in sorted(found.items())]
+            hashes |= {f"{task} {split}": str(sha)[:12] for split, sha in splits.items()}
+    return [f"{name} {sha}" for name, sha in sorted(hashes.items())]
 
 
 def _duration(seconds: float) -> str:

@@ -20,8 +20,8 @@ JPEG_DPI, JPEG_QUALITY = 130, 80
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """A figure as it was drawn."""
+class RenderedFigure:
+    """A figure, rendered as files."""
 
     name: str
     """The name of its files, without ending."""
@@ -32,13 +32,13 @@ class Drawn:
     """Its files by kind: `pdf`, `png` and, for pages, `svg` unless that is large, or `jpg` for photographs."""
 
 
-def drawn(name: str, figure: Figure, caption: str, *, photographs: bool = False) -> Drawn:
+def render_figure(name: str, figure: Figure, caption: str, *, photographs: bool = False) -> RenderedFigure:
     """Return `figure` rendered in every kind; one of photographs has a small JPEG file in place of SVG."""
-    shown: Literal["jpg", "svg"] = "jpg" if photographs else "svg"
-    files = {"pdf": render(figure, "pdf"), "png": render(figure, "png"), shown: render(figure, shown)}
+    web_kind: Literal["jpg", "svg"] = "jpg" if photographs else "svg"
+    files = {"pdf": render(figure, "pdf"), "png": render(figure, "png"), web_kind: render(figure, web_kind)}
     if len(files.get("svg", b"")) > LARGEST_SVG:
         del files["svg"]
-    return Drawn(name=name, caption=caption, wide=bool(figure.get_figwidth() > ONE_COLUMN), files=files)
+    return RenderedFigure(name=name, caption=caption, wide=bool(figure.get_figwidth() > ONE_COLUMN), files=files)
 
 
 def render(figure: Figure, kind: Literal["png", "pdf", "svg", "jpg"]) -> bytes:
@@ -58,8 +58,8 @@ def render(figure: Figure, kind: Literal["png", "pdf", "svg", "jpg"]) -> bytes:
 
 def stacked(pictures: Sequence[bytes], width: int = 1200) -> bytes:
     """Return PNG files one below the other as one PNG file of that width, pixels."""
-    opened = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
-    scaled = [picture.resize((width, round(picture.height * width / picture.width))) for picture in opened]
+    images = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
+    scaled = [picture.resize((width, round(picture.height * width / picture.width))) for picture in images]
     sheet = Image.new("RGB", (width, max(1, sum(picture.height for picture in scaled))), "white")
     top = 0
     for picture in scaled:

@@ -28,7 +28,7 @@ from fakemedia.reporting.grids import (
     zero_shot_grids,
 )
 from fakemedia.reporting.pages import Cell, Table, render_page
-from fakemedia.reporting.rendering import Drawn
+from fakemedia.reporting.rendering import RenderedFigure
 from fakemedia.reporting.sections import SECTIONS
 from fakemedia.reporting.tables import RUN_METRICS, Tables
 
@@ -43,7 +43,7 @@ CALIBRATION = (
 """Columns of `calibration_table.calibration_table`, their heads and decimals."""
 
 
-def report_page(tables: Tables, figures: Mapping[str, Sequence[Drawn]], *, costs: pd.DataFrame,
+def report_page(tables: Tables, figures: Mapping[str, Sequence[RenderedFigure]], *, costs: pd.DataFrame,
                 calibration: pd.DataFrame | None = None, novelty: pd.DataFrame | None = None,
                 robustness: pd.DataFrame | None = None,
                 audit: Mapping[str, Any] | None = None, weights: Mapping[tuple[str, int], str] | None = None,
@@ -110,9 +110,9 @@ def _detector(tables: Tables) -> str:
     return networks.pop() if len(networks) == 1 else "a detector"
 
 
-def _named(drawn: Sequence[Drawn], start: str) -> list[Drawn]:
+def _named(figures: Sequence[RenderedFigure], start: str) -> list[RenderedFigure]:
     """Return the figures whose names start so."""
-    return [each for each in drawn if each.name.startswith(start)]
+    return [each for each in figures if each.name.startswith(start)]
 
 
 def _grouped(tables: Tables) -> str:

@@ -81,9 +81,9 @@ def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence
     label, logit = frame["label"].to_numpy(dtype=np.int8), frame["logit"].to_numpy(dtype=np.float64)
     finite = np.isfinite(logit)
     if not finite.all():
-        bad = frame.iloc[int(np.argmin(finite))]
+        row = frame.iloc[int(np.argmin(finite))]
         raise UserError(f"{int((~finite).sum())} logits are not finite", expected="finite numbers",
-                        where=f"method {bad['method']}, seed {bad['seed']}, stage {bad['stage']}, task {bad['task']}")
+                        where=f"method {row['method']}, seed {row['seed']}, stage {row['stage']}, task {row['task']}")
     methods = tuple(dict.fromkeys([*methods, *frame["method"].unique()]))
     seeds = tuple(sorted({*seeds, *map(int, frame["seed"].unique())}))
     method = pd.Categorical(frame["method"], categories=list(methods)).codes.astype(np.int64)
@@ -105,13 +105,13 @@ def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence
 def earlier_reals(frame: pd.DataFrame, tasks: Sequence[str]) -> dict[str, str]:
     """Return, for each of `tasks` whose test images are all fake, the nearest earlier task that has real ones."""
     scored, real = set(frame["task"]), set(frame.loc[frame["label"] == REAL, "task"])
-    found, nearest = {}, None
+    lender, nearest = {}, None
     for task in tasks:
         if task in real:
             nearest = task
         elif nearest is not None and task in scored:
-            found[task] = nearest
-    return found
+            lender[task] = nearest
+    return lender
 
 
 def with_reals(frame: pd.DataFrame, borrowed: Mapping[str, str]) -> pd.DataFrame:
@@ -129,44 +129,44 @@ def _task_scores(shape: tuple[int, int, int], cell: NDArray[np.int64], ids: NDAr
     order = np.lexsort((groups, labels, ids, cell))
     cells, counts = np.unique(cell, return_counts=True)
     images = int(counts[0])
-    same = (counts == images).all()
-    if same:
+    consistent = (counts == images).all()
+    if consistent:
         facts = np.stack([ids, labels, groups])[:, order].reshape(3, len(cells), images)
-        same = (facts == facts[:, :1]).all()
-    if not same:
+        consistent = (facts == facts[:, :1]).all()
+    if not consistent:
         raise UserError("The runs were not scored on the same images", where=where,
                         expected="each image once for each checkpoint, with one label and one source",
                         do="score the checkpoints again, all on the same test split")
     logits = np.full((np.prod(shape), images), np.nan)
     logits[cells] = logit[order].reshape(len(cells), images)
-    first = order[:images]
-    return TaskScores(labels=labels[first], groups=groups[first], logits=logits.reshape(*shape, images))
+    image_rows = order[:images]
+    return TaskScores(labels=labels[image_rows], groups=groups[image_rows], logits=logits.reshape(*shape, images))
 
 
 def notices(results: Results) -> tuple[str, ...]:
     """Name what is not there (tasks, seeds, the last stage, and stages that another seed of the method has), and
     the tasks whose test images are of one class, which leaves their AUC undefined."""
     scored = [~np.isnan(task.logits[..., 0]) for task in results.scores if task is not None]
-    there = np.logical_or.reduce(scored)
-    found = []
+    run = np.logical_or.reduce(scored)
+    notices = []
     for task, scores in zip(results.tasks, results.scores, strict=True):
         if scores is None:
-            found.append(f"{task}: no scores")
+            notices.append(f"{task}: no scores")
         elif (scores.labels == scores.labels[0]).all():
             kind = "fake" if scores.labels[0] else "real"
-            found.append(f"{task}: all test images are {kind}, so its AUC is undefined")
+            notices.append(f"{task}: all test images are {kind}, so its AUC is undefined")
         elif task in results.borrowed:
-            found.append(f"{task}: all test images are fake; they are judged with the real ones of "
-                         f"{results.borrowed[task]}")
+            notices.append(f"{task}: all test images are fake; they are judged with the real ones of "
+                           f"{results.borrowed[task]}")
     for m, method in enumerate(results.methods):
-        expected = np.logical_or.reduce(there[:, m], axis=0)
+        expected = np.logical_or.reduce(run[:, m], axis=0)
         expected[-1] = True
         for k, seed in enumerate(results.seeds):
-            if not there[k, m].any():
+            if not run[k, m].any():
                 if seed not in results.planned.get(method, results.seeds):
                     continue
-                found.append(f"{method}, seed {seed}: no scores")
+                notices.append(f"{method}, seed {seed}: no scores")
                 continue
-            found += [f"{method}, seed {seed}: no scores after stage {stage.key}"
-                      for s, stage in enumerate(results.stages) if expected[s] and not there[k, m, s]]
-    return tuple(found)
+            notices += [f"{method}, seed {seed}: no scores after stage {stage.key}"
+                        for s, stage in enumerate(results.stages) if expected[s] and not run[k, m, s]]
+    return tuple(notices)

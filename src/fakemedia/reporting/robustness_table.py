@@ -32,24 +32,24 @@ def robustness_table(scores: pd.DataFrame, *, sequence: str, network: str, tasks
               for row in range(len(conditions))]
     results = gather(scores.assign(stage=number + 1), sequence=sequence, network=network, stages=stages,
                      methods=methods)
-    measured = measure(results, draws=draws, seed=seed)
+    bootstrap = measure(results, draws=draws, seed=seed)
     names = list(dict.fromkeys(conditions["perturbation"]))
     members = [np.flatnonzero(conditions["perturbation"] == name) for name in names]
     rows = pd.concat([conditions, pd.DataFrame({"perturbation": names, "strength": np.nan})], ignore_index=True)
     parts = []
     for name, bounds in (("accuracy", PERCENT), ("auc", FRACTION)):
-        quantity = _over_tasks_and_strengths(name, [scored is not None for scored in results.scores], members)
-        mean, low, high = estimate(measured, quantity, bounds)
+        quantity = _over_tasks_and_strengths(name, [task_scores is not None for task_scores in results.scores], members)
+        mean, low, high = estimate(bootstrap, quantity, bounds)
         parts += [rows.assign(method=method, measure=name, mean=mean[m], low=low[m], high=high[m])
                   for m, method in enumerate(results.methods)]
     return pd.concat(parts, ignore_index=True).reindex(columns=list(COLUMNS))
 
 
-def _over_tasks_and_strengths(name: str, there: list[bool], members: list[NDArray[np.int64]]) -> Quantity:
+def _over_tasks_and_strengths(name: str, scored: list[bool], members: list[NDArray[np.int64]]) -> Quantity:
     """Return the quantity (..., C + P): means over the tasks at C conditions, then over those of each perturbation."""
     def quantity(accuracy: Floats, auc: Floats) -> Floats:
-        each = {"accuracy": accuracy, "auc": auc}[name][..., there].mean(axis=-1)
-        over = [each[..., rows].mean(axis=-1, keepdims=True) for rows in members]
-        return np.concatenate([each, *over], axis=-1)
+        values = {"accuracy": accuracy, "auc": auc}[name][..., scored].mean(axis=-1)
+        averages = [values[..., rows].mean(axis=-1, keepdims=True) for rows in members]
+        return np.concatenate([values, *averages], axis=-1)
 
     return quantity

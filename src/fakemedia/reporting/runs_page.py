@@ -12,7 +12,7 @@ from fakemedia.reporting.formats import Grid, to_table
 from fakemedia.reporting.grids import METRICS
 from fakemedia.reporting.kept_runs import KeptRun, flat_settings
 from fakemedia.reporting.pages import Cell, Table, render_page
-from fakemedia.reporting.rendering import drawn
+from fakemedia.reporting.rendering import render_figure
 
 SHOWN = ("aa", "pooled", "gap_closed", "forgetting", "learning_accuracy", "c_auc")
 KEYS = ["run", "network", "method"]
@@ -39,14 +39,14 @@ def differing_settings(runs: Sequence[KeptRun]) -> list[tuple[str, list[str]]]:
     """Return the settings that are not the same in all runs: dotted key, and its value in each run."""
     flat = [flat_settings(run.facts["configuration"]) for run in runs]
     keys = sorted({key for each in flat for key in each})
-    found = [(key, [each.get(key, "") for each in flat]) for key in keys]
-    return [(key, values) for key, values in found if len(set(values)) > 1]
+    values_by_key = [(key, [each.get(key, "") for each in flat]) for key in keys]
+    return [(key, values) for key, values in values_by_key if len(set(values)) > 1]
 
 
 def runs_page(runs: Sequence[KeptRun], damaged: Sequence[str]) -> str:
     """Return the page that compares `runs`; `damaged` names kept runs that could not be read."""
     table = runs_table(runs)
-    figure = drawn("runs", interval_dots(table, "run", "metric", METRIC_LABELS), CAPTION)
+    figure = render_figure("runs", interval_dots(table, "run", "metric", METRIC_LABELS), CAPTION)
     settings = differing_settings(runs)
     return render_page(
         "runs.html", title="One finished run" if len(runs) == 1 else f"{len(runs)} runs compared",
@@ -71,8 +71,8 @@ def _plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 def _grid(table: pd.DataFrame) -> Grid:
     keys = list(dict.fromkeys(table[KEYS].itertuples(index=False, name=None)))
-    by = table.set_index([*KEYS, "metric"])
-    mean, low, high = (np.array([[by[part].get((*key, metric), np.nan) for metric in SHOWN] for key in keys])
+    columns = table.set_index([*KEYS, "metric"])
+    mean, low, high = (np.array([[columns[part].get((*key, metric), np.nan) for metric in SHOWN] for key in keys])
                        for part in ("mean", "low", "high"))
     return Grid(name="runs", title="Finished runs", where="", note=NOTE, header=("Run", "Network", "Label"),
                 keys=tuple(keys), columns=tuple(METRICS[metric] for metric in SHOWN), mean=mean, low=low, high=high)

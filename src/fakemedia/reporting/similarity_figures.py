@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram
 
 from fakemedia.reporting.formats import number
-from fakemedia.reporting.rendering import Drawn, drawn
-from fakemedia.reporting.style import ONE_COLUMN, TWO_COLUMNS, looks, new_figure, styled
+from fakemedia.reporting.rendering import RenderedFigure, render_figure
+from fakemedia.reporting.style import ONE_COLUMN, TWO_COLUMNS, line_styles, new_figure, styled
 from fakemedia.similarity.agreement import rank_agreement
 from fakemedia.similarity.fingerprint import Trace
 from fakemedia.similarity.grouping import hierarchy, symmetric
@@ -27,16 +27,16 @@ SPECTRA = ("What each task's generator changes in the spectrum of the noise resi
            "direction (right).")
 
 
-def draw_similarity(distances: Mapping[str, pd.DataFrame], traces: Mapping[str, Trace]) -> list[Drawn]:
+def draw_similarity(distances: Mapping[str, pd.DataFrame], traces: Mapping[str, Trace]) -> list[RenderedFigure]:
     """Return the figures of square tables of distances by measure and of the traces by task.
 
     The agreement of the measures is drawn where there are two measures and three tasks.
     """
-    found = [drawn(measure, distance_figure(table, hierarchy(symmetric(table)), measure), DISTANCES.format(measure))
-             for measure, table in distances.items()]
+    figures = [render_figure(measure, distance_figure(table, hierarchy(symmetric(table)), measure),
+                             DISTANCES.format(measure)) for measure, table in distances.items()]
     if len(distances) > 1 and len(traces) > 2:
-        found.append(drawn("agreement", agreement_figure(rank_agreement(distances)), AGREEMENT))
-    return [*found, drawn("spectra", spectra_figure(traces), SPECTRA)]
+        figures.append(render_figure("agreement", agreement_figure(rank_agreement(distances)), AGREEMENT))
+    return [*figures, render_figure("spectra", spectra_figure(traces), SPECTRA)]
 
 
 @styled
@@ -96,8 +96,9 @@ def spectra_figure(traces: Mapping[str, Trace]) -> Figure:
     """Draw what each task's generator changes in the level of the residual's spectrum: by frequency, by direction."""
     figure = new_figure(TWO_COLUMNS, 2.6)
     radial, angular = figure.subplots(1, 2)
-    for task, look in looks(list(traces)).items():
-        style = {"color": look.colour, "marker": look.marker, "linestyle": look.dashes, "markersize": 3}
+    for task, line_style in line_styles(list(traces)).items():
+        style = {"color": line_style.colour, "marker": line_style.marker, "linestyle": line_style.dashes,
+                 "markersize": 3}
         rings, sectors = traces[task].radial[0], traces[task].angular[0]
         radial.plot((np.arange(len(rings)) + 0.5) / len(rings) * np.sqrt(0.5), rings, label=task, **style)
         angular.plot((np.arange(len(sectors)) + 0.5) * 180 / len(sectors), sectors, **style)

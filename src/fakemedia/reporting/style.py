@@ -39,7 +39,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)
 
 
 @dataclass(frozen=True)
-class Look:
+class LineStyle:
     """The colour, marker and dashes of one method, the same in every figure."""
 
     colour: str
@@ -47,22 +47,22 @@ class Look:
     dashes: Any
 
 
-def looks(methods: Sequence[str]) -> dict[str, Look]:
-    """Return a look for each method, by its place in the list; distinguishable without colour up to 70 methods."""
-    return {method: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
+def line_styles(methods: Sequence[str]) -> dict[str, LineStyle]:
+    """Return the style of each method, by its place in the list; distinguishable without colour up to 70 methods."""
+    return {method: LineStyle(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
             for i, method in enumerate(methods)}
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Make `draw` use this style, independently of the current style."""
     @wraps(draw)
-    def drawn(*args: Any, **kwargs: Any) -> Figure:
+    def wrapper(*args: Any, **kwargs: Any) -> Figure:
         with mpl.rc_context():
             mpl.rcdefaults()
             mpl.rcParams.update(RC)
             return draw(*args, **kwargs)
 
-    return drawn
+    return wrapper
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -81,7 +81,7 @@ def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
 
 
 def panels(count: int, *, most: int = 4, height: float = 1.6, extra: float = 0.5,
-           **shared: Any) -> tuple[Figure, list[Axes]]:
+           **options: Any) -> tuple[Figure, list[Axes]]:
     """Return a figure with `count` panels of that height, inches, at most `most` in a row, and `extra` for the legend.
 
     Up to two panels take one column of a page, more take both.
@@ -89,7 +89,7 @@ def panels(count: int, *, most: int = 4, height: float = 1.6, extra: float = 0.5
     columns = min(count, 2 if count <= 2 else most)
     rows = -(-count // columns)
     figure = new_figure(ONE_COLUMN if count <= 2 else TWO_COLUMNS, rows * height + extra)
-    every = figure.subplots(rows, columns, squeeze=False, **shared).ravel().tolist()
-    for axes in every[count:]:
+    panel_axes = figure.subplots(rows, columns, squeeze=False, **options).ravel().tolist()
+    for axes in panel_axes[count:]:
         axes.remove()
-    return figure, every[:count]
+    return figure, panel_axes[:count]

@@ -19,7 +19,7 @@ from fakemedia.evaluation import continual, metrics
 from fakemedia.evaluation.intervals import DRAWS, FRACTION, PERCENT
 from fakemedia.evaluation.label_check import label_notices
 from fakemedia.reporting.estimates import (
-    Measured,
+    Bootstrap,
     Quantity,
     among_best,
     estimate,
@@ -95,17 +95,17 @@ class Tables:
     @property
     def scored(self) -> tuple[str, ...]:
         """The methods that have any scores."""
-        there = set(self.matrices.dropna(subset="mean")["method"])
-        return tuple(method for method in self.methods if method in there)
+        methods = set(self.matrices.dropna(subset="mean")["method"])
+        return tuple(method for method in self.methods if method in methods)
 
 
-def _summary(measured: Measured) -> Quantity:
+def _summary(bootstrap: Bootstrap) -> Quantity:
     """Return the quantity (..., C) that holds COMPARED."""
-    peak = continual.peak_stage(measured.accuracy, measured.learned)
-    share = measured.images / measured.images.sum()
+    peak = continual.peak_stage(bootstrap.accuracy, bootstrap.learned)
+    share = bootstrap.images / bootstrap.images.sum()
 
     def quantity(accuracy: Floats, auc: Floats) -> Floats:
-        values = {**continual.summary(accuracy, auc, measured.learned, peak), "pooled": accuracy[..., -1, :] @ share}
+        values = {**continual.summary(accuracy, auc, bootstrap.learned, peak), "pooled": accuracy[..., -1, :] @ share}
         return np.stack([values[name] for name in COMPARED], axis=-1)
 
     return quantity
@@ -118,9 +118,9 @@ def _long(index: dict[str, Sequence], values: tuple[Floats, Floats, Floats]) -> 
     return pd.DataFrame(columns, index=keys).reset_index()
 
 
-def _with_mean(values: Floats, over: NDArray[np.bool_]) -> Floats:
-    """Return `values` (..., T) with their mean over the tasks `over` (T,) as one column more."""
-    return np.concatenate([values, _mean(values[..., over])[..., None]], axis=-1)
+def _with_mean(values: Floats, mask: NDArray[np.bool_]) -> Floats:
+    """Return `values` (..., T) with their mean over the tasks of `mask`, bool (T,), as a last column: (..., T + 1)."""
+    return np.concatenate([values, _mean(values[..., mask])[..., None]], axis=-1)
 
 
 def _grouped(quantity: Quantity, groups: Sequence[NDArray[np.int64]]) -> Quantity:
@@ -132,9 +132,9 @@ def _mean(values: Floats) -> Floats:
     return values.mean(axis=-1) if values.shape[-1] else np.full(values.shape[:-1], np.nan)
 
 
-def _run_table(results: Results, measured: Measured, trained: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
-    values = continual.summary(measured.accuracy, measured.auc, measured.learned)
-    ran = np.any(np.isfinite(measured.accuracy), axis=(-2, -1))
+def _run_table(results: Results, bootstrap: Bootstrap, trained: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+    values = continual.summary(bootstrap.accuracy, bootstrap.auc, bootstrap.learned)
+    ran = np.any(np.isfinite(bootstrap.accuracy), axis=(-2, -1))
     return pd.DataFrame([
         {"sequence": results.sequence, "network": trained.get(method, (results.network,))[0], "method": method,
          "seed": seed,
@@ -160,11 +160,11 @@ def groups_of(stages: Sequence[Stage], families: Mapping[str, str]) -> dict[str,
     """
     if any(len(stage.tasks) > 1 for stage in stages):
         return {stage.name: stage.tasks for stage in stages}
-    found: dict[str, tuple[str, ...]] = {}
+    groups: dict[str, tuple[str, ...]] = {}
     for task in stages[-1].seen:
         if task in families:
-            found[families[task]] = (*found.get(families[task], ()), task)
-    return found if len(found) > 1 else {}
+            groups[families[task]] = (*groups.get(families[task], ()), task)
+    return groups if len(groups) > 1 else {}
 
 
 def make_tables(results: Results, *, baseline: str | None = None, upper: str | None = None,
@@ -181,39 +181,39 @@ def make_tables(results: Results, *, baseline: str | None = None, upper: str | N
     for where, method in (("baseline", baseline), ("upper", upper)):
         if method is not None and method not in results.methods:
             raise unknown_name("method", method, results.methods, where=where)
-    measured = measure(results, draws=draws, seed=seed)
+    bootstrap = measure(results, draws=draws, seed=seed)
     keys = {stage.index: stage.key for stage in results.stages}
-    learned_stage = dict(zip(results.tasks, (measured.learned + 1).tolist(), strict=True))
+    learned_stage = dict(zip(results.tasks, (bootstrap.learned + 1).tolist(), strict=True))
     groups = groups_of(results.stages, families or {})
     unranked = tuple(method for method in results.methods if method == upper or method in unranked)
-    summary, differences = _summary_tables(results, measured, baseline, upper, unranked)
-    tasks, by_group = _task_tables(results, measured, groups, unranked)
-    curves, matrices = _stage_tables(results, measured)
+    summary, differences = _summary_tables(results, bootstrap, baseline, upper, unranked)
+    tasks, by_group = _task_tables(results, bootstrap, groups, unranked)
+    curves, matrices = _stage_tables(results, bootstrap)
     return Tables(
         sequence=results.sequence, network=results.network, stages=results.stages, methods=results.methods,
         seeds=results.seeds, groups=results.groups, baseline=baseline, upper=upper, unranked=unranked,
         trained=trained, planned=results.planned,
-        notices=(*notices(results), *label_notices(measured.auc, measured.learned, results.tasks)),
-        runs=_run_table(results, measured, trained), summary=summary, differences=differences,
+        notices=(*notices(results), *label_notices(bootstrap.auc, bootstrap.learned, results.tasks)),
+        runs=_run_table(results, bootstrap, trained), summary=summary, differences=differences,
         curves=curves.assign(key=[keys[stage] for stage in curves["stage"]]), tasks=tasks, by_group=by_group,
-        zero_shot=_zero_shot_table(results, measured),
+        zero_shot=_zero_shot_table(results, bootstrap),
         matrices=matrices.assign(key=[keys[stage] for stage in matrices["stage"]],
                                  learned=[learned_stage[task] for task in matrices["task"]]),
         splits=_split_table(results),
     )
 
 
-def _summary_tables(results: Results, measured: Measured, baseline: str,
+def _summary_tables(results: Results, bootstrap: Bootstrap, baseline: str,
                     upper: str | None, unranked: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return `Tables.summary` and `Tables.differences`."""
-    methods, quantity = results.methods, _summary(measured)
+    methods, quantity = results.methods, _summary(bootstrap)
     place, ranges = methods.index(baseline), continual.bounds(["aa" if name == "pooled" else name for name in COMPARED])
-    summary = _long({"method": methods, "metric": COMPARED}, estimate(measured, quantity, ranges)).assign(
-        best=among_best(measured, quantity, ranges, ranked=_ranked(methods, unranked),
+    summary = _long({"method": methods, "metric": COMPARED}, estimate(bootstrap, quantity, ranges)).assign(
+        best=among_best(bootstrap, quantity, ranges, ranked=_ranked(methods, unranked),
                         higher=[name not in LESS_IS_BETTER for name in COMPARED]).reshape(-1))
     gap = _long({"method": methods, "metric": ["gap_closed"]},
-                gap_closed(measured, place, None if upper is None else methods.index(upper))).assign(best=False)
-    mean, low, high, p = estimate_difference(measured, quantity, place, ranges)
+                gap_closed(bootstrap, place, None if upper is None else methods.index(upper))).assign(best=False)
+    mean, low, high, p = estimate_difference(bootstrap, quantity, place, ranges)
     differences = _long({"method": methods, "metric": COMPARED}, (mean, low, high)).assign(p=p.reshape(-1))
     differences.insert(1, "baseline", baseline)
     return (pd.concat([summary, gap], ignore_index=True),
@@ -224,11 +224,11 @@ def _ranked(methods: Sequence[str], unranked: Sequence[str]) -> NDArray[np.bool_
     return np.array([method not in unranked for method in methods])
 
 
-def _task_tables(results: Results, measured: Measured, groups: Mapping[str, tuple[str, ...]],
+def _task_tables(results: Results, bootstrap: Bootstrap, groups: Mapping[str, tuple[str, ...]],
                  unranked: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return `Tables.tasks` and `Tables.by_group`."""
-    methods, tasks, learned = results.methods, results.tasks, measured.learned
-    peak = continual.peak_stage(measured.accuracy, learned)
+    methods, tasks, learned = results.methods, results.tasks, bootstrap.learned
+    peak = continual.peak_stage(bootstrap.accuracy, learned)
     quantities: dict[str, Quantity] = {
         "learning_accuracy": lambda accuracy, _: continual.learning_accuracy(accuracy, learned),
         "final_accuracy": lambda accuracy, _: accuracy[..., -1, :],
@@ -236,40 +236,40 @@ def _task_tables(results: Results, measured: Measured, groups: Mapping[str, tupl
     }
     bounds = {name: continual.RANGES["forgetting"] if name == "forgetting" else PERCENT for name in quantities}
     parts = [_long({"method": methods, "measure": [name], "task": tasks},
-                   estimate(measured, quantity, bounds[name], measured.task_groups)).assign(
-        best=among_best(measured, quantity, bounds[name], ranked=_ranked(methods, unranked),
+                   estimate(bootstrap, quantity, bounds[name], bootstrap.task_groups)).assign(
+        best=among_best(bootstrap, quantity, bounds[name], ranked=_ranked(methods, unranked),
                         higher=np.full(len(tasks), name not in LESS_IS_BETTER)).reshape(-1))
         for name, quantity in quantities.items()]
     for label, name in enumerate(("real_accuracy", "fake_accuracy")):
-        values = over_seeds(measured.by_class[:, :, label], measured.by_class_draws[:, :, :, label],
-                            measured.seed_weights, groups=measured.task_groups, bounds=PERCENT)
+        values = over_seeds(bootstrap.by_class[:, :, label], bootstrap.by_class_draws[:, :, :, label],
+                            bootstrap.seed_weights, groups=bootstrap.task_groups, bounds=PERCENT)
         parts.append(_long({"method": methods, "measure": [name], "task": tasks}, values).assign(best=False))
     old = learned < len(results.stages) - 1
     members = [np.array([tasks.index(task) for task in group]) for group in groups.values()]
-    by_group = [_long({"method": methods, "measure": [name], "group": list(groups)}, estimate(measured, _grouped(
+    by_group = [_long({"method": methods, "measure": [name], "group": list(groups)}, estimate(bootstrap, _grouped(
         quantity, [group[old[group]] if name == "forgetting" else group for group in members]), bounds[name]))
         for name, quantity in quantities.items()] if groups else [pd.DataFrame()]
     return pd.concat(parts, ignore_index=True), pd.concat(by_group, ignore_index=True)
 
 
-def _stage_tables(results: Results, measured: Measured) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _stage_tables(results: Results, bootstrap: Bootstrap) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return averages over the tasks seen, and the matrices themselves, by stage."""
     stages = [stage.index for stage in results.stages]
     curves, matrices = [], []
     for place, (name, bounds) in enumerate((("accuracy", PERCENT), ("auc", FRACTION))):
         index = {"method": results.methods, "measure": [name], "stage": stages}
-        curves.append(_long(index, estimate(measured, lambda *each, of=place: continual.average_over_seen(
-            each[of], measured.learned), bounds)))
+        curves.append(_long(index, estimate(bootstrap, lambda *each, of=place: continual.average_over_seen(
+            each[of], bootstrap.learned), bounds)))
         matrices.append(_long({**index, "task": results.tasks}, estimate(
-            measured, lambda *each, of=place: each[of], bounds, measured.task_groups)))
+            bootstrap, lambda *each, of=place: each[of], bounds, bootstrap.task_groups)))
     return pd.concat(curves, ignore_index=True), pd.concat(matrices, ignore_index=True)
 
 
-def _zero_shot_table(results: Results, measured: Measured) -> pd.DataFrame:
-    later = measured.learned > 0
-    groups = [*measured.task_groups, measured.groups]
+def _zero_shot_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
+    later = bootstrap.learned > 0
+    groups = [*bootstrap.task_groups, bootstrap.groups]
     index = {"method": results.methods, "measure": [""], "task": [*results.tasks, ALL_TASKS]}
     return pd.concat([_long({**index, "measure": [name]}, estimate(
-        measured, lambda *each, of=place: _with_mean(continual.zero_shot(each[of], measured.learned), later), bounds,
+        bootstrap, lambda *each, of=place: _with_mean(continual.zero_shot(each[of], bootstrap.learned), later), bounds,
         groups)) for place, (name, bounds) in enumerate((("accuracy", PERCENT), ("auc", FRACTION)))],
         ignore_index=True)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from fakemedia.core.plan import Plan
     from fakemedia.reporting.comparison import Comparison
-    from fakemedia.reporting.rendering import Drawn
+    from fakemedia.reporting.rendering import RenderedFigure
 
 
 def compare(*parts: Any, plans: tuple[Plan, ...], measures: tuple[str, ...]) -> Comparison:
@@ -35,14 +35,14 @@ def write_comparison(comparison: Comparison) -> tuple[pd.DataFrame, pd.DataFrame
             comparison_markdown(comparison), comparison_text(comparison))
 
 
-def draw_comparison(comparison: Comparison) -> list[Drawn]:
+def draw_comparison(comparison: Comparison) -> list[RenderedFigure]:
     """Return the figure of the arrangements and that of the rank correlations, in all file formats."""
     from fakemedia.reporting.figures.arrangements import draw_comparison
 
     return draw_comparison(comparison)
 
 
-def write_comparison_page(comparison: Comparison, figures: list[Drawn]) -> str:
+def write_comparison_page(comparison: Comparison, figures: list[RenderedFigure]) -> str:
     """Return the comparison as one self-contained HTML page."""
     from fakemedia.reporting.comparison_page import comparison_page
 

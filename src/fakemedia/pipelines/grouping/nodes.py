@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fakemedia.context.context import Context
     from fakemedia.core.plan import Plan
     from fakemedia.core.stages import SimilarityConfig
-    from fakemedia.reporting.rendering import Drawn
+    from fakemedia.reporting.rendering import RenderedFigure
     from fakemedia.similarity.measure import TaskSample
     from fakemedia.store.pixels import PixelStore
 
@@ -76,7 +76,8 @@ def announce_training(groups: dict[str, Any]) -> None:
                 groups["sequence"], program())
 
 
-def draw_similarity(samples: list[TaskSample], *distances: pd.DataFrame, measures: tuple[str, ...]) -> list[Drawn]:
+def draw_similarity(samples: list[TaskSample], *distances: pd.DataFrame,
+                    measures: tuple[str, ...]) -> list[RenderedFigure]:
     """Return the figures of how similar the tasks are, in all file formats; `distances` are those by `measures`."""
     from fakemedia.reporting.similarity_figures import draw_similarity
     from fakemedia.similarity.fingerprint import find_trace

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fakemedia.context.context import Context
     from fakemedia.ingest.collection import CollectionConfig
     from fakemedia.ingest.parts import Index
-    from fakemedia.reporting.rendering import Drawn
+    from fakemedia.reporting.rendering import RenderedFigure
     from fakemedia.runtime.cluster import ClusterConfig
     from fakemedia.sources.source import Source
     from fakemedia.store.pixels import PixelStore
@@ -95,21 +95,21 @@ def audit_images(settings: CollectionConfig, index: Index) -> pd.DataFrame:
     return findings
 
 
-def summarise_audit(*tables: Any) -> tuple[pd.DataFrame, str, list[Drawn]]:
+def summarise_audit(*tables: Any) -> tuple[pd.DataFrame, str, list[RenderedFigure]]:
     """Return the findings about all tasks, the verdict and counts as JSON, and the figure of the audit.
 
     `tables` are the indexes and then the findings of the tasks.
     """
     from fakemedia.reporting.audit_page import audit_caption, audit_figure, audit_summary, gather_findings
-    from fakemedia.reporting.rendering import drawn
+    from fakemedia.reporting.rendering import render_figure
 
     half = len(tables) // 2
     indexes, findings = list(tables[:half]), gather_findings(tables[:half], tables[half:])
-    figure = drawn("containers", audit_figure(indexes), audit_caption(half, max(map(len, indexes))))
+    figure = render_figure("containers", audit_figure(indexes), audit_caption(half, max(map(len, indexes))))
     return findings, audit_summary(indexes, findings), [figure]
 
 
-def write_audit_page(findings: pd.DataFrame, figures: list[Drawn], *indexes: Index, sequence: str) -> str:
+def write_audit_page(findings: pd.DataFrame, figures: list[RenderedFigure], *indexes: Index, sequence: str) -> str:
     """Return the audit of all tasks as one HTML page."""
     from fakemedia.reporting.audit_page import audit_page
 

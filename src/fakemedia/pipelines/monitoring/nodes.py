@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from fakemedia.monitoring.monitoring_config import MonitoringConfig
     from fakemedia.monitoring.timeline import Stream
-    from fakemedia.reporting.rendering import Drawn
+    from fakemedia.reporting.rendering import RenderedFigure
 
 
 def judge_windows(config: MonitoringConfig, log: Path, before: pd.DataFrame, reference: pd.DataFrame
@@ -42,14 +42,14 @@ def _windows(log: Path, config: MonitoringConfig, stream: Stream, after: int) ->
                         after=after)
 
 
-def draw_timeline(windows: pd.DataFrame) -> list[Drawn]:
+def draw_timeline(windows: pd.DataFrame) -> list[RenderedFigure]:
     """Return the figure of every statistic over the windows; none before the first window is judged."""
     from fakemedia.monitoring.monitoring_page import draw_timeline
 
     return draw_timeline(windows)
 
 
-def write_monitoring_page(config: MonitoringConfig, windows: pd.DataFrame, timeline: list[Drawn]) -> str:
+def write_monitoring_page(config: MonitoringConfig, windows: pd.DataFrame, timeline: list[RenderedFigure]) -> str:
     """Return windows and alarms as one self-contained HTML page."""
     from fakemedia.monitoring.monitoring_page import monitoring_page
 

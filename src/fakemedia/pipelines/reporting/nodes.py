@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fakemedia.reporting.grids import Printed
     from fakemedia.reporting.method_results import MethodResults
     from fakemedia.reporting.profiles import Profiles
-    from fakemedia.reporting.rendering import Drawn
+    from fakemedia.reporting.rendering import RenderedFigure
     from fakemedia.reporting.results import Results
     from fakemedia.reporting.sections import Section
     from fakemedia.reporting.tables import Tables
@@ -126,7 +126,7 @@ def write_tables(tables: Tables, histories: pd.DataFrame, novelty: pd.DataFrame,
     return tables.runs, printed, grids.headline_text(tables)
 
 
-def draw_figures(tables: Tables, *others: Any, section: Section) -> list[Drawn]:
+def draw_figures(tables: Tables, *others: Any, section: Section) -> list[RenderedFigure]:
     """Return the figures of a section of the report, in all file formats."""
     from fakemedia.reporting.gallery import draw_section
 

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fakemedia.reporting.rendering import Drawn, drawn
-from fakemedia.reporting.style import TWO_COLUMNS, looks, new_figure, styled
+from fakemedia.reporting.rendering import RenderedFigure, render_figure
+from fakemedia.reporting.style import TWO_COLUMNS, line_styles, new_figure, styled
 
 if TYPE_CHECKING:
     from fakemedia.reporting.comparison import Comparison
@@ -26,12 +26,12 @@ CAPTIONS = {
 TARGET_LABELS = {"zero_shot": "zero-shot transfer (good: \N{MINUS SIGN}1)", "forgetting": "forgetting (good: +1)"}
 
 
-def draw_comparison(comparison: Comparison) -> list[Drawn]:
+def draw_comparison(comparison: Comparison) -> list[RenderedFigure]:
     """Return the figure of the arrangements and, where distances were measured, that of their predictions."""
-    found = [drawn("arrangements", arrangement_figure(comparison.arrangements), CAPTIONS["arrangements"])]
+    figures = [render_figure("arrangements", arrangement_figure(comparison.arrangements), CAPTIONS["arrangements"])]
     if len(comparison.predictions):
-        found.append(drawn("predictions", prediction_figure(comparison.predictions), CAPTIONS["predictions"]))
-    return found
+        figures.append(render_figure("predictions", prediction_figure(comparison.predictions), CAPTIONS["predictions"]))
+    return figures
 
 
 @styled
@@ -58,19 +58,19 @@ def interval_dots(table: pd.DataFrame, row: str, panel: str, labels: dict[str, s
     figure = new_figure(TWO_COLUMNS, 0.9 + 0.13 * len(names) * (len(methods) + 1))
     for axes, (key, label) in zip(figure.subplots(1, len(labels), sharey=True), labels.items(), strict=True):
         for i, method in enumerate(methods):
-            mine = table.loc[(table[panel] == key) & (table["method"] == method)].set_index(row).reindex(names)
-            _column(axes, mine, (i - (len(methods) - 1) / 2) / (len(methods) + 1), looks(methods)[method])
+            rows = table.loc[(table[panel] == key) & (table["method"] == method)].set_index(row).reindex(names)
+            _column(axes, rows, (i - (len(methods) - 1) / 2) / (len(methods) + 1), line_styles(methods)[method])
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlabel(label)
         axes.grid(axis="y", visible=False)
-    handles = [Line2D([], [], color=look.colour, marker=look.marker, linestyle="none", label=method)
-               for method, look in looks(methods).items()]
+    handles = [Line2D([], [], color=style.colour, marker=style.marker, linestyle="none", label=method)
+               for method, style in line_styles(methods).items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(methods))
     return figure
 
 
-def _column(axes: Axes, rows: pd.DataFrame, offset: float, look) -> None:
+def _column(axes: Axes, rows: pd.DataFrame, offset: float, style) -> None:
     y = np.arange(len(rows)) + offset
-    axes.hlines(y, rows["low"], rows["high"], color=look.colour, linewidth=0.9)
-    axes.plot(rows["mean"], y, color=look.colour, marker=look.marker, linestyle="none")
+    axes.hlines(y, rows["low"], rows["high"], color=style.colour, linewidth=0.9)
+    axes.plot(rows["mean"], y, color=style.colour, marker=style.marker, linestyle="none")

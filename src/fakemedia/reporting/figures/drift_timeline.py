@@ -20,8 +20,8 @@ def timeline_figure(windows: pd.DataFrame, statistics: Mapping[str, str]) -> Fig
     `windows` is one stream of `monitoring.timeline`, judged windows alone. Filled dots are above the threshold, orange
     ones an alarm.
     """
-    figure, every = panels(len(statistics), most=2, height=1.5)
-    for axes, (name, title) in zip(every, statistics.items(), strict=True):
+    figure, panel_axes = panels(len(statistics), most=2, height=1.5)
+    for axes, (name, title) in zip(panel_axes, statistics.items(), strict=True):
         rows = windows[["number", name, f"{name}_threshold"]].astype(float)
         axes.plot(rows["number"], rows[name], color=COLOURS[0], linewidth=0.8)
         axes.step(rows["number"], rows[f"{name}_threshold"], where="mid", color=THRESHOLD, linewidth=0.8,

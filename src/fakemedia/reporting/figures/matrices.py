@@ -26,9 +26,9 @@ def matrix_figure(matrices: pd.DataFrame, method: str, measure: str = "accuracy"
     table = matrices.loc[(matrices["method"] == method) & (matrices["measure"] == measure)]
     tasks = list(dict.fromkeys(table["task"]))
     learned = table.drop_duplicates("task")["learned"].to_numpy()
-    wide = table.pivot(index="stage", columns="task", values="mean")[tasks].dropna(how="all")
+    matrix = table.pivot(index="stage", columns="task", values="mean")[tasks].dropna(how="all")
     keys = table.drop_duplicates("stage").set_index("stage")["key"]
-    values = wide.to_numpy()
+    values = matrix.to_numpy()
     n_rows, n_columns = values.shape
     width = ONE_COLUMN if n_columns <= MANY else TWO_COLUMNS
     cell = (width - 1.45) / n_columns
@@ -39,9 +39,9 @@ def matrix_figure(matrices: pd.DataFrame, method: str, measure: str = "accuracy"
         if not np.isnan(values[i, j]):
             axes.text(j, i, f"{values[i, j]:.{decimals}f}", ha="center", va="center", fontsize=6.5,
                       color="white" if abs(values[i, j] / top - 0.5) > 0.38 else "black")
-    _outline(axes, wide.index.to_numpy(), learned)
+    _outline(axes, matrix.index.to_numpy(), learned)
     axes.set_xticks(range(n_columns), tasks, rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(n_rows), [str(keys[stage]) for stage in wide.index])
+    axes.set_yticks(range(n_rows), [str(keys[stage]) for stage in matrix.index])
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -58,12 +58,12 @@ def _outline(axes: Axes, stages: np.ndarray, learned: np.ndarray) -> None:
     """Draw the line between the tasks learned after each of `stages` and those not yet learned."""
     x, y = [], []
     for row, stage in enumerate(stages):
-        seen = int((learned <= stage).sum())
-        x.append(seen - 0.5)
+        n_seen = int((learned <= stage).sum())
+        x.append(n_seen - 0.5)
         y.append(row - 0.5)
-        if seen == len(learned):
+        if n_seen == len(learned):
             break
-        x.append(seen - 0.5)
+        x.append(n_seen - 0.5)
         y.append(row + 0.5)
     axes.plot(x, y, color="white", linewidth=2.6, solid_joinstyle="miter")
     axes.plot(x, y, color=COLOURS[0], linewidth=1.2, solid_joinstyle="miter")

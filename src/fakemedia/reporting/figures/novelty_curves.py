@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fakemedia.core.types import Stage
-from fakemedia.reporting.style import add_legend, looks, panels, styled
+from fakemedia.reporting.style import add_legend, line_styles, panels, styled
 
 PANELS = {"auc": "AUC: fakes still to come", "new_fake": "Fakes still to come:\ncalled unknown (%)",
           "known": "Tasks learned:\ncalled unknown (%)"}
@@ -24,13 +24,13 @@ def novelty_figure(novelty: pd.DataFrame, stages: Sequence[Stage], methods: Sequ
     The dotted lines are chance and the share that the threshold intends.
     """
     means = pd.DataFrame(novelty.groupby(["method", "stage"], sort=False, as_index=False)[list(PANELS)].mean())
-    figure, every = panels(len(PANELS), height=1.9)
-    for axes, (name, title) in zip(every, PANELS.items(), strict=True):
-        for method, look in looks(methods).items():
+    figure, panel_axes = panels(len(PANELS), height=1.9)
+    for axes, (name, title) in zip(panel_axes, PANELS.items(), strict=True):
+        for method, style in line_styles(methods).items():
             rows = means.loc[(means["method"] == method) & means[name].notna()].sort_values("stage")
             if rows.empty:  # An empty line that is not clipped would spoil the layout.
                 continue
-            axes.plot(rows["stage"], rows[name], color=look.colour, marker=look.marker, linestyle=look.dashes,
+            axes.plot(rows["stage"], rows[name], color=style.colour, marker=style.marker, linestyle=style.dashes,
                       markersize=3, clip_on=False)
         if name in REFERENCES:
             axes.axhline(REFERENCES[name], color="0.4", linewidth=0.6, linestyle=(0, (2, 2)))
@@ -41,7 +41,7 @@ def novelty_figure(novelty: pd.DataFrame, stages: Sequence[Stage], methods: Sequ
         axes.set_title(title)
         axes.set_xlabel("After stage")
         axes.grid(axis="x", visible=False)
-    there = set(means["method"])
-    add_legend(figure, [Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.dashes, label=method)
-                        for method, look in looks(methods).items() if method in there])
+    plotted = set(means["method"])
+    add_legend(figure, [Line2D([], [], color=style.colour, marker=style.marker, linestyle=style.dashes, label=method)
+                        for method, style in line_styles(methods).items() if method in plotted])
     return figure

@@ -27,11 +27,11 @@ def roc_figure(rocs: pd.DataFrame, matrices: pd.DataFrame, method: str) -> Figur
     """
     table = rocs.loc[rocs["method"] == method]
     tasks = list(dict.fromkeys(table["task"]))
-    figure, every = panels(len(tasks), height=1.75, sharex=True, sharey=True)
+    figure, panel_axes = panels(len(tasks), height=1.75, sharex=True, sharey=True)
     aucs = matrices.loc[(matrices["method"] == method) & (matrices["measure"] == "auc")]
-    for axes, task in zip(every, tasks, strict=True):
-        mine = aucs.loc[aucs["task"] == task].set_index("stage")
-        stages = {LEARNED: mine["learned"].iloc[0], FINAL: mine.index.max()}
+    for axes, task in zip(panel_axes, tasks, strict=True):
+        task_aucs = aucs.loc[aucs["task"] == task].set_index("stage")
+        stages = {LEARNED: task_aucs["learned"].iloc[0], FINAL: task_aucs.index.max()}
         lines = []
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.6)
         for moment, (colour, dashes) in MOMENTS.items():
@@ -39,7 +39,7 @@ def roc_figure(rocs: pd.DataFrame, matrices: pd.DataFrame, method: str) -> Figur
             if curve.empty:
                 continue
             axes.plot(curve["fpr"], curve["tpr"], color=colour, linestyle=dashes)
-            lines.append((f"{mine['mean'].loc[stages[moment]]:.3f}", colour))
+            lines.append((f"{task_aucs['mean'].loc[stages[moment]]:.3f}", colour))
         for place, (text, colour) in enumerate([*reversed(lines), ("AUC", "0.3")]):
             axes.text(0.97, 0.05 + 0.11 * place, text, color=colour, transform=axes.transAxes, ha="right", fontsize=6.5,
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8})
@@ -63,17 +63,17 @@ def histogram_figure(histograms: pd.DataFrame, method: str) -> Figure:
     table = histograms.loc[histograms["method"] == method]
     tasks = list(dict.fromkeys(table["task"]))
     both = (table["moment"] == LEARNED).any()
-    figure, every = panels(len(tasks), height=1.55 if both else 1.1)
-    for axes, task in zip(every, tasks, strict=True):
-        mine = table.loc[table["task"] == task]
-        for (label, moment), rows in mine.groupby(["label", "moment"]):
+    figure, panel_axes = panels(len(tasks), height=1.55 if both else 1.1)
+    for axes, task in zip(panel_axes, tasks, strict=True):
+        task_rows = table.loc[table["task"] == task]
+        for (label, moment), rows in task_rows.groupby(["label", "moment"]):
             name, colour = CLASSES[int(label)]
             edges = np.append(rows["left"], rows["right"].iloc[-1])
             height = rows["density"].to_numpy() * (1 if moment == LEARNED else -1)
             axes.stairs(height, edges, fill=True, color=colour, alpha=0.25)
             axes.stairs(height, edges, color=colour, linewidth=0.9, linestyle="-" if label == FAKE else (0, (3, 1)),
                         label=name)
-        reach = 1.08 * mine["density"].max()
+        reach = 1.08 * task_rows["density"].max()
         axes.set_ylim(-reach, reach if both else 0)
         axes.axhline(0, color="0.2", linewidth=0.6)
         axes.axvline(0, color="0.2", linewidth=0.6, linestyle=(0, (2, 2)))
@@ -98,20 +98,20 @@ def calibration_figure(profiles: Profiles, methods: Sequence[str]) -> Figure:
     validation images, calibrated.
     """
     table = profiles.reliability.loc[profiles.reliability["mean"].notna()]
-    shown = [method for method in methods if (table["method"] == method).any()]
-    columns = min(max(len(shown), 1), 4)
-    rows = max(-(-len(shown) // columns), 1)
+    plotted = [method for method in methods if (table["method"] == method).any()]
+    columns = min(max(len(plotted), 1), 4)
+    rows = max(-(-len(plotted) // columns), 1)
     figure = new_figure(ONE_COLUMN if columns <= 2 else TWO_COLUMNS, 2.4 * rows + 0.5)
     axes = figure.subplots(2 * rows, columns, squeeze=False, sharex=True, height_ratios=[3, 1] * rows)
     for place in range(rows * columns):
         curve, counts = axes[2 * (place // columns):2 * (place // columns) + 2, place % columns]
-        if place < len(shown):
-            _reliability(curve, counts, table.loc[table["method"] == shown[place]], profiles.errors)
-            curve.set_title(shown[place])
+        if place < len(plotted):
+            _reliability(curve, counts, table.loc[table["method"] == plotted[place]], profiles.errors)
+            curve.set_title(plotted[place])
         else:
             curve.remove()
             counts.remove()
-        if place % columns == 0 and place < len(shown):
+        if place % columns == 0 and place < len(plotted):
             curve.set_ylabel("Images that\nare fake (%)")
             counts.set_ylabel("Images")
     figure.supxlabel("P(fake)", fontsize=7)

@@ -26,25 +26,25 @@ def training_figure(histories: pd.DataFrame, stages: Sequence[Stage], methods: S
     axis, however many epochs it has. Without any validation there is the loss alone.
     """
     epochs = histories.loc[histories["epoch"].notna()] if "epoch" in histories else histories.iloc[:0]
-    shown = [method for method in methods if (epochs["method"] == method).any()]
-    validated = "accuracy" in epochs and bool(epochs["accuracy"].notna().any())
-    width = TWO_COLUMNS if validated or len(stages) > 8 else ONE_COLUMN
-    figure = new_figure(width, 1.25 * max(len(shown), 1) + 0.75)
-    every = figure.subplots(max(len(shown), 1), 2 if validated else 1, squeeze=False, sharex=True)
+    plotted = [method for method in methods if (epochs["method"] == method).any()]
+    has_validation = "accuracy" in epochs and bool(epochs["accuracy"].notna().any())
+    width = TWO_COLUMNS if has_validation or len(stages) > 8 else ONE_COLUMN
+    figure = new_figure(width, 1.25 * max(len(plotted), 1) + 0.75)
+    grid = figure.subplots(max(len(plotted), 1), 2 if has_validation else 1, squeeze=False, sharex=True)
     terms = [column.removeprefix("loss.") for column in epochs if str(column).startswith("loss.")]
     terms = [TOTAL, *(term for term in terms if term != TOTAL)]
-    look = {term: (COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]) for place, term in enumerate(terms)}
-    for (loss, *accuracy), method in zip(every, shown, strict=False):
+    styles = {term: (COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]) for place, term in enumerate(terms)}
+    for (loss, *accuracy), method in zip(grid, plotted, strict=False):
         for (_, stage), rows in epochs.loc[epochs["method"] == method].groupby(["seed", "stage"]):
             x = stage - 1 + rows["epoch"] / rows["epoch"].max()
             for term in reversed(terms):
                 if f"loss.{term}" in rows and rows[f"loss.{term}"].notna().any():
-                    colour, dashes = look[term]
+                    colour, dashes = styles[term]
                     loss.plot(x, rows[f"loss.{term}"], color=colour, linestyle=dashes, linewidth=0.9, marker=".",
                               markersize=2)
             for axes in accuracy:
-                there = rows["accuracy"].notna()
-                axes.plot(x[there], rows.loc[there, "accuracy"], color="black", linewidth=0.9, marker=".", markersize=2)
+                known = rows["accuracy"].notna()
+                axes.plot(x[known], rows.loc[known, "accuracy"], color="black", linewidth=0.9, marker=".", markersize=2)
         loss.set_yscale("log")
         bottom, top = loss.get_ylim()
         bottom = max(bottom, top / DECADES)
@@ -58,10 +58,10 @@ def training_figure(histories: pd.DataFrame, stages: Sequence[Stage], methods: S
         for axes in (loss, *accuracy):
             _stage_axes(axes, stages)
     figure.supxlabel("Epochs, by stage", fontsize=7)
-    if not shown:
-        every[0, 0].text(0.5, 0.5, "no histories", transform=every[0, 0].transAxes, ha="center", va="center")
+    if not plotted:
+        grid[0, 0].text(0.5, 0.5, "no histories", transform=grid[0, 0].transAxes, ha="center", va="center")
     add_legend(figure, [Line2D([], [], color=colour, linestyle=dashes, label=term.replace("_", " "))
-                        for term, (colour, dashes) in look.items()
+                        for term, (colour, dashes) in styles.items()
                         if f"loss.{term}" in epochs and epochs[f"loss.{term}"].notna().any()])
     return figure
 
