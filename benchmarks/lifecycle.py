@@ -38,7 +38,7 @@ from fakemedia.monitoring.drift import STATISTICS, Window, exceeded, make_refere
 from fakemedia.runtime.device import Runtime
 from fakemedia.runtime.threads import cores
 from fakemedia.scoring.checkpoint_model import as_images
-from fakemedia.scoring.scores import judged
+from fakemedia.scoring.scores import probabilities_and_verdicts
 from fakemedia.store.decode import read_picture
 
 BATCH, QUIET, REFERENCE = 64, 20, 5
@@ -71,7 +71,7 @@ def windows_of(given: argparse.Namespace, left_out: str, stores: dict, photograp
                                                  autocast=given.runtime.autocast))
         logits = np.concatenate([margins(each) for each, _ in parts])
         embeddings = np.concatenate([each.cpu().numpy() for _, each in parts]).astype(np.float16)
-        _, verdicts = judged(calibration, logits, novelty.distances(embeddings) / novelty.threshold,
+        _, verdicts = probabilities_and_verdicts(calibration, logits, novelty.distances(embeddings) / novelty.threshold,
                              np.ones(len(logits), np.int64))
         return Window(logits=logits, unsure=verdicts == "unsure", unknown=verdicts == "unknown", embeddings=embeddings)
 

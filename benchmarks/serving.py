@@ -61,7 +61,7 @@ def make_registry(folder: Path, network: str) -> Registry:
     from fakemedia.core.types import make_stages
     from fakemedia.networks.checkpoint import make_checkpoint, save
     from fakemedia.scoring.detector_folder import write_detector
-    from fakemedia.scoring.model_card import About
+    from fakemedia.scoring.model_card import CardInfo
 
     registry = open_registry("", folder / "registry")
     for seed in (0, 1):
@@ -70,7 +70,7 @@ def make_registry(folder: Path, network: str) -> Registry:
         meta = {"fingerprint": str(seed) * 32, "network": asdict(named), "seed": seed, "training": {"crop": CROP},
                 "stage": asdict(make_stages([("a",)])[0]), "policy": "native"}
         save(make_checkpoint(weights, {}, meta), folder / f"c{seed}", Recipe(producer="stage", version=1))
-        write_detector(folder / f"c{seed}", folder / f"d{seed}", About(name=f"c{seed}"), state=True, onnx=True)
+        write_detector(folder / f"c{seed}", folder / f"d{seed}", CardInfo(name=f"c{seed}"), state=True, onnx=True)
         version = register(registry, folder / f"d{seed}", origin=f"c{seed}")
         if seed == 0:
             promote(registry, version, by="benchmark")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fakemedia.core.plan import Plan
     from fakemedia.reporting.tables import Tables
     from fakemedia.scoring.model import Facts, Model
-    from fakemedia.scoring.paths import Found
+    from fakemedia.scoring.paths import MediaFiles
 
     Picture = str | Path | NDArray[np.uint8] | Image.Image
 
@@ -60,12 +60,12 @@ class Detector:
         a picture in memory `picture 0`, ...), p_fake, verdict, reason, logit, crops, seen, width, height, sha256,
         error. UserError if a path does not exist, there is nothing to score, or an array has another shape or type.
         """
-        from fakemedia.scoring.clips import score_found
+        from fakemedia.scoring.clips import score_media
         from fakemedia.scoring.scores import score_files
 
-        given = _given(pictures)
-        score: Any = score_files if isinstance(given, list) else score_found
-        return score(self._model, given, crops=crops, batch_size=batch_size, progress=False)
+        media = _given(pictures)
+        score: Any = score_files if isinstance(media, list) else score_media
+        return score(self._model, media, crops=crops, batch_size=batch_size, progress=False)
 
 
 @dataclass(frozen=True)
@@ -91,18 +91,18 @@ class SequenceResults:
         from fakemedia.catalog.file_datasets import TableDataset
         from fakemedia.catalog.names import SCORES
 
-        sequence, found = self.plan.sequence, []
+        sequence, tables = self.plan.sequence, []
         for method in self.plan.methods:
             for seed in self.plan.seeds_of(method.label):
                 for stage in self.plan.learned(method.label):
                     path = self.context.path(SCORES, sequence=sequence, label=method.label, seed=seed, stage=stage.key)
                     if path.exists():
-                        found.append(TableDataset(str(path)).load().assign(method=method.label, seed=seed,
-                                                                           stage=stage.index))
-        if not found:
+                        tables.append(TableDataset(str(path)).load().assign(method=method.label, seed=seed,
+                                                                            stage=stage.index))
+        if not tables:
             raise UserError("The sequence has no scores", where=sequence,
                             do=f"fakemedia.run({sequence!r}), or kedro run --pipelines {sequence}")
-        return pd.concat(found, ignore_index=True)
+        return pd.concat(tables, ignore_index=True)
 
     @cached_property
     def tables(self) -> Tables:
@@ -215,38 +215,38 @@ def _context(params: Mapping[str, Any] | None = None, env: str | None = None) ->
 
 def _nested(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return `params` with dotted keys as mappings, as `--params` reads them."""
-    found: dict[str, Any] = {}
+    nested: dict[str, Any] = {}
     for key, value in params.items():
         *outer, last = key.split(".")
-        place = found
+        place = nested
         for part in outer:
             place = place.setdefault(part, {})
         place[last] = _nested(value) if isinstance(value, Mapping) else value
-    return found
+    return nested
 
 
-def _given(pictures: Any) -> Found | list[NDArray[np.uint8]]:
+def _given(pictures: Any) -> MediaFiles | list[NDArray[np.uint8]]:
     """Return the files, or the arrays, that `pictures` are."""
     from PIL import Image
 
     from fakemedia.scoring.paths import find_media
 
-    listed = [pictures] if isinstance(pictures, str | Path | np.ndarray | Image.Image) else list(pictures)
-    found: list[NDArray[np.uint8]] = []
-    paths = [str(each) for each in listed if isinstance(each, str | Path)]
-    if len(paths) == len(listed) and listed:
+    pictures_list = [pictures] if isinstance(pictures, str | Path | np.ndarray | Image.Image) else list(pictures)
+    arrays: list[NDArray[np.uint8]] = []
+    paths = [str(each) for each in pictures_list if isinstance(each, str | Path)]
+    if len(paths) == len(pictures_list) and pictures_list:
         return find_media(paths)
-    for number, each in enumerate(listed):
+    for number, each in enumerate(pictures_list):
         pixels = _pixels(each, number) if isinstance(each, Image.Image) else each
         if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 3
                 and pixels.shape[2] == 3 and pixels.size):
             raise UserError(f"Picture {number} cannot be scored: {_kind(each)}", where="score",
                             expected="only paths, or only pictures in memory: arrays uint8 (H, W, 3), RGB, and Pillow "
                             "images")
-        found.append(pixels)
-    if not found:
+        arrays.append(pixels)
+    if not arrays:
         raise UserError("There is nothing to score", where="score", expected="one picture at least")
-    return found
+    return arrays
 
 
 def _pixels(image: Image.Image, number: int) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ from fakemedia.networks.checkpoint import load, make_checkpoint, save
 from fakemedia.reporting.results import gather
 from fakemedia.reporting.tables import make_tables
 from fakemedia.scoring.detector_folder import open_detector, write_detector
-from fakemedia.scoring.model_card import About
+from fakemedia.scoring.model_card import CardInfo
 from fakemedia.scoring.open_model import open_model
 from tests.scoring import CROP, calibration, cpu, write_calibration, write_checkpoint
 
@@ -60,7 +60,7 @@ def scores(seed: int = 0) -> pd.DataFrame:
 
 def test_a_detector_read_back_gives_the_same_logits(tmp_path: Path) -> None:
     folder = write_stages(tmp_path / "run", {"teacher": torch.ones(2)})
-    write_detector(folder, tmp_path / "out", About(name="tiny/kd"))
+    write_detector(folder, tmp_path / "out", CardInfo(name="tiny/kd"))
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "README.md", "checkpoint.json", "weights.safetensors", "calibration.json", "manifest.json"}
     ours, theirs = (open_model(place, cpu) for place in (folder, tmp_path / "out"))
@@ -75,17 +75,17 @@ def test_a_detector_read_back_gives_the_same_logits(tmp_path: Path) -> None:
 
 def test_the_state_is_left_out_unless_requested(tmp_path: Path) -> None:
     folder = write_stages(tmp_path / "run", {"teacher": torch.ones(2)})
-    write_detector(folder, tmp_path / "bare", About(name="tiny/kd"))
+    write_detector(folder, tmp_path / "bare", CardInfo(name="tiny/kd"))
     with pytest.raises(UserError, match=r"needs to learn another task(?s:.*)--state"):
         load(tmp_path / "bare")
-    write_detector(folder, tmp_path / "whole", About(name="tiny/kd"), state=True)
+    write_detector(folder, tmp_path / "whole", CardInfo(name="tiny/kd"), state=True)
     assert load(tmp_path / "whole").method_state["teacher"].tolist() == [1.0, 1.0]
     assert "method.safetensors" in (tmp_path / "whole/README.md").read_text()
     assert "method.safetensors" not in (tmp_path / "bare/README.md").read_text()
 
 
 def test_a_flipped_bit_in_any_file_is_found(tmp_path: Path) -> None:
-    write_detector(write_stages(tmp_path / "run"), tmp_path / "out", About(name="tiny/kd"), state=True)
+    write_detector(write_stages(tmp_path / "run"), tmp_path / "out", CardInfo(name="tiny/kd"), state=True)
     for path in sorted((tmp_path / "out").iterdir()):
         data = path.read_bytes()
         for place in np.linspace(0, len(data) - 1, 12).astype(int):
@@ -103,7 +103,7 @@ def test_a_flipped_bit_in_any_file_is_found(tmp_path: Path) -> None:
 
 def test_a_calibration_cannot_be_slipped_in(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "model")
-    write_detector(folder, tmp_path / "out", About(name="model"))
+    write_detector(folder, tmp_path / "out", CardInfo(name="model"))
     sha256 = json.loads((folder / "checkpoint.json").read_text())["weights_sha256"]
     write_calibration(tmp_path / "out", calibration(sha256))
     with pytest.raises(UserError, match=r"calibration\.json"):
@@ -116,19 +116,19 @@ def test_other_folders_are_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "full/mine.txt").touch()
     for place in (tmp_path / "full", folder, tmp_path / "full/mine.txt"):
         with pytest.raises(UserError, match="not empty"):
-            write_detector(folder, place, About(name="tiny/kd"))
+            write_detector(folder, place, CardInfo(name="tiny/kd"))
     with pytest.raises(UserError, match="no checkpoint"):
-        write_detector(tmp_path / "full", tmp_path / "out", About(name="tiny/kd"))
-    write_detector(folder, tmp_path / "out", About(name="first"))
-    write_detector(tmp_path / "out", tmp_path / "out", About(name="second"))
+        write_detector(tmp_path / "full", tmp_path / "out", CardInfo(name="tiny/kd"))
+    write_detector(folder, tmp_path / "out", CardInfo(name="first"))
+    write_detector(tmp_path / "out", tmp_path / "out", CardInfo(name="second"))
     assert "# second" in (tmp_path / "out/README.md").read_text()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_the_card_says_what_was_measured(tmp_path: Path) -> None:
     folder, measured = write_stages(tmp_path / "run"), scores()
-    write_detector(folder, tmp_path / "out", About(name="tiny/kd", scores=measured, families={"one": "upsampling"},
-                                                   licence="cc-by-nc-4.0"))
+    write_detector(folder, tmp_path / "out", CardInfo(name="tiny/kd", scores=measured, families={"one": "upsampling"},
+                                                      licence="cc-by-nc-4.0"))
     text = (tmp_path / "out/README.md").read_text()
     card = ModelCard.load(tmp_path / "out/README.md")
     assert (card.data.license, card.data.library_name, card.data.pipeline_tag) == (
@@ -160,7 +160,7 @@ def test_the_novelty_belongs_to_the_detector(tmp_path: Path) -> None:
     novelty = Novelty(centres=packed(np.ones((2, 3))), width=3, threshold=0.5, crops_threshold=0.4, images=77,
                       tasks=("one", "two"), weights_sha256=weights)
     (folder / NOVELTY_FILE).write_text(novelty.to_json())
-    assert write_detector(folder, tmp_path / "out", About(name="tiny/kd")).novelty == novelty
+    assert write_detector(folder, tmp_path / "out", CardInfo(name="tiny/kd")).novelty == novelty
     assert open_detector(tmp_path / "out")[1].novelty == novelty
     assert "those of 99% of 77 validation pictures" in (tmp_path / "out/README.md").read_text()
     (tmp_path / "out" / NOVELTY_FILE).write_text(novelty.to_json().replace("0.5", "5.0"))
@@ -169,7 +169,7 @@ def test_the_novelty_belongs_to_the_detector(tmp_path: Path) -> None:
 
 
 def test_a_card_without_results_says_so(tmp_path: Path) -> None:
-    write_detector(write_checkpoint(tmp_path / "model"), tmp_path / "out", About(name="model"))
+    write_detector(write_checkpoint(tmp_path / "model"), tmp_path / "out", CardInfo(name="model"))
     text = (tmp_path / "out/README.md").read_text()
     for told in ("Not measured", "It does not tell when", "no picture is called `fake`", "Not stated",
                  "license: unknown"):
@@ -179,7 +179,7 @@ def test_a_card_without_results_says_so(tmp_path: Path) -> None:
 
 def test_the_folder_has_the_onnx_file_of_the_same_detector(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
-    write_detector(write_stages(tmp_path / "run"), tmp_path / "out", About(name="tiny/kd"), onnx=True)
+    write_detector(write_stages(tmp_path / "run"), tmp_path / "out", CardInfo(name="tiny/kd"), onnx=True)
     ours, theirs = (open_model(place, cpu) for place in (tmp_path / "out", tmp_path / "out/model.onnx"))
     crops = np.random.default_rng(0).integers(0, 256, (3, CROP, CROP, 3), np.uint8)
     assert theirs.facts == ours.facts

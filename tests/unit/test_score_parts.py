@@ -80,14 +80,14 @@ def test_parts_have_the_rows_of_one_file(run: Run, told: list[str]) -> None:
 
 def test_a_stopped_scoring_goes_on_and_ends_as_one_that_was_not(run: Run, told: list[str], photos: Path,
                                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, real = run("whole.parquet"), score_parts.score_found
+    whole, real = run("whole.parquet"), score_parts.score_media
 
     def stopping(model, found, **options):
         if photos / "4.png" in found.files:
             raise KeyboardInterrupt
         return real(model, found, **options)
 
-    monkeypatch.setattr(score_parts, "score_found", stopping)
+    monkeypatch.setattr(score_parts, "score_media", stopping)
     with pytest.raises(KeyboardInterrupt):
         run("killed.parquet")
     monkeypatch.undo()

@@ -22,7 +22,7 @@ from fakemedia.scoring.checkpoint_model import CheckpointModel
 from fakemedia.scoring.command import score_pictures
 from fakemedia.scoring.model import Facts
 from fakemedia.scoring.open_model import open_model
-from fakemedia.scoring.paths import Found
+from fakemedia.scoring.paths import MediaFiles
 from fakemedia.scoring.scores import score_files
 from fakemedia.scoring.summary import FEW, csv_table, describe, summarise
 from tests.scoring import CROP, calibration, cpu, pictures, write_calibration, write_checkpoint, write_pictures
@@ -249,7 +249,7 @@ def test_many_pictures_are_summarised(model: CheckpointModel) -> None:
                            "crops": 4, "seen": 0.25})
     scores.loc[:FEW + 4, "error"] = "why"
     scores.attrs["seconds"] = 0.5
-    text = summarise(scores, Found())
+    text = summarise(scores, MediaFiles())
     assert f"{count - 1}.png" in text
     assert f"{count - 6}.png" not in text
     assert f"{FEW + 5} skipped" in text

@@ -16,7 +16,7 @@ from fakemedia.cli.score_command import score
 from fakemedia.networks.views import QUARTERS
 from fakemedia.scoring.crop_layout import CROPS, content_box, is_even, view
 from fakemedia.scoring.open_model import open_model
-from fakemedia.scoring.paths import Found
+from fakemedia.scoring.paths import MediaFiles
 from fakemedia.scoring.scores import EVEN_PICTURE, score_files
 from fakemedia.scoring.summary import csv_table, summarise
 from fakemedia.serving.serving_config import ServingConfig
@@ -121,7 +121,7 @@ def test_an_even_picture_is_unsure_with_the_reason(tmp_path: Path, crops: int) -
     assert even["p_fake"].isna().all()
     assert (even["crops"] == 0).all()
     assert scores["verdict"].iloc[-1] in ("fake", "not flagged")
-    text = summarise(scores, Found(files=paths))
+    text = summarise(scores, MediaFiles(files=paths))
     assert "nan" not in text
     assert text.count(EVEN_PICTURE) == 4
     assert "4 unsure" in text
@@ -143,7 +143,7 @@ def test_names_that_are_not_unicode(tmp_path: Path) -> None:
     Image.fromarray(noise(30, 30)).save(path)
     scores = score_files(model, [path], progress=False)
     assert Path(scores["path"][0]) == path
-    assert r"p\xe9.png" in summarise(scores, Found(files=[path]))
+    assert r"p\xe9.png" in summarise(scores, MediaFiles(files=[path]))
     written = csv_table(scores, model.facts, tmp_path).to_csv(index=False).encode(errors="surrogateescape")
     assert b"caf\xe9/p\xe9.png" in written
 
@@ -154,6 +154,6 @@ def test_pictures_of_several_folders_are_counted_by_folder(tmp_path: Path) -> No
     for path in paths:
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(noise(30, 30)).save(path)
-    text = summarise(score_files(model, paths, progress=False), Found(files=paths))
+    text = summarise(score_files(model, paths, progress=False), MediaFiles(files=paths))
     assert f"{tmp_path / 'a'}: 2 not calibrated" in text
     assert "4 scored: 4 not calibrated" in text

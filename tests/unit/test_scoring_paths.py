@@ -82,7 +82,7 @@ def test_folders_that_cannot_be_listed_are_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "scandir", scandir)
     found = find_media([str(tmp_path)])
     assert found.files == [tmp_path / "1.png"]
-    assert found.closed == {tmp_path / "closed": "Permission denied"}
+    assert found.unreadable == {tmp_path / "closed": "Permission denied"}
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from fakemedia.core.errors import UserError, unknown_name
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fakemedia.scoring.model_card import About
+    from fakemedia.scoring.model_card import CardInfo
 
 WORDS = ("sequence", "label", "seed", "stage")
 HANDLE = re.compile(r"(?P<sequence>\w+)/(?P<label>\w+)(/(seed)?(?P<seed>\d+))?(/(?P<stage>\d+_[\w-]+))?/?")
@@ -52,24 +52,24 @@ def fetched(context: Context, folder: Path) -> None:
         context.storage.fetch(folder, folder=True)
 
 
-def described(checkpoint: Path, context: Context | None, licence: str) -> About:
+def described(checkpoint: Path, context: Context | None, licence: str) -> CardInfo:
     """Return what the model card says of a checkpoint folder: for one of the project its handle, scores and families.
 
     Scores of other weights are left out. UserError if their file is damaged.
     """
-    from fakemedia.scoring.model_card import About
+    from fakemedia.scoring.model_card import CardInfo
 
     words = {path.resolve(): words for words, path in _made(context).items()} if context else {}
     found = words.get(checkpoint.resolve())
     if context is None or found is None:
-        return About(name=checkpoint.resolve().name, licence=licence)
+        return CardInfo(name=checkpoint.resolve().name, licence=licence)
     sequence, label, seed, stage = found
     families = context.families(context.plan(sequence).collection) if sequence in context.sequences else {}
     path = context.path(SCORES, sequence=sequence, label=label, seed=seed, stage=stage)
     if context.storage is not None and not path.exists():
         context.storage.fetch(path, folder=False)
-    return About(name=f"{sequence}/{label}/seed{seed}/{stage}", families=families, licence=licence,
-                 scores=_scores(checkpoint, path))
+    return CardInfo(name=f"{sequence}/{label}/seed{seed}/{stage}", families=families, licence=licence,
+                    scores=_scores(checkpoint, path))
 
 
 def _scores(checkpoint: Path, path: Path) -> pd.DataFrame | None:

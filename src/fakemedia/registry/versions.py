@@ -16,7 +16,7 @@ from fakemedia.core.hashing import fingerprint
 from fakemedia.registry.client import FINISHED, RUNNING, Entry, Registry
 
 if TYPE_CHECKING:
-    from fakemedia.scoring.model_card import About
+    from fakemedia.scoring.model_card import CardInfo
 
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
 """Aliases: the version that serves; the one registered last, which wants its place; the champion before this one."""
@@ -59,18 +59,18 @@ class Version:
     facts: Facts
 
 
-def register_checkpoint(registry: Registry, checkpoint: Path, about: About, *, parent: int | None = None) -> Version:
+def register_checkpoint(registry: Registry, checkpoint: Path, info: CardInfo, *, parent: int | None = None) -> Version:
     """Write a checkpoint folder as a detector folder with state and ONNX file, and `register` that (imports torch).
 
-    `about` names the origin, and says what the model card does. UserError as `register` and `write_detector`.
+    `info` is what the model card says; its name is the origin. UserError as `register` and `write_detector`.
     """
     from fakemedia.scoring.detector_folder import write_detector
     from fakemedia.scoring.onnx_model import require_packages
 
     require_packages("onnx", "onnxscript")
     with TemporaryDirectory(prefix=".new-", dir=registry.folder) as scratch:
-        write_detector(checkpoint, Path(scratch) / "detector", about, state=True, onnx=True)
-        return register(registry, Path(scratch) / "detector", origin=about.name, parent=parent)
+        write_detector(checkpoint, Path(scratch) / "detector", info, state=True, onnx=True)
+        return register(registry, Path(scratch) / "detector", origin=info.name, parent=parent)
 
 
 def register(registry: Registry, folder: Path, *, origin: str, parent: int | None = None) -> Version:

@@ -31,7 +31,7 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskEstimates:
-    """What was measured of a task, or of several together."""
+    """The metrics of a task, or of the mean over several."""
 
     name: str
     learned: bool
@@ -45,43 +45,43 @@ class TaskEstimates:
 
 def task_estimates(scores: pd.DataFrame, learned: tuple[str, ...],
                    calibration: Calibration | None) -> list[TaskEstimates]:
-    """Return what `scores` show of each of their tasks, in order, and of the mean of the `learned` ones.
+    """Return the metrics that `scores` give for each task, in order, and for the mean over the `learned` ones.
 
     `scores` has the columns of `evaluation.predict.score_suite`. The intervals are those of the report for one seed.
     """
     tasks = tuple(scores["task"].unique())
     frames = {AT_HALF: scores}
     if calibration is not None:
-        called = calibration.is_fake(scores["logit"].to_numpy())
-        frames[CALIBRATED] = scores.assign(logit=np.where(called, 1.0, -1.0))
-    found: dict[str, tuple[Floats, Floats, Floats]] = {}
+        is_fake = calibration.is_fake(scores["logit"].to_numpy())
+        frames[CALIBRATED] = scores.assign(logit=np.where(is_fake, 1.0, -1.0))
+    intervals: dict[str, tuple[Floats, Floats, Floats]] = {}
     means: dict[str, Estimate] = {}
     rows = np.array([task in learned for task in tasks])
     groups = images = np.zeros(len(tasks), np.int64)
-    together = scores.loc[scores["task"].isin(learned), "source"].nunique()
+    n_sources = scores.loc[scores["task"].isin(learned), "source"].nunique()
     for place, frame in frames.items():
-        measured = measure(gather(frame.assign(method="detector", seed=0, stage=1), sequence="of the model card",
-                                  network="", stages=make_stages([tasks])))
-        groups, images = measured.task_groups, measured.images
-        parts = {"accuracy": (measured.accuracy[:, 0, 0], measured.accuracy_draws[:, :, 0, 0], PERCENT),
-                 "tnr": (measured.by_class[:, 0, 0], measured.by_class_draws[:, :, 0, 0], PERCENT),
-                 "tpr": (measured.by_class[:, 0, 1], measured.by_class_draws[:, :, 0, 1], PERCENT)}
+        bootstrap = measure(gather(frame.assign(method="detector", seed=0, stage=1), sequence="of the model card",
+                                   network="", stages=make_stages([tasks])))
+        groups, images = bootstrap.task_groups, bootstrap.images
+        parts = {"accuracy": (bootstrap.accuracy[:, 0, 0], bootstrap.accuracy_draws[:, :, 0, 0], PERCENT),
+                 "tnr": (bootstrap.by_class[:, 0, 0], bootstrap.by_class_draws[:, :, 0, 0], PERCENT),
+                 "tpr": (bootstrap.by_class[:, 0, 1], bootstrap.by_class_draws[:, :, 0, 1], PERCENT)}
         if place == AT_HALF:
-            parts["auc"] = (measured.auc[:, 0, 0], measured.auc_draws[:, :, 0, 0], FRACTION)
+            parts["auc"] = (bootstrap.auc[:, 0, 0], bootstrap.auc_draws[:, :, 0, 0], FRACTION)
         for name, (values, draws, bounds) in parts.items():
             key = name if name == "auc" else f"{name} {place}"
-            found[key] = over_seeds(values, draws, measured.seed_weights, groups=groups, bounds=bounds)
+            intervals[key] = over_seeds(values, draws, bootstrap.seed_weights, groups=groups, bounds=bounds)
             if rows.any():
-                means[key] = _mean(values, draws, bounds, rows, measured.seed_weights, together)
-    estimated = [TaskEstimates(
+                means[key] = _mean(values, draws, bounds, rows, bootstrap.seed_weights, n_sources)
+    estimates = [TaskEstimates(
         name=task, learned=task in learned, images=int(images[t]), sources=int(groups[t]),
         values={key: Estimate(mean=float(mean[t]), low=float(low[t]), high=float(high[t]))
-                for key, (mean, low, high) in found.items()},
+                for key, (mean, low, high) in intervals.items()},
         points=_points(scores.loc[scores["task"] == task], calibration)) for t, task in enumerate(tasks)]
     if rows.sum() > 1:
-        estimated.append(TaskEstimates(name=MEAN, learned=True, images=int(images[rows].sum()), sources=together,
+        estimates.append(TaskEstimates(name=MEAN, learned=True, images=int(images[rows].sum()), sources=n_sources,
                                        values=means, points={}))
-    return estimated
+    return estimates
 
 
 def _mean(values: Floats, draws: Floats, bounds: Bounds, rows: NDArray[np.bool_], seeds: NDArray[np.float32],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fakemedia.runtime.device import Runtime
 
 
-Measured = TypeVar("Measured", Calibration, Novelty)
+Companion = TypeVar("Measured", Calibration, Novelty)
 
 
 class CheckpointModel:
@@ -58,8 +58,8 @@ def open_checkpoint(folder: Path) -> tuple[Checkpoint, Facts]:
             policy=meta.get("policy", NATIVE), fingerprint=meta["fingerprint"],
             weights_sha256=meta["weights_sha256"], decoder=meta.get("decoder", {}),
             faces=meta.get("faces") or None,
-            calibration=_of_these(read_calibration(folder / CALIBRATION_FILE), meta["weights_sha256"]),
-            novelty=_of_these(read_novelty(folder / NOVELTY_FILE), meta["weights_sha256"]))
+            calibration=_if_same_weights(read_calibration(folder / CALIBRATION_FILE), meta["weights_sha256"]),
+            novelty=_if_same_weights(read_novelty(folder / NOVELTY_FILE), meta["weights_sha256"]))
     except (KeyError, TypeError) as error:
         raise UserError(f"The checkpoint lacks facts of how it was made ({error!r})", where=folder / META,
                         expected="a checkpoint as this project writes it") from None
@@ -73,6 +73,6 @@ def as_images(crops: NDArray[np.uint8]) -> Any:
     return torch.from_numpy(crops).permute(0, 3, 1, 2)
 
 
-def _of_these(found: Measured | None, weights_sha256: str) -> Measured | None:
-    """Return what was found beside the weights, unless it is of other weights."""
-    return found if found is not None and found.weights_sha256 == weights_sha256 else None
+def _if_same_weights(companion: Companion | None, weights_sha256: str) -> Companion | None:
+    """Return the calibration or novelty of these weights; None if it belongs to others."""
+    return companion if companion is not None and companion.weights_sha256 == weights_sha256 else None

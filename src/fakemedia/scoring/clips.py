@@ -21,23 +21,23 @@ from fakemedia.core.errors import UserError
 from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.scoring.crop_layout import view
 from fakemedia.scoring.model import Facts, Model
-from fakemedia.scoring.paths import Found
+from fakemedia.scoring.paths import MediaFiles
 from fakemedia.scoring.scores import (
     BATCH,
     EVEN_PICTURE,
     UNKNOWN,
     UNSURE,
+    LoadedPicture,
     OnBatch,
-    Opened,
     picture_function,
+    resolve_faces,
     score_batch,
     score_files,
     verdict_of,
-    wanted_faces,
 )
 from fakemedia.scoring.summary import joined
 from fakemedia.sources.frames import INSTALL, frames_at
-from fakemedia.store.faces import NO_FACE, AskedFaces, Detector, NoFaceError
+from fakemedia.store.faces import NO_FACE, Detector, FaceChoice, NoFaceError
 
 FRAMES = 16
 """Frames of a video, by default."""
@@ -53,13 +53,13 @@ class Clip:
 
     seconds: list[float]
     """The time of each frame."""
-    frames: list[Opened]
+    frames: list[LoadedPicture]
     sha256: str
     """SHA-256 of the file."""
 
 
 def score_clips(model: Model, files: Sequence[Path], *, frames: int = FRAMES, batch_size: int = BATCH,
-                crops: int | None = None, faces: AskedFaces | None = None, on_batch: OnBatch | None = None,
+                crops: int | None = None, faces: FaceChoice | None = None, on_batch: OnBatch | None = None,
                 progress: bool = True) -> pd.DataFrame:
     """Return the scores of video `files`, one row each in their order.
 
@@ -74,9 +74,10 @@ def score_clips(model: Model, files: Sequence[Path], *, frames: int = FRAMES, ba
     """
     start = time.perf_counter()
     crops = crops or model.facts.usual_crops
-    read = clip_reader(model.facts, frames, crops, faces=wanted_faces(model.facts, faces), whole=on_batch is not None)
+    read_clip = clip_reader(model.facts, frames, crops, faces=resolve_faces(model.facts, faces),
+                            whole=on_batch is not None)
     rows = []
-    for path, clip in zip(files, thread_map(read, files, workers=cores(), title="score videos", total=len(files),
+    for path, clip in zip(files, thread_map(read_clip, files, workers=cores(), title="score videos", total=len(files),
                                             progress=progress), strict=True):
         rows.append(_skipped(path, clip) if isinstance(clip, str) else _score(model, path, clip, batch_size, on_batch))
     scores = pd.DataFrame(rows)
@@ -85,14 +86,14 @@ def score_clips(model: Model, files: Sequence[Path], *, frames: int = FRAMES, ba
     return scores
 
 
-def score_found(model: Model, found: Found, *, batch_size: int = BATCH, crops: int | None = None, frames: int = FRAMES,
-                faces: AskedFaces | None = None, on_batch: OnBatch | None = None,
+def score_media(model: Model, media: MediaFiles, *, batch_size: int = BATCH, crops: int | None = None,
+                frames: int = FRAMES, faces: FaceChoice | None = None, on_batch: OnBatch | None = None,
                 progress: bool = True) -> pd.DataFrame:
-    """Return the scores of the pictures of `found`, then those of its videos; see `score_files` and `score_clips`."""
+    """Return the scores of the pictures of `media`, then those of its videos; see `score_files` and `score_clips`."""
     options: dict[str, Any] = {"batch_size": batch_size, "crops": crops, "faces": faces, "on_batch": on_batch,
                                "progress": progress}
-    tables = [score_files(model, found.files, **options)] if found.files else []
-    tables += [score_clips(model, found.clips, frames=frames, **options)] if found.clips else []
+    tables = [score_files(model, media.files, **options)] if media.files else []
+    tables += [score_clips(model, media.clips, frames=frames, **options)] if media.clips else []
     return joined(tables)
 
 
@@ -107,17 +108,17 @@ def clip_reader(facts: Facts, frames: int, crops: int, *, faces: Detector | None
     shares = [(number + 0.5) / frames for number in range(frames)]
 
     def read(path: Path) -> Clip | str:
-        opened: dict[float, Opened] = {}
+        pictures: dict[float, LoadedPicture] = {}
         try:
             with open_regular(path) as file:
                 for frame in frames_at(file, shares):
                     with suppress(NoFaceError):
                         picture = keep(np.asarray(frame.image))
-                        opened.setdefault(frame.seconds, Opened(view=view(picture, facts.crop, crops), sha256="",
-                                                                picture=picture if whole else None))
-            if not opened:
+                        pictures.setdefault(frame.seconds, LoadedPicture(
+                            view=view(picture, facts.crop, crops), sha256="", picture=picture if whole else None))
+            if not pictures:
                 return f"{NO_FACE} in {frames} frames"
-            return Clip(seconds=list(opened), frames=list(opened.values()), sha256=file_sha256(path))
+            return Clip(seconds=list(pictures), frames=list(pictures.values()), sha256=file_sha256(path))
         except UserError:
             return f"a video; to read it: {INSTALL}"
         except OSError as error:
@@ -134,36 +135,36 @@ def mean_interval(logits: NDArray[np.float64]) -> tuple[float, float]:
     return float(logits.mean() - half), float(logits.mean() + half)
 
 
-def _skipped(path: Path, why: str) -> dict[str, object]:
+def _skipped(path: Path, reason: str) -> dict[str, object]:
     return {"path": str(path), "p_fake": np.nan, "verdict": "", "reason": "", "novelty": np.nan, "logit": np.nan,
-            "crops": 0, "seen": 0.0, "width": 0, "height": 0, "sha256": "", "error": why, "frames": 0,
+            "crops": 0, "seen": 0.0, "width": 0, "height": 0, "sha256": "", "error": reason, "frames": 0,
             "p_low": np.nan, "p_high": np.nan, "loudest": ""}
 
 
 def _score(model: Model, path: Path, clip: Clip, batch_size: int, on_batch: OnBatch | None) -> dict[str, object]:
     """Return the row of a video that was read."""
     rows = score_batch(model, [(path, frame) for frame in clip.frames], batch_size)
-    judged = rows.loc[rows["logit"].notna()]
-    first = clip.frames[0].view
+    scored = rows.loc[rows["logit"].notna()]
+    first_view = clip.frames[0].view
     row = _skipped(path, "") | {
-        "verdict": UNSURE, "reason": EVEN_PICTURE, "crops": int(rows["crops"].to_numpy().sum()), "width": first.width,
-        "height": first.height, "sha256": clip.sha256, "frames": len(judged)}
-    if judged.empty:
+        "verdict": UNSURE, "reason": EVEN_PICTURE, "crops": int(rows["crops"].to_numpy().sum()),
+        "width": first_view.width, "height": first_view.height, "sha256": clip.sha256, "frames": len(scored)}
+    if scored.empty:
         return row
-    logits, calibration = judged["logit"].to_numpy(), model.facts.calibration
-    calibration = calibration and calibration.for_crops(judged["crops"].to_numpy().max())
-    mean, ends = np.array([logits.mean()]), np.array(mean_interval(logits))
+    logits, calibration = scored["logit"].to_numpy(), model.facts.calibration
+    calibration = calibration and calibration.for_crops(scored["crops"].to_numpy().max())
+    mean, bounds = np.array([logits.mean()]), np.array(mean_interval(logits))
     probability = expit if calibration is None else calibration.probability
-    p_fake, (low, high) = float(probability(mean)[0]), probability(ends)
-    loudest = judged.sort_values("p_fake", ascending=False, kind="stable").head(LOUDEST)
-    named = ", ".join(f"{clip.seconds[at]:.2f} s {p_fake:.3f}" for at, p_fake in loudest["p_fake"].items())
+    p_fake, (low, high) = float(probability(mean)[0]), probability(bounds)
+    loudest = scored.sort_values("p_fake", ascending=False, kind="stable").head(LOUDEST)
+    description = ", ".join(f"{clip.seconds[index]:.2f} s {p_fake:.3f}" for index, p_fake in loudest["p_fake"].items())
     disagree = calibration is not None and low <= calibration.threshold < high
-    novelty = float(judged["novelty"].mean())
+    novelty = float(scored["novelty"].mean())
     verdict = UNKNOWN if novelty > 1 else UNSURE if disagree else str(verdict_of(calibration, mean)[0])
-    row |= {"p_fake": p_fake, "novelty": novelty, "logit": float(mean[0]), "seen": float(judged["seen"].mean()),
-            "p_low": float(low), "p_high": float(high), "loudest": named, "reason": DISAGREE if disagree else "",
+    row |= {"p_fake": p_fake, "novelty": novelty, "logit": float(mean[0]), "seen": float(scored["seen"].mean()),
+            "p_low": float(low), "p_high": float(high), "loudest": description, "reason": DISAGREE if disagree else "",
             "verdict": verdict}
     if on_batch is not None:
-        at = loudest.index[0]
-        on_batch(rows.loc[[at]].assign(path=f"{path}#{clip.seconds[at]:.2f}s"), [clip.frames[at]])
+        index = loudest.index[0]
+        on_batch(rows.loc[[index]].assign(path=f"{path}#{clip.seconds[index]:.2f}s"), [clip.frames[index]])
     return row

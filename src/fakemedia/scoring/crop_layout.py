@@ -95,13 +95,13 @@ def _places(content: Pixels, size: int, most: int) -> list[tuple[int, int]]:
 
     if most == 1:
         return filled([centre(height, width, size)])
-    chosen = _grid(height, width, size, most)
-    found = filled(chosen)
-    if len(found) == len(chosen):
-        return found
-    every = filled(_grid(height, width, size, math.inf))
-    picks = np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int)
-    return [every[pick] for pick in picks]
+    cells = _grid(height, width, size, most)
+    contentful = filled(cells)
+    if len(contentful) == len(cells):
+        return contentful
+    all_cells = filled(_grid(height, width, size, math.inf))
+    picks = np.linspace(0, len(all_cells) - 1, min(most, len(all_cells))).round().astype(int)
+    return [all_cells[pick] for pick in picks]
 
 
 def _grid(height: int, width: int, size: int, most: float) -> list[tuple[int, int]]:
@@ -121,7 +121,7 @@ def _starts(length: int, size: int, count: int) -> list[int]:
 def _share(shape: tuple[int, ...], places: list[tuple[int, int]], size: int) -> float:
     if not places:
         return 0.0
-    seen = np.zeros(shape, np.bool_)
+    covered = np.zeros(shape, np.bool_)
     for top, left in places:
-        seen[top:top + size, left:left + size] = True
-    return float(seen.mean())
+        covered[top:top + size, left:left + size] = True
+    return float(covered.mean())

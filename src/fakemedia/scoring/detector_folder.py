@@ -23,7 +23,7 @@ from fakemedia.evaluation.calibration import CALIBRATION_FILE
 from fakemedia.evaluation.novelty import NOVELTY_FILE
 from fakemedia.scoring.checkpoint_model import open_checkpoint
 from fakemedia.scoring.model import Facts
-from fakemedia.scoring.model_card import CARD, About, model_card
+from fakemedia.scoring.model_card import CARD, CardInfo, model_card
 
 if TYPE_CHECKING:
     from fakemedia.networks.checkpoint import Checkpoint
@@ -34,7 +34,7 @@ SIDECARS = (CALIBRATION_FILE, NOVELTY_FILE)
 """Files beside a checkpoint that belong to its detector, where they exist."""
 
 
-def write_detector(checkpoint: Path, out: Path, about: About, *, state: bool = False, onnx: bool = False) -> Facts:
+def write_detector(checkpoint: Path, out: Path, info: CardInfo, *, state: bool = False, onnx: bool = False) -> Facts:
     """Write the checkpoint folder `checkpoint` as the detector folder `out`, atomically; return its facts.
 
     `out` gets checkpoint.json, weights.safetensors, the SIDECARS, README.md (the model card), manifest.json with the
@@ -49,19 +49,19 @@ def write_detector(checkpoint: Path, out: Path, about: About, *, state: bool = F
 
     if out.exists() and not is_detector(out) and (not out.is_dir() or any(out.iterdir())):
         raise UserError("The folder is not empty, and holds no detector", where=out, expected="a new or empty folder")
-    read, facts = open_detector(checkpoint) if is_detector(checkpoint) else open_checkpoint(checkpoint)
+    loaded, facts = open_detector(checkpoint) if is_detector(checkpoint) else open_checkpoint(checkpoint)
     names = [META, WEIGHTS, *([METHOD] if state else []), *SIDECARS]
-    held = len(Memory.read(load(checkpoint).method_state)) if state else 0
+    n_pictures = len(Memory.read(load(checkpoint).method_state)) if state else 0
     with writing(out), scratch_folder(out) as building:
         for name in names:
             if (checkpoint / name).exists():
                 shutil.copyfile(checkpoint / name, building / name)
         if onnx:
             export(building, building / ONNX)
-        card = model_card(about, facts, _stages(checkpoint, read.meta), onnx=onnx, state=state, pictures=held)
+        card = model_card(info, facts, _stages(checkpoint, loaded.meta), onnx=onnx, state=state, pictures=n_pictures)
         (building / CARD).write_text(card, encoding="utf-8")
         files = {path.name: path for path in sorted(building.iterdir())}
-        recipe = Recipe(producer=PRODUCER, version=VERSION, inputs={"checkpoint": read.content})
+        recipe = Recipe(producer=PRODUCER, version=VERSION, inputs={"checkpoint": loaded.content})
         write_manifest(make_manifest(recipe, files), building, folder=True)
         if is_detector(out):
             move_away(out)
@@ -118,11 +118,11 @@ def _stages(folder: Path, meta: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the facts of all stages that led to the checkpoint in `folder`, those whose folders are beside it."""
     from fakemedia.networks.checkpoint import content_of
 
-    known = {content_of(each): each for each in _siblings(folder)}
-    found = [meta]
-    while (parent := known.get(found[0].get("parent") or "")) is not None:
-        found.insert(0, parent)
-    return found
+    by_content = {content_of(each): each for each in _siblings(folder)}
+    lineage = [meta]
+    while (parent := by_content.get(lineage[0].get("parent") or "")) is not None:
+        lineage.insert(0, parent)
+    return lineage
 
 
 def _siblings(folder: Path) -> Iterator[dict[str, Any]]:

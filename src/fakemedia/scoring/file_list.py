@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fakemedia.artefacts.files import replacing
-from fakemedia.scoring.paths import Found, each_medium, nothing_there
+from fakemedia.scoring.paths import MediaFiles, each_medium, no_media_error
 
 SHARD = 1024
 """Files that are scored at once, and whose scores are one part of the result."""
@@ -19,21 +19,21 @@ SCHEMA = pa.schema([("path", pa.binary()), ("clip", pa.bool_())])
 """Absolute path, as the system's bytes, and whether the file is a video."""
 
 
-def write_list(given: Sequence[str], path: Path) -> Found:
-    """Write the pictures and videos at the paths `given` to the Parquet file `path`, a row group for each shard.
+def write_list(patterns: Sequence[str], path: Path) -> MediaFiles:
+    """Write the pictures and videos at the paths `patterns` to the Parquet file `path`, a row group for each shard.
 
-    Return what else was found there. Files are in the order of `paths.each_medium`. Memory is that of the names in the
-    largest folder. UserError if a path does not exist, or there is no file.
+    Return the other files there, and the folders that cannot be listed. Files are in the order of `paths.each_medium`.
+    Memory is that of the names in the largest folder. UserError if a path does not exist, or there is no file.
     """
-    found, count = Found(), 0
-    media = each_medium(given, found)
+    found, count = MediaFiles(), 0
+    media = each_medium(patterns, found)
     with replacing(path) as scratch, pq.ParquetWriter(scratch, SCHEMA) as writer:
         while shard := list(islice(media, SHARD)):
             paths, clips = zip(*((os.fsencode(os.path.abspath(path)), is_clip) for path, is_clip in shard), strict=True)
             writer.write_table(pa.table([pa.array(paths, pa.binary()), pa.array(clips, pa.bool_())], schema=SCHEMA))
             count += len(shard)
         if not count:
-            raise nothing_there(given, found)
+            raise no_media_error(patterns, found)
     return found
 
 
@@ -43,10 +43,10 @@ def shard_sizes(path: Path) -> list[int]:
     return [facts.row_group(number).num_rows for number in range(facts.num_row_groups)]
 
 
-def read_shard(path: Path, number: int) -> Found:
+def read_shard(path: Path, number: int) -> MediaFiles:
     """Return the files of a shard of the list `path`."""
     rows = pq.ParquetFile(path).read_row_group(number)
-    found = Found()
+    media = MediaFiles()
     for name, is_clip in zip(rows["path"].to_pylist(), rows["clip"].to_pylist(), strict=True):
-        (found.clips if is_clip else found.files).append(Path(os.fsdecode(name)))
-    return found
+        (media.clips if is_clip else media.files).append(Path(os.fsdecode(name)))
+    return media

@@ -30,7 +30,7 @@ ALWAYS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
+class CardInfo:
     """What a card says beside the facts of the checkpoint itself."""
 
     name: str
@@ -43,7 +43,7 @@ class About:
     """Licence of the weights: an identifier of the hub, such as `cc-by-nc-4.0`."""
 
 
-def model_card(about: About, facts: Facts, stages: Sequence[Mapping[str, Any]], *, onnx: bool, state: bool,
+def model_card(info: CardInfo, facts: Facts, stages: Sequence[Mapping[str, Any]], *, onnx: bool, state: bool,
                pictures: int = 0) -> str:
     """Return the card as Markdown.
 
@@ -53,19 +53,19 @@ def model_card(about: About, facts: Facts, stages: Sequence[Mapping[str, Any]], 
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     meta = stages[-1]
-    measured = [] if about.scores is None else task_estimates(about.scores, facts.tasks, facts.calibration)
+    estimates = [] if info.scores is None else task_estimates(info.scores, facts.tasks, facts.calibration)
     environment = Environment(loader=PackageLoader("fakemedia.scoring"), undefined=StrictUndefined, autoescape=False)
     return environment.get_template("model_card.md").render(
-        front_matter=_front_matter(about, facts, meta, measured), name=about.name, facts=facts, stages=stages,
-        method=meta.get("method", {}).get("name"), tune=meta.get("tune"), tasks=_tasks(about, facts, stages, measured),
-        data=list(_data(stages)), metrics=_tables(facts, measured), calibration=_calibration(facts.calibration),
+        front_matter=_front_matter(info, facts, meta, estimates), name=info.name, facts=facts, stages=stages,
+        method=meta.get("method", {}).get("name"), tune=meta.get("tune"), tasks=_tasks(info, facts, stages, estimates),
+        data=list(_data(stages)), metrics=_tables(facts, estimates), calibration=_calibration(facts.calibration),
         novelty=_novelty(facts.novelty),
-        limits=[*ALWAYS, *_limits(facts, measured)], onnx=onnx, state=state, pictures=pictures,
+        limits=[*ALWAYS, *_limits(facts, estimates)], onnx=onnx, state=state, pictures=pictures,
         versions=", ".join(f"{name} {version}" for name, version in meta.get("versions", {}).items()),
-        licence=_licence(about.licence)) + "\n"
+        licence=_licence(info.licence)) + "\n"
 
 
-def _front_matter(about: About, facts: Facts, meta: Mapping[str, Any], measured: Sequence[TaskEstimates]) -> str:
+def _front_matter(info: CardInfo, facts: Facts, meta: Mapping[str, Any], measured: Sequence[TaskEstimates]) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     results = [EvalResult(task_type="image-classification", dataset_type=each.name, dataset_name=f"{each.name}, test",
@@ -76,8 +76,8 @@ def _front_matter(about: About, facts: Facts, meta: Mapping[str, Any], measured:
                for kind, scale in [HUB_METRICS.get(name.split()[0], ("", 1))] if kind and np.isfinite(estimate.mean)]
     method = meta.get("method", {}).get("name")
     tags = ["deepfake-detection", "continual-learning", facts.network, *([method] if method else [])]
-    return ModelCardData(license=about.licence, library_name="fakemedia", pipeline_tag="image-classification",
-                         tags=tags, model_name=about.name.replace("/", "-"), eval_results=results or None,
+    return ModelCardData(license=info.licence, library_name="fakemedia", pipeline_tag="image-classification",
+                         tags=tags, model_name=info.name.replace("/", "-"), eval_results=results or None,
                          metrics=[kind for kind, _ in HUB_METRICS.values()] if results else None).to_yaml()
 
 
@@ -86,12 +86,12 @@ def _named(name: str, estimate: Estimate, scale: int) -> str:
     return f"{'AUC' if name == 'auc' else name}{f', 95 % interval {span}' if span else ''}"
 
 
-def _tasks(about: About, facts: Facts, stages: Sequence[Mapping[str, Any]],
+def _tasks(info: CardInfo, facts: Facts, stages: Sequence[Mapping[str, Any]],
            measured: Sequence[TaskEstimates]) -> list[dict[str, str]]:
     learned = {task: stage["stage"]["index"] for stage in stages for task in stage["stage"]["tasks"]}
     learned = {**dict.fromkeys(facts.tasks, ""), **learned}
     names = dict.fromkeys([*learned, *(each.name for each in measured if each.points)])
-    return [{"name": escape_markdown(name), "family": about.families.get(name, ""),
+    return [{"name": escape_markdown(name), "family": info.families.get(name, ""),
              "stage": (str(learned[name]) or "learned") if name in learned else ""} for name in names]
 
 

@@ -52,9 +52,9 @@ class OnnxModel:
 
     def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
         """Return logits and embeddings of RGB crops, uint8 (N, crop, crop, 3); no embeddings of an earlier file."""
-        found = dict(zip(self._outputs, self._session.run(self._outputs, {"images": crops}), strict=True))
-        embeddings = np.asarray(found[EMBEDDING], np.float32) if EMBEDDING in found else None
-        return Outputs(logits=np.asarray(found[LOGIT], np.float64), embeddings=embeddings)
+        values = dict(zip(self._outputs, self._session.run(self._outputs, {"images": crops}), strict=True))
+        embeddings = np.asarray(values[EMBEDDING], np.float32) if EMBEDDING in values else None
+        return Outputs(logits=np.asarray(values[LOGIT], np.float64), embeddings=embeddings)
 
     def logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return z_fake - z_real of RGB crops, uint8 (N, crop, crop, 3): float64 (N,)."""

@@ -19,7 +19,7 @@ from fakemedia.core.errors import UserError
 from fakemedia.scoring.checkpoint_model import CheckpointModel, as_images
 from fakemedia.scoring.model import Model
 from fakemedia.scoring.saliency import method_of, saliency
-from fakemedia.scoring.scores import Opened
+from fakemedia.scoring.scores import LoadedPicture
 
 LEAST, MOST = 256, 768
 """Sides of either half of an overlay, pixels: smaller pictures are enlarged by an integer, larger ones reduced."""
@@ -47,9 +47,9 @@ class Overlays:
         """Return where the overlay of the file `path` is written."""
         return self._folder / (os.path.relpath(os.path.abspath(path), self._common) + ".png")
 
-    def write(self, rows: pd.DataFrame, opened: Sequence[Opened]) -> None:
-        """Write the overlays of the scored `rows`; `opened` holds the pictures read; see `score_files`."""
-        for path, p_fake, verdict, each in zip(rows["path"], rows["p_fake"], rows["verdict"], opened, strict=True):
+    def write(self, rows: pd.DataFrame, pictures: Sequence[LoadedPicture]) -> None:
+        """Write the overlays of the scored `rows`, one for each of `pictures`; see `score_files`."""
+        for path, p_fake, verdict, each in zip(rows["path"], rows["p_fake"], rows["verdict"], pictures, strict=True):
             assert each.picture is not None
             buffer = io.BytesIO()
             overlay(each.picture, self._maps(each.view.crops), each.view.places, p_fake=p_fake,
@@ -110,12 +110,12 @@ def _sized(picture: NDArray[np.uint8]) -> Image.Image:
 def _whole(shape: tuple[int, ...], maps: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the maps of the crops at their places in the picture, (H, W), the greatest where they overlap."""
     height, width = shape
-    found = np.zeros((height, width), np.float32)
+    merged = np.zeros((height, width), np.float32)
     for values, (top, left) in zip(maps, places.tolist(), strict=True):
-        inside = values[max(-top, 0):height - top, max(-left, 0):width - left]
-        part = found[max(top, 0):, max(left, 0):][:inside.shape[0], :inside.shape[1]]
-        np.maximum(part, inside, out=part)
-    return found
+        visible = values[max(-top, 0):height - top, max(-left, 0):width - left]
+        part = merged[max(top, 0):, max(left, 0):][:visible.shape[0], :visible.shape[1]]
+        np.maximum(part, visible, out=part)
+    return merged
 
 
 def _outline(image: Image.Image, places: NDArray[np.int64], size: int, scale: float) -> None:

@@ -19,45 +19,45 @@ from fakemedia.sources.walking import head_of
 
 
 @dataclass(kw_only=True)
-class Found:
-    """The files at the given paths."""
+class MediaFiles:
+    """The pictures and videos below some paths, and what else is there."""
 
     files: list[Path] = field(default_factory=list)
-    """Picture files, each once, in the order given; within a folder sorted by name."""
+    """Picture files, each once, in the order of the paths; within a folder sorted by name."""
     clips: list[Path] = field(default_factory=list)
     """Video files, likewise."""
     others: Counter[str] = field(default_factory=Counter)
     """Number of files in the folders that are neither, by the suffix of their names."""
-    closed: dict[Path, str] = field(default_factory=dict)
+    unreadable: dict[Path, str] = field(default_factory=dict)
     """Folders that could not be listed, with the reason."""
 
 
-def find_media(given: Iterable[str], *, without: Path | None = None) -> Found:
-    """Return the pictures and videos at the paths `given`, except those below the folder `without`; see `each_medium`.
+def find_media(paths: Iterable[str], *, without: Path | None = None) -> MediaFiles:
+    """Return the pictures and videos at `paths`, except those below the folder `without`; see `each_medium`.
 
     UserError if a path does not exist, or neither is found.
     """
-    given, found = list(given), Found()
-    for path, is_clip in each_medium(given, found):
+    paths, media = list(paths), MediaFiles()
+    for path, is_clip in each_medium(paths, media):
         if without is None or without.absolute() not in Path(os.path.abspath(path)).parents:
-            (found.clips if is_clip else found.files).append(path)
-    if not found.files and not found.clips:
-        raise nothing_there(given, found)
-    return found
+            (media.clips if is_clip else media.files).append(path)
+    if not media.files and not media.clips:
+        raise no_media_error(paths, media)
+    return media
 
 
-def each_medium(given: Iterable[str], found: Found) -> Iterator[tuple[Path, bool]]:
-    """Yield the pictures and videos at the paths `given`, each once, and whether it is a video.
+def each_medium(patterns: Iterable[str], others: MediaFiles) -> Iterator[tuple[Path, bool]]:
+    """Yield the pictures and videos at the paths `patterns`, each once, and whether it is a video.
 
-    Other files are counted in `found`.
+    Other files are counted in `others`, and folders that cannot be listed are named there.
 
     A file is accepted under any name, and is a picture unless it has the suffix or the first bytes of a video; of a
     folder, and of those below it, all files with the suffix or the first bytes of either, except hidden ones; anything
     else is a glob (`**` for any depth). Memory grows with the number of files only where paths hold one another.
     UserError if a path does not exist.
     """
-    places = [place for text in given for place in _places(text)]
-    media = chain.from_iterable(_below(place, found) if os.path.isdir(place) else [_medium(place)] for place in places)
+    places = [place for text in patterns for place in _places(text)]
+    media = chain.from_iterable(_below(place, others) if os.path.isdir(place) else [_medium(place)] for place in places)
     if _are_disjoint(places):
         yield from media
         return
@@ -69,10 +69,10 @@ def each_medium(given: Iterable[str], found: Found) -> Iterator[tuple[Path, bool
             yield path, is_clip
 
 
-def nothing_there(given: Iterable[str], found: Found) -> UserError:
+def no_media_error(patterns: Iterable[str], media: MediaFiles) -> UserError:
     """Return the error for paths at which neither a picture nor a video is."""
-    others = ", ".join(f"{count} {suffix}" for suffix, count in found.others.most_common(5))
-    return UserError("There is no picture or video", where=", ".join(map(shown, given)),
+    others = ", ".join(f"{count} {suffix}" for suffix, count in media.others.most_common(5))
+    return UserError("There is no picture or video", where=", ".join(map(shown, patterns)),
                      expected=f"files that end in {', '.join((*PICTURES.suffixes, *VIDEOS.suffixes))}; found "
                               f"{others or 'no file'}")
 
@@ -106,18 +106,18 @@ def check_file(path: Path) -> None:
         raise UserError("Nothing can be written here: it is a folder", where=path, expected="the name of a file")
 
 
-def _below(folder: str, found: Found) -> Iterator[tuple[Path, bool]]:
-    """Yield the pictures and videos below `folder`, and whether each is a video; the rest is counted in `found`."""
+def _below(folder: str, media: MediaFiles) -> Iterator[tuple[Path, bool]]:
+    """Yield the pictures and videos below `folder`, and whether each is a video; the rest is counted in `media`."""
     def refused(error: OSError) -> None:
-        found.closed[Path(error.filename)] = str(error.strerror)
+        media.unreadable[Path(error.filename)] = str(error.strerror)
 
-    entered = set()
+    visited = set()
     for place, folders, names in os.walk(folder, followlinks=True, onerror=refused):
         real = os.path.realpath(place)
-        if real in entered:  # A link to a parent folder.
+        if real in visited:  # A link to a parent folder.
             folders.clear()
             continue
-        entered.add(real)
+        visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(name for name in names if not is_ignored(name)):
             path = Path(place, name)
@@ -126,7 +126,7 @@ def _below(folder: str, found: Found) -> Iterator[tuple[Path, bool]]:
             elif _is(VIDEOS, path):
                 yield path, True
             else:
-                found.others[Path(name).suffix or name] += 1
+                media.others[Path(name).suffix or name] += 1
 
 
 def shown(path: str | Path) -> str:

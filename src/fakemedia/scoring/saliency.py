@@ -89,13 +89,13 @@ def last_map_layer(network: Detector, inputs: Tensor) -> nn.Module | None:
 
     None if no layer gives a map of more than one position a side for normalised `inputs` (N, 3, H, W).
     """
-    found: nn.Module | None = None
+    best: nn.Module | None = None
     most = 2
 
     def compare(layer: nn.Module, _: tuple, output: object) -> None:
-        nonlocal found, most
+        nonlocal best, most
         if isinstance(output, Tensor) and output.ndim == 4 and _positions(output) >= most:
-            found, most = layer, _positions(output)
+            best, most = layer, _positions(output)
 
     hooks = [layer.register_forward_hook(compare) for layer in network.body.modules() if not list(layer.children())]
     try:
@@ -103,7 +103,7 @@ def last_map_layer(network: Detector, inputs: Tensor) -> nn.Module | None:
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return best
 
 
 def _margins(network: Detector, inputs: Tensor) -> Tensor:

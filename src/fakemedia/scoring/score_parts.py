@@ -1,7 +1,7 @@
 """Scores of many files in parts: a folder of Parquet files, each written once, by this process or a cluster.
 
-A scoring that was killed goes on with the parts that it lacks. Each part has a manifest (`artefacts.manifest`), so that
-a damaged one is made again, and parts of another detector, of other options or files are told apart.
+A scoring that was killed resumes with the missing parts. Each part has a manifest (`artefacts.manifest`), so that a
+damaged one is written again, and parts of another detector, of other options or files are recognised.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.hashing import fingerprint
 from fakemedia.runtime.cluster import ClusterConfig, connected
 from fakemedia.runtime.threads import use_cores
-from fakemedia.scoring.clips import score_found
+from fakemedia.scoring.clips import score_media
 from fakemedia.scoring.file_list import read_shard, shard_sizes, write_list
 from fakemedia.scoring.model import Facts, Model
 from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.summary import score_table
-from fakemedia.store.faces import AskedFaces
+from fakemedia.store.faces import FaceChoice
 
 if TYPE_CHECKING:
     from fakemedia.runtime.device import Runtime
@@ -67,7 +67,7 @@ class Options:
     batch_size: int
     crops: int
     frames: int
-    faces: AskedFaces
+    faces: FaceChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,30 +85,31 @@ class Job:
     """The cores of a worker."""
 
 
-def score_in_parts(model: Model, given: Sequence[str], folder: Path, options: Options, *, checkpoint: Path,
+def score_in_parts(model: Model, patterns: Sequence[str], folder: Path, options: Options, *, checkpoint: Path,
                    runtime: Callable[[], Runtime], cluster: ClusterConfig | None,
                    echo: Callable[[str], None]) -> None:
-    """Write the scores of the files at the paths `given` as the parts that `folder` lacks.
+    """Write the scores of the files at the paths `patterns` as the parts that are missing in `folder`.
 
-    With `cluster` its workers compute the parts, each with a detector of its own; the results are those of this process
+    With `cluster` its workers compute the parts, each with its own detector; the results are those of this process
     with as many threads. UserError if `folder` has other content or parts of another detector, or is being written.
     """
     check_writable(folder)
     folder = folder.absolute()
     with _locked(folder):
-        wanted = _recipe(model.facts, options, given, folder)
-        files = _listed(given, folder, wanted, echo)
-        recipe = replace(wanted, producer="scores of files",
+        list_recipe = _recipe(model.facts, options, patterns, folder)
+        files = _listed(patterns, folder, list_recipe, echo)
+        recipe = replace(list_recipe, producer="scores of files",
                          inputs={**_detector(model.facts), "files": files.content})
         job = Job(folder=folder, checkpoint=checkpoint.absolute(), options=options, recipe=recipe)
         sizes = shard_sizes(folder / FILES)
-        left = [number for number in range(len(sizes)) if not is_current(part(folder, number), _of(recipe, number))]
-        done = sum(sizes) - sum(sizes[number] for number in left)
-        if done:
-            echo(f"Scored before: {done:,} of {sum(sizes):,} files")
-        progress = _Progress(done=done, total=sum(sizes), echo=echo)
-        for number in (_here(model, job, left) if cluster is None or not left else
-                       _on_cluster(cluster, replace(job, runtime=asdict(runtime()), cores=cluster.cores), left, given)):
+        missing = [number for number in range(len(sizes)) if not is_current(part(folder, number), _of(recipe, number))]
+        n_scored = sum(sizes) - sum(sizes[number] for number in missing)
+        if n_scored:
+            echo(f"Scored before: {n_scored:,} of {sum(sizes):,} files")
+        progress = _Progress(done=n_scored, total=sum(sizes), echo=echo)
+        numbers = (_here(model, job, missing) if cluster is None or not missing else
+                   _on_cluster(cluster, replace(job, runtime=asdict(runtime()), cores=cluster.cores), missing))
+        for number in numbers:
             progress.add(sizes[number])
 
 
@@ -124,8 +125,8 @@ def parts(folder: Path) -> list[Path]:
 
 def write_part(model: Model, job: Job, number: int) -> int:
     """Score a shard, write its part and return its number."""
-    found = read_shard(job.folder / FILES, number)
-    scores = score_found(model, found, **asdict(job.options), progress=False)
+    media = read_shard(job.folder / FILES, number)
+    scores = score_media(model, media, **asdict(job.options), progress=False)
     table = score_table(scores, model.facts, job.folder.parent)
     table["path"] = [os.fsencode(path).decode(errors="backslashreplace") for path in table["path"]]
     place = part(job.folder, number)
@@ -145,32 +146,32 @@ def score_shard(job: Job, number: int) -> int:
     return write_part(model, job, number)
 
 
-def _here(model: Model, job: Job, left: Sequence[int]) -> Iterator[int]:
-    return (write_part(model, job, number) for number in left)
+def _here(model: Model, job: Job, missing: Sequence[int]) -> Iterator[int]:
+    return (write_part(model, job, number) for number in missing)
 
 
-def _on_cluster(config: ClusterConfig, job: Job, left: Sequence[int], given: Sequence[str]) -> Iterator[int]:
+def _on_cluster(config: ClusterConfig, job: Job, missing: Sequence[int]) -> Iterator[int]:
     with connected(config, score_shard) as cluster:
-        some = [read_shard(job.folder / FILES, number) for number in {left[0], left[-1]}]
-        cluster.check(job.folder, reads=[job.checkpoint, *((found.files + found.clips)[0] for found in some)])
-        held = cluster.put(job)
-        yield from cluster.each([(held, number) for number in left], gpu=True,
+        shards = [read_shard(job.folder / FILES, number) for number in {missing[0], missing[-1]}]
+        cluster.check(job.folder, reads=[job.checkpoint, *((shard.files + shard.clips)[0] for shard in shards)])
+        job_reference = cluster.put(job)
+        yield from cluster.each([(job_reference, number) for number in missing], gpu=True,
                                 what=lambda _, number: part(job.folder, number).name)
 
 
 @lru_cache(maxsize=1)
 def _opened(checkpoint: Path, runtime: tuple[tuple[str, Any], ...]) -> Model:
-    def made() -> Runtime:
+    def runtime_of() -> Runtime:
         from fakemedia.runtime.device import Runtime
 
         return Runtime(**dict(runtime))
 
-    return open_model(checkpoint, made)
+    return open_model(checkpoint, runtime_of)
 
 
-def _recipe(facts: Facts, options: Options, given: Sequence[str], folder: Path) -> Recipe:
+def _recipe(facts: Facts, options: Options, patterns: Sequence[str], folder: Path) -> Recipe:
     """Return what is scored, by what and how."""
-    paths = [os.fsencode(os.path.relpath(path, folder.parent)).decode(errors="backslashreplace") for path in given]
+    paths = [os.fsencode(os.path.relpath(path, folder.parent)).decode(errors="backslashreplace") for path in patterns]
     return Recipe(producer="files to score", version=VERSION, settings={"paths": paths, **asdict(options)},
                   inputs=_detector(facts))
 
@@ -187,7 +188,7 @@ def _of(recipe: Recipe, number: int) -> Recipe:
     return replace(recipe, settings={**recipe.settings, "part": number})
 
 
-def _listed(given: Sequence[str], folder: Path, recipe: Recipe, echo: Callable[[str], None]) -> Manifest:
+def _listed(paths: Sequence[str], folder: Path, recipe: Recipe, echo: Callable[[str], None]) -> Manifest:
     """Return the manifest of the list of files in `folder`, which is written unless it is there.
 
     UserError if `folder` has other content, or its list is of another detector, other options or paths, or is damaged.
@@ -203,8 +204,8 @@ def _listed(given: Sequence[str], folder: Path, recipe: Recipe, echo: Callable[[
     if others:
         raise UserError("The folder for the scores has other content", where=f"{folder}: {others[0]}",
                         expected="a new folder, or one of kedro score")
-    found = write_list(given, path)
-    for place, why in found.closed.items():
+    media = write_list(paths, path)
+    for place, why in media.unreadable.items():
         echo(f"Skipped: {place}: {why}")
     manifest = make_manifest(recipe, {FILES: path})
     write_manifest(manifest, path)
@@ -212,11 +213,11 @@ def _listed(given: Sequence[str], folder: Path, recipe: Recipe, echo: Callable[[
 
 
 def _check_same(manifest: Manifest, recipe: Recipe, folder: Path) -> None:
-    old, new = ({**made.settings, **made.inputs, "version of scores": made.version} for made in (manifest, recipe))
-    changed = [f"{name}: {_short(old.get(name))} instead of {_short(value)}"
-               for name, value in new.items() if old.get(name) != value]
-    if changed:
-        raise UserError(f"The folder holds scores with {'; '.join(changed)}", where=folder,
+    old, new = ({**each.settings, **each.inputs, "version of scores": each.version} for each in (manifest, recipe))
+    differences = [f"{name}: {_short(old.get(name))} instead of {_short(value)}"
+                   for name, value in new.items() if old.get(name) != value]
+    if differences:
+        raise UserError(f"The folder holds scores with {'; '.join(differences)}", where=folder,
                         expected="the same paths, options and detector, to resume it",
                         do="choose another folder, or delete this one")
 
@@ -254,7 +255,7 @@ class _Progress:
         if self._done < self._total and now - self._printed < QUIET:
             return
         rate = (self._done - self._before) / max(now - self._begun, 1e-9)
-        left = timedelta(seconds=round((self._total - self._done) / rate))
+        remaining = timedelta(seconds=round((self._total - self._done) / rate))
         self._print(f"Scored {self._done:,} of {self._total:,} files, {rate:.0f} a second"
-                   + (f", about {left} left" if self._done < self._total else ""))
+                   + (f", about {remaining} left" if self._done < self._total else ""))
         self._printed = now

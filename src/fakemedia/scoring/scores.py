@@ -22,7 +22,7 @@ from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.scoring.crop_layout import Pixels, View, view
 from fakemedia.scoring.model import Facts, Model
 from fakemedia.store.decode import DecodeError, decode
-from fakemedia.store.faces import AskedFaces, Detector, check_detector, crop_face
+from fakemedia.store.faces import Detector, FaceChoice, check_detector, crop_face
 from fakemedia.store.policies import policy_function
 
 Floats = NDArray[np.float64]
@@ -37,8 +37,8 @@ EVEN_PICTURE = "the picture is even where the detector looks: there is nothing t
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
-    """A picture file that was read."""
+class LoadedPicture:
+    """A picture in memory, with the crops that are scored."""
 
     view: View
     sha256: str
@@ -47,11 +47,11 @@ class Opened:
     """The full picture, uint8 (H, W, 3), if requested."""
 
 
-OnBatch = Callable[[pd.DataFrame, list[Opened]], None]
+OnBatch = Callable[[pd.DataFrame, list[LoadedPicture]], None]
 
 
 def score_files(model: Model, files: Sequence[Path | Pixels], *, batch_size: int = BATCH, crops: int | None = None,
-                faces: AskedFaces | None = None, on_batch: OnBatch | None = None,
+                faces: FaceChoice | None = None, on_batch: OnBatch | None = None,
                 progress: bool = True) -> pd.DataFrame:
     """Return the scores of picture `files`, one row each in their order; pictures in memory, uint8 (H, W, 3), too.
 
@@ -67,35 +67,35 @@ def score_files(model: Model, files: Sequence[Path | Pixels], *, batch_size: int
     width, height (int64, pixels), sha256 (str, of the file), error (str: why the file was skipped, or empty; the
     others are then NaN, 0 and empty). Files are decoded by one thread per core, ahead of the network; `on_batch` is
     called with the rows that were scored of each batch and what was read of them, with the whole pictures.
-    `attrs["seconds"]` is the time that it took. UserError if the network gives scores that are not finite.
+    `attrs["seconds"]` is the duration. UserError if the network gives scores that are not finite.
     """
     start = time.perf_counter()
     crops = crops or model.facts.usual_crops
-    read = reader(model.facts.policy, model.facts.crop, crops, faces=wanted_faces(model.facts, faces),
-                  whole=on_batch is not None)
-    together = max(1, batch_size // crops)
+    read_file = reader(model.facts.policy, model.facts.crop, crops, faces=resolve_faces(model.facts, faces),
+                       whole=on_batch is not None)
+    chunk = max(1, batch_size // crops)
     names = [str(file) if isinstance(file, Path) else f"picture {number}" for number, file in enumerate(files)]
-    pairs = zip(names, thread_map(read, files, workers=cores(), title="score", total=len(files), progress=progress,
-                                  ahead=2 * together), strict=True)
+    pairs = zip(names, thread_map(read_file, files, workers=cores(), title="score", total=len(files), progress=progress,
+                                  ahead=2 * chunk), strict=True)
     tables = []
-    while batch := list(islice(pairs, together)):
+    while batch := list(islice(pairs, chunk)):
         table = score_batch(model, batch, batch_size)
-        found = [each for _, each in batch if isinstance(each, Opened)]
-        if on_batch is not None and found:
-            on_batch(table.loc[table["error"] == ""], found)
+        loaded = [each for _, each in batch if isinstance(each, LoadedPicture)]
+        if on_batch is not None and loaded:
+            on_batch(table.loc[table["error"] == ""], loaded)
         tables.append(table)
     scores = pd.concat(tables, ignore_index=True)
     scores.attrs["seconds"] = time.perf_counter() - start
     return scores
 
 
-def wanted_faces(facts: Facts, faces: AskedFaces | None) -> Detector | None:
-    """Return the detector of faces that a request for `faces` means; None: pictures are not cropped to faces."""
+def resolve_faces(facts: Facts, faces: FaceChoice | None) -> Detector | None:
+    """Return the face detector to use: that of `faces`, or by default that of the training pictures; None: no crop."""
     return facts.faces if faces is None else None if faces == "none" else faces
 
 
 def reader(policy: str, size: int, crops: int, *, faces: Detector | None = None,
-           whole: bool = False) -> Callable[[Path | Pixels], Opened | str]:
+           whole: bool = False) -> Callable[[Path | Pixels], LoadedPicture | str]:
     """Return a function that reads a picture file under `policy`, or returns the reason why it cannot be read.
 
     It takes a picture in memory, uint8 (H, W, 3), too. `size` is the side of its crops, pixels, `crops` their number at
@@ -103,7 +103,7 @@ def reader(policy: str, size: int, crops: int, *, faces: Detector | None = None,
     """
     keep = picture_function(policy, faces)
 
-    def read(file: Path | Pixels) -> Opened | str:
+    def read(file: Path | Pixels) -> LoadedPicture | str:
         try:
             data = read_regular(file) if isinstance(file, Path) else b""
             picture = keep(decode(data) if isinstance(file, Path) else file)
@@ -112,7 +112,7 @@ def reader(policy: str, size: int, crops: int, *, faces: Detector | None = None,
         except OSError as error:
             return error.strerror or str(error)
         sha256 = hashlib.sha256(data).hexdigest() if isinstance(file, Path) else ""
-        return Opened(view=view(picture, size, crops), sha256=sha256, picture=picture if whole else None)
+        return LoadedPicture(view=view(picture, size, crops), sha256=sha256, picture=picture if whole else None)
 
     return read
 
@@ -133,24 +133,25 @@ def picture_outputs(model: Model, views: Sequence[View], batch_size: int) -> tup
     The novelty is NaN too if the detector has none. UserError if the network gives scores that are not finite.
     """
     counts = np.array([len(each.crops) for each in views])
-    every = [crop for each in views for crop in each.crops]
-    if not every:
+    crops = [crop for each in views for crop in each.crops]
+    if not crops:
         return np.full(len(views), np.nan), np.full(len(views), np.nan)
-    found = [model.outputs(np.stack(every[start:start + batch_size])) for start in range(0, len(every), batch_size)]
-    logits = np.concatenate([each.logits for each in found])
+    outputs = [model.outputs(np.stack(crops[start:start + batch_size])) for start in range(0, len(crops), batch_size)]
+    logits = np.concatenate([each.logits for each in outputs])
     if not np.isfinite(logits).all():
         raise UserError("The network gives scores that are not finite", where=f"checkpoint {model.facts.fingerprint}",
                         do="choose another checkpoint")
-    embeddings = [each.embeddings for each in found if each.embeddings is not None]
+    embeddings = [each.embeddings for each in outputs if each.embeddings is not None]
     return _means(logits, counts), picture_novelty(model.facts.novelty,
                                                    np.concatenate(embeddings) if embeddings else None, counts)
 
 
 def picture_novelty(novelty: Novelty | None, embeddings: NDArray[np.float32] | None,
                     counts: NDArray[np.int64]) -> Floats:
-    """Return the novelty (P,) of pictures with so many crops each, `counts` (P,), whose embeddings (N, D) follow.
+    """Return the novelty, float64 (P,), of pictures with `counts` (P,) crops each.
 
-    The mean distance of the crops of a picture over the threshold; NaN without crops, embeddings or a measure.
+    `embeddings` (N, D) are those of all crops, picture by picture. The novelty of a picture is the mean distance of its
+    crops over the threshold; NaN without crops, embeddings or a measure.
     """
     if novelty is None or embeddings is None:
         return np.full(len(counts), np.nan)
@@ -159,25 +160,25 @@ def picture_novelty(novelty: Novelty | None, embeddings: NDArray[np.float32] | N
 
 
 def _means(values: Floats, counts: NDArray[np.int64]) -> Floats:
-    """Return the means (P,) of values that belong to P pictures, so many in turn; NaN for one without."""
+    """Return the mean (P,) of the values (N,) of each picture; `counts` (P,) of them in turn; NaN for a count of 0."""
     return np.array([part.mean() if len(part) else np.nan for part in np.split(values, np.cumsum(counts)[:-1])])
 
 
-def score_batch(model: Model, batch: Sequence[tuple[str | Path, Opened | str]], batch_size: int) -> pd.DataFrame:
+def score_batch(model: Model, batch: Sequence[tuple[str | Path, LoadedPicture | str]], batch_size: int) -> pd.DataFrame:
     """Return the rows of `score_files` for files that were read, or the reasons why they could not be."""
-    found = [each for _, each in batch if isinstance(each, Opened)]
-    read = np.array([isinstance(each, Opened) for _, each in batch])
-    logits, novelty = picture_outputs(model, [each.view for each in found], batch_size)
-    counts = np.array([len(each.view.crops) for each in found])
-    p_fake, verdicts = judged(model.facts.calibration, logits, novelty, counts)
-    scored = pd.DataFrame({
+    loaded = [each for _, each in batch if isinstance(each, LoadedPicture)]
+    is_loaded = np.array([isinstance(each, LoadedPicture) for _, each in batch])
+    logits, novelty = picture_outputs(model, [each.view for each in loaded], batch_size)
+    counts = np.array([len(each.view.crops) for each in loaded])
+    p_fake, verdicts = probabilities_and_verdicts(model.facts.calibration, logits, novelty, counts)
+    values = pd.DataFrame({
         "p_fake": p_fake, "verdict": verdicts, "reason": np.where(np.isnan(logits), EVEN_PICTURE, ""),
         "novelty": novelty, "logit": logits,
-        "crops": counts, "seen": [each.view.share for each in found],
-        "width": [each.view.width for each in found], "height": [each.view.height for each in found],
-        "sha256": [each.sha256 for each in found],
-    }, index=np.flatnonzero(read))
-    table = scored.reindex(range(len(batch)))
+        "crops": counts, "seen": [each.view.share for each in loaded],
+        "width": [each.view.width for each in loaded], "height": [each.view.height for each in loaded],
+        "sha256": [each.sha256 for each in loaded],
+    }, index=np.flatnonzero(is_loaded))
+    table = values.reindex(range(len(batch)))
     table = table.fillna({"verdict": "", "reason": "", "sha256": "", "crops": 0, "width": 0, "height": 0, "seen": 0.0})
     table = table.astype({"crops": np.int64, "width": np.int64, "height": np.int64})
     table.insert(0, "path", pd.Series([str(name) for name, _ in batch], dtype=object))  # not all names are Unicode
@@ -185,18 +186,19 @@ def score_batch(model: Model, batch: Sequence[tuple[str | Path, Opened | str]], 
     return table
 
 
-def judged(calibration: Calibration | None, logits: Floats, novelty: Floats,
-           counts: NDArray[np.int64]) -> tuple[Floats, NDArray[np.object_]]:
-    """Return P(fake), float64 (N,), and the verdict of pictures of those `logits`, `novelty` and `counts` of crops.
+def probabilities_and_verdicts(calibration: Calibration | None, logits: Floats, novelty: Floats,
+                               counts: NDArray[np.int64]) -> tuple[Floats, NDArray[np.object_]]:
+    """Return P(fake), float64 (N,), and the verdict, str (N,), of pictures by their logits and novelty.
 
-    All are (N,). NaN and `unsure` where the logit is NaN; a novelty of NaN says nothing.
+    `logits` and `novelty` are float64 (N,), `counts`, int64 (N,), is the number of crops of each picture. NaN and
+    `unsure` where the logit is NaN; a novelty of NaN is ignored.
     """
     p_fake, verdicts = np.full(len(logits), np.nan), np.full(len(logits), UNSURE, object)
-    for several in (False, True):
-        mine = ~np.isnan(logits) & ((counts > 1) == several)
-        rule = calibration and calibration.for_crops(1 + several)
-        p_fake[mine] = expit(logits[mine]) if rule is None else rule.probability(logits[mine])
-        verdicts[mine] = verdict_of(rule, logits[mine])
+    for has_several in (False, True):
+        rows = ~np.isnan(logits) & ((counts > 1) == has_several)
+        rule = calibration and calibration.for_crops(1 + has_several)
+        p_fake[rows] = expit(logits[rows]) if rule is None else rule.probability(logits[rows])
+        verdicts[rows] = verdict_of(rule, logits[rows])
     verdicts[is_unknown(novelty)] = UNKNOWN
     return p_fake, verdicts
 
@@ -205,5 +207,5 @@ def verdict_of(rule: DecisionRule | None, logits: Floats) -> NDArray[np.object_]
     """Return the verdict, one of VERDICTS but `unknown`, for each of `logits` (N,)."""
     if rule is None:
         return np.full(len(logits), NOT_CALIBRATED, object)
-    called = rule.verdict(logits)
-    return np.where(called == "real", NOT_FLAGGED, called.astype(object))
+    verdicts = rule.verdict(logits)
+    return np.where(verdicts == "real", NOT_FLAGGED, verdicts.astype(object))

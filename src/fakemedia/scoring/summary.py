@@ -15,7 +15,7 @@ from fakemedia.core.errors import UserError
 from fakemedia.evaluation.calibration import Calibration
 from fakemedia.evaluation.novelty import QUANTILE, Novelty
 from fakemedia.scoring.model import Facts
-from fakemedia.scoring.paths import Found, shown
+from fakemedia.scoring.paths import MediaFiles, shown
 from fakemedia.scoring.scores import VERDICTS
 from fakemedia.store.decoders import differences, installed
 from fakemedia.store.faces import Detector
@@ -35,12 +35,12 @@ FOLDERS = 20
 def describe(facts: Facts, place: Path, crops: int, faces: Detector | None = None) -> str:
     """Return which detector is used, on what, and how to interpret its scores."""
     weights = f", weights {facts.weights_sha256[:12]}" if facts.weights_sha256 else ""
-    looked = (f"up to {crops} crops of {facts.crop} x {facts.crop} pixels a picture, evenly spread" if crops > 1
-              else f"the centre {facts.crop} x {facts.crop} pixels of a picture")
+    view = (f"up to {crops} crops of {facts.crop} x {facts.crop} pixels a picture, evenly spread" if crops > 1
+            else f"the centre {facts.crop} x {facts.crop} pixels of a picture")
     return "\n".join([
         f"Detector: {shown(os.path.relpath(place))} ({facts.network}{weights})",
         f"  knows {', '.join(facts.tasks) or 'no task'}; fakes of other generators may be not flagged",
-        f"  sees {looked}",
+        f"  sees {view}",
         *_faces(facts, faces),
         *_other_decoders(facts),
         f"Calibration: {_reading(facts.calibration, crops)}",
@@ -58,9 +58,9 @@ def _faces(facts: Facts, faces: Detector | None) -> Iterator[str]:
 
 def _other_decoders(facts: Facts) -> Iterator[str]:
     """Yield a warning if pictures are decoded by other libraries here than its training pictures were."""
-    found = differences(facts.decoder, installed(facts.decoder))
-    if found:
-        yield (f"  warning: pictures are decoded by {', '.join(found)}, with which it was trained: "
+    changes = differences(facts.decoder, installed(facts.decoder))
+    if changes:
+        yield (f"  warning: pictures are decoded by {', '.join(changes)}, with which it was trained: "
                "pixels of lossy formats may differ")
 
 
@@ -74,27 +74,27 @@ def _known(novelty: Novelty | None) -> str:
 def _reading(calibration: Calibration | None, crops: int) -> str:
     if calibration is None:
         return "none\n  P(fake) is the network's own and means nothing certain"
-    alone = "\n  fitted to centre crops alone: P(fake) of several crops is not calibrated"
-    other = alone if crops > 1 and calibration.several is None else ""
+    warning = "\n  fitted to centre crops alone: P(fake) of several crops is not calibrated"
+    note = warning if crops > 1 and calibration.several is None else ""
     calibration = calibration.for_crops(crops)
     low, high = calibration.unsure_low, calibration.unsure_high
     band = "every picture unsure" if calibration.always_unsure else (
         f"unsure from {low:.3f} to {high:.3f}" if low < high else "no unsure band")
     return (f"on {calibration.images} validation images of {calibration.sources} sources: fake above "
-            f"{calibration.threshold:.3f}, {band}\n  {calibration.guarantee}{other}")
+            f"{calibration.threshold:.3f}, {band}\n  {calibration.guarantee}{note}")
 
 
-def summarise(scores: pd.DataFrame, found: Found) -> str:
+def summarise(scores: pd.DataFrame, media: MediaFiles) -> str:
     """Return the scores of a few pictures, or the highest of many; what was skipped and why; counts and speed."""
     scores = joined([scores])
     scored = scores.loc[scores["error"] == ""]
-    few = len(scored) <= FEW
-    listed = scored if few else scored.sort_values("p_fake", ascending=False, kind="stable").head(HIGHEST)
-    lines = [] if few else [f"The {HIGHEST} files with the highest P(fake):"]
-    lines += _rows(listed)
-    lines += [*_by_folder(scored), *_skipped(scores, found)]
-    seen = scored.loc[scored["crops"] > 0, "seen"]
-    share = f"{seen.median():.0%} of a picture was seen (median), " if len(seen) else ""
+    is_short = len(scored) <= FEW
+    shown_rows = scored if is_short else scored.sort_values("p_fake", ascending=False, kind="stable").head(HIGHEST)
+    lines = [] if is_short else [f"The {HIGHEST} files with the highest P(fake):"]
+    lines += _rows(shown_rows)
+    lines += [*_by_folder(scored), *_skipped(scores, media)]
+    shares = scored.loc[scored["crops"] > 0, "seen"]
+    share = f"{shares.median():.0%} of a picture was seen (median), " if len(shares) else ""
     if scored["frames"].any():
         lines += ["", NOT_INDEPENDENT]
     images = scores["frames"].clip(lower=1).sum()
@@ -115,28 +115,28 @@ def summarise_parts(parts: Sequence[Path], folder: Path) -> str:
     for part in parts:
         rows = pq.read_table(part, columns=columns).to_pandas()
         rows["path"] = [os.path.normpath(folder / path) for path in rows["path"]]
-        scored, unread = rows.loc[rows["error"] == ""], rows.loc[rows["error"] != ""]
+        scored, failed = rows.loc[rows["error"] == ""], rows.loc[rows["error"] != ""]
         counts.update(scored["verdict"])
         highest = [pd.concat([*highest, scored]).sort_values("p_fake", ascending=False, kind="stable").head(HIGHEST)]
-        skipped += len(unread)
-        lines += reasons(unread, Found())[:FEW - len(lines)]
+        skipped += len(failed)
+        lines += reasons(failed, MediaFiles())[:FEW - len(lines)]
     if not counts.total():
         raise UserError("No picture or video could be scored", where="; ".join(lines),
                         expected="picture or video files")
-    told = ["", f"The {HIGHEST} files with the highest P(fake):", *_rows(highest[0])]
+    text = ["", f"The {HIGHEST} files with the highest P(fake):", *_rows(highest[0])]
     if skipped:
-        more = [f"  and {skipped - len(lines):,} more, in the column error"] if skipped > len(lines) else []
-        told += ["", f"{skipped:,} skipped:", *(f"  {line}" for line in lines), *more]
-    return "\n".join([*told, "", f"{counts.total():,} scored: {_counts(counts)}"])
+        rest = [f"  and {skipped - len(lines):,} more, in the column error"] if skipped > len(lines) else []
+        text += ["", f"{skipped:,} skipped:", *(f"  {line}" for line in lines), *rest]
+    return "\n".join([*text, "", f"{counts.total():,} scored: {_counts(counts)}"])
 
 
-def _rows(listed: pd.DataFrame) -> list[str]:
+def _rows(rows: pd.DataFrame) -> list[str]:
     """Return a line for each of the scores, under a head."""
     return [f"P(fake)  {'verdict':{VERDICT_WIDTH}}   seen  file"] + [
         f"{'      -' if np.isnan(p_fake) else f'{p_fake:7.3f}'}  {verdict:{VERDICT_WIDTH}} {seen:5.0%}  "
-        + shown(path) + (f" ({more})" if more else "")
-        for p_fake, verdict, seen, path, more in zip(
-            *(listed[name] for name in ("p_fake", "verdict", "seen", "path")), map(_more, _each(listed)), strict=True)]
+        + shown(path) + (f" ({note})" if note else "")
+        for p_fake, verdict, seen, path, note in zip(
+            *(rows[name] for name in ("p_fake", "verdict", "seen", "path")), map(_more, _each(rows)), strict=True)]
 
 
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -156,8 +156,8 @@ def _more(row: Any) -> str:
     """Return what is said of a file behind its path: of a video frames, interval and loudest frames; a reason."""
     if not row.frames:
         return row.reason
-    between = "" if np.isnan(row.p_low) else f", {row.p_low:.3f} to {row.p_high:.3f}"
-    frames = f"{row.frames} frame{'s' if row.frames > 1 else ''}{between}; loudest at {row.loudest}"
+    span = "" if np.isnan(row.p_low) else f", {row.p_low:.3f} to {row.p_high:.3f}"
+    frames = f"{row.frames} frame{'s' if row.frames > 1 else ''}{span}; loudest at {row.loudest}"
     return f"{frames}; {row.reason}" if row.reason else frames
 
 
@@ -180,9 +180,9 @@ def score_table(scores: pd.DataFrame, facts: Facts, folder: Path) -> pd.DataFram
     table = scores.copy()
     table["path"] = pd.Series([os.path.relpath(path, folder) for path in scores["path"]], table.index, dtype=object)
     frames = scores["frames"].clip(lower=1) if "frames" in scores else 1
-    several = scores["crops"] > frames
-    table.insert(6, "threshold", [facts.calibration.for_crops(1 + more).threshold if facts.calibration else np.nan
-                                  for more in several])
+    has_several = scores["crops"] > frames
+    table.insert(6, "threshold", [facts.calibration.for_crops(1 + is_several).threshold if facts.calibration else np.nan
+                                  for is_several in has_several])
     table.insert(list(table).index("error"), "detector", facts.weights_sha256 or facts.fingerprint)
     return table
 
@@ -204,23 +204,23 @@ def _by_folder(scored: pd.DataFrame) -> Iterator[str]:
             yield f"and {len(folders) - FOLDERS} more folders"
 
 
-def reasons(scores: pd.DataFrame, found: Found) -> list[str]:
+def reasons(scores: pd.DataFrame, media: MediaFiles) -> list[str]:
     """Return a line for each file or folder that was skipped: its path and why."""
     skipped = scores.loc[scores["error"] != ""]
-    pairs = [*zip(skipped["path"], skipped["error"], strict=True), *found.closed.items()]
+    pairs = [*zip(skipped["path"], skipped["error"], strict=True), *media.unreadable.items()]
     return [f"{shown(path)}: {why}" for path, why in pairs]
 
 
-def _skipped(scores: pd.DataFrame, found: Found) -> Iterator[str]:
-    lines = reasons(scores, found)
+def _skipped(scores: pd.DataFrame, media: MediaFiles) -> Iterator[str]:
+    lines = reasons(scores, media)
     if lines:
         yield ""
         yield f"{len(lines)} skipped:"
         yield from (f"  {line}" for line in shortened(lines))
-    if found.others:
+    if media.others:
         yield ""
         yield (f"Not read, by suffix: "
-               f"{', '.join(f'{count} {suffix}' for suffix, count in found.others.most_common())}")
+               f"{', '.join(f'{count} {suffix}' for suffix, count in media.others.most_common())}")
 
 
 def shortened(lines: list[str]) -> Iterable[str]:

