@@ -19,7 +19,7 @@ from fakemedia.artefacts.files import write_file
 from fakemedia.artefacts.manifest import Recipe, is_current, make_manifest, read_manifest, write_manifest
 from fakemedia.artefacts.storage import Storage, StorageConfig
 from fakemedia.catalog.artefact import Artefact, Currency
-from fakemedia.core.errors import UserError
+from fakemedia.core.errors import MachineError, UserError
 
 RECIPE = Recipe(producer="test", version=1)
 MODELS, TABLE = "data/06_models/demo", "data/07_model_output/demo/01_gan.parquet"
@@ -258,6 +258,35 @@ def test_an_address_that_never_answers_is_one_message(tmp_path: Path, monkeypatc
         storage(tmp_path).check()
     assert time.monotonic() - begun < 10
     end.set()
+
+
+def test_manifests_that_cannot_be_read_do_not_count_as_missing(tmp_path: Path, memory: MemoryFileSystem,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were left out, and finished work was done again."""
+    storage(tmp_path).upload(folder(tmp_path, "01_gan"), folder=True)
+    real = MemoryFileSystem.cat_file
+
+    def lost(self: MemoryFileSystem, path: str, **options: Any) -> bytes:
+        if path.endswith("manifest.json"):
+            raise ConnectionResetError("the connection was lost")
+        return real(self, path, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", lost)
+    with pytest.raises(MachineError, match=r"(?s)cannot be reached.*connection was lost.*memory://bucket/mine"):
+        storage(tmp_path).folders()
+
+
+def test_a_slow_upload_goes_on_while_something_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = MemoryFileSystem.put_file
+    monkeypatch.setattr(MemoryFileSystem, "put_file", lambda *given, **options: (time.sleep(0.2),
+                                                                                real(*given, **options)))
+    monkeypatch.setattr("fakemedia.artefacts.addresses.PATIENCE", 0.4)
+    for number in range(5):
+        write_file(tmp_path / f"tree/{number}", b"x")
+    storage(tmp_path).upload_tree(tmp_path / "tree")
+    monkeypatch.setattr("fakemedia.artefacts.addresses.PATIENCE", 0.05)
+    with pytest.raises(MachineError, match=r"no answer within 0\.05 seconds"):
+        storage(tmp_path).upload_tree(tmp_path / "tree")
 
 
 def test_a_probe_leaves_nothing_behind(tmp_path: Path, memory: MemoryFileSystem) -> None:

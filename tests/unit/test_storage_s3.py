@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from fakemedia.artefacts import addresses
 from fakemedia.artefacts.storage import Storage, StorageConfig
-from fakemedia.core.errors import UserError
+from fakemedia.core.errors import MachineError, UserError
 from tests.s3_server import BUCKET, as_stranger, keys, s3_server
 from tests.unit.test_storage import MODELS, TABLE, content, folder, table
 
@@ -81,3 +85,48 @@ def test_a_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UserError, match=r"(?s)cannot be reached.*127.0.0.1:9"):
         storage(tmp_path).check()
     assert time.monotonic() - begun < 60
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Start a server that accepts connections and never answers, with short limits for it."""
+    for name, value in {"connect_timeout": 1, "read_timeout": 0.3, "retries": {"total_max_attempts": 1}}.items():
+        monkeypatch.setitem(addresses.S3_READS, name, value)
+    monkeypatch.setattr(addresses, "PATIENCE", 0.5)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    accepted = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    accepted.append(listener.accept()[0])
+
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        thread = Thread(target=accept, daemon=True)
+        thread.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for each in accepted:
+        each.close()
+
+
+CALLS: dict[str, Callable[[Storage, Path], object]] = {
+    "list": lambda mine, root: mine.read_all_manifests(),
+    "read": lambda mine, root: mine.fetch(root / TABLE, folder=False),
+    "write": lambda mine, root: mine.upload_tree(table(root).parent),
+    "write much": lambda mine, root: mine.upload_tree(folder(root, "01_gan", bytes(2**22))),
+    "list beside": lambda mine, root: mine.fetch_beside(root / MODELS / "01_gan"),
+    "a picture": lambda mine, root: addresses.read_file("s3://runs/pictures/1.png"),
+    "pictures": lambda mine, root: addresses.list_files("s3://runs/pictures"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_server_that_stalls_at_any_call_is_one_message(silent: None, tmp_path: Path, call: str) -> None:
+    """Writing waited for ever, other calls for many minutes."""
+    begun = time.monotonic()
+    with pytest.raises(MachineError, match=r"(?s)cannot be reached.*s3://runs/.*the same command resumes"):
+        CALLS[call](storage(tmp_path), tmp_path)
+    assert time.monotonic() - begun < 20

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from fakemedia.core.errors import UserError
+from fakemedia.core.errors import MachineError, UserError
 from fakemedia.core.extras import install
 
 _PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]*://")
 READS = 16
 """Files that are read at once of an address: a read waits for the network, not for a core."""
 RIGHTS = "an account that may list, read, write and delete there"
+PATIENCE = 60.0
+"""Seconds after which an address that does not answer counts as out of reach."""
+S3 = ("s3", "s3a")
+S3_READS = {"connect_timeout": 5, "read_timeout": 10, "retries": {"total_max_attempts": 3}}
+"""With S3_TRIES, a question to a server for S3 ends within PATIENCE; its client's own limits come to many minutes."""
+S3_TRIES = 2
+UNDER_WAY, SLOWEST = 2**29, 2**22
+"""Bytes that a client sends at once before it knows of any that it arrived, and those that must arrive in a second."""
 
 
 def is_address(place: object) -> bool:
@@ -40,32 +49,58 @@ def open_address(address: str) -> tuple[Any, str]:
 
     protocol = address.partition("://")[0]
     with reaching(address):
-        options = {"auto_mkdir": True} if protocol in ("file", "local") else {}
+        options: dict[str, Any] = {"auto_mkdir": True} if protocol in ("file", "local") else {}
+        if protocol in S3:
+            options["config_kwargs"] = S3_READS
         system, path = url_to_fs(address, use_listings_cache=False, **options)
+        if protocol in S3:
+            system.retries = S3_TRIES
     if not path.strip("/") and protocol not in ("memory", "file", "local"):
         raise UserError("The address names no bucket", where=address, expected="such as s3://bucket/prefix")
     return system, path.rstrip("/")
 
 
-def answered(ask: Callable[[], None], seconds: float) -> None:
-    """Call `ask`; OSError if that takes longer than so many seconds: clients try again for many minutes."""
+def put_files(system: Any, paths: Sequence[Path], to: Sequence[str]) -> None:
+    """Write files of this machine to a file system, several at once.
+
+    TimeoutError if nothing arrives for PATIENCE seconds and those that it takes at the SLOWEST: a client would wait for
+    ever.
+    """
+    from fsspec.callbacks import Callback
+
+    class Count(Callback):
+        def branched(self, *_: Any, **__: Any) -> Count:
+            return self
+
+    sizes, count = sum(path.stat().st_size for path in paths), Count()
+    answered(partial(system.put, list(map(str, paths)), list(to), callback=count),
+             PATIENCE + min(sizes, UNDER_WAY) / SLOWEST, lambda: count.value)
+
+
+def answered(ask: Callable[[], object], seconds: float, done: Callable[[], object] = lambda: None) -> None:
+    """Call `ask`; TimeoutError if for so many seconds it does not end, and what is `done` stays the same."""
     answer: Future[None] = Future()
 
     def wait() -> None:
         try:
-            answer.set_result(ask())
+            ask()
+            answer.set_result(None)
         except Exception as error:  # Raised to the caller.
             answer.set_exception(error)
 
     Thread(target=wait, daemon=True).start()
-    if not futures.wait([answer], seconds).done:
-        raise TimeoutError(f"no answer within {seconds:g} seconds")
+    before = done()
+    while not futures.wait([answer], seconds).done:
+        if done() == before:
+            raise TimeoutError(f"no answer within {seconds:.3g} seconds")
+        before = done()
     answer.result()
 
 
 @contextmanager
 def reaching(address: str) -> Iterator[None]:
-    """Turn every error of a file system into one UserError that names `address`."""
+    """Turn every error of a file system into one UserError that names `address`: a MachineError if it does not answer.
+    """
     try:
         yield
     except UserError:
@@ -89,9 +124,9 @@ def _failure(address: str, error: Exception) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"The bucket or the file does not exist ({why})", where=address,
                          expected="a bucket that exists: none is made", do="create the bucket, or correct the address")
-    return UserError(f"The storage cannot be reached ({why})", where=address, expected="an address that answers",
-                     do="check the connection and the endpoint, such as AWS_ENDPOINT_URL; finished work is kept here, "
-                        "and the same command resumes")
+    return MachineError(f"The storage cannot be reached ({why})", where=address, expected="an address that answers",
+                        do="check the connection and the endpoint, such as AWS_ENDPOINT_URL; finished work is kept "
+                           "here, and the same command resumes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fakemedia.artefacts.addresses import answered, is_address, open_address, reaching
+from fakemedia.artefacts.addresses import PATIENCE, answered, is_address, open_address, put_files, reaching
 from fakemedia.artefacts.cache import REDUCED, Cache, is_large, is_reduced
 from fakemedia.artefacts.files import GIB, scratch_folder, write_file, writing
 from fakemedia.artefacts.manifest import (
@@ -28,8 +28,6 @@ from fakemedia.artefacts.manifest import (
 from fakemedia.core.errors import UserError
 
 NONE = "none"
-PATIENCE = 60.0
-"""Seconds in which an address must answer before a run."""
 LEDGER = "data/.storage"
 """The folder, in the project, for what is known of its cache."""
 STATE = ".resume.pt"
@@ -87,7 +85,7 @@ class Storage:
 
     def _probe(self, key: str, data: bytes) -> None:
         self._files.pipe_file(key, data)
-        if key not in self._files.find(self._opened[1], maxdepth=1) or self._files.cat_file(key) != data:
+        if key not in self._files.ls(self._opened[1], detail=False) or self._files.cat_file(key) != data:
             raise OSError("what was written is not there")
         self._files.rm_file(key)
 
@@ -95,7 +93,11 @@ class Storage:
         """Read all manifests at once, which takes less time than one after another."""
         with reaching(self.address):
             found = [key for key in self._files.find(self._opened[1]) if _is_record(key)]
-            self._records = dict(self._files.cat(found, on_error="omit")) if found else {}
+            records = self._files.cat(found, on_error="return") if found else {}
+            for error in records.values():
+                if isinstance(error, Exception) and not isinstance(error, FileNotFoundError):
+                    raise error
+        self._records = {key: None if isinstance(data, Exception) else data for key, data in records.items()}
         self._listed = True
 
     def folders(self) -> list[Path]:
@@ -271,7 +273,8 @@ class Storage:
 
     def _beside(self, folder: Path) -> list[str]:
         start = f"{self._key(folder)}."
-        return [key for key in self._files.find(self._key(folder.parent), maxdepth=1) if key.startswith(start)]
+        found = self._files.find(self._key(folder.parent))  # With a depth, errors would be left out.
+        return [key for key in found if key.startswith(start) and "/" not in key.removeprefix(start)]
 
     def _record(self, key: str) -> bytes | None:
         if key not in self._records:
@@ -287,7 +290,7 @@ class Storage:
 
     def _put(self, paths: list[Path]) -> None:
         if paths:
-            self._files.put(list(map(str, paths)), list(map(self._key, paths)))
+            put_files(self._files, paths, list(map(self._key, paths)))
 
     def _delete(self, keys: Iterable[str]) -> None:
         for key in keys:
