@@ -41,6 +41,12 @@ def test_a_candidate_against_the_champion(invoke: Invoke, learned: Path) -> None
     assert "The candidate may not be promoted." in path.with_suffix(".html").read_text()
     assert_refused(invoke("promote", "--by", "ada", "--gate", str(path)), "outcome is 'fail'")
 
+    judged = invoke("gate", "--params", "gate.delta=60.0,gate.false_alarms=100.0")
+    assert "loosened gate: delta 60 instead of 2, false_alarms 100 instead of 10" in judged.output
+    assert_refused(invoke("gate", "--params", "gate.delt=60"), "did you mean 'delta'?")
+    for command in (("gate",), ("watch", "data", "--once"), ("update", "--task", "a", "--data", "a"), ("serve",)):
+        assert_refused(invoke(*command, "--params", "registry.uri=here"), "'here' is no address of a registry")
+
     change(learned, {"gate": {"delta": 60.0, "false_alarms": 100.0}})
     picture = next((learned / "data/01_raw/tiny/gan/test/0_real").iterdir())
     shutil.copytree(picture.parent, learned / "cases")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from kedro.framework.project import pipelines
 
 from fakemedia.networks.checkpoint import load
 from tests.pipeline.conftest import Invoke, assert_refused, change, forge_fresh, promote_first, run
@@ -26,8 +28,12 @@ def test_update_and_gate_as_pipelines(invoke: Invoke, learned: Path) -> None:
     change(learned, {"update": {"task": "fresh", "data": "inbox/fresh"}})
     run(learned, pipeline_names=["update"])
     assert "update/ridge/seed0/02_fresh" in invoke("versions").output
+    change(learned, {"gate": {"delta": 70.0}})
     run(learned, pipeline_names=["promotion"])
+    report = json.loads((learned / "data/08_reporting/gate/2-against-1.json").read_text())
+    assert report["settings"]["delta"] == 70.0
     assert (learned / "data/08_reporting/gate/2-against-1.html").is_file()
+    assert "params:gate" in pipelines["promotion"].inputs()
 
 
 def test_what_cannot_be_learned_is_refused_before_a_picture_is_read(invoke: Invoke, learned: Path) -> None:

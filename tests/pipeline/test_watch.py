@@ -65,6 +65,13 @@ def test_from_a_dropped_folder_to_the_champion_and_back(invoke: Invoke, learned:
     assert registry.aliases()["champion"] == 1, "a rollback is not undone"
     assert [each.outcome for each in outcomes(registry)] == ["promoted", "refused"]
 
+    next((learned / "other/fresh/test/1_fake").iterdir()).unlink()
+    for command in (("watch", "other", "--once"), ("update", "--task", "fresh", "--data", "other/fresh")):
+        other = invoke(*command)
+        assert other.exit_code in (1, 3), other.output
+        assert "former champion knows the task 'fresh' already, from other pictures" in other.output
+    assert all(path.read_bytes() == held for path, held in stored.items()), "what the former champion needs"
+
 
 def test_trouble_of_the_machine_does_not_refuse_a_folder(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object, **options: object) -> None:

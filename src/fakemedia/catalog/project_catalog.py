@@ -17,6 +17,7 @@ from fakemedia.catalog.folder_datasets import FolderDataset, PixelStoreDataset
 from fakemedia.catalog.lineage import Lineage
 from fakemedia.catalog.names import (
     COLLECTION_PARAMETERS,
+    GATE_PARAMETERS,
     METHOD_PARAMETERS,
     MONITORING_PARAMETERS,
     SCORE_LOG,
@@ -128,4 +129,5 @@ def typed_parameters(context: Context) -> dict[str, Any]:
     collections = {COLLECTION_PARAMETERS.format(collection=name): context.collection(name)
                    for name in {plan.collection for plan in plans}}
     return {**methods, **collections, SIMILARITY_PARAMETERS: plans[0].similarity, UPDATE_PARAMETERS: context.update,
-            MONITORING_PARAMETERS: context.monitoring, SCORE_LOG: context.score_log} if plans else {}
+            GATE_PARAMETERS: context.gate, MONITORING_PARAMETERS: context.monitoring,
+            SCORE_LOG: context.score_log} if plans else {}

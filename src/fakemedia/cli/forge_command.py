@@ -8,21 +8,16 @@ from typing import Any
 
 import click
 
+from fakemedia.cli.params_option import parsed
 from fakemedia.cli.plain_errors import plain_errors
 from fakemedia.context.loading import load_context
 from fakemedia.core.errors import UserError
 
 
-def _params(*given: Any) -> dict[str, Any]:
-    from kedro.framework.cli.utils import _split_params
-
-    return _split_params(*given) or {}
-
-
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--family", required=True, help="How the fakes are made: a file in src/fakemedia/forge/.")
-@click.option("--params", default="", callback=_params, help="Settings of the family, such as factor=3,amount=1.5.")
+@click.option("--params", default="", callback=parsed, help="Settings of the family, such as factor=3,amount=1.5.")
 @click.option("--collection", help="The forged collection whose photographs, split, size and number of pictures are "
               "taken, instead of that of the default sequence.")
 @plain_errors

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fakemedia.catalog.names import KEPT_RUNS
+from fakemedia.cli.params_option import params_option
 from fakemedia.cli.plain_errors import plain_errors
 from fakemedia.cli.run_command import defaults, run_pipelines
 from fakemedia.context.context import Context
@@ -29,19 +30,13 @@ def _list(_: click.Context, __: click.Parameter, given: str | None) -> tuple[str
     return tuple(dict.fromkeys(name.strip() for name in (given or "").split(",") if name.strip()))
 
 
-def _params(*given: Any) -> dict[str, Any]:
-    from kedro.framework.cli.utils import _split_params
-
-    return _split_params(*given) or {}
-
-
 @click.command()
 @click.argument("sequences", nargs=-1, required=True, metavar="SEQUENCE...")
 @click.option("--labels", callback=_list, help="Labels that run, with commas between; all of each sequence by default.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds of every label.")
 @click.option("--networks", callback=_list, help="Networks, with commas between; each sequence runs with each of them.")
 @click.option("--env", help="Another set of parameters, in conf/<name>/.")
-@click.option("--params", default="", callback=_params, help="Parameters to change, as for kedro run.")
+@params_option
 @plain_errors
 def grid(sequences: tuple[str, ...], labels: tuple[str, ...], seeds: int | None, networks: tuple[str, ...],
          env: str | None, params: dict[str, Any]) -> None:

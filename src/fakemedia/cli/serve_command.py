@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from fakemedia.cli.params_option import params_option
 from fakemedia.cli.plain_errors import plain_errors
 from fakemedia.context.loading import load_context
 from fakemedia.core import plugin
@@ -19,13 +20,14 @@ from fakemedia.core import plugin
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
 @click.option("--token", default="", envvar="FAKEMEDIA_TOKEN", help="Bearer token that clients must send; better set "
               "in the environment as FAKEMEDIA_TOKEN, where other users do not see it.")
+@params_option
 @plain_errors
-def serve(alias: str, host: str, port: int, token: str) -> None:
+def serve(alias: str, host: str, port: int, token: str, params: dict[str, Any]) -> None:
     """Serve the champion: a web page at /, scores at POST /v1/score, /healthz, /readyz, /metrics, /openapi.json.
 
     Pictures are not kept. Scores are logged for monitoring. Bounds: parameters `serving`.
     """
-    context = load_context()
+    context = load_context(params=params)
     config = _configured(context.parameters.get("serving"))
     registry = context.open_registry()
     from fakemedia.serving.server import bound, make_service, run

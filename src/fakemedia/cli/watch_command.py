@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from fakemedia.cli.params_option import params_option
 from fakemedia.cli.plain_errors import plain_errors
 from fakemedia.cli.typed import as_typed
 from fakemedia.context.loading import load_context
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 @click.option("--by", default="kedro watch", show_default=True, help="Who promotes: a name for the record.")
 @click.option("--every", default=30.0, show_default=True, type=click.FloatRange(min=0.1), metavar="SECONDS",
               help="How often INCOMING is looked at. A folder is taken when it has not changed since the last look.")
+@params_option
 @plain_errors
-def watch(incoming: Path, once: bool, by: str, every: float) -> None:
+def watch(incoming: Path, once: bool, by: str, every: float, params: dict[str, Any]) -> None:
     """Learn each new folder in INCOMING, named after its task, and let the result serve if it passes the gate.
 
     As kedro update, kedro gate and kedro promote by hand. What becomes of each folder is recorded, and it is not taken
@@ -33,7 +35,7 @@ def watch(incoming: Path, once: bool, by: str, every: float) -> None:
     """
     from fakemedia.pipelines.update.watch import watch_once
 
-    context = load_context()
+    context = load_context(params=params)
     if once:
         found = []
         for outcome in watch_once(context, incoming, by):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fakemedia.context.context import Context
     from fakemedia.registry.client import Registry
     from fakemedia.registry.gate import Judged
+    from fakemedia.registry.gate_config import GateConfig
     from fakemedia.registry.versions import Version
     from fakemedia.store.pixels import PixelStore
 
@@ -94,13 +95,13 @@ def score_version(pair: Pair, suite: Suite, *, context: Context, which: str) -> 
                   calibration=facts.calibration and facts.calibration.for_crops(crops))
 
 
-def score_cases(pair: Pair, *, context: Context) -> list[dict[str, str]]:
+def score_cases(pair: Pair, gate: GateConfig, *, context: Context) -> list[dict[str, str]]:
     """Return what became of the regression cases."""
     from fakemedia.registry.gate_cases import called_fake, judge_cases, read_cases
     from fakemedia.registry.versions import open_version
     from fakemedia.scoring.open_model import open_model
 
-    folder = context.root / context.gate.cases
+    folder = context.root / gate.cases
     cases = read_cases(folder)
     if cases.empty:
         return []
@@ -109,12 +110,12 @@ def score_cases(pair: Pair, *, context: Context) -> list[dict[str, str]]:
     return judge_cases(cases, *found)
 
 
-def judge_candidate(champion: Judged, candidate: Judged, cases: list[dict[str, str]], *,
-                    context: Context) -> dict[str, Any]:
+def judge_candidate(champion: Judged, candidate: Judged, cases: list[dict[str, str]],
+                    gate: GateConfig) -> dict[str, Any]:
     """Return the report of the gate."""
     from fakemedia.registry.gate import judge
 
-    return judge(champion, candidate, context.gate, cases)
+    return judge(champion, candidate, gate, cases)
 
 
 def write_gate_report(report: dict[str, Any], *, context: Context) -> Path:
@@ -135,5 +136,6 @@ def run_gate(context: Context, wanted: str = "candidate", folders: Sequence[Path
     suite = gather_test_pictures(pair, context=context, folders=folders)
     champion, candidate = (score_version(pair, suite, context=context, which=which)
                            for which in ("champion", "candidate"))
-    report = judge_candidate(champion, candidate, score_cases(pair, context=context), context=context)
+    cases = score_cases(pair, context.gate, context=context)
+    report = judge_candidate(champion, candidate, cases, context.gate)
     return report, write_gate_report(report, context=context)

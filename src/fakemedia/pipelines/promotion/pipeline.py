@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
+from fakemedia.catalog.names import GATE_PARAMETERS
 from fakemedia.context.context import Context
 from fakemedia.pipelines.promotion.nodes import (
     choose_versions,
@@ -21,8 +22,8 @@ def create_pipeline(context: Context) -> Pipeline:
         node(bound(gather_test_pictures, context=context), "versions", "test_pictures", name="gather_test_pictures"),
         *(node(bound(score_version, context=context, which=which), ["versions", "test_pictures"], f"{which}_scores",
                name=f"score_{which}") for which in ("champion", "candidate")),
-        node(bound(score_cases, context=context), "versions", "cases", name="score_cases"),
-        node(bound(judge_candidate, context=context), ["champion_scores", "candidate_scores", "cases"], "verdict",
+        node(bound(score_cases, context=context), ["versions", GATE_PARAMETERS], "cases", name="score_cases"),
+        node(judge_candidate, ["champion_scores", "candidate_scores", "cases", GATE_PARAMETERS], "verdict",
              name="judge_candidate"),
         node(bound(write_gate_report, context=context), "verdict", "report", name="write_gate_report"),
-    ], namespace="promotion", tags="gate")
+    ], namespace="promotion", parameters={GATE_PARAMETERS}, tags="gate")

@@ -83,12 +83,12 @@ def plan_task(request: UpdateConfig, champion: Champion, *, context: Context) ->
     return next_plan(champion.checkpoint, check_name(request.task), _method(champion, request.label, context))
 
 
-def index_folder(request: UpdateConfig, plan: Plan | None, *, context: Context) -> Table:
+def index_folder(request: UpdateConfig, champion: Champion, plan: Plan | None, *, context: Context) -> Table:
     """Return the index of the pictures of the new task, without those left out.
 
     Missing splits are made by rule. UserError, which names the first file, if the audit refuses the pictures, and,
-    before any is read, if there are fakes only and the method of `plan` cannot learn them, or, without a plan, which a
-    task that the champion knows has, if the pictures are not those that it learned: these stay as they are.
+    before any is read, if there are fakes only and the method of `plan` cannot learn them, or if the champion, whose
+    tasks have no plan, or a former one learned the task from other pictures: those stay as they are.
     """
     from fakemedia.artefacts.manifest import is_current
     from fakemedia.catalog.names import INDEX
@@ -112,9 +112,10 @@ def index_folder(request: UpdateConfig, plan: Plan | None, *, context: Context) 
         if task not in source.tasks():
             raise UserError("The folder holds no picture in 1_fake/ or 0_real/", where=data, do="sort the pictures "
                             "into these folders; see docs/how-to/own-data.md", expected="pictures of a new task")
-        if plan is None and (previous is None or refreshed(previous, source, task) is None):
-            raise UserError(f"The champion knows the task {task!r} already, from other pictures", where=data,
-                            expected="the name of a new task", do="rename the folder")
+        if (plan is None or task in _updates(champion.registry)) and (
+                previous is None or refreshed(previous, source, task) is None):
+            raise UserError(f"{'The' if plan is None else 'A former'} champion knows the task {task!r} already, from "
+                            "other pictures", where=data, expected="the name of a new task", do="rename the folder")
         if plan is not None and all(item.label != REAL for item in source.items(task)):
             check_next_fakes(plan)
         index = index_parts(source, task, folder, recipe, workers=cores(), previous=previous)
@@ -122,6 +123,17 @@ def index_folder(request: UpdateConfig, plan: Plan | None, *, context: Context) 
     for row in findings.loc[findings["severity"] == "warning"].to_dict("records"):
         logger.warning("%s: %s %s", task, row["finding"], row["detail"] or row["path"])
     return accept(index, findings, AuditConfig(), fakes_only=True)
+
+
+def _updates(registry: Registry) -> set[str]:
+    """Return the tasks that updates have brought to versions that were ever promoted."""
+    from fakemedia.catalog.version_stores import UPDATE
+    from fakemedia.registry.update_record import was_promoted
+    from fakemedia.registry.versions import list_versions
+
+    promoted = was_promoted(registry)
+    return {each.facts.tasks[-1] for each in list_versions(registry)
+            if each.number in promoted and each.facts.origin.partition("/")[0] == UPDATE}
 
 
 @contextmanager
@@ -208,6 +220,6 @@ def run_update(context: Context, request: UpdateConfig) -> Version:
     with updating(context):
         champion = open_champion(context=context)
         plan = plan_task(request, champion, context=context)
-        index = index_folder(request, plan, context=context)
+        index = index_folder(request, champion, plan, context=context)
         stores = check_task(champion, store_folder(request, champion, index, context=context), context=context)
         return register_candidate(champion, learn_task(plan, champion, stores, context=context), context=context)

@@ -22,7 +22,8 @@ def create_pipeline(context: Context) -> Pipeline:
     return Pipeline([
         node(bound(open_champion, context=context), None, "champion", name="open_champion"),
         node(bound(plan_task, context=context), [request, "champion"], "plan", name="plan_task"),
-        node(bound(index_folder, context=context), [request, "plan"], "index", name="index_folder"),
+        node(bound(index_folder, context=context), [request, "champion", "plan"], "index",
+             name="index_folder"),
         node(bound(store_folder, context=context), [request, "champion", "index"], "stored_pictures",
              name="store_folder"),
         node(bound(check_task, context=context), ["champion", "stored_pictures"], "pictures", name="check_task"),

@@ -84,7 +84,7 @@ def take(context: Context, folder: Path, files: str, by: str) -> Outcome:
     try:
         known = folder.name in champion.version.facts.tasks
         plan = None if known else plan_task(request, champion, context=context)
-        index = index_folder(request, plan, context=context)
+        index = index_folder(request, champion, plan, context=context)
         stores = store_folder(request, champion, index, context=context)
         version = learned_version(registry, folder.name, stores["train"].fingerprint, champion.version)
         if version is None:
