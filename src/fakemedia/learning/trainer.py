@@ -172,7 +172,7 @@ class StageTrainer:
                            room: int = 0) -> Iterable[Batch]:
         """Return the centre crops of images `rows` of `store`, in order; see `EvalBatches.held` for `room`."""
         batches = EvalBatches(store, batch_size=self._examined, crop=self.config.crop, rows=rows)
-        return batches.held(self.runtime.device, room)
+        return batches.cached(self.runtime.device, room)
 
     def memory_batches(self, memory: Memory, seed: int) -> MemoryBatches | None:
         """Return the pictures of `memory` as batches, drawn by `seed`: this process's share; None if it is empty."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fakemedia.runtime.device import Runtime
 
 
-Companion = TypeVar("Measured", Calibration, Novelty)
+Companion = TypeVar("Companion", Calibration, Novelty)
 
 
 class CheckpointModel:

@@ -28,7 +28,7 @@ class Config:
 
 def _task(folders: tuple[str, ...]) -> int | None:
     """Return the place of the innermost folder that is a task: an archive may have the name of a task too."""
-    return next((at for at in reversed(range(len(folders))) if folders[at] in (*TASKS, *THEIRS)), None)
+    return next((index for index in reversed(range(len(folders))) if folders[index] in (*TASKS, *THEIRS)), None)
 
 
 def _place(path: str) -> Place | None:

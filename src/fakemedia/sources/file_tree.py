@@ -75,8 +75,8 @@ class Tree:
                             do="see docs/how-to/own-data.md")
         entries: dict[str, Entry] = {}
         for path in map(Path, walk(self.root)):
-            found = _of_archive(path, self.root) if is_archive(path) else _of_file(path, self.root)
-            for key, entry in found:
+            members = _of_archive(path, self.root) if is_archive(path) else _of_file(path, self.root)
+            for key, entry in members:
                 if key in entries:
                     raise UserError(f"Two files of the data have one name, {key}", where=path,
                                     do="rename the archive or the folder beside it")
@@ -141,15 +141,16 @@ def _of_archive(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
         yield shown((prefix / name).as_posix()), entry
 
 
-def _checked(name: str, path: Path, known: dict[str, Entry]) -> str:
+def _checked(name: str, path: Path, members: dict[str, Entry]) -> str:
     """Return the name of a file in the archive `path`; UserError unless it is safe and new."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    what = ("is no file" if not parts else
-            "leaves the archive's folder" if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] else
-            "is listed twice" if name in known else "")
-    if what:
-        raise UserError(f"The name {name!r} in the archive {what}", where=path, expected="plain relative names, each "
-                        "once", do="get the archive from a trusted source, or create it again")
+    problem = ("is no file" if not parts else
+               "leaves the archive's folder" if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] else
+               "is listed twice" if name in members else "")
+    if problem:
+        raise UserError(f"The name {name!r} in the archive {problem}", where=path,
+                        expected="plain relative names, each once",
+                        do="get the archive from a trusted source, or create it again")
     return name
 
 
@@ -164,7 +165,7 @@ def _zip_members(path: Path) -> dict[str, Entry]:
     archive = _opened(path, mtime_ns)
     files = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
     if len(files) == 1 and files[0].filename.lower().endswith(TARS):
-        return _tar_members(_unpacked(path, lambda: archive.open(files[0])), of=path)
+        return _tar_members(_unpacked(path, lambda: archive.open(files[0])), archive_path=path)
     members: dict[str, Entry] = {}
     for info in files:
         name = _checked(info.filename.replace("\\", "/"), path, members)  # Some programs write Windows' separators.
@@ -191,9 +192,9 @@ def _from_zip(path: Path, mtime_ns: int, info: zipfile.ZipInfo, size: int = MAX_
     return data
 
 
-def _tar_members(path: Path, of: Path | None = None) -> dict[str, Entry]:
+def _tar_members(path: Path, archive_path: Path | None = None) -> dict[str, Entry]:
     """Return the files of a tar with the offsets of their bytes; a compressed tar is first unpacked to a hidden one."""
-    original = of or path
+    original = archive_path or path
     plain = path
     if not tarfile.is_tarfile(path):
         kind = next((kind for start, kind in _STARTS.items() if read_regular(path, 8).startswith(start)), None)
@@ -244,28 +245,28 @@ def _unpacked(path: Path, opener: Callable[[], IO[bytes]]) -> Path:
     plain = path.with_name(f".{path.name}.plain.tar")
     if plain.exists() and plain.stat().st_mtime_ns == path.stat().st_mtime_ns:
         return plain
-    with closing(opener()) as packed, replacing(plain) as scratch:
+    with closing(opener()) as stream, replacing(plain) as scratch:
         with scratch.open("wb") as file:
-            for block in _blocks(packed, path):
+            for block in _blocks(stream, path):
                 file.write(block)
         shutil.copystat(path, scratch)
     return plain
 
 
-def _blocks(packed: IO[bytes], path: Path) -> Iterator[bytes]:
-    """Yield the unpacked bytes of `packed`, from the archive `path`; UserError if it is damaged or grows too much."""
-    left = GIB + MAX_GROWTH * path.stat().st_size
-    while block := _block(packed, path):
-        left -= len(block)
-        if left < 0:
+def _blocks(stream: IO[bytes], path: Path) -> Iterator[bytes]:
+    """Yield the unpacked bytes of `stream`, from the archive `path`; UserError if it is damaged or grows too much."""
+    remaining = GIB + MAX_GROWTH * path.stat().st_size
+    while block := _block(stream, path):
+        remaining -= len(block)
+        if remaining < 0:
             raise UserError(f"The archive unpacks to more than {MAX_GROWTH} times its size", where=path,
                             expected="an archive of images", do="unpack it by hand if you trust it")
         yield block
 
 
-def _block(packed: IO[bytes], path: Path) -> bytes:
+def _block(stream: IO[bytes], path: Path) -> bytes:
     try:
-        return packed.read(2**20)
+        return stream.read(2**20)
     except UNREADABLE as error:
         raise _damaged(path, error) from None
 

@@ -59,19 +59,18 @@ class FolderSource:
         items: list[Item] = []
         others: dict[str, Counter[str]] = defaultdict(Counter)
         for folder in class_folders(self._place, task):
-            for place in self._place.walk(folder.path):
-                relative = shown(place[len(folder.path) + 1:])
-                inner, _, name = relative.rpartition("/")
-                if not PICTURES.includes(name, lambda place=place: self._place.reader(place, HEAD)()):
+            for file in self._place.walk(folder.path):
+                relative = shown(file[len(folder.path) + 1:])
+                subfolder, _, name = relative.rpartition("/")
+                if not PICTURES.includes(name, lambda file=file: self._place.reader(file, HEAD)()):
                     others[folder.path][PurePosixPath(name).suffix.lower()] += 1
                     continue
                 path = f"{shown(folder.path)}/{relative}"
-                size, mtime_ns = self._place.status(place)
-                items.append(Item(path=path, split=folder.split, label=folder.label, class_name=inner, source="",
+                size, mtime_ns = self._place.status(file)
+                items.append(Item(path=path, split=folder.split, label=folder.label, class_name=subfolder, source="",
                                   bytes=size, mtime_ns=mtime_ns))
         items = self._with_sources(task, sorted(items, key=lambda item: item.path))
-        return items, [*self._spellings(task), *skipped(others),
-                                                           *unplaced(self._unplaced(task))]
+        return items, [*self._spellings(task), *skipped(others), *unplaced(self._unplaced(task))]
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads the file `path`, relative to `root`; OSError if it cannot be read."""
@@ -85,15 +84,15 @@ class FolderSource:
     def _unplaced(self, task: str) -> Counter[str]:
         """Count the pictures of the task's folder that are in no class folder, by folder."""
         splits = split_folders(self._place, task)
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for level in ("", *splits):
-            place = f"{task}/{level}" if level else task
-            folders = self._place.subfolders(place)
-            found[place] += sum(PICTURES.is_named(name) for name in self._place.names(place) if name not in folders)
+            folder = f"{task}/{level}" if level else task
+            folders = self._place.subfolders(folder)
+            counts[folder] += sum(PICTURES.is_named(name) for name in self._place.names(folder) if name not in folders)
             for name in folders:
                 if name not in splits if not level else label_named(name) is None:
-                    found[f"{place}/{name}"] += sum(map(PICTURES.is_named, self._place.walk(f"{place}/{name}")))
-        return +found
+                    counts[f"{folder}/{name}"] += sum(map(PICTURES.is_named, self._place.walk(f"{folder}/{name}")))
+        return +counts
 
     def _with_sources(self, task: str, items: list[Item]) -> list[Item]:
         """Return the items with their sources from the task's table, if there is one."""

@@ -25,7 +25,7 @@ class Config:
 
 
 def _task(folders: tuple[str, ...]) -> int | None:
-    return next((at for at in reversed(range(len(folders))) if folders[at] in TASKS), None)
+    return next((index for index in reversed(range(len(folders))) if folders[index] in TASKS), None)
 
 
 def _place(path: str) -> Place | None:

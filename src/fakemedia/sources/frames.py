@@ -64,10 +64,10 @@ def _package() -> ModuleType:
 
 def _length(container: Any, stream: Any) -> float:
     """Return the length of a video in units of `stream.time_base`: that of its stream or file, or of its packets."""
-    estimated = container.format.name in ESTIMATED
-    if stream.duration and not estimated:
+    is_estimated = container.format.name in ESTIMATED
+    if stream.duration and not is_estimated:
         return stream.duration
-    if container.duration and not estimated:  # Matroska and WebM give no length of a stream.
+    if container.duration and not is_estimated:  # Matroska and WebM give no length of a stream.
         return container.duration / 1_000_000 / stream.time_base
     ends = [packet.pts + (packet.duration or 0) for packet in container.demux(stream) if packet.pts is not None]
     return max(ends, default=0) - (stream.start_time or 0)
@@ -75,14 +75,14 @@ def _length(container: Any, stream: Any) -> float:
 
 def _frame(container: Any, stream: Any, start: int, after: int) -> Frame:
     container.seek(start + after, stream=stream)
-    found = None
+    frame = None
     for decoded in container.decode(stream):
-        found = decoded
+        frame = decoded
         if decoded.pts is None or decoded.pts >= start + after:
             break
-    if found is None:
+    if frame is None:
         raise OSError("the video has no frame there")
-    turn = _TURNS.get(round(getattr(found, "rotation", 0)))
-    image = found.to_image()
-    return Frame(seconds=float(((found.pts or 0) - start) * stream.time_base), codec=stream.codec_context.name,
-                 image=image if turn is None else image.transpose(turn), mode=str(found.format.name))
+    transposition = _TURNS.get(round(getattr(frame, "rotation", 0)))
+    image = frame.to_image()
+    return Frame(seconds=float(((frame.pts or 0) - start) * stream.time_base), codec=stream.codec_context.name,
+                 image=image if transposition is None else image.transpose(transposition), mode=str(frame.format.name))

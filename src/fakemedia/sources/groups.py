@@ -27,15 +27,15 @@ def with_sources(items: Iterable[Item], table: bytes, folder: str, where: object
     UserError, about the file `where`: the table is malformed, or lacks an image.
     """
     groups = _groups(table, where)
-    done = []
+    sourced_items = []
     for item in items:
         path = item.path.removeprefix(f"{folder}/")
         if same(path) not in groups:
             raise UserError(f"The image {item.path} has no row in the table of sources", where=where,
                             expected="a row for every image of the task",
                             do="add the row, or remove the table to make each image its own source")
-        done.append(replace(item, source=groups[same(path)]))
-    return done
+        sourced_items.append(replace(item, source=groups[same(path)]))
+    return sourced_items
 
 
 def _groups(table: bytes, where: object) -> dict[str, str]:

@@ -79,23 +79,23 @@ class HuggingFaceSource:
                             do=install("huggingface")) from None
         try:
             if self.config.dataset:
-                loaded = datasets.load_dataset(self.config.dataset)
+                splits = datasets.load_dataset(self.config.dataset)
             else:
                 files = sorted(Path(self.config.root).glob("*.parquet"))
                 named: dict[str, list[str]] = {}
                 for file in files:
                     part = next((name for name in SPLIT_NAMES if file.name.lower().startswith(name)), "all")
                     named.setdefault(part, []).append(str(file))
-                loaded = datasets.load_dataset("parquet", data_files=named)
+                splits = datasets.load_dataset("parquet", data_files=named)
         except Exception as error:  # The library raises many kinds of errors, also for a data set that does not exist.
             raise UserError(f"The data set cannot be loaded ({error})", where=self._where,
                             do="check its name, or point root to a folder with Parquet files") from None
         columns = {*self.config.real, *self.config.fake}
-        for part, rows in loaded.items():
+        for part, rows in splits.items():
             for column in columns & set(rows.column_names):
                 rows = rows.cast_column(column, datasets.Image(decode=False))
-            loaded[part] = rows
-        return dict(loaded)
+            splits[part] = rows
+        return dict(splits)
 
 
 def _image(rows: Any, row: int, column: str) -> bytes:

@@ -37,10 +37,10 @@ def split_folders(root: Root, task: str) -> dict[str, str]:
 def class_folders(root: Root, task: str) -> list[ClassFolder]:
     """Return the existing class folders of `task`, in the order of splits and labels."""
     place = place_at(root)
-    found = [ClassFolder(split=split, label=label, path=f"{task}/{name}/{inner}")
-             for name, split in split_folders(place, task).items()
-             for inner in place.subfolders(f"{task}/{name}") if (label := label_named(inner)) is not None]
-    return sorted(found, key=lambda folder: (SPLITS.index(folder.split), folder.label, folder.path))
+    folders = [ClassFolder(split=split, label=label, path=f"{task}/{name}/{name_below}")
+               for name, split in split_folders(place, task).items()
+               for name_below in place.subfolders(f"{task}/{name}") if (label := label_named(name_below)) is not None]
+    return sorted(folders, key=lambda folder: (SPLITS.index(folder.split), folder.label, folder.path))
 
 
 def _missing(place: Place, tasks: Iterable[str], fakes_only: bool) -> list[str]:
@@ -50,14 +50,14 @@ def _missing(place: Place, tasks: Iterable[str], fakes_only: bool) -> list[str]:
         if not place.is_folder("") or not place.is_folder(task):
             missing[task if place.is_folder("") else ""] = None
             continue
-        there = {(folder.split, folder.label) for folder in class_folders(place, task)}
+        present = {(folder.split, folder.label) for folder in class_folders(place, task)}
         names = {split: name for name, split in split_folders(place, task).items()}
-        alone = fakes_only and {label for _, label in there} == {FAKE}
+        only_fakes = fakes_only and {label for _, label in present} == {FAKE}
         for split in SPLITS:
             for label, folder in enumerate(CLASS_FOLDERS):
                 if split not in names:
                     missing[f"{task}/{split}"] = None
-                elif (split, label) not in there and not (alone and label == REAL):
+                elif (split, label) not in present and not (only_fakes and label == REAL):
                     missing[f"{task}/{names[split]}/{folder}"] = None
     return list(missing)
 
@@ -71,8 +71,8 @@ def check_layout(root: Root, tasks: Iterable[str], *, fakes_only: bool = False) 
     place = place_at(root)
     missing = _missing(place, tasks, fakes_only)
     if missing:
-        more = f" ({len(missing) - 1} more are missing)" if len(missing) > 1 else ""
-        raise UserError(f"The folder {place.full(missing[0])} does not exist{more}{_beside(place, missing[0])}",
+        rest = f" ({len(missing) - 1} more are missing)" if len(missing) > 1 else ""
+        raise UserError(f"The folder {place.full(missing[0])} does not exist{rest}{_beside(place, missing[0])}",
                         where=place.full(""), expected=LAYOUT, do=ADVICE)
     for task in tasks:
         for folder in class_folders(place, task):
@@ -85,9 +85,9 @@ def _beside(place: Place, missing: str) -> str:
     """Return what is in the folder where `missing` should be, in words."""
     folder = missing.rpartition("/")[0]
     names = place.names(folder) if missing and place.is_folder(folder) else []
-    more = ", ..." if len(names) > SHOWN else ""
+    ellipsis = ", ..." if len(names) > SHOWN else ""
     name = str(place.full(folder)).rpartition("/")[2]
-    return f"; {name} holds {', '.join(names[:SHOWN])}{more}" if names else ""
+    return f"; {name} holds {', '.join(names[:SHOWN])}{ellipsis}" if names else ""
 
 
 def _pictures(place: Place, folder: str) -> Iterator[str]:

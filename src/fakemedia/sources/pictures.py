@@ -72,9 +72,9 @@ def skipped(names: Mapping[str, Counter[str]], media: Media = PICTURES) -> list[
     They warn, unless all of them are text.
     """
     notes = []
-    for folder, found in sorted(names.items()):
-        kinds = ", ".join(f"{count} {suffix or 'without ending'}" for suffix, count in sorted(found.items()))
-        notes.append(Note(kind="skipped", path=folder, warns=not all(map(_is_text, found)),
+    for folder, suffix_counts in sorted(names.items()):
+        kinds = ", ".join(f"{count} {suffix or 'without ending'}" for suffix, count in sorted(suffix_counts.items()))
+        notes.append(Note(kind="skipped", path=folder, warns=not all(map(_is_text, suffix_counts)),
                           detail=f"files that are no {media.name} that can be read: {kinds}"))
     return notes
 

@@ -96,17 +96,17 @@ class Remote:
     @cached_property
     def _folders(self) -> dict[str, dict[str, bool]]:
         """The names in each folder, and whether they are folders."""
-        found: dict[str, dict[str, bool]] = {"": {}} if self.files else {}
+        folders: dict[str, dict[str, bool]] = {"": {}} if self.files else {}
         for path in self.files:
-            inner, below = path, False
-            while inner:
-                folder, _, name = inner.rpartition("/")
-                known = found.setdefault(folder, {})
-                if name in known:
+            current, is_folder = path, False
+            while current:
+                folder, _, name = current.rpartition("/")
+                entries = folders.setdefault(folder, {})
+                if name in entries:
                     break
-                known[name] = below
-                inner, below = folder, True
-        return found
+                entries[name] = is_folder
+                current, is_folder = folder, True
+        return folders
 
     def full(self, path: str) -> str:
         return f"{self.root.rstrip('/')}/{path}" if path else self.root
@@ -131,14 +131,14 @@ class Remote:
         return partial(read_file, self.full(path), size)
 
 
-def root_of(given: str) -> Path | str:
+def root_of(root: str) -> Path | str:
     """Return the root of a source as a path or, if it is one, an address."""
-    return given if is_address(given) else Path(given)
+    return root if is_address(root) else Path(root)
 
 
 def place_at(root: str | Path | Place) -> Place:
     """Return the place at a path or an address."""
     if isinstance(root, (str, Path)):
-        found = root_of(str(root)) if isinstance(root, str) else root
-        return Remote(found) if isinstance(found, str) else Disk(found)
+        location = root_of(str(root)) if isinstance(root, str) else root
+        return Remote(location) if isinstance(location, str) else Disk(location)
     return root

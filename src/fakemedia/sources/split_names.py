@@ -47,6 +47,6 @@ def on_disk(root: Path, path: str) -> str:
     """Return the file under `root` that `path` means: as it is; as `shown` writes it; or in the other spelling (NFC,
     NFD). The path as it is, if none of them exists."""
     raw = _ESCAPED.sub(lambda byte: bytes.fromhex(byte[1]).decode("utf-8", "surrogateescape"), path)
-    tried = (path, raw, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path))
-    places = [os.path.join(root, name) for name in tried]
+    spellings = (path, raw, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path))
+    places = [os.path.join(root, name) for name in spellings]
     return next((place for place in places if os.path.lexists(place)), places[0])

@@ -32,12 +32,12 @@ ALL = {"train": 0.6, "val": 0.2, "test": 0.2}
 OF_TRAIN = 0.25
 """Share of train that becomes the one held-out split that is missing."""
 NONE = -1
-"""The place in SPLITS of a split that was not given."""
-FACTS = np.dtype([("label", np.int8), ("split", np.int8), ("at", np.float64), ("sourced", bool)])
-"""What the rule needs of each image: label, place of the given split in SPLITS or NONE, position of its group, and
-whether it has a source photograph."""
-Deal = Callable[[NDArray[np.int64], Mapping[str, float]], NDArray[np.int8]]
-"""Returns the places in SPLITS of some rows, given the share of each split."""
+"""The index of an empty split."""
+FACTS = np.dtype([("label", np.int8), ("split", np.int8), ("at", np.float64), ("has_source", bool)])
+"""Facts of an image that the rule reads: label, index of its split in SPLITS or NONE, position of its group (see
+`position`), and whether it has a source photograph."""
+Assign = Callable[[NDArray[np.int64], Mapping[str, float]], NDArray[np.int8]]
+"""Returns the splits of some rows as indices in SPLITS, int8 (N,), from the rows and the share of each split."""
 
 
 def complete(items: Sequence[Item], *, exact: bool = False, where: object = None) -> list[Item]:
@@ -50,23 +50,23 @@ def complete(items: Sequence[Item], *, exact: bool = False, where: object = None
 
     Raises UserError, about the data set `where`, if a class has no image to train on.
     """
-    return list(_completed(items, items, partial(_exactly, items) if exact else None, where))
+    return list(_completed(items, items, partial(_by_exact_counts, items) if exact else None, where))
 
 
 def completed(first: Iterable[Item], again: Iterable[Item], *, where: object = None) -> Iterator[Item]:
-    """Yield what `complete` returns of the items `again`, in about 60 bytes an image: neither list is held.
+    """Yield the items that `complete` would return for `again`, with 60 bytes of memory an image.
 
-    `first` has the same images in the same order; their sizes and times are not used.
+    `first` has the same images in the same order; their sizes and times are not used. Neither is kept as a list.
     """
     return _completed(first, again, None, where)
 
 
-def _completed(first: Iterable[Item], again: Iterable[Item], exactly: Deal | None, where: object) -> Iterator[Item]:
+def _completed(first: Iterable[Item], again: Iterable[Item], assign: Assign | None, where: object) -> Iterator[Item]:
     facts = np.fromiter(map(_facts, first), FACTS)
-    splits, placed = _assigned(facts, exactly or partial(_by_hash, facts), where)
+    splits, assigned = _assigned(facts, assign or partial(_by_hash, facts), where)
     del facts
-    for item, split, by_rule in zip(again, splits.tobytes(), placed.tobytes(), strict=True):
-        yield replace(item, split=SPLITS[split], cut="rule") if by_rule else item
+    for item, split, is_assigned in zip(again, splits.tobytes(), assigned.tobytes(), strict=True):
+        yield replace(item, split=SPLITS[split], cut="rule") if is_assigned else item
 
 
 def _facts(item: Item) -> tuple[int, int, float, bool]:
@@ -75,29 +75,29 @@ def _facts(item: Item) -> tuple[int, int, float, bool]:
     return item.label, split, position(group(item)), bool(item.source)
 
 
-def _assigned(facts: NDArray, deal: Deal, where: object) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """Return the place of each item's split in SPLITS, int8 (N,), and whether it was assigned by rule, bool (N,)."""
-    cut: dict[tuple[tuple[str, float], ...], list[NDArray[np.int64]]] = defaultdict(list)
-    blank: dict[tuple[tuple[str, float], ...], list[NDArray[np.int64]]] = defaultdict(list)
+def _assigned(facts: NDArray, assign: Assign, where: object) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """Return the index of each item's split in SPLITS, int8 (N,), and whether it was assigned by rule, bool (N,)."""
+    from_train: dict[tuple[tuple[str, float], ...], list[NDArray[np.int64]]] = defaultdict(list)
+    unassigned: dict[tuple[tuple[str, float], ...], list[NDArray[np.int64]]] = defaultdict(list)
     for label in np.unique(facts["label"]).tolist():
         shares, pool = _shares(facts, label, where)
         if len(pool):
-            (blank if facts["split"][pool[0]] == NONE else cut)[tuple(shares.items())].append(pool)
-    splits, placed = facts["split"].copy(), np.zeros(len(facts), bool)
+            (unassigned if facts["split"][pool[0]] == NONE else from_train)[tuple(shares.items())].append(pool)
+    splits, is_assigned = facts["split"].copy(), np.zeros(len(facts), bool)
     sources = np.full(len(facts), -1)
-    names, sources[facts["sourced"]] = np.unique(facts["at"][facts["sourced"]], return_inverse=True)
-    moving = np.zeros(len(facts), bool)
-    for pool in (pool for pools in cut.values() for pool in pools):
-        moving[pool] = True
-    for pools, fixed in ((cut, ~moving), (blank, np.ones(len(facts), bool))):
-        known = np.full(len(names) + 1, NONE, np.int8)  # The last place is that of items without a source.
-        given = fixed & facts["sourced"] & (splits != NONE)
-        np.maximum.at(known, sources[given], splits[given])
-        _deal_pools({shares: np.concatenate(pool) for shares, pool in pools.items()}, facts["split"], sources, known,
-                    deal, splits)
-        for pool in (pool for several in pools.values() for pool in several):
-            placed[pool] = True
-    return splits, placed
+    names, sources[facts["has_source"]] = np.unique(facts["at"][facts["has_source"]], return_inverse=True)
+    movable = np.zeros(len(facts), bool)
+    for pool in (pool for pools in from_train.values() for pool in pools):
+        movable[pool] = True
+    for pools, fixed in ((from_train, ~movable), (unassigned, np.ones(len(facts), bool))):
+        of_source = np.full(len(names) + 1, NONE, np.int8)  # The last place is that of items without a source.
+        fixed_rows = fixed & facts["has_source"] & (splits != NONE)
+        np.maximum.at(of_source, sources[fixed_rows], splits[fixed_rows])
+        _assign_pools({shares: np.concatenate(pool) for shares, pool in pools.items()}, facts["split"], sources,
+                      of_source, assign, splits)
+        for pool in (pool for rows in pools.values() for pool in rows):
+            is_assigned[pool] = True
+    return splits, is_assigned
 
 
 def group(item: Item) -> str:
@@ -111,49 +111,51 @@ def position(name: str) -> float:
     return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=6).digest(), "big") / 2**48
 
 
-def _deal_pools(pools: Mapping[tuple[tuple[str, float], ...], NDArray[np.int64]], given: NDArray[np.int8],
-                sources: NDArray[np.int64], known: NDArray[np.int8], deal: Deal, splits: NDArray[np.int8]) -> None:
-    """Write the split of each item of `pools` to `splits`.
+def _assign_pools(pools: Mapping[tuple[tuple[str, float], ...], NDArray[np.int64]], given: NDArray[np.int8],
+                  sources: NDArray[np.int64], of_source: NDArray[np.int8], assign: Assign,
+                  splits: NDArray[np.int8]) -> None:
+    """Write the split of each item of `pools` to `splits`, int8 (N,), as an index in SPLITS.
 
-    `known` has the split of each source photograph, NONE where there is none yet, and `sources` each item's place in
-    it. An item follows the split of its source that is known; one that is cut from train only into a split that it may
-    be cut into. A source that is cut from train in both classes moves where both may move, or stays in train.
+    `given`, int8 (N,), are the splits in the data. `of_source`, int8 (S + 1,), is the split of each source photograph,
+    NONE where there is none yet; `sources`, int64 (N,), are the items' indices in it. An item gets the split of its
+    source; one that is cut from train only if its class has that split as a target. A source that is cut from train in
+    both classes moves to a split that is a target of both, or stays in train.
     """
-    shared = np.full(len(known), (1 << len(SPLITS)) - 1)
+    common = np.full(len(of_source), (1 << len(SPLITS)) - 1)
     for shares, rows in pools.items():
-        shared[sources[rows]] &= sum(1 << SPLITS.index(split) for split, _ in shares)
+        common[sources[rows]] &= sum(1 << SPLITS.index(split) for split, _ in shares)
     for shares, rows in pools.items():
         source = sources[rows]
-        sourced, follow = source >= 0, known[source]
-        may = np.isin(follow, [SPLITS.index(split) for split, _ in shares])
-        follows = sourced & (follow != NONE) & ((given[rows] == NONE) | may)
-        found = follow.copy()
-        found[~follows] = deal(rows[~follows], dict(shares))
-        stays = sourced & (given[rows] != NONE) & ~follows & (shared[source] >> found & 1 == 0)
-        found[stays] = SPLITS.index("train")
-        splits[rows] = found
-        known[source[sourced]] = found[sourced]
+        has_source, source_split = source >= 0, of_source[source]
+        allowed = np.isin(source_split, [SPLITS.index(split) for split, _ in shares])
+        follows_source = has_source & (source_split != NONE) & ((given[rows] == NONE) | allowed)
+        assigned = source_split.copy()
+        assigned[~follows_source] = assign(rows[~follows_source], dict(shares))
+        stays = has_source & (given[rows] != NONE) & ~follows_source & (common[source] >> assigned & 1 == 0)
+        assigned[stays] = SPLITS.index("train")
+        splits[rows] = assigned
+        of_source[source[has_source]] = assigned[has_source]
 
 
 def _shares(facts: NDArray, label: int, where: object) -> tuple[dict[str, float], NDArray[np.int64]]:
     """Return the splits that images of one class are assigned to, with the shares, and the rows of these images."""
     rows = np.flatnonzero(facts["label"] == label)
-    found = facts["split"][rows]
-    given = {SPLITS[split] for split in np.unique(found).tolist() if split != NONE}
-    missing = [split for split in SPLITS if split not in given]
-    blank = rows[found == NONE]
-    if len(blank):
-        into = missing or SPLITS
-        total = sum(ALL[split] for split in into)
-        return {split: ALL[split] / total for split in into}, blank
+    splits = facts["split"][rows]
+    given_splits = {SPLITS[split] for split in np.unique(splits).tolist() if split != NONE}
+    missing = [split for split in SPLITS if split not in given_splits]
+    unassigned = rows[splits == NONE]
+    if len(unassigned):
+        targets = missing or SPLITS
+        total = sum(ALL[split] for split in targets)
+        return {split: ALL[split] / total for split in targets}, unassigned
     if not missing:
-        return {}, blank
+        return {}, unassigned
     if "train" in missing:
-        raise UserError(f"The class {CLASS_FOLDERS[label]} has images for {' and '.join(sorted(given))} only, "
+        raise UserError(f"The class {CLASS_FOLDERS[label]} has images for {' and '.join(sorted(given_splits))} only, "
                         f"{len(rows)} in all, and none to train on", where=where,
                         expected="images for train, or images without a split, which are assigned by rule",
                         do="add images for train, or leave the split of some images empty")
-    train = rows[found == SPLITS.index("train")]
+    train = rows[splits == SPLITS.index("train")]
     if len(missing) == 1:
         return {"train": 1 - OF_TRAIN, missing[0]: OF_TRAIN}, train
     return dict(ALL), train
@@ -162,46 +164,46 @@ def _shares(facts: NDArray, label: int, where: object) -> tuple[dict[str, float]
 def _by_hash(facts: NDArray, rows: NDArray[np.int64], shares: Mapping[str, float]) -> NDArray[np.int8]:
     """Return the split of each of `rows` that the position of its group gives, int8."""
     edges = np.cumsum(list(shares.values()))
-    found = np.searchsorted(edges, facts["at"][rows], side="right").clip(max=len(edges) - 1)
-    return np.array([SPLITS.index(split) for split in shares], np.int8)[found]
+    chosen = np.searchsorted(edges, facts["at"][rows], side="right").clip(max=len(edges) - 1)
+    return np.array([SPLITS.index(split) for split in shares], np.int8)[chosen]
 
 
-def _exactly(items: Sequence[Item], rows: NDArray[np.int64], shares: Mapping[str, float]) -> NDArray[np.int8]:
+def _by_exact_counts(items: Sequence[Item], rows: NDArray[np.int64], shares: Mapping[str, float]) -> NDArray[np.int8]:
     """Return the split of each of `rows`, int8: whole groups, and the shares of each class to the image.
 
     Groups of several images are cut first, those with the same number of each class together; the images that are
     groups of their own then fill each split up to its count. Content classes are spread evenly over the splits.
     """
     groups: dict[str, list[Item]] = defaultdict(list)
-    mine = [items[row] for row in rows.tolist()]
-    for item in mine:
+    own_items = [items[row] for row in rows.tolist()]
+    for item in own_items:
         groups[group(item)].append(item)
     kinds: dict[tuple[int, ...], list[list[Item]]] = defaultdict(list)
     for members in groups.values():
         kinds[tuple(sorted(item.label for item in members))].append(members)
-    found: dict[str, str] = {}
-    done: Counter[tuple[int, str]] = Counter()
-    totals = Counter(item.label for item in mine)
+    split_of: dict[str, str] = {}
+    assigned_counts: Counter[tuple[int, str]] = Counter()
+    totals = Counter(item.label for item in own_items)
     for labels in sorted(kinds, key=lambda labels: (-len(labels), labels)):
         ranked = _ranked(kinds[labels])
         counts = _counts(len(ranked), shares)
         if len(labels) == 1:
-            wanted = _counts(totals[labels[0]], shares)
-            counts = {split: max(0, wanted[split] - done[labels[0], split]) for split in shares}
+            targets = _counts(totals[labels[0]], shares)
+            counts = {split: max(0, targets[split] - assigned_counts[labels[0], split]) for split in shares}
         for split, members in zip(_spread(counts, len(ranked)), ranked, strict=True):
             for item in members:
-                found[item.path] = split
-                done[item.label, split] += 1
-    return np.array([SPLITS.index(found[item.path]) for item in mine], np.int8)
+                split_of[item.path] = split
+                assigned_counts[item.label, split] += 1
+    return np.array([SPLITS.index(split_of[item.path]) for item in own_items], np.int8)
 
 
 def _counts(total: int, shares: Mapping[str, float]) -> dict[str, int]:
     """Return how many of `total` each split gets: rounded down at its upper edge."""
-    edge, last, counts = 0.0, 0, {}
+    edge, lower, counts = 0.0, 0, {}
     for split, share in shares.items():
         edge += share
         upper = math.floor(edge * total + 1e-9)
-        counts[split], last = upper - last, upper
+        counts[split], lower = upper - lower, upper
     return counts
 
 
@@ -218,7 +220,7 @@ def _ranked(groups: Iterable[list[Item]]) -> list[list[Item]]:
         by_class[tuple(sorted({item.class_name for item in members}))].append(members)
     ranked = []
     for name in sorted(by_class):
-        mine = sorted(by_class[name], key=lambda members: (position(group(members[0])), group(members[0])))
-        ranked += [((rank + 0.5) / len(mine), position(group(members[0])), group(members[0]), members)
-                   for rank, members in enumerate(mine)]
+        class_groups = sorted(by_class[name], key=lambda members: (position(group(members[0])), group(members[0])))
+        ranked += [((rank + 0.5) / len(class_groups), position(group(members[0])), group(members[0]), members)
+                   for rank, members in enumerate(class_groups)]
     return [members for *_, members in sorted(ranked, key=lambda entry: entry[:3])]

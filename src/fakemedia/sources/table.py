@@ -124,12 +124,12 @@ class TableSource:
         except (OSError, RuntimeError, ValueError):  # A cycle of links, a NUL in the name.
             return "\0" not in path and not Path(path).is_absolute() and ".." not in Path(path).parts
 
-    def _check(self, good: pd.Series, what: str) -> None:
-        if not good.all():
-            raise self._error(f"Row {int(good.to_numpy().argmin()) + 2} of the table {what}")
+    def _check(self, is_valid: pd.Series, problem: str) -> None:
+        if not is_valid.all():
+            raise self._error(f"Row {int(is_valid.to_numpy().argmin()) + 2} of the table {problem}")
 
-    def _error(self, what: str) -> UserError:
-        return UserError(what, where=self._where, do="see docs/how-to/own-data.md",
+    def _error(self, message: str) -> UserError:
+        return UserError(message, where=self._where, do="see docs/how-to/own-data.md",
                          expected=f"columns {' and '.join(NEEDED)}, and optionally task, split, source, generator")
 
 

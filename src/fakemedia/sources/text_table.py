@@ -28,11 +28,12 @@ def header_of(text: str, needed: tuple[str, ...], where: object) -> tuple[str, l
     UserError that names the columns found, unless the first line has those that are `needed` with one of DELIMITERS.
     """
     line = next(iter(text.splitlines()), "")
-    found = {delimiter: [name.strip().strip('"').lower() for name in line.split(delimiter)] for delimiter in DELIMITERS}
-    fitting = next((delimiter for delimiter, names in found.items() if set(needed) <= set(names)), None)
-    if fitting is not None:
-        return fitting, found[fitting]
-    names = max(found.values(), key=len)
+    columns = {delimiter: [name.strip().strip('"').lower() for name in line.split(delimiter)]
+               for delimiter in DELIMITERS}
+    match = next((delimiter for delimiter, names in columns.items() if set(needed) <= set(names)), None)
+    if match is not None:
+        return match, columns[match]
+    names = max(columns.values(), key=len)
     missing = [name for name in needed if name not in names]
     raise UserError(f"The table lacks the column {missing[0]}; its columns are {', '.join(names) or 'none'}",
                     where=where, expected=f"the columns {' and '.join(needed)} in the first line, separated by comma, "

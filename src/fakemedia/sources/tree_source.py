@@ -43,37 +43,37 @@ def by_task(path: str, task_of: Callable[[tuple[str, ...]], int | None]) -> Plac
     label_at = _class_folder(folders)
     if label_at is None:
         return None
-    at = task_of(folders[:label_at])
-    if at is None:
+    task_at = task_of(folders[:label_at])
+    if task_at is None:
         return None
     label = label_named(folders[label_at])
     assert label is not None
-    inside = range(at + 1, label_at)
-    split_at = next((place for place in inside if split_named(folders[place])), None)
-    classes = [folders[place] for place in (*inside, *range(label_at + 1, len(folders))) if place != split_at]
+    between = range(task_at + 1, label_at)
+    split_at = next((place for place in between if split_named(folders[place])), None)
+    classes = [folders[place] for place in (*between, *range(label_at + 1, len(folders))) if place != split_at]
     split = "" if split_at is None else split_named(folders[split_at]) or ""
     named = [("/".join(folders[:label_at + 1]), CLASS_FOLDERS[label])]
     if split_at is not None:
         named.append(("/".join(folders[:split_at + 1]), split))
-    return Place(folders[at], split, label, "/".join(classes), "/".join(folders[:at + 1]), tuple(named))
+    return Place(folders[task_at], split, label, "/".join(classes), "/".join(folders[:task_at + 1]), tuple(named))
 
 
 def task_above_split(folders: tuple[str, ...]) -> int | None:
     """Return the place of the task among the folders above a class folder: above the split, or the last one."""
-    split = next((at for at, folder in enumerate(folders) if split_named(folder)), len(folders))
+    split = next((index for index, folder in enumerate(folders) if split_named(folder)), len(folders))
     return split - 1 if split else None
 
 
 def _class_folder(folders: tuple[str, ...]) -> int | None:
-    usual = [at for at, folder in enumerate(folders) if folder in CLASS_FOLDERS]
-    if usual:
-        return usual[-1]
-    other = [at for at, folder in enumerate(folders) if label_named(folder) is not None]
-    return other[-1] if len({label_named(folders[at]) for at in other}) == 1 else None
+    exact = [index for index, folder in enumerate(folders) if folder in CLASS_FOLDERS]
+    if exact:
+        return exact[-1]
+    other = [index for index, folder in enumerate(folders) if label_named(folder) is not None]
+    return other[-1] if len({label_named(folders[index]) for index in other}) == 1 else None
 
 
 @dataclass
-class Placed:
+class TaskFiles:
     """The files of one task."""
 
     items: list[Item] = field(default_factory=list)
@@ -96,11 +96,11 @@ class TreeSource:
     """Whether missing splits are made by exact counts; see `fakemedia.sources.splits.complete`."""
 
     @cached_property
-    def _placed(self) -> dict[str, Placed]:
-        found: dict[str, Placed] = defaultdict(Placed)
+    def _placed(self) -> dict[str, TaskFiles]:
+        files_by_task: dict[str, TaskFiles] = defaultdict(TaskFiles)
         for path, place in self._places.items():
             name, entry = PurePosixPath(path).name, self.tree.entries[path]
-            task = found[place.task]
+            task = files_by_task[place.task]
             if self.media.includes(name, self.tree.reader(path, HEAD)):
                 task.names |= place.folders
                 task.items.append(Item(path=path, split=place.split, label=place.label, class_name=place.class_name,
@@ -111,8 +111,8 @@ class TreeSource:
         for path in self.tree.entries:
             folder, _, name = path.rpartition("/")
             if is_sources_table(name) and folder in tasks:
-                found[tasks[folder]].tables.append(path)
-        return {task: files for task, files in found.items() if files.items}
+                files_by_task[tasks[folder]].tables.append(path)
+        return {task: files for task, files in files_by_task.items() if files.items}
 
     @cached_property
     def _places(self) -> dict[str, Place]:
@@ -120,11 +120,11 @@ class TreeSource:
 
         A class folder without a split has none inside a task that has splits.
         """
-        found = {path: place for path in self.tree.entries
-                 if not is_ignored(PurePosixPath(path).name) and (place := self.place(path))}
-        divided = {place.path for place in found.values() if place.split}
-        return {path: place for path, place in found.items()
-                if place.split or divided.isdisjoint(str(above) for above in PurePosixPath(place.path).parents)}
+        places = {path: place for path in self.tree.entries
+                  if not is_ignored(PurePosixPath(path).name) and (place := self.place(path))}
+        with_splits = {place.path for place in places.values() if place.split}
+        return {path: place for path, place in places.items()
+                if place.split or with_splits.isdisjoint(str(parent) for parent in PurePosixPath(place.path).parents)}
 
     @cached_property
     def _unplaced(self) -> Counter[str]:
@@ -168,12 +168,12 @@ class TreeSource:
 
     def _with_sources(self, items: list[Item], table: str) -> list[Item]:
         folder, where = table.rpartition("/")[0], f"{self.tree.root}, {table}"
-        mine = [item for item in items if item.path.startswith(f"{folder}/")]
+        table_items = [item for item in items if item.path.startswith(f"{folder}/")]
         try:
-            named = with_sources(mine, self.tree.reader(table)(), folder, where)
+            with_source = with_sources(table_items, self.tree.reader(table)(), folder, where)
         except OSError as error:
             raise UserError(f"The table of sources cannot be read: {error}", where=where) from None
-        return [*named, *(item for item in items if not item.path.startswith(f"{folder}/"))]
+        return [*with_source, *(item for item in items if not item.path.startswith(f"{folder}/"))]
 
     def listing(self, task: str) -> tuple[list[Item], list[Note]]:
         """Return the images of `task`, and what is in its folders or belongs to no task; UserError as `items`."""
@@ -182,15 +182,15 @@ class TreeSource:
     def notes(self, task: str) -> list[Note]:
         """Return what is in the folders of `task` beside its files, or belongs to no task."""
         files = self._placed[task]
-        unread = [Note(kind="skipped", path=path, warns=True, detail=f"{kind}, which is not read: unpack it")
-                  for path, kind in self._of(task, self.tree.unread).items()]
+        unread_notes = [Note(kind="skipped", path=path, warns=True, detail=f"{kind}, which is not read: unpack it")
+                        for path, kind in self._of(task, self.tree.unread).items()]
         return [*respelled(files.names), *skipped(files.others, self.media),
-                *unplaced(self._of(task, self._unplaced), self.media), *unread]
+                *unplaced(self._of(task, self._unplaced), self.media), *unread_notes]
 
-    def _of(self, task: str, found: dict) -> dict:
-        """Return those of the paths `found` that are in a folder of `task`, or in one of no task."""
+    def _of(self, task: str, values_by_path: dict) -> dict:
+        """Return the entries whose path is in a folder of `task`, or in one of no task."""
         others = set(self._placed) - {task}
-        return {path: value for path, value in found.items()
+        return {path: value for path, value in values_by_path.items()
                 if task in (parts := PurePosixPath(path).parts) or others.isdisjoint(parts)}
 
     def reader(self, path: str) -> Callable[[], bytes]:

@@ -45,17 +45,17 @@ def head_of(path: str | Path) -> bytes:
     return read_regular(path, HEAD)
 
 
-def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+def _walk(folder: str, visited: set[tuple[int, int]]) -> Iterator[str]:
     try:
         status = os.stat(folder)
     except OSError as error:
         raise _closed(folder, error) from None
-    if (status.st_dev, status.st_ino) in seen:
+    if (status.st_dev, status.st_ino) in visited:
         return
-    seen.add((status.st_dev, status.st_ino))
+    visited.add((status.st_dev, status.st_ino))
     for entry in _entries(folder):
         if _is_folder(entry):
-            yield from _walk(entry.path, seen)
+            yield from _walk(entry.path, visited)
         else:
             yield entry.path
 

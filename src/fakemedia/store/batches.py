@@ -99,20 +99,20 @@ def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]
     if device.type != "cuda":
         yield from (batch.to(device) for batch in batches)
         return
-    copying, waiting = torch.cuda.Stream(device), deque()
+    copy_stream, pending = torch.cuda.Stream(device), deque()
     for batch in batches:
-        with torch.cuda.stream(copying):
-            waiting.append((batch.pinned().to(device), copying.record_event()))
-        if len(waiting) > 1:
-            yield _copied(*waiting.popleft())
-    while waiting:
-        yield _copied(*waiting.popleft())
+        with torch.cuda.stream(copy_stream):
+            pending.append((batch.pinned().to(device), copy_stream.record_event()))
+        if len(pending) > 1:
+            yield _copied(*pending.popleft())
+    while pending:
+        yield _copied(*pending.popleft())
 
 
-def _copied(batch: Batch, copied: torch.cuda.Event) -> Batch:
+def _copied(batch: Batch, copy_event: torch.cuda.Event) -> Batch:
     """Return `batch` for the current stream, which waits for the copy; its memory is kept until that stream is done."""
     stream = torch.cuda.current_stream(batch.images.device)
-    stream.wait_event(copied)
+    stream.wait_event(copy_event)
     for tensor in vars(batch).values():
         if tensor is not None:
             tensor.record_stream(stream)
@@ -184,14 +184,14 @@ class TrainBatches:
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of `epoch` (from 0), from `start_step` on; of each, this process's share."""
         draws = self._draw(epoch)
-        places = [self._share(step) for step in range(start_step, self.steps)]
+        shares = [self._share(step) for step in range(start_step, self.steps)]
         if self._resident is not None:
-            drawn = draws.to(self._device)
-            yield from (self._resident_batch(drawn.at(at)) for at in places)
+            device_draws = draws.to(self._device)
+            yield from (self._resident_batch(device_draws.at(positions)) for positions in shares)
             return
-        made = ahead(lambda at: self._batch(draws.at(at), epoch), places,
-                     _workers(self.stores, self._device, self._augment))
-        yield from on_device(made, self._device)
+        host_batches = ahead(lambda positions: self._batch(draws.at(positions), epoch), shares,
+                             _workers(self.stores, self._device, self._augment))
+        yield from on_device(host_batches, self._device)
 
     def _share(self, step: int) -> slice:
         """Return the positions of a batch for this process: neighbours, which belong to different stores.
@@ -208,10 +208,10 @@ class TrainBatches:
         tasks = positions % len(self.stores)
         rows, labels, max_tops, max_lefts = np.empty((4, self._size), np.int64)
         for task, store in enumerate(self.stores):
-            mine = np.flatnonzero(tasks == task)
-            rows[mine] = self._order(task, epoch, len(mine))
-            labels[mine] = store.labels[rows[mine]]
-            max_tops[mine], max_lefts[mine] = store.limits(rows[mine], self.crop)
+            at = np.flatnonzero(tasks == task)
+            rows[at] = self._order(task, epoch, len(at))
+            labels[at] = store.labels[rows[at]]
+            max_tops[at], max_lefts[at] = store.limits(rows[at], self.crop)
         flips = integers(derive(self.seed, "flip", epoch), positions, 2) if self.flip else np.zeros_like(rows)
         return Draws(tasks=tasks, rows=rows, labels=labels, mirrored=flips.astype(bool), places=positions,
                      tops=integers(derive(self.seed, "top", epoch), positions, max_tops + 1),
@@ -228,10 +228,10 @@ class TrainBatches:
     def _batch(self, draws: Draws, epoch: int) -> Batch:
         images = np.empty((len(draws.rows), self.crop, self.crop, 3), np.uint8)
         for task, store in enumerate(self.stores):
-            mine = np.flatnonzero(draws.tasks == task)
-            images[mine] = store.crops(draws.rows[mine], draws.tops[mine], draws.lefts[mine], self.crop)
-        chosen = np.flatnonzero(draws.mirrored)
-        images[chosen] = _mirrored(images[chosen])
+            at = np.flatnonzero(draws.tasks == task)
+            images[at] = store.crops(draws.rows[at], draws.tops[at], draws.lefts[at], self.crop)
+        mirrored = np.flatnonzero(draws.mirrored)
+        images[mirrored] = _mirrored(images[mirrored])
         if self._augment is not None:
             images = augmented(images, self._augment, derive(self.seed, "augment", epoch), draws.places)
         batch = _batch(images, draws.labels, draws.tasks, draws.rows)
@@ -255,7 +255,7 @@ class EvalBatches:
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)
 
-    def held(self, device: torch.device, room: int) -> Sequence[Batch] | EvalBatches:
+    def cached(self, device: torch.device, room: int) -> Sequence[Batch] | EvalBatches:
         """Return the batches kept on `device`, to be read repeatedly, if they have no more than `room` bytes.
 
         Not on the CPU, where a crop costs little compared with a forward pass.
@@ -285,8 +285,8 @@ def select_rows(store: PixelStore, maximum: int | None, seed: int) -> NDArray[np
     labels, counts = np.unique(store.labels, return_counts=True)
     quotas, remainders = np.divmod(counts * maximum, total)
     quotas[np.argsort(-remainders, kind="stable")[:maximum - quotas.sum()]] += 1
-    chosen = []
+    selected = []
     for label, quota in zip(labels.tolist(), quotas.tolist(), strict=True):
         rows = np.flatnonzero(store.labels == label)
-        chosen.append(rows[np.argsort(bits(derive(seed, "select", label), rows), kind="stable")[:quota]])
-    return np.sort(np.concatenate(chosen))
+        selected.append(rows[np.argsort(bits(derive(seed, "select", label), rows), kind="stable")[:quota]])
+    return np.sort(np.concatenate(selected))

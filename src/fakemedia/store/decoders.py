@@ -22,23 +22,23 @@ def decoder_versions(codecs: Iterable[str]) -> dict[str, str]:
 
     Formats without loss (PNG, BMP, ...) have none: every library gives the same pixels.
     """
-    found = {}
+    versions = {}
     for codec in sorted(set(codecs) - _EXACT - {""}):
         if codec in LIBRARIES:
-            found[LIBRARIES[codec]] = str(features.version(LIBRARIES[codec]))
+            versions[LIBRARIES[codec]] = str(features.version(LIBRARIES[codec]))
         else:
             package = PACKAGES.get(codec, VIDEO)
-            found[package] = _version(package)
-    return found
+            versions[package] = _version(package)
+    return versions
 
 
 def merged(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
     """Return the versions of all; several of one library as a list with commas."""
-    found: dict[str, set[str]] = {}
-    for each in versions:
-        for library, text in each.items():
-            found.setdefault(library, set()).update(text.split(", "))
-    return {library: ", ".join(sorted(found[library])) for library in sorted(found)}
+    by_library: dict[str, set[str]] = {}
+    for decoder in versions:
+        for library, text in decoder.items():
+            by_library.setdefault(library, set()).update(text.split(", "))
+    return {library: ", ".join(sorted(by_library[library])) for library in sorted(by_library)}
 
 
 def differences(first: Mapping[str, str], other: Mapping[str, str]) -> list[str]:

@@ -42,8 +42,8 @@ class Facts:
 def write_images(table: pd.DataFrame, facts: Facts, folder: Path) -> None:
     """Write the table into `folder`, flushed to the disk."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)
-    written = json.dumps(asdict(facts)).encode()
-    pq.write_table(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _KEY: written}), folder / IMAGES)
+    metadata = json.dumps(asdict(facts)).encode()
+    pq.write_table(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _KEY: metadata}), folder / IMAGES)
     sync(folder / IMAGES)
 
 

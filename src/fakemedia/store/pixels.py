@@ -41,10 +41,10 @@ class Files:
         path = self.paths[id]
         try:
             data = self.source.reader(path)()
-            found, pixels = content_id(data), policy_function(policy)(decode(data))
+            content, pixels = content_id(data), policy_function(policy)(decode(data))
         except (OSError, DecodeError) as error:
             raise not_as_indexed(path, str(error)) from None
-        if found != id:
+        if content != id:
             raise not_as_indexed(path)
         return pixels
 
@@ -52,9 +52,8 @@ class Files:
 class PixelStore:
     """The decoded images of one split; files are opened on first use, so copies and pickles are cheap.
 
-    A streaming store holds no pixels and decodes the image files at every access instead. It knows them by content
-    alone, so it must be given their places (`files`). Pictures are compared with their checksums when they are first
-    read.
+    A streaming store has no pixel file and decodes the image files at every access. It stores content ids only, so
+    `files` must give their paths. Pictures are compared with their checksums when they are first read.
 
     Attributes: `folder`, `task`, `split`, `policy`, `fingerprint` (content and policy), `streams`,
     `decoder` (versions of the libraries that decoded the pictures; see `store.decoders`), `faces` (the detector by
@@ -74,8 +73,8 @@ class PixelStore:
             self._facts = read_facts(self.folder)
             checked((self.folder / IMAGES).read_bytes(), manifest, IMAGES, self.folder / IMAGES)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            what = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0].rstrip(".")
-            raise UserError(f"No pixel store can be opened ({what})", where=self.folder, do=REBUILD,
+            reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0].rstrip(".")
+            raise UserError(f"No pixel store can be opened ({reason})", where=self.folder, do=REBUILD,
                             expected=f"a complete pixel store of format {FORMAT}") from None
         self.task, self.split, self.policy = self._facts.task, self._facts.split, self._facts.policy
         self.streams, self.decoder, self.faces = self._facts.streams, self._facts.decoder, self._facts.faces
@@ -97,11 +96,11 @@ class PixelStore:
 
     @property
     def readers(self) -> int:
-        """How many threads read ahead: none if pixels are stored; more than cores if files are at an address."""
+        """Number of threads that read ahead: 0 if pixels are stored; more than cores if files are at an address."""
         if not self.streams or self._files is None:
             return 0
-        first = next(iter(self._files.paths.values()), "")
-        return max(cores(), READS if first and is_remote(self._files.source.reader(first)) else 0)
+        first_path = next(iter(self._files.paths.values()), "")
+        return max(cores(), READS if first_path and is_remote(self._files.source.reader(first_path)) else 0)
 
     @cached_property
     def _images(self) -> pd.DataFrame:
@@ -155,7 +154,7 @@ class PixelStore:
         if self.streams:
             if self._files is None:
                 raise UserError("The pixel store holds no pixels and was opened without its image files",
-                where=self.folder,
+                                where=self.folder,
                                 do="open it with its files: PixelStore.open(folder, Files(source, paths))")
             return self._files.decoded(self.ids[i], self.policy)
         self._check(np.array([i]))
@@ -200,7 +199,7 @@ class PixelStore:
         its image.
         """
         bounds = self.limits(rows, size)
-        if any(((at < 0) | (at > bound)).any() for at, bound in zip((tops, lefts), bounds, strict=True)):
+        if any(((starts < 0) | (starts > bound)).any() for starts, bound in zip((tops, lefts), bounds, strict=True)):
             raise IndexError(f"a crop of {size} pixels is outside its image")
         if not self.streams:
             self._check(rows)
@@ -230,15 +229,15 @@ class PixelStore:
 
     def is_whole(self) -> bool:
         """Return whether the pixels are those that were written; they are read only if the file changed since."""
-        recorded = self.folder / FOLDER_MANIFEST
+        manifest = self.folder / FOLDER_MANIFEST
         try:
-            if self.streams or not changed_since(recorded, [self.folder / PIXELS]):
+            if self.streams or not changed_since(manifest, [self.folder / PIXELS]):
                 return True
             list(thread_map(self._is_whole, range(len(self)), workers=cores(), title=f"verify {self.task} {self.split}",
                             total=len(self), progress=True))
         except (OSError, UserError):
             return False
-        touch(recorded)
+        touch(manifest)
         return True
 
     def _is_whole(self, i: int) -> None:
@@ -252,5 +251,5 @@ class PixelStore:
 
 def not_as_indexed(path: str, error: str = "") -> UserError:
     """Return the error for an image file that is not the one that was indexed; `error` says why it cannot be read."""
-    what = f"cannot be read: {error}" if error else "changed after it was indexed"
-    return UserError(f"The image {what}", where=path, do=AGAIN)
+    problem = f"cannot be read: {error}" if error else "changed after it was indexed"
+    return UserError(f"The image {problem}", where=path, do=AGAIN)

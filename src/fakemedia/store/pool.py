@@ -168,11 +168,10 @@ def open_decoded(folder: Path, policy: str, *, fresh: bool = False) -> DecodedPi
 
 
 class Pool:
-    """Takes the pictures that an index decodes, for the stores; used in a `with` block; complete at its end, or absent.
+    """Collects the decoded pictures of an index for the stores; used in a `with` block.
 
-    It can be pickled before.
-
-    `folder` gets a folder for each split of which something was decoded.
+    `folder` appears at the end of the block, complete or not at all, with a folder for each split of which pictures
+    were decoded. A pool can be pickled before the block.
     """
 
     def __init__(self, folder: Path, *, policy: str, room: Room) -> None:
@@ -182,7 +181,7 @@ class Pool:
         self._writers: dict[str, PixelWriter] = {}
 
     def part(self, number: int) -> Pool:
-        """Return a pool for some of the pictures, in a folder of its own; this one takes them by `add_part`."""
+        """Return a pool for some of the pictures, in its own folder; `add_part` adds them to this one."""
         return Pool(self._part(number), policy=self.policy, room=self._room)
 
     def _part(self, number: int) -> Path:
@@ -204,12 +203,12 @@ class Pool:
 
     def add_part(self, number: int, split: str, ids: Iterable[str]) -> None:
         """Keep the pictures of `ids`, in their order, that the pool `part(number)` has; as `add`."""
-        found = open_decoded(self._part(number) / split, self.policy, fresh=True)
-        if found is None:
+        decoded = open_decoded(self._part(number) / split, self.policy, fresh=True)
+        if decoded is None:
             return
         for id in ids:
-            if (pixels := found.read(id)) is not None:
-                self.add(split, id, pixels, found.places[id][-1])
+            if (pixels := decoded.read(id)) is not None:
+                self.add(split, id, pixels, decoded.places[id][-1])
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:

@@ -30,11 +30,11 @@ class ResidentPixels:
         ends = np.cumsum(heights * widths)
         self._starts = torch.from_numpy(ends - heights * widths).to(device)
         self._heights, self._widths = torch.from_numpy(heights).to(device), torch.from_numpy(widths).to(device)
-        at = 0
+        start = 0
         for part in _chunks(image.reshape(-1, 3) for store in stores for image in map(store.__getitem__,
                                                                                     range(len(store)))):
-            self._pixels[at:at + len(part)] = torch.from_numpy(part).to(device)
-            at += len(part)
+            self._pixels[start:start + len(part)] = torch.from_numpy(part).to(device)
+            start += len(part)
 
     def crops(self, tasks: Tensor, rows: Tensor, tops: Tensor, lefts: Tensor, mirrored: Tensor, size: int) -> Tensor:
         """Return square crops, uint8 (N, 3, size, size) in channels_last memory, some mirrored.
@@ -61,12 +61,12 @@ def _reflected(lengths: Tensor, starts: Tensor, places: Tensor, size: int) -> Te
 
 def _chunks(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yield the rows of `images` in arrays of about CHUNK bytes."""
-    held, size = [], 0
+    buffered, size = [], 0
     for image in images:
-        held.append(image)
+        buffered.append(image)
         size += image.nbytes
         if size >= CHUNK:
-            yield np.concatenate(held)
-            held, size = [], 0
-    if held:
-        yield np.concatenate(held)
+            yield np.concatenate(buffered)
+            buffered, size = [], 0
+    if buffered:
+        yield np.concatenate(buffered)
