@@ -156,3 +156,11 @@ def test_bfloat16_and_compilation_learn_the_task(stores) -> None:
     for settings in ({"precision": "bfloat16"}, {"compile": True}):
         found = learn(stores, Runtime(accelerator="cuda", **settings), "finetune")  # type: ignore[arg-type]
         assert np.isfinite(score_checkpoint(found, stores, runtime=Runtime(accelerator="cuda"))["logit"]).all()
+
+
+def test_a_seed_of_the_runtime_is_that_of_torch() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        expected = torch.rand(4)
+        Runtime(accelerator="cpu").seed(3)
+        assert torch.equal(torch.rand(4), expected)

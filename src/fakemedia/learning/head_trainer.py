@@ -148,7 +148,8 @@ class FeatureMemory(MemoryBatches):
 
     def _images(self, tasks: NDArray[np.int64], rows: NDArray[np.int64], positions: NDArray[np.int64],
                 at_centre: bool, draw: str) -> Tensor:
-        views = 0 if at_centre else integers(derive(self.seed, draw, "view"), positions, self._views)
+        first = at_centre or self._views == 1
+        views = 0 if first else integers(derive(self.seed, draw, "view"), positions, self._views)
         places = views * self._starts[-1] + self._starts[tasks] + rows
         return self._inputs.index_select(0, torch.from_numpy(places))  # indexing takes three times as long
 

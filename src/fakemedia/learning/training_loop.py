@@ -155,7 +155,7 @@ class TrainingLoop:
         """Train the remaining steps of the epoch; save the state when it is due, or on a stop request."""
         if self.step == 0:
             self.rate = self.schedule.rate
-            torch.manual_seed(derive(self.seed, "epoch", self.epoch))
+            self.runtime.seed(derive(self.seed, "epoch", self.epoch))
         self.detector.train()
         for batch in self.train.epoch(self.epoch, self.step):
             batch = self.method.mix(batch, self.epoch * self.train.steps + self.step)

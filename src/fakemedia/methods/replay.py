@@ -98,6 +98,7 @@ class Replay(GradientMethod):
         self.weights, self.held_weights = class_weights(counts).to(device), class_weights(held).to(device)
 
     def mix(self, batch: Batch, step: int) -> Batch:
+        """Return the pictures of `batch`, and as many of the memory after them."""
         if self.held is None:
             return batch
         return joined(batch, self.held.batch(step, len(batch.labels)), self.tasks)
@@ -105,10 +106,10 @@ class Replay(GradientMethod):
     def loss(self, detector: Detector, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         if self.held is None:
             return super().loss(detector, batch, logits)
-        new, labels = batch.tasks < self.tasks, batch.labels
-        losses = F.cross_entropy(logits.float(), labels, reduction="none")
-        learned = (self.weights[batch.tasks[new], labels[new]] * losses[new]).mean()
-        replayed = (self.held_weights[labels[~new]] * losses[~new]).mean()
+        losses = F.cross_entropy(logits.float(), batch.labels, reduction="none")
+        (new, old), (labels, old_labels), (tasks, _) = (each.chunk(2) for each in (losses, batch.labels, batch.tasks))
+        learned = (self.weights[tasks, labels] * new).mean()
+        replayed = (self.held_weights[old_labels] * old).mean()
         earlier = len(self.held.memory.stores)
         share = earlier / (earlier + self.tasks)
         return {"cross_entropy": learned, "replay": replayed, "total": (1 - share) * learned + share * replayed}

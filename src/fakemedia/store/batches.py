@@ -42,6 +42,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on `device`; a GPU copies it without the host waiting if it is `pinned`."""
+        if self.images.device == torch.device(device):
+            return self
         return self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
 
     def pinned(self) -> Batch:
