@@ -348,3 +348,8 @@ def test_bad_input_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has other content"):
         build(index_of(source))
     assert (tmp_path / "s" / "thesis.txt").exists()
+
+
+def test_a_store_that_was_never_made_is_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"not ingested[\s\S]*--tags ingestion"):
+        PixelStore.open(tmp_path / "train")

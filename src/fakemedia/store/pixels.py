@@ -67,6 +67,9 @@ class PixelStore:
         self.folder = Path(folder).absolute()
         self._files = files
         manifest = read_manifest(self.folder, folder=True)
+        if manifest is None and not self.folder.exists():
+            raise UserError("The pictures are not ingested", where=self.folder, expected="a pixel store",
+                            do="kedro run --pipelines SEQUENCE --tags ingestion")
         try:
             if manifest is None:
                 raise ValueError("no manifest")
