@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fakemedia.artefacts.files import resumable_folder
-from fakemedia.artefacts.manifest import read_manifest
+from fakemedia.artefacts.files import resumable_folder, write_file
+from fakemedia.artefacts.manifest import make_manifest, read_manifest, write_manifest
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
 from fakemedia.ingest import facts as measuring
@@ -274,6 +275,39 @@ def test_a_damaged_part_is_named(source: FolderSource, tmp_path: Path, small_par
     with pytest.raises(UserError, match=r"(?s)missing, incomplete or was changed.*index/part-00003\.parquet") as error:
         read_index(tmp_path / "index")
     assert str(error.value).count("\n") == 3
+
+
+def test_readers_are_not_disturbed_when_an_index_is_replaced(tmp_path: Path, small_parts: None) -> None:
+    """They met a missing part."""
+    folder, end, lengths = tmp_path / "work/index", Event(), (23, 40)
+    tables = [pd.DataFrame({name: pd.Series(range(length)).astype(kind) for name, kind in COLUMNS.items()
+                            if name != "label"}).assign(label=1)[list(COLUMNS)] for length in lengths]
+    opened = write_index(tables[0], folder, RECIPE)
+
+    def replace_it() -> None:
+        while not end.is_set():
+            for table in reversed(tables):
+                write_index(table, folder, RECIPE)
+
+    thread = Thread(target=replace_it)
+    thread.start()
+    try:
+        read = [read_index(folder).frame(["path", "width"]) for _ in range(60)]
+    finally:
+        end.set()
+        thread.join()
+    assert {len(frame) for frame in read} == set(lengths)
+    assert all(frame["width"].tolist() == list(range(len(frame))) for frame in read)
+    assert len(opened.frame()) == lengths[0]
+
+
+def test_the_single_file_of_an_earlier_version_is_removed(source: FolderSource, tmp_path: Path) -> None:
+    former = tmp_path / "work/index.parquet"
+    write_file(former, b"rows")
+    write_manifest(make_manifest(RECIPE, {former.name: b"rows"}), former)
+    in_parts(source, tmp_path / "work/index")
+    assert not former.exists()
+    assert read_manifest(former) is None
 
 
 KILLED = """

@@ -206,3 +206,13 @@ def move_away(folder: Path) -> None:
     with suppress(FileNotFoundError):  # Another process moved it away first.
         folder.rename(old)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Rename the folder `new` to `folder`, at once after an older one there was renamed; then delete that one."""
+    with ExitStack() as ending:
+        while not moved(new, folder):
+            old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old")
+            with suppress(FileNotFoundError):  # Another process moved it away first.
+                folder.rename(old)
+                ending.callback(shutil.rmtree, old, ignore_errors=True)

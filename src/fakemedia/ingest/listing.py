@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fakemedia.ingest.parts import COLUMNS, PART_ROWS, Index
-from fakemedia.sources.source import Item, Source
+from fakemedia.sources.source import Item, Source, found
 
 LISTED = ("path", "split", "label", "class_name", "bytes", "cut", "mtime_ns")
 """The columns from the source's listing; `source` too, unless it is empty."""
@@ -51,8 +51,7 @@ class Listing:
 
 def list_images(source: Source, task: str) -> Listing:
     """Return the images of `task`, and what the source found beside them; UserError as `Source.items`."""
-    listing = getattr(source, "listing", None)
-    items, notes = (source.items(task), []) if listing is None else listing(task)
+    items, notes = found(source, task)
     return Listing(items, [asdict(note) for note in notes])
 
 

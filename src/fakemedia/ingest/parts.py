@@ -17,8 +17,16 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fakemedia.artefacts.files import move_away, moved, replacing, scratch_folder, sync, writing
-from fakemedia.artefacts.manifest import Recipe, make_manifest, read_manifest, verify, write_manifest
+from fakemedia.artefacts.files import replace_folder, replacing, scratch_folder, sync, writing
+from fakemedia.artefacts.manifest import (
+    Manifest,
+    Recipe,
+    make_manifest,
+    manifest_path,
+    read_manifest,
+    verify,
+    write_manifest,
+)
 from fakemedia.core.errors import UserError
 from fakemedia.core.hashing import fingerprint
 from fakemedia.core.rng import bits, derive
@@ -42,8 +50,9 @@ class Index:
     `task`, its name, is empty without rows; `notes` are those of the source: the fields of `Note`, as dicts.
     """
 
-    def __init__(self, parts: Sequence[Path | pd.DataFrame], rows: Sequence[int], notes: list[dict[str, Any]], *,
-                 left_out: frozenset[str] = frozenset(), times: NDArray[np.int64] | None = None) -> None:
+    def __init__(self, parts: Sequence[pq.ParquetFile | pd.DataFrame], rows: Sequence[int],
+                 notes: list[dict[str, Any]], *, left_out: frozenset[str] = frozenset(),
+                 times: NDArray[np.int64] | None = None) -> None:
         """Take `parts` of so many `rows` each; `left_out` are paths whose rows are skipped, and `times` replaces the
         column `mtime_ns`."""
         self._parts, self._rows, self._left_out, self._times = list(parts), list(rows), left_out, times
@@ -106,10 +115,10 @@ class Index:
         """Return the index with other times of change, (N,), nanoseconds; nothing is copied."""
         return Index(self._parts, self._rows, self.notes, left_out=self._left_out, times=times)
 
-    def _frame(self, part: Path | pd.DataFrame, start: int, rows: int, columns: list[str]) -> pd.DataFrame:
+    def _frame(self, part: pq.ParquetFile | pd.DataFrame, start: int, rows: int, columns: list[str]) -> pd.DataFrame:
         wanted = [*columns, *({"path"} - set(columns) if self._left_out else ())]
-        if isinstance(part, Path):
-            frame = pq.ParquetFile(part).read(wanted).to_pandas()
+        if isinstance(part, pq.ParquetFile):
+            frame = part.read(wanted).to_pandas()
             frame = frame.astype({name: COLUMNS[name] for name in wanted})
         else:
             frame = part.loc[:, wanted]
@@ -202,9 +211,11 @@ def write_parts(written: Iterable[Written], notes: list[dict[str, Any]], buildin
         content = _content([part.digest for part in parts], notes)
         write_manifest(make_manifest(recipe, files, content=content), building, folder=True)
         sync(building)
-        while not moved(building, folder):
-            move_away(folder)
+        replace_folder(building, folder)
         sync(folder.parent)
+        former = folder.with_name(f"{folder.name}.parquet")  # Of an earlier version.
+        for path in (former, manifest_path(former, folder=False)):
+            path.unlink(missing_ok=True)
     return read_index(folder)
 
 
@@ -217,15 +228,29 @@ def write_index(table: Table, folder: Path, recipe: Recipe) -> Index:
 
 
 def read_index(folder: Path) -> Index:
-    """Open an index; UserError if it is missing, or names the part that is damaged."""
-    manifest = read_manifest(folder, folder=True)
+    """Open an index; UserError if it is missing, or names the part that is damaged.
+
+    Its files stay open: another process may replace the index meanwhile.
+    """
+    while True:
+        manifest = read_manifest(folder, folder=True)
+        found = _opened(folder, manifest)
+        if read_manifest(folder, folder=True) == manifest:
+            break
+    if isinstance(found, UserError):
+        raise found
+    return found
+
+
+def _opened(folder: Path, manifest: Manifest | None) -> Index | UserError:
     try:
         if manifest is None:
             raise ValueError("no manifest")
         verify(folder, manifest, folder=True)
+        parts = [pq.ParquetFile(folder / name) for name in sorted(manifest.files) if name != NOTES]
         facts = json.loads((folder / NOTES).read_bytes())
-        return Index([folder / name for name in sorted(manifest.files) if name != NOTES], facts["rows"], facts["notes"])
-    except UserError:
-        raise
+        return Index(parts, facts["rows"], facts["notes"])
+    except UserError as error:
+        return error
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"No index can be read ({error})", where=folder, do=AGAIN) from None
+        return UserError(f"No index can be read ({error})", where=folder, do=AGAIN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,11 +66,13 @@ class Source(Protocol):
         ...
 
 
-def listed(source: Source, task: str) -> tuple[list[Item], list[Note]]:
-    """Return the images of `task`, sorted by path, and what the source found beside them; UserError as `items`.
-
-    The index reads many images as `ingest.listing` does.
-    """
+def found(source: Source, task: str) -> tuple[Iterable[Item], list[Note]]:
+    """Return the images of `task`, in any order, and what the source found beside them; UserError as `items`."""
     listing = getattr(source, "listing", None)
-    items, notes = (source.items(task), []) if listing is None else listing(task)
+    return (source.items(task), []) if listing is None else listing(task)
+
+
+def listed(source: Source, task: str) -> tuple[list[Item], list[Note]]:
+    """Return what `found` does, the images in a list, sorted by path."""
+    items, notes = found(source, task)
     return sorted(items, key=lambda item: item.path), notes
