@@ -40,7 +40,7 @@ from fakemedia.ingest.index import build_index
 from fakemedia.learning.optimizers import make_optimizer
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.memory.budget import Budget
-from fakemedia.memory.held_pictures import Memory, updated
+from fakemedia.memory.memory import Memory, update_memory
 from fakemedia.methods.ewc import QuadraticPenalty, fisher_diagonal
 from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.networks.detector import Detector
@@ -112,7 +112,7 @@ class Bench:
                                      flip=False)
         self.stage: Stage = make_stages([(task,) for task in TASKS])[-1]
         kept = {task: store for task, store in self.validation.items() if task != TASKS[-1]}
-        self.memory = updated(Memory(), kept, Budget(pictures=500), seed=0, features=lambda store: np.empty(0))
+        self.memory = update_memory(Memory(), kept, Budget(pictures=500), seed=0, features=lambda store: np.empty(0))
         self.start: Detector = plugin.create("networks", network, {"pretrained": "none"}, 0)
 
     def batches(self) -> TrainBatches:

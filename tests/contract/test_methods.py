@@ -20,7 +20,7 @@ from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.index import build_index
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.memory.draws import MemoryBatches
-from fakemedia.memory.held_pictures import HeldPictures, Memory
+from fakemedia.memory.memory import Memory, StoredPictures
 from fakemedia.methods.method import GradientMethod, Method, StageData, facts
 from fakemedia.networks import convnet
 from fakemedia.networks.detector import Detector
@@ -67,8 +67,8 @@ def _memory(crop: int) -> MemoryBatches:
     pictures = np.random.default_rng(0).integers(0, 256, (8, 12, 12, 3), dtype=np.uint8)
     images = pd.DataFrame({"id": [f"{number}" for number in range(8)], "label": np.arange(8) % 2, "source": "s",
                            "height": 12, "width": 12, "rank": np.arange(8) // 2})
-    return MemoryBatches(Memory({"a": HeldPictures("a", "native", images, pictures.reshape(-1))}), crop=crop, flip=True,
-                         seed=1)
+    memory = Memory({"a": StoredPictures("a", "native", images, pictures.reshape(-1))})
+    return MemoryBatches(memory, crop=crop, flip=True, seed=1)
 
 
 def _second() -> StageData:

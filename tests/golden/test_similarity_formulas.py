@@ -15,7 +15,7 @@ from fakemedia.similarity.logme import bayes_factor, log_evidence, moments
 from fakemedia.similarity.mmd import squared_mmd, summarise_cloud
 from fakemedia.similarity.probe import Probe, fit_probe
 from fakemedia.similarity.spectra import spectral_statistics
-from fakemedia.similarity.transfer import Probed, sensitivity, separability_lost
+from fakemedia.similarity.transfer import TaskProbe, sensitivity, separability_lost
 
 
 def test_frechet_of_axis_aligned_gaussians():
@@ -152,12 +152,12 @@ def test_separability_lost_by_hand():
     """Along x the classes lie 4 apart with deviation 1, along y 2 apart with deviation 2: sensitivities 4 and 1."""
     features = np.array([[-1.0, -2], [1, 2], [3, 0], [5, 4]])
     labels = np.array([0, 0, 1, 1])
-    along_x = Probed(Probe(np.array([1.0, 0.0]), 0.0), features, labels)
-    along_y = Probed(Probe(np.array([0.0, 1.0]), 7.0), features, labels)
+    along_x = TaskProbe(Probe(np.array([1.0, 0.0]), 0.0), features, labels)
+    along_y = TaskProbe(Probe(np.array([0.0, 1.0]), 7.0), features, labels)
     assert sensitivity(along_x, along_x) == pytest.approx(4)
     assert sensitivity(along_y, along_x) == pytest.approx(1)
     assert separability_lost(along_y, along_x) == pytest.approx(3 / 4)
     assert separability_lost(along_x, along_y) == 0
-    backwards = Probed(Probe(np.array([-1.0, 0.0]), 0.0), features, labels)
+    backwards = TaskProbe(Probe(np.array([-1.0, 0.0]), 0.0), features, labels)
     assert separability_lost(backwards, along_x) == 2
     assert separability_lost(along_x, backwards) == 1

@@ -19,7 +19,7 @@ from fakemedia.core.types import make_stages
 from fakemedia.evaluation.predict import predict
 from fakemedia.learning.sequence import learn_stage, restore_network
 from fakemedia.learning.trainer import StageTrainer
-from fakemedia.memory.held_pictures import held
+from fakemedia.memory.memory import copy_pictures
 from fakemedia.methods.experts import Config as ExpertsConfig
 from fakemedia.methods.experts import Experts, ExpertsHead, task_centres
 from fakemedia.methods.moments import BLOCK, Moments, inner_products, moments, solved
@@ -251,7 +251,7 @@ def stores(make_store):
 def one_class(stores) -> PixelStore:
     """The fake pictures of a task alone."""
     rows = np.flatnonzero(stores["b"].labels == 1)
-    return held(stores["b"], rows, np.arange(len(rows)))
+    return copy_pictures(stores["b"], rows, np.arange(len(rows)))
 
 
 @pytest.fixture(scope="module")

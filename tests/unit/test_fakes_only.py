@@ -18,7 +18,7 @@ from fakemedia.ingest.index import check_index
 from fakemedia.learning.sequence import check_stages, learn_stage
 from fakemedia.memory.added_reals import AddedReals, with_reals
 from fakemedia.memory.budget import Budget
-from fakemedia.memory.held_pictures import Memory, updated
+from fakemedia.memory.memory import Memory, update_memory
 from fakemedia.networks.checkpoint import Checkpoint
 from fakemedia.reporting.results import gather
 from fakemedia.runtime.device import Runtime
@@ -37,8 +37,8 @@ def stores(make_store) -> dict[str, Any]:
 
 
 def memory(stores: dict, pictures: int = 12) -> Memory:
-    return updated(Memory(), {task: stores[task] for task in "ab"}, Budget(pictures=pictures), seed=0,
-                   features=lambda store: np.zeros((len(store), 1)))
+    return update_memory(Memory(), {task: stores[task] for task in "ab"}, Budget(pictures=pictures), seed=0,
+                         features=lambda store: np.zeros((len(store), 1)))
 
 
 def test_the_reals_of_all_earlier_tasks_take_turns(stores: dict) -> None:

@@ -19,8 +19,8 @@ from fakemedia.learning.keeping import memory_path
 from fakemedia.learning.sequence import check_stages, learn_stage
 from fakemedia.memory.budget import MIB, Budget, quotas
 from fakemedia.memory.draws import MemoryBatches
-from fakemedia.memory.held_pictures import PREFIX, Memory, updated
-from fakemedia.memory.selection import herding_order, random_order, within
+from fakemedia.memory.memory import PREFIX, Memory, update_memory
+from fakemedia.memory.selection import fit_budget, herding_order, random_order
 from fakemedia.methods import replay
 from fakemedia.methods.method import StageData
 from fakemedia.networks import checkpoint, convnet
@@ -62,10 +62,10 @@ def test_herding_is_that_of_a_search_through_all_pictures() -> None:
 def test_a_memory_spreads_over_the_source_groups() -> None:
     ids, groups = ([f"{number}" for number in range(30)], [f"g{number // 10}" for number in range(20)] + ["g2"] * 10)
     order = random_order(ids, groups, seed=3)
-    kept = within(order, [1] * 30, pictures=8, room=float("inf"))
+    kept = fit_budget(order, [1] * 30, pictures=8, room=float("inf"))
     assert sorted(Counter(groups[each] for each in kept).values()) == [2, 3, 3]
-    assert within(order, [1] * 30, pictures=5, room=float("inf")) == kept[:5]
-    assert within(order, [4] * 30, pictures=7, room=12) == kept[:3]
+    assert fit_budget(order, [1] * 30, pictures=5, room=float("inf")) == kept[:5]
+    assert fit_budget(order, [4] * 30, pictures=7, room=12) == kept[:3]
     assert sorted(order) == list(range(30))
 
 
@@ -87,7 +87,7 @@ def test_what_is_kept_shrinks_to_equal_shares_and_stays_whole(stores, selection:
     config, memory = Budget(pictures=12, selection=selection), Memory()  # type: ignore[arg-type]
     before: dict[str, set[str]] = {}
     for number, (task, store) in enumerate(stores.items(), start=1):
-        memory = updated(memory, {task: store}, config, seed=5, features=no_features)
+        memory = update_memory(memory, {task: store}, config, seed=5, features=no_features)
         assert {name: Counter(held.labels.tolist()) for name, held in memory.stores.items()} == {
             name: {0: 12 // (2 * number), 1: 12 // (2 * number)} for name in memory.stores}
         for name, held in memory.stores.items():
@@ -105,13 +105,13 @@ def test_what_is_kept_shrinks_to_equal_shares_and_stays_whole(stores, selection:
 def test_a_budget_in_bytes(stores) -> None:
     picture = 3 * 12 * 12
     config = Budget(pictures=500, mib=8 * picture / MIB)
-    memory = updated(Memory(), {"a": stores["a"], "b": stores["b"]}, config, seed=0, features=no_features)
+    memory = update_memory(Memory(), {"a": stores["a"], "b": stores["b"]}, config, seed=0, features=no_features)
     assert [len(store) for store in memory.stores.values()] == [4, 4]
 
 
 def batches(stores, pictures: int = 12, **settings: Any) -> MemoryBatches:
-    memory = updated(Memory(), {task: stores[task] for task in "ab"}, Budget(pictures=pictures), seed=0,
-                     features=no_features)
+    memory = update_memory(Memory(), {task: stores[task] for task in "ab"}, Budget(pictures=pictures), seed=0,
+                           features=no_features)
     return MemoryBatches(memory, **{"crop": 8, "flip": True, "seed": 3, **settings})
 
 

@@ -17,7 +17,7 @@ from fakemedia.core.types import make_stages
 from fakemedia.learning.sequence import learn_stage
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.memory.draws import MemoryBatches
-from fakemedia.memory.held_pictures import HeldPictures, Memory
+from fakemedia.memory.memory import Memory, StoredPictures
 from fakemedia.methods import derpp, ewc, kd, lwf, si
 from fakemedia.methods.average import larger
 from fakemedia.methods.kd import distillation
@@ -37,7 +37,7 @@ def memory() -> Memory:
     pictures = np.random.default_rng(0).integers(0, 256, (8, 12, 12, 3), dtype=np.uint8)
     images = pd.DataFrame({"id": [f"{number}" for number in range(8)], "label": np.arange(8) % 2, "source": "s",
                            "height": 12, "width": 12, "rank": np.arange(8) // 2})
-    return Memory({"a": HeldPictures("a", "native", images, pictures.reshape(-1))})
+    return Memory({"a": StoredPictures("a", "native", images, pictures.reshape(-1))})
 
 
 def detector(seed: int) -> Any:
@@ -77,7 +77,7 @@ def test_derpp_keeps_the_logits_of_the_stage_that_kept_the_picture() -> None:
     trainer = StageTrainer(config=TrainingConfig(crop=8, batch_size=4), runtime=CPU, seed=0)
     method.remember(memory(), detector(1), trainer)
     first = method.logits["a"]
-    fewer = Memory({"a": memory().stores["a"].kept(np.array([1, 4, 6]))})
+    fewer = Memory({"a": memory().stores["a"].subset(np.array([1, 4, 6]))})
     method.remember(fewer, detector(2), trainer)
     assert torch.equal(method.logits["a"], first[[1, 4, 6]])
 

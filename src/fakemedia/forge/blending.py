@@ -53,10 +53,10 @@ def build(config: Config) -> Callable[..., tuple[NDArray[np.uint8], NDArray[np.u
         size = image.shape[0], image.shape[1]
         offsets = rng.integers(-config.shift, config.shift, 2, endpoint=True)
         region = sharpen(resize(shrink(image, config.factor), size, BICUBIC), config.amount)
-        pasted = np.roll(region, offsets, axis=(0, 1))
+        patch = np.roll(region, offsets, axis=(0, 1))
         mask = elliptic_mask(size, config.softness, rng)
-        mean = (pasted * mask).sum((0, 1)) / mask.sum()
-        pasted = mean + (1 + rng.uniform(-config.gain, config.gain)) * (pasted - mean)
-        return crop, to_uint8(image + mask * (pasted - image))
+        mean = (patch * mask).sum((0, 1)) / mask.sum()
+        patch = mean + (1 + rng.uniform(-config.gain, config.gain)) * (patch - mean)
+        return crop, to_uint8(image + mask * (patch - image))
 
     return make

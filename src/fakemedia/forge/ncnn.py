@@ -47,8 +47,8 @@ class Layer:
         from torch.nn import functional
 
         convolve = functional.conv_transpose2d if self.transposed else functional.conv2d
-        found = convolve(images, self.weight, self.bias, stride=self.stride, padding=self.padding)
-        return found if self.slope == 1 else functional.leaky_relu(found, self.slope)
+        output = convolve(images, self.weight, self.bias, stride=self.stride, padding=self.padding)
+        return output if self.slope == 1 else functional.leaky_relu(output, self.slope)
 
 
 def read_chain(param: Path) -> tuple[Layer, ...]:
@@ -59,40 +59,40 @@ def read_chain(param: Path) -> tuple[Layer, ...]:
     lines = [line.split() for line in param.read_text(encoding="utf-8").splitlines()]
     if not lines or lines[0] != ["7767517"]:
         raise _unreadable(param, "a text file of ncnn")
-    data, at, layers = param.with_suffix(".bin").read_bytes(), 0, []
-    for words in lines[2:]:
-        if words[0] == "Input":
+    data, offset, layers = param.with_suffix(".bin").read_bytes(), 0, []
+    for fields in lines[2:]:
+        if fields[0] == "Input":
             continue
-        if words[0] not in KINDS or words[2:4] != ["1", "1"]:
+        if fields[0] not in KINDS or fields[2:4] != ["1", "1"]:
             raise _unreadable(param, "a chain of convolutions")
         try:
-            layer, at = _read_layer(words[0], dict(word.split("=") for word in words[6:]), data, at)
+            layer, offset = _read_layer(fields[0], dict(field.split("=") for field in fields[6:]), data, offset)
         except (KeyError, ValueError, struct.error):
             raise _unreadable(param, "weights for every layer") from None
         layers.append(layer)
-    if at != len(data):
+    if offset != len(data):
         raise _unreadable(param, "no weights beside those of the layers")
     return tuple(layers)
 
 
-def _read_layer(kind: str, keys: dict[str, str], data: bytes, at: int) -> tuple[Layer, int]:
-    """Return the layer whose weights begin at byte `at`, and where the next begins."""
+def _read_layer(kind: str, keys: dict[str, str], data: bytes, offset: int) -> tuple[Layer, int]:
+    """Return the layer whose weights begin at byte `offset`, and the offset of the next."""
     import torch
 
     outputs, side, count = int(keys["0"]), int(keys["1"]), int(keys["6"])
-    (tag,) = struct.unpack_from("<I", data, at)
+    (tag,) = struct.unpack_from("<I", data, offset)
     if tag not in (0, HALF) or keys.get("5") != "1" or keys.get("9", LEAKY) != LEAKY:
         raise ValueError
     form = np.dtype("<f2" if tag else "<f4")
-    weight = np.frombuffer(data, form, count, at + 4).astype(np.float32).reshape(outputs, -1, side, side)
-    at += 4 + -(-count * form.itemsize // 4) * 4  # Weights fill whole words of four bytes.
-    bias = np.frombuffer(data, "<f4", outputs, at).copy()
+    weight = np.frombuffer(data, form, count, offset + 4).astype(np.float32).reshape(outputs, -1, side, side)
+    offset += 4 + -(-count * form.itemsize // 4) * 4  # Weights fill whole words of four bytes.
+    bias = np.frombuffer(data, "<f4", outputs, offset).copy()
     transposed = kind == "Deconvolution"
     return Layer(
         weight=torch.from_numpy(np.ascontiguousarray(weight.swapaxes(0, 1)) if transposed else weight),
         bias=torch.from_numpy(bias), transposed=transposed, stride=int(keys.get("3", 1)),
         padding=int(keys.get("4", 0)), slope=float(keys["-23310"].split(",")[1]) if "9" in keys else 1.0,
-    ), at + 4 * outputs
+    ), offset + 4 * outputs
 
 
 def _unreadable(param: Path, expected: str) -> UserError:

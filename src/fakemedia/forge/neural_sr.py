@@ -53,8 +53,8 @@ def build(config: Config) -> Callable[..., tuple[NDArray[np.uint8], NDArray[np.u
 
     def make(crop: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         height, width = crop.shape[:2]
-        even = np.pad(crop.astype(np.float32), ((0, height % FACTOR), (0, width % FACTOR), (0, 0)), mode="edge")
-        small = np.pad(shrink(even, FACTOR) / 255, ((CONTEXT, CONTEXT), (CONTEXT, CONTEXT), (0, 0)), mode="edge")
+        padded = np.pad(crop.astype(np.float32), ((0, height % FACTOR), (0, width % FACTOR), (0, 0)), mode="edge")
+        small = np.pad(shrink(padded, FACTOR) / 255, ((CONTEXT, CONTEXT), (CONTEXT, CONTEXT), (0, 0)), mode="edge")
         with one_thread():
             image = torch.from_numpy(small).permute(2, 0, 1)[None]
             for layer in layers:

@@ -56,10 +56,10 @@ def build(config: Config) -> Callable[..., tuple[NDArray[np.uint8], NDArray[np.u
 
     def make(crop: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         height, width = crop.shape[:2]
-        more = [max(LEAST, -(-side // STRIDE) * STRIDE) - side for side in (height, width)]
-        padded = np.pad(crop.astype(np.float32) / 255, ((0, more[0]), (0, more[1]), (0, 0)), mode="symmetric")
-        (found,) = session.run(None, {"image": padded.transpose(2, 0, 1)[None], "style_weights": style})
-        painted = 255 * np.asarray(found)[0].transpose(1, 2, 0)[:height, :width]
+        padding = [max(LEAST, -(-side // STRIDE) * STRIDE) - side for side in (height, width)]
+        padded = np.pad(crop.astype(np.float32) / 255, ((0, padding[0]), (0, padding[1]), (0, 0)), mode="symmetric")
+        (output,) = session.run(None, {"image": padded.transpose(2, 0, 1)[None], "style_weights": style})
+        painted = 255 * np.asarray(output)[0].transpose(1, 2, 0)[:height, :width]
         return crop, to_uint8(repainted(crop, painted, config.strength))
 
     return make

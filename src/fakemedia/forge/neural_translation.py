@@ -56,8 +56,8 @@ def generator_from(state: Mapping[str, Tensor]) -> nn.Module:
         def __init__(self, width: int) -> None:
             super().__init__()
             layers = [nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.InstanceNorm2d(width, affine=True)]
-            again = [nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.InstanceNorm2d(width, affine=True)]
-            self.block = nn.Sequential(*layers, nn.ReLU(), *again)
+            second = [nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.InstanceNorm2d(width, affine=True)]
+            self.block = nn.Sequential(*layers, nn.ReLU(), *second)
 
         def forward(self, images: Tensor) -> Tensor:
             return images + self.block(images)
@@ -101,8 +101,8 @@ def build(config: Config) -> Callable[..., tuple[NDArray[np.uint8], NDArray[np.u
         height, width = crop.shape[:2]
         padded = np.pad(crop.astype(np.float32), ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0)), mode="edge")
         with one_thread():
-            found = network(torch.from_numpy(padded / 127.5 - 1).permute(2, 0, 1)[None])
-            translated = 127.5 * (found[0].permute(1, 2, 0).numpy()[:height, :width] + 1)
+            output = network(torch.from_numpy(padded / 127.5 - 1).permute(2, 0, 1)[None])
+            translated = 127.5 * (output[0].permute(1, 2, 0).numpy()[:height, :width] + 1)
         return crop, to_uint8(repainted(crop, translated, config.strength))
 
     return make

@@ -54,10 +54,10 @@ class Photograph:
 
 
 def _installed(path: str) -> Photograph:
-    package, _, inside = path.partition("/")
+    package, _, relative = path.partition("/")
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec else None
-    file = Path(folders[0], inside) if folders else Path(path)
+    file = Path(folders[0], relative) if folders else Path(path)
     if not file.is_file():
         raise UserError("A packaged photograph is missing", where=file, expected=f"the sample data of {package}",
                         do="name a folder of photographs instead of 'packaged'")
@@ -65,10 +65,10 @@ def _installed(path: str) -> Photograph:
 
 
 def _inside(folder: Path, root: Path) -> list[Photograph]:
-    there = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    files = [path for path in there if path.suffix.lower() in SUFFIXES or _is_photograph(path)]
-    if len(files) < len(there):
-        logger.warning("%d files in %s are no photographs that can be read", len(there) - len(files), folder)
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    files = [path for path in paths if path.suffix.lower() in SUFFIXES or _is_photograph(path)]
+    if len(files) < len(paths):
+        logger.warning("%d files in %s are no photographs that can be read", len(paths) - len(files), folder)
     return [Photograph(name=path.relative_to(root).as_posix(), path=path) for path in files]
 
 
@@ -88,24 +88,24 @@ def _divide(photographs: list[Photograph], seed: int) -> dict[str, list[Photogra
             for split, rows in {"train": train, "val": val, "test": test}.items()}
 
 
-def find_photographs(where: str, seed: int) -> dict[str, list[Photograph]]:
+def find_photographs(location: str, seed: int) -> dict[str, list[Photograph]]:
     """Return the photographs of each split; no photograph is in two splits.
 
-    `where` is "packaged" (13 photographs packaged with scikit-image, scikit-learn and matplotlib, with a fixed
+    `location` is "packaged" (13 photographs packaged with scikit-image, scikit-learn and matplotlib, with a fixed
     split) or a folder: with subfolders train, val and test, which are the split, or with images directly in it, which
     are divided 60/20/20 by `seed`. Raises UserError for a missing folder and for a split without photographs.
     """
-    if where == PACKAGED:
+    if location == PACKAGED:
         return {split: [_installed(path) for path in paths] for split, paths in _PACKAGED_SPLIT.items()}
-    root = Path(where)
+    root = Path(location)
     if not root.is_dir():
         raise UserError("There is no such folder of photographs", where=root, expected="a folder, or 'packaged'")
     if any((root / split).is_dir() for split in SPLITS):
-        found = {split: _inside(root / split, root) if (root / split).is_dir() else [] for split in SPLITS}
+        by_split = {split: _inside(root / split, root) if (root / split).is_dir() else [] for split in SPLITS}
     else:
-        found = _divide(_inside(root, root), seed)
-    for split, photographs in found.items():
+        by_split = _divide(_inside(root, root), seed)
+    for split, photographs in by_split.items():
         if not photographs:
             raise UserError(f"No photograph for the split {split!r}", where=root,
                             expected="at least three images in the folder, or one in each of train, val and test")
-    return found
+    return by_split

@@ -66,13 +66,13 @@ class ForgeConfig:
 
 def families(config: ForgeConfig) -> dict[str, str]:
     """Return the family of each task; UserError for an invalid name, or a missing or unknown family."""
-    found = {}
+    by_task = {}
     for task, settings in config.tasks.items():
         family = settings.get("family")
         if family not in names(FAMILIES):
             raise unknown_name("family", family, names(FAMILIES), where=f"forge.tasks.{task}.family")
-        found[check_name(task)] = family
-    return found
+        by_task[check_name(task)] = family
+    return by_task
 
 
 def forge(config: ForgeConfig, root: Path, *, tasks: Iterable[str] | None = None, workers: int | None = None,
@@ -86,9 +86,9 @@ def forge(config: ForgeConfig, root: Path, *, tasks: Iterable[str] | None = None
     """
     photographs = find_photographs(config.photographs, config.seed)
     jobs = _jobs(config, photographs)
-    wanted = [_task(name, config) for name in (config.tasks if tasks is None else tasks)]
-    recipes = {task.name: _recipe(task, photographs) for task in wanted}
-    pending = [task for task in wanted if not _is_made(root / task.name, recipes[task.name])]
+    selected = [_task(name, config) for name in (config.tasks if tasks is None else tasks)]
+    recipes = {task.name: _recipe(task, photographs) for task in selected}
+    pending = [task for task in selected if not _is_made(root / task.name, recipes[task.name])]
     if not pending:
         return
     root.mkdir(parents=True, exist_ok=True)
@@ -143,9 +143,9 @@ def _task(name: str, config: ForgeConfig) -> _Task:
 
 def _jobs(config: ForgeConfig, photographs: Mapping[str, list[Photograph]]) -> list[_Job]:
     """Assign the pictures of each split to its photographs in turn."""
-    return [_Job(split=split, photograph=photograph, indices=range(first, count, len(photographs[split])))
+    return [_Job(split=split, photograph=photograph, indices=range(start, count, len(photographs[split])))
             for split, count in config.per_class.items()
-            for first, photograph in enumerate(photographs[split][:count])]
+            for start, photograph in enumerate(photographs[split][:count])]
 
 
 def _make(task: _Task, job: _Job, folder: Path) -> None:
@@ -173,18 +173,18 @@ def _recipe(task: _Task, photographs: Mapping[str, list[Photograph]]) -> Recipe:
         "settings": vars(task.settings), "size": config.size, "scale": config.scale, "per_class": config.per_class,
         "seed": config.seed,
     }, inputs=weights | {f"{split}/{photograph.name}": file_sha256(photograph.path)
-                         for split, found in photographs.items() for photograph in found})
+                         for split, split_photographs in photographs.items() for photograph in split_photographs})
 
 
 def _is_made(folder: Path, recipe: Recipe) -> bool:
     if not folder.exists():
         return False
     try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))["fingerprint"]
+        recorded = json.loads((folder / RECORD).read_text(encoding="utf-8"))["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError("A folder of this name exists that the forge has not made", where=folder,
                         expected=f"no folder, or one with a {RECORD}", do="rename the task or move it away") from None
-    return found == recipe.fingerprint
+    return recorded == recipe.fingerprint
 
 
 def _describe(folder: Path, jobs: list[_Job], recipe: Recipe) -> None:

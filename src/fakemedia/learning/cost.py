@@ -24,7 +24,7 @@ from fakemedia.learning.trainer import StageTrainer
 from fakemedia.learning.training_loop import history_path
 from fakemedia.learning.validation import PASSES, validation_images
 from fakemedia.memory.budget import MIB
-from fakemedia.memory.held_pictures import HeldPictures, Memory
+from fakemedia.memory.memory import Memory, StoredPictures
 from fakemedia.methods.method import GradientMethod, Method, StageData, facts
 from fakemedia.networks.checkpoint import read_meta
 from fakemedia.networks.detector import Detector
@@ -165,11 +165,11 @@ class _TwoImages(StageTrainer):
         return self.examples(stage.train, detector)
 
 
-def _two_images(side: int) -> HeldPictures:
+def _two_images(side: int) -> StoredPictures:
     """Return a real and a fake striped picture of `side` x `side` pixels."""
     images = pd.DataFrame({"id": ["real", "fake"], "label": [0, 1], "source": ["real", "fake"], "height": side,
                            "width": side, "rank": 0})
-    return HeldPictures("first", NATIVE, images, np.arange(6 * side * side).astype(np.uint8))
+    return StoredPictures("first", NATIVE, images, np.arange(6 * side * side).astype(np.uint8))
 
 
 def prepared(method: MethodPlan, runtime: Runtime) -> tuple[Detector, Method, StageData]:

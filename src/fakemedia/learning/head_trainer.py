@@ -23,7 +23,7 @@ from fakemedia.learning.trainer import StageTrainer
 from fakemedia.learning.validation import Validation
 from fakemedia.memory.added_reals import AddedReals
 from fakemedia.memory.draws import MemoryBatches
-from fakemedia.memory.held_pictures import HeldPictures, Memory
+from fakemedia.memory.memory import Memory, StoredPictures
 from fakemedia.methods.method import StageData
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.features import FeatureCache, Features, body_sha256
@@ -251,11 +251,11 @@ class HeadTrainer(StageTrainer):
             return Features(values=values, labels=store.labels, task=store.task, views=parts[0].views)
         key = (store.fingerprint, tuple(views))
         if key not in self._held:
-            held = isinstance(store, HeldPictures)
+            held = isinstance(store, StoredPictures)
             self._held[key] = self._of_memory(store, views) if held else self._cache(store.task).read(store, views)
         return self._held[key]
 
-    def _of_memory(self, store: HeldPictures, views: Sequence[str]) -> Features:
+    def _of_memory(self, store: StoredPictures, views: Sequence[str]) -> Features:
         """Return the features of pictures of a memory, from those of the training store that they are from.
 
         The few pictures change at every stage: features that must be computed are not stored.

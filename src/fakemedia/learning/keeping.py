@@ -12,7 +12,7 @@ from fakemedia.core.errors import UserError
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.memory.added_reals import has_reals, with_reals
 from fakemedia.memory.budget import Budget, check_budget
-from fakemedia.memory.held_pictures import Memory, smallest, updated
+from fakemedia.memory.memory import Memory, smallest, update_memory
 from fakemedia.methods.method import GradientMethod, Method, facts
 from fakemedia.networks.detector import Detector
 from fakemedia.store.pixels import PixelStore
@@ -89,7 +89,8 @@ def kept(memory: Memory, learned: Mapping[str, PixelStore], config: Budget, seed
     """Return the memory after the tasks of `learned`; herding uses the features of `detector`."""
     if not learned:
         return memory
-    return updated(memory, learned, config, seed=seed, features=lambda store: trainer.picture_features(store, detector))
+    return update_memory(memory, learned, config, seed=seed,
+                         features=lambda store: trainer.picture_features(store, detector))
 
 
 def write_memory(memory: Memory, config: Budget | None, folder: Path) -> None:

@@ -50,7 +50,7 @@ from fakemedia.learning.steps import note_steps
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.learning.training_loop import to_device
 from fakemedia.learning.view_outputs import ViewOutputs, score_stores, validate_stores
-from fakemedia.memory.held_pictures import Memory, without_memory
+from fakemedia.memory.memory import Memory, without_memory
 from fakemedia.methods.method import GradientMethod, Method, StageData, facts
 from fakemedia.networks.checkpoint import Checkpoint, is_made_by, load, make_checkpoint, recover, save
 from fakemedia.networks.detector import Detector

@@ -19,7 +19,7 @@ from fakemedia.learning.resume import ResumeFiles
 from fakemedia.learning.training_loop import Trained, TrainingLoop, copied_state
 from fakemedia.learning.validation import Validation
 from fakemedia.memory.draws import MemoryBatches
-from fakemedia.memory.held_pictures import Memory
+from fakemedia.memory.memory import Memory
 from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.methods.moments import by_task
 from fakemedia.networks.detector import Detector

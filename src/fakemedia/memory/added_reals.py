@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fakemedia.core.hashing import fingerprint
 from fakemedia.core.types import REAL
-from fakemedia.memory.held_pictures import Memory
+from fakemedia.memory.memory import Memory
 from fakemedia.store.pixels import PixelStore
 
 
@@ -25,9 +25,9 @@ class AddedReals(PixelStore):
         ends = np.cumsum([len(part) for part in parts])
         self._part = np.searchsorted(ends, rows, side="right")
         self._row = rows - np.concatenate([[0], ends])[self._part]
-        every = pd.concat([pd.DataFrame({"id": part.ids, "label": part.labels, "source": part.sources,
-                                         "height": part.heights, "width": part.widths}) for part in parts])
-        self._images = every.iloc[rows].reset_index(drop=True)  # pyright: ignore
+        images = pd.concat([pd.DataFrame({"id": part.ids, "label": part.labels, "source": part.sources,
+                                          "height": part.heights, "width": part.widths}) for part in parts])
+        self._images = images.iloc[rows].reset_index(drop=True)  # pyright: ignore
         self.fingerprint = fingerprint([[part.fingerprint for part in parts], rows.tolist()])
 
     def __len__(self) -> int:
@@ -45,8 +45,8 @@ class AddedReals(PixelStore):
         """Return square crops as `PixelStore.crops` does."""
         out = np.empty((len(rows), size, size, 3), np.uint8)
         for part in np.unique(self._part[rows]).tolist():
-            mine = np.flatnonzero(self._part[rows] == part)
-            out[mine] = self.parts[part].crops(self._row[rows[mine]], tops[mine], lefts[mine], size)
+            at = np.flatnonzero(self._part[rows] == part)
+            out[at] = self.parts[part].crops(self._row[rows[at]], tops[at], lefts[at], size)
         return out
 
 
@@ -58,17 +58,17 @@ def has_reals(store: PixelStore) -> bool:
 def with_reals(store: PixelStore, memory: Memory) -> PixelStore:
     """Return `store` with as many real pictures of `memory` as it has fakes, unless it has real ones itself.
 
-    The tasks of the memory take turns, each in its order of preference, again from the start once it has no more.
+    The tasks of the memory alternate, each in its order of preference, from the start again after its last picture.
     """
-    givers = [each for each in memory.stores.values() if has_reals(each)]
-    if has_reals(store) or not givers:
+    lenders = [lender for lender in memory.stores.values() if has_reals(lender)]
+    if has_reals(store) or not lenders:
         return store
-    firsts = np.cumsum([len(store), *(len(each) for each in givers)])
-    turns, numbers = np.divmod(np.arange(len(store)), len(givers))
-    added = np.empty(len(store), np.int64)
-    for number, (first, each) in enumerate(zip(firsts, givers, strict=False)):
-        rows = np.flatnonzero(each.labels == REAL)
-        rows = rows[np.argsort(each.images["rank"].to_numpy()[rows], kind="stable")]
-        mine = numbers == number
-        added[mine] = first + rows[turns[mine] % len(rows)]
-    return AddedReals([store, *givers], np.concatenate([np.arange(len(store)), added]))
+    offsets = np.cumsum([len(store), *(len(lender) for lender in lenders)])
+    rounds, numbers = np.divmod(np.arange(len(store)), len(lenders))
+    added_rows = np.empty(len(store), np.int64)
+    for number, (offset, lender) in enumerate(zip(offsets, lenders, strict=False)):
+        rows = np.flatnonzero(lender.labels == REAL)
+        rows = rows[np.argsort(lender.images["rank"].to_numpy()[rows], kind="stable")]
+        selected = numbers == number
+        added_rows[selected] = offset + rows[rounds[selected] % len(rows)]
+    return AddedReals([store, *lenders], np.concatenate([np.arange(len(store)), added_rows]))

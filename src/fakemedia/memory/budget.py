@@ -37,11 +37,11 @@ def quotas(sizes: Mapping[Cell, int], budget: int) -> dict[Cell, int]:
     >>> quotas({"a": 2, "b": 9, "c": 9}, 12)
     {'a': 2, 'b': 5, 'c': 5}
     """
-    found, left = {}, budget
+    quota, remaining = {}, budget
     for number, cell in enumerate(sorted(sizes, key=lambda each: sizes[each])):
-        found[cell] = min(sizes[cell], left // (len(sizes) - number))
-        left -= found[cell]
-    return {cell: found[cell] for cell in sizes}
+        quota[cell] = min(sizes[cell], remaining // (len(sizes) - number))
+        remaining -= quota[cell]
+    return {cell: quota[cell] for cell in sizes}
 
 
 def check_budget(config: Budget, smallest: Mapping[Cell, int], *, where: object) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fakemedia.core.rng import bits, derive, integers
-from fakemedia.memory.held_pictures import Memory, cells
+from fakemedia.memory.memory import Memory, cells
 from fakemedia.store.augmentations.augmentation import Augment, augmented
 from fakemedia.store.batches import Batch
 from fakemedia.store.crops import centre
@@ -56,11 +56,11 @@ class MemoryBatches:
             positions = (steps[:, None] * size + np.arange(size)).reshape(-1)
             tasks, rows, labels = np.empty((3, len(positions)), np.int64)
             for number, (task, label, members) in enumerate(self._cells):
-                mine = np.flatnonzero(positions % len(self._cells) == number)
-                rows[mine] = members[self._order(number, positions[mine] // len(self._cells), len(members), draw)]
-                tasks[mine], labels[mine] = task, label
-            found = np.stack([positions, tasks, rows, labels]).reshape(4, TOGETHER, size)
-            self._blocks[draw] = (block, size), share, found
+                at = np.flatnonzero(positions % len(self._cells) == number)
+                rows[at] = members[self._order(number, positions[at] // len(self._cells), len(members), draw)]
+                tasks[at], labels[at] = task, label
+            block_draws = np.stack([positions, tasks, rows, labels]).reshape(4, TOGETHER, size)
+            self._blocks[draw] = (block, size), share, block_draws
         return self._blocks[draw][2][:, place]
 
     def _images(self, tasks: NDArray[np.int64], rows: NDArray[np.int64], positions: NDArray[np.int64],
@@ -69,16 +69,16 @@ class MemoryBatches:
         tops, lefts, mirrored = np.empty((3, len(rows)), np.int64)
         images = np.empty((len(rows), self.crop, self.crop, 3), np.uint8) if self._resident is None else None
         for task in np.unique(tasks).tolist():
-            mine = np.flatnonzero(tasks == task)
-            tops[mine], lefts[mine], mirrored[mine] = self._places(task, rows[mine], positions[mine], at_centre, draw)
+            at = np.flatnonzero(tasks == task)
+            tops[at], lefts[at], mirrored[at] = self._places(task, rows[at], positions[at], at_centre, draw)
             if images is not None:
-                images[mine] = self._stores[task].crops(rows[mine], tops[mine], lefts[mine], self.crop)
+                images[at] = self._stores[task].crops(rows[at], tops[at], lefts[at], self.crop)
         if self._resident is not None:
             on_device = [torch.from_numpy(each).to(self.device) for each in (tasks, rows, tops, lefts, mirrored == 1)]
             return self._resident.crops(*on_device, size=self.crop)
         assert images is not None
-        turned = np.flatnonzero(mirrored)
-        images[turned] = images[turned, :, ::-1]
+        flipped = np.flatnonzero(mirrored)
+        images[flipped] = images[flipped, :, ::-1]
         if self._augment is not None and not at_centre:
             images = augmented(images, self._augment, derive(self.seed, draw, "augment"), positions)
         return torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -89,21 +89,21 @@ class MemoryBatches:
         The sum over a batch, of several processes the mean of their sums, of weights times losses is then the mean
         loss with equal weights of the classes, and of the tasks within a class.
         """
-        whole = (step * self._world * size + np.arange(self._world * size)) % len(self._cells)
-        mine = torch.from_numpy(whole[self._rank * size:(self._rank + 1) * size])
-        sizes = torch.from_numpy(np.bincount(whole, minlength=len(self._cells)))
+        cells = (step * self._world * size + np.arange(self._world * size)) % len(self._cells)
+        own_cells = torch.from_numpy(cells[self._rank * size:(self._rank + 1) * size])
+        sizes = torch.from_numpy(np.bincount(cells, minlength=len(self._cells)))
         labels = torch.tensor([label for _, label, _ in self._cells])
         tasks = torch.bincount(labels[sizes > 0], minlength=2)
-        return (self._world / (sizes[mine] * tasks[labels[mine]] * (tasks > 0).sum())).to(self.device)
+        return (self._world / (sizes[own_cells] * tasks[labels[own_cells]] * (tasks > 0).sum())).to(self.device)
 
     def _order(self, cell: int, numbers: NDArray[np.int64], size: int, draw: str) -> NDArray[np.int64]:
         """Return the positions in a class of the pictures drawn at the `numbers`, which count from 0."""
         passes, places = np.divmod(numbers, size)
-        found = np.empty(len(numbers), np.int64)
-        for each in np.unique(passes).tolist():
-            order = np.argsort(bits(derive(self.seed, draw, "order", cell, each), np.arange(size)), kind="stable")
-            found[passes == each] = order[places[passes == each]]
-        return found
+        drawn = np.empty(len(numbers), np.int64)
+        for number in np.unique(passes).tolist():
+            order = np.argsort(bits(derive(self.seed, draw, "order", cell, number), np.arange(size)), kind="stable")
+            drawn[passes == number] = order[places[passes == number]]
+        return drawn
 
     def _places(self, task: int, rows: NDArray[np.int64], positions: NDArray[np.int64], at_centre: bool,
                 draw: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:

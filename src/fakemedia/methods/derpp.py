@@ -26,7 +26,7 @@ from fakemedia.networks.detector import Detector
 from fakemedia.runtime.modes import evaluating
 
 if TYPE_CHECKING:
-    from fakemedia.memory.held_pictures import Memory
+    from fakemedia.memory.memory import Memory
     from fakemedia.store.batches import Batch
 
 NEEDS_MEMORY = True

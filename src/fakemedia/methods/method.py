@@ -27,7 +27,7 @@ from fakemedia.networks.detector import Detector
 if TYPE_CHECKING:
     from fakemedia.memory.budget import Budget
     from fakemedia.memory.draws import MemoryBatches
-    from fakemedia.memory.held_pictures import Memory
+    from fakemedia.memory.memory import Memory
     from fakemedia.store.batches import Batch
     from fakemedia.store.pixels import PixelStore
 

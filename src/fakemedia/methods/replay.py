@@ -22,7 +22,7 @@ from torch import Tensor
 from fakemedia.core.errors import UserError
 from fakemedia.memory.budget import Budget, Selection
 from fakemedia.memory.draws import MemoryBatches
-from fakemedia.memory.held_pictures import cells
+from fakemedia.memory.memory import cells
 from fakemedia.methods.method import GradientMethod, StageData
 from fakemedia.networks.detector import Detector
 

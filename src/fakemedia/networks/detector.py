@@ -98,9 +98,9 @@ class Detector(nn.Module):
         taps, inputs = taps or self.taps, self.front(inputs)
         if taps == "head":
             return self.body(inputs)
-        with watched(self.body, self.blocks.early if taps == "early" else self.blocks) as found:
+        with watched(self.body, self.blocks.early if taps == "early" else self.blocks) as block_statistics:
             pooled = self.body(inputs)
-        return torch.cat([*found, pooled.float()] if taps == "both" else found, 1)
+        return torch.cat([*block_statistics, pooled.float()] if taps == "both" else block_statistics, 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits (N, 2) of normalised inputs (N, 3, H, W); the head computes in float32 in any autocast."""

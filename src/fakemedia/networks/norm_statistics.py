@@ -41,9 +41,9 @@ def measure_statistics(detector: Detector, batches: Iterable[Tensor], *,
 def _combine(layer: _BatchNorm, total: Callable[[Tensor], Tensor]) -> None:
     """Replace the means over the batches of each process by those over all."""
     assert layer.num_batches_tracked is not None
-    mine = layer.num_batches_tracked.clone()
-    batches = total(mine.clone())
+    count = layer.num_batches_tracked.clone()
+    batches = total(count.clone())
     for statistic in (layer.running_mean, layer.running_var):
         assert statistic is not None
-        statistic.copy_(total(statistic.double() * mine) / batches)
+        statistic.copy_(total(statistic.double() * count) / batches)
     layer.num_batches_tracked.copy_(batches)

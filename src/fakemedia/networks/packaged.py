@@ -50,15 +50,15 @@ def as_timm(state: Mapping[str, Tensor], names: Mapping[str, Tensor]) -> dict[st
     The blocks are numbered consecutively in the package, and by stage in timm; a block without expansion has two
     convolutions in both.
     """
-    blocks = list(dict.fromkeys(found[0] for name in names if (found := re.match(r"blocks\.\d+\.\d+", name))))
-    expanded = {int(found[1]) for name in state if (found := _BLOCK.match(name)) and found[2] == "_expand_conv"}
+    blocks = list(dict.fromkeys(match[0] for name in names if (match := re.match(r"blocks\.\d+\.\d+", name))))
+    expanded = {int(match[1]) for name in state if (match := _BLOCK.match(name)) and match[2] == "_expand_conv"}
 
     def renamed(name: str) -> str:
-        found = _BLOCK.fullmatch(name)
-        if found is None:
+        match = _BLOCK.fullmatch(name)
+        if match is None:
             layer, _, kind = name.partition(".")
             return f"{_STEM[layer]}.{kind}"
-        layers = _EXPANDED if int(found[1]) in expanded else _NOT_EXPANDED
-        return f"{blocks[int(found[1])]}.{layers[found[2]]}.{found[3]}"
+        layers = _EXPANDED if int(match[1]) in expanded else _NOT_EXPANDED
+        return f"{blocks[int(match[1])]}.{layers[match[2]]}.{match[3]}"
 
     return {renamed(name): tensor for name, tensor in state.items()}

@@ -47,6 +47,6 @@ class EvenResidual(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, enabled=False):
-            found = self.residual(inputs.float())
-            size = found.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=self.floor)
-            return (found * (self.spread / size)).clamp(-6 * self.spread, 6 * self.spread)
+            residual = self.residual(inputs.float())
+            size = residual.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=self.floor)
+            return (residual * (self.spread / size)).clamp(-6 * self.spread, 6 * self.spread)

@@ -53,14 +53,14 @@ class Blocks:
 @contextmanager
 def watched(body: nn.Module, blocks: Blocks) -> Iterator[list[Tensor]]:
     """Yield a list that holds, after a forward pass of `body`, the statistics of each block, float32 (N, 2 C)."""
-    found: list[Tensor] = []
+    statistics: list[Tensor] = []
 
     def keep(_: nn.Module, __: tuple, output: Tensor) -> None:
-        found.append(blocks.statistics(output))
+        statistics.append(blocks.statistics(output))
 
     hooks = [body.get_submodule(name).register_forward_hook(keep) for name in blocks.names]
     try:
-        yield found
+        yield statistics
     finally:
         for hook in hooks:
             hook.remove()

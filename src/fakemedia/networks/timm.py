@@ -97,8 +97,8 @@ def build(config: Config, seed: int) -> Detector:
 def _blocks(body: Any) -> Blocks:
     """Return the blocks of timm's model: all of its stages or blocks, or else its named feature maps."""
     for part in ("blocks", "stages", "layers"):
-        if isinstance(found := getattr(body, part, None), (nn.Sequential, nn.ModuleList)):
-            names = [f"{part}.{number}" for number in range(len(found))]
+        if isinstance(stack := getattr(body, part, None), (nn.Sequential, nn.ModuleList)):
+            names = [f"{part}.{number}" for number in range(len(stack))]
             break
     else:
         modules = {name for name, _ in body.named_modules()}
@@ -121,8 +121,8 @@ def _body(config: Config) -> Any:
         return body
     if pretrained.startswith(PREFIX):
         repository = pretrained.removeprefix(PREFIX)
-        found = hub_config(repository)
-        _check_fits(config, found["architecture"], found["pretrained_cfg"])
+        hub = hub_config(repository)
+        _check_fits(config, hub["architecture"], hub["pretrained_cfg"])
         return _created(config, file=str(hub_file(repository)))
     return _created(config)
 

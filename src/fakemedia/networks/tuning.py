@@ -18,8 +18,8 @@ ATTENTION = ("qkv", "q", "k", "v", "q_proj", "k_proj", "v_proj", "kv", "proj")
 """Names of the linear layers of an attention module."""
 
 
-def tune(detector: Detector, how: Tune, seed: int = 0) -> Detector:
-    """Freeze all weights of `detector` but those of `how`, and return it; the head is always trained.
+def tune(detector: Detector, tuning: Tune, seed: int = 0) -> Detector:
+    """Freeze all weights of `detector` but those of `tuning`, and return it; the head is always trained.
 
     The body of `head` and `lora` stays in evaluation mode, so that its batch-norm statistics do not change; `norm`
     updates them as `all` does. `lora` adds the update W + alpha / r B A to the weights W (Hu et al. 2022, Section 4.1),
@@ -29,23 +29,23 @@ def tune(detector: Detector, how: Tune, seed: int = 0) -> Detector:
     """
     merge(detector)
     detector.requires_grad_(True)
-    detector.frozen = how.kind in ("head", "lora")
-    if how.kind == "all":
+    detector.frozen = tuning.kind in ("head", "lora")
+    if tuning.kind == "all":
         return detector.train(detector.training)
     detector.body.requires_grad_(False)
-    if how.kind == "norm":
-        trained = [weight for layer in norm_layers(detector.body) for weight in layer.parameters(recurse=False)]
-        if not trained:
+    if tuning.kind == "norm":
+        norm_weights = [weight for layer in norm_layers(detector.body) for weight in layer.parameters(recurse=False)]
+        if not norm_weights:
             raise _no_place(detector, "normalisation layers with weights", "norm")
-        for weight in trained:
+        for weight in norm_weights:
             weight.requires_grad_(True)
-    if how.kind == "lora":
+    if tuning.kind == "lora":
         places = list(low_rank_places(detector.body))
         if not places:
             raise _no_place(detector, "attention or 1x1 convolutions", "lora")
         with seeded(seed):
             for layer in places:
-                parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, how.rank, how.alpha))
+                parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, tuning.rank, tuning.alpha))
     return detector.train(detector.training)
 
 
@@ -105,6 +105,6 @@ def parameter_groups(detector: Detector, weight_decay: float) -> list[dict[str, 
     return [group for group in groups if group["params"]]
 
 
-def _no_place(detector: Detector, what: str, kind: str) -> UserError:
-    return UserError(f"The network {type(detector.body).__name__} has no {what}", where=f"tune: {kind}",
-                     expected=f"a network with {what}", do="use tune: all or tune: head, or another network")
+def _no_place(detector: Detector, layers: str, kind: str) -> UserError:
+    return UserError(f"The network {type(detector.body).__name__} has no {layers}", where=f"tune: {kind}",
+                     expected=f"a network with {layers}", do="use tune: all or tune: head, or another network")

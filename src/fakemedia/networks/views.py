@@ -38,14 +38,14 @@ def read_views(names: Iterable[str], *, where: object = None) -> tuple[str, ...]
     views: list[str] = []
     for name in names:
         place, plus, augment = str(name).partition(AUGMENTED)
-        drawn = _RANDOM.fullmatch(place)
+        random_view = _RANDOM.fullmatch(place)
         if plus and augment not in plugin.names(KIND):
             raise unknown_name("augmentation", augment, plugin.names(KIND), where=where)
         if place in SEVERAL:
             views += [f"{each}{plus}{augment}" for each in SEVERAL[place]]
-        elif drawn and drawn[1]:
-            views += [f"random{number}{plus}{augment}" for number in range(int(drawn[2]))]
-        elif drawn or place.removesuffix(FLIP) in (CENTRE, *QUARTERS, *CORNERS):
+        elif random_view and random_view[1]:
+            views += [f"random{number}{plus}{augment}" for number in range(int(random_view[2]))]
+        elif random_view or place.removesuffix(FLIP) in (CENTRE, *QUARTERS, *CORNERS):
             views.append(str(name))
         else:
             known = [CENTRE, *CORNERS, *(f"{place}{FLIP}" for place in (CENTRE, *CORNERS)), "quarters", "corners",
@@ -67,7 +67,7 @@ def with_augmented(names: Iterable[str], augment: str) -> tuple[str, ...]:
 
 
 def view_seed(view: str, seed: int) -> int | None:
-    """Return what the crops of `view` depend on of `seed`: `seed`, or None for a view without anything random."""
+    """Return `seed` if the crops of `view` depend on it, else None."""
     return seed if AUGMENTED in view or view.startswith("random") else None
 
 
@@ -80,8 +80,8 @@ def view_crops(store: PixelStore, rows: NDArray[np.int64], view: str, crop: int,
     place, _, augment = view.partition(AUGMENTED)
     mirrored = np.full(len(rows), place.endswith(FLIP))
     place = place.removesuffix(FLIP)
-    if drawn := _RANDOM.fullmatch(place):
-        number = int(drawn[2])
+    if random_view := _RANDOM.fullmatch(place):
+        number = int(random_view[2])
         mirrored = integers(derive(seed, "view flip", number), rows, 2).astype(bool)
         tops = integers(derive(seed, "view top", number), rows, tops + 1)
         lefts = integers(derive(seed, "view left", number), rows, lefts + 1)
@@ -99,6 +99,6 @@ def view_crops(store: PixelStore, rows: NDArray[np.int64], view: str, crop: int,
     return images if change is None else augmented(images, change, derive(seed, "view augment", view), rows)
 
 
-def cell_starts(lengths: NDArray[np.int64], half: int, crop: int, most: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where a crop at the middle of one half, 0 or 1, of lines of `lengths` pixels starts, `most` at most."""
-    return np.clip(((2 * half + 1) * lengths - 2 * crop) // 4, 0, most)
+def cell_starts(lengths: NDArray[np.int64], half: int, crop: int, limit: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the starts (N,), at most `limit`, of crops in the middle of a half, 0 or 1, of lines of `lengths`."""
+    return np.clip(((2 * half + 1) * lengths - 2 * crop) // 4, 0, limit)

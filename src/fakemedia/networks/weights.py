@@ -24,20 +24,20 @@ def load_weights(network: Detector, path: Path, *, classifier: str = "head") -> 
     """
     state = _read_state(path / WEIGHTS_FILE if path.is_dir() else path)
     network.make_room(state)
-    own = network.state_dict()
+    expected = network.state_dict()
     if not any(name.startswith("body.") for name in state):
-        state = _as_detector(state, classifier, own)
+        state = _as_detector(state, classifier, expected)
     # Counters that only BatchNorm without momentum reads; older files lack them.
-    state = {name: tensor for name, tensor in own.items() if name.endswith("num_batches_tracked")} | dict(state)
-    wrong = [
-        f"{name} {_shape(state.get(name))} for {_shape(own.get(name))}"
-        for name in [*own, *(name for name in state if name not in own)]
-        if _shape(state.get(name)) != _shape(own.get(name))
+    state = {name: tensor for name, tensor in expected.items() if name.endswith("num_batches_tracked")} | dict(state)
+    mismatches = [
+        f"{name} {_shape(state.get(name))} for {_shape(expected.get(name))}"
+        for name in [*expected, *(name for name in state if name not in expected)]
+        if _shape(state.get(name)) != _shape(expected.get(name))
     ]
-    if wrong:
+    if mismatches:
         raise UserError(
-            "The weights are of another network: " + "; ".join(wrong[:3]) + f" ({len(wrong)} tensors differ)",
-            where=path, expected=f"{len(own)} tensors with the names and shapes of the configured network",
+            "The weights are of another network: " + "; ".join(mismatches[:3]) + f" ({len(mismatches)} tensors differ)",
+            where=path, expected=f"{len(expected)} tensors with the names and shapes of the configured network",
             do="give the weights of this network, or name the network that they belong to",
         )
     network.load_state_dict(state)

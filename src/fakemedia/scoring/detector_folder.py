@@ -43,7 +43,7 @@ def write_detector(checkpoint: Path, out: Path, info: CardInfo, *, state: bool =
 
     UserError if `checkpoint` is none or damaged, if `out` holds anything else, or if it cannot be written.
     """
-    from fakemedia.memory.held_pictures import Memory
+    from fakemedia.memory.memory import Memory
     from fakemedia.networks.checkpoint import META, METHOD, WEIGHTS, load
     from fakemedia.scoring.onnx_export import export
 

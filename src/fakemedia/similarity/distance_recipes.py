@@ -25,13 +25,13 @@ def distances_recipe(measure: Named, *, similarity: SimilarityConfig, crop: int,
     whose features are read, a path of weights in it replaced by the hash of the file; a measure that reads no features
     (see `reads`) does not depend on it.
     """
-    read = reads(measure.name)
+    sample_part = reads(measure.name)
     settings: dict[str, Any] = {"measure": measure, "tasks": list(data),
                                 "versions": {"measure": plugin.constant("similarity", measure.name, "VERSION", 1)}}
-    if read == "name":
+    if sample_part == "name":
         return Recipe(producer="distances", version=SAMPLES_VERSION, settings=settings)
     settings |= sample_settings(similarity, crop)
-    if read == "features":
+    if sample_part == "features":
         settings["network"] = network
         if network is not None:
             settings["versions"]["network"] = plugin.constant("networks", network.name, "VERSION", 1)

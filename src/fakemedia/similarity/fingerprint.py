@@ -69,8 +69,8 @@ def _profiles(spectrum: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
     radius = np.hypot(vertical, horizontal)
     ring = np.minimum((radius / radius.max() * RINGS).astype(np.int64), RINGS - 1)
     sector = (np.arctan2(vertical, horizontal) % np.pi / np.pi * SECTORS).astype(np.int64) % SECTORS
-    high = radius > LOWEST_FREQUENCY
-    return _bin_means(spectrum, ring, RINGS), _bin_means(spectrum[high], sector[high], SECTORS)
+    is_high = radius > LOWEST_FREQUENCY
+    return _bin_means(spectrum, ring, RINGS), _bin_means(spectrum[is_high], sector[is_high], SECTORS)
 
 
 def _bin_means(values: NDArray[np.float64], bins: NDArray[np.int64], count: int) -> NDArray[np.float64]:

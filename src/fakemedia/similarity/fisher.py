@@ -85,10 +85,10 @@ def gain_fisher(network: Any, images: NDArray[np.uint8], probe: Probe) -> NDArra
 def task2vec_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Return 1 - cosine of (channels,) embeddings, each divided by their sum; channels 0 in both drop out."""
     total = a + b
-    used = total > 0
-    if not used.any():
+    nonzero = total > 0
+    if not nonzero.any():
         return 0.0
-    x, y = a[used] / total[used], b[used] / total[used]
+    x, y = a[nonzero] / total[nonzero], b[nonzero] / total[nonzero]
     return max(0.0, 1 - float(x @ y / (np.linalg.norm(x) * np.linalg.norm(y))))
 
 

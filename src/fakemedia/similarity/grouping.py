@@ -87,8 +87,8 @@ def group_tasks(distances: pd.DataFrame, config: GroupingConfig,
     labels = _cut(by_name, count)
     groups = [tuple(by_name.index[labels == label]) for label in dict.fromkeys(labels)]
     arrange = _arranger(config, by_name, list(distances.index), _checked(difficulty, by_name.index, config.order))
-    inside = {group: tuple(task for (task,) in arrange([(task,) for task in group])) for group in groups}
-    return Grouping(groups=tuple(inside[group] for group in arrange(groups)), silhouette=_silhouette(by_name, labels))
+    arranged = {group: tuple(task for (task,) in arrange([(task,) for task in group])) for group in groups}
+    return Grouping(groups=tuple(arranged[group] for group in arrange(groups)), silhouette=_silhouette(by_name, labels))
 
 
 def _cut(distances: pd.DataFrame, count: int) -> NDArray[np.int64]:
@@ -111,13 +111,13 @@ def _best_count(distances: pd.DataFrame) -> int:
 def _path(distances: NDArray[np.float64], *, far: bool) -> list[int]:
     """Return the greedy path over 0..T-1 from the closest (or farthest) pair on; of equals, the lowest number."""
     cost = -distances if far else distances
-    left = list(range(len(cost)))
-    pairs = [(cost[i, j], i) for i in left for j in left if i != j]
+    remaining = list(range(len(cost)))
+    pairs = [(cost[i, j], i) for i in remaining for j in remaining if i != j]
     path = [min(pairs)[1] if pairs else 0]
-    left.remove(path[0])
-    while left:
-        path.append(min(left, key=lambda i: (cost[path[-1], i], i)))
-        left.remove(path[-1])
+    remaining.remove(path[0])
+    while remaining:
+        path.append(min(remaining, key=lambda i: (cost[path[-1], i], i)))
+        remaining.remove(path[-1])
     return path
 
 
@@ -131,9 +131,9 @@ def _checked(difficulty: Mapping[str, float] | None, tasks: Iterable[str], order
     return difficulty or {}
 
 
-def _arranger(config: GroupingConfig, distances: pd.DataFrame, given: list[str],
+def _arranger(config: GroupingConfig, distances: pd.DataFrame, original_order: list[str],
               difficulty: Mapping[str, float]) -> Callable[[list[Group]], list[Group]]:
-    """Return what orders groups: of several tasks, or of one task each."""
+    """Return the function that orders groups, of several tasks or of one task each."""
 
     def between(a: Group, b: Group) -> float:
         return float(distances.loc[list(a), list(b)].to_numpy().mean())
@@ -141,7 +141,7 @@ def _arranger(config: GroupingConfig, distances: pd.DataFrame, given: list[str],
     def arrange(groups: list[Group]) -> list[Group]:
         groups = sorted(groups)
         if config.order == "given":
-            return sorted(groups, key=lambda group: min(given.index(task) for task in group))
+            return sorted(groups, key=lambda group: min(original_order.index(task) for task in group))
         if config.order == "hardest_first":
             return sorted(groups, key=lambda group: -np.mean([difficulty[task] for task in group]))
         if config.order == "random":

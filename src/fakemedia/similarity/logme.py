@@ -85,8 +85,8 @@ def log_evidence(data: Moments) -> float:
 
 def bayes_factor(a: tuple[Moments, float], b: tuple[Moments, float]) -> float:
     """Return the distance of two tasks from their moments and log evidences, nats an image."""
-    together = a[0] + b[0]
-    return max(0.0, (a[1] + b[1] - log_evidence(together)) / together.count)
+    joint = a[0] + b[0]
+    return max(0.0, (a[1] + b[1] - log_evidence(joint)) / joint.count)
 
 
 def build(config: Config) -> Measure:

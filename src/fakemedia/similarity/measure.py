@@ -46,7 +46,7 @@ class TaskSample:
     network: Any = None
     """A torch module with `prepare(images uint8 (N, 3, H, W)) -> inputs` and `features(inputs) -> (N, D)`, such as any
     detector of `networks`; None if no measure reads features."""
-    kept: Kept | None = None
+    cache: ArrayCache | None = None
     """Where spectra and features are stored between runs; None: nowhere."""
 
     def of(self, label: int) -> NDArray[np.bool_]:
@@ -57,7 +57,7 @@ class TaskSample:
     def features(self) -> NDArray[np.float64]:
         """Features of the frozen network, (N, D); UserError without a network or if a feature is not finite."""
         network = require_network(self)
-        features = self._kept("features", lambda: extract_features(network, self.images))
+        features = self._cached("features", lambda: extract_features(network, self.images))
         broken = int((~np.isfinite(features)).any(axis=1).sum())
         if broken:
             raise UserError(f"The features of {broken} images by the network are not finite",
@@ -71,15 +71,15 @@ class TaskSample:
         if min(self.images.shape[1:3]) < TILE:
             raise UserError(f"The crops are {_size(self)} pixels", where=f"task {self.task}",
                             expected=f"at least {TILE}x{TILE}")
-        level, spread = self._kept("spectra", lambda: np.stack(spectral_statistics(self.images)))
+        level, spread = self._cached("spectra", lambda: np.stack(spectral_statistics(self.images)))
         return level, spread
 
-    def _kept(self, name: str, compute: Callable[[], NDArray]) -> NDArray:
-        return compute() if self.kept is None else self.kept.array(name, compute)
+    def _cached(self, name: str, compute: Callable[[], NDArray]) -> NDArray:
+        return compute() if self.cache is None else self.cache.array(name, compute)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class ArrayCache:
     """Arrays in files whose names say what they were computed from."""
 
     folder: Path
@@ -92,10 +92,10 @@ class Kept:
         try:
             return np.load(path)
         except (OSError, ValueError, EOFError):
-            found = compute()
+            array = compute()
         with replacing(path) as scratch, scratch.open("wb") as file:
-            np.save(file, found)
-        return found
+            np.save(file, array)
+        return array
 
 
 def sample_task(store: PixelStore, *, maximum: int | None, crop: int, seed: int, network: Any = None,
@@ -106,12 +106,12 @@ def sample_task(store: PixelStore, *, maximum: int | None, crop: int, seed: int,
     networks.
     """
     rows = select_rows(store, maximum, seed)
-    drawn = {"store": store.fingerprint, "maximum": maximum, "crop": crop, "seed": seed}
-    kept = None if folder is None else Kept(folder=folder, keys={
-        "spectra": fingerprint({**drawn, "version": SAMPLES_VERSION}),
-        "features": fingerprint({**drawn, "version": SAMPLES_VERSION, "network": network_key})})
+    selection = {"store": store.fingerprint, "maximum": maximum, "crop": crop, "seed": seed}
+    cache = None if folder is None else ArrayCache(folder=folder, keys={
+        "spectra": fingerprint({**selection, "version": SAMPLES_VERSION}),
+        "features": fingerprint({**selection, "version": SAMPLES_VERSION, "network": network_key})})
     return TaskSample(task=store.task, images=store.centre_crops(rows, crop), labels=store.labels[rows],
-                      network=network, kept=kept)
+                      network=network, cache=cache)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,18 +181,18 @@ def check_names(measure: Measure, tasks: Iterable[str]) -> None:
 
 
 def _check_images(sample: TaskSample, minimum: int) -> None:
-    images, labels, where = sample.images, np.asarray(sample.labels), f"task {sample.task}"
+    images, labels, source = sample.images, np.asarray(sample.labels), f"task {sample.task}"
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise UserError(f"The images are {images.dtype} {images.shape}", where=where, expected="uint8 (N, H, W, 3)")
+        raise UserError(f"The images are {images.dtype} {images.shape}", where=source, expected="uint8 (N, H, W, 3)")
     if labels.shape != images.shape[:1] or not np.isin(labels, (REAL, FAKE)).all():
-        raise UserError("The labels do not fit the images", where=where, expected="0 or 1 for each image")
+        raise UserError("The labels do not fit the images", where=source, expected="0 or 1 for each image")
     for label, name in enumerate(CLASS_FOLDERS):
-        chosen = images[labels == label]
-        if len(chosen) < minimum:
-            raise UserError(f"There are {len(chosen)} images of class {name}", where=where,
+        class_images = images[labels == label]
+        if len(class_images) < minimum:
+            raise UserError(f"There are {len(class_images)} images of class {name}", where=source,
                             expected=f"at least {minimum}", do="sample more images, or leave the task out")
-        if all(image.min() == image.max() for image in chosen):
-            raise UserError(f"Every image of class {name} is constant", where=where,
+        if all(image.min() == image.max() for image in class_images):
+            raise UserError(f"Every image of class {name} is constant", where=source,
                             expected="pictures with texture", do="check how the images were made")
 
 

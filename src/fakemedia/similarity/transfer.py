@@ -38,7 +38,7 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Probed:
+class TaskProbe:
     """A task's probe, and the features (M, D) and labels (M,) that no probe has seen."""
 
     probe: Probe
@@ -52,7 +52,7 @@ def _features(sample: TaskSample, config: Config) -> NDArray[np.float64]:
     return np.concatenate([part.reshape(len(part), -1) for part in sample.spectra], axis=1).astype(np.float64)
 
 
-def sensitivity(a: Probed, b: Probed) -> float:
+def sensitivity(a: TaskProbe, b: TaskProbe) -> float:
     """Return the sensitivity index of a's probe on b's unseen images; 0 if its logits do not vary."""
     logits = a.probe.logits(b.features)
     real, fake = logits[b.labels == REAL], logits[b.labels == FAKE]
@@ -60,38 +60,38 @@ def sensitivity(a: Probed, b: Probed) -> float:
     return float((fake.mean() - real.mean()) / deviation) if deviation > 0 else 0.0
 
 
-def separability_lost(a: Probed, b: Probed) -> float:
+def separability_lost(a: TaskProbe, b: TaskProbe) -> float:
     """Return the share of b's separability, 0 to 2, that a's probe loses; 1 if b's own probe has none."""
-    own = sensitivity(b, b)
-    return float(np.clip(1 - sensitivity(a, b) / own, 0, 2)) if own > 0 else 1.0
+    own_sensitivity = sensitivity(b, b)
+    return float(np.clip(1 - sensitivity(a, b) / own_sensitivity, 0, 2)) if own_sensitivity > 0 else 1.0
 
 
-def auc(a: Probed, b: Probed) -> float:
+def auc(a: TaskProbe, b: TaskProbe) -> float:
     """Return the AUC of a's probe on b's unseen images."""
     return float(roc_auc_score(b.labels == FAKE, a.probe.logits(b.features)))
 
 
-def probe_task(sample: TaskSample, config: Config) -> Probed:
+def probe_task(sample: TaskSample, config: Config) -> TaskProbe:
     """Return the probe trained on one half of the sample's images, and the other half."""
     features = _features(sample, config)
-    learned = _half(sample)
-    return Probed(fit_probe(features[learned], sample.labels[learned]), features[~learned], sample.labels[~learned])
+    train = _half(sample)
+    return TaskProbe(fit_probe(features[train], sample.labels[train]), features[~train], sample.labels[~train])
 
 
 def _half(sample: TaskSample) -> NDArray[np.bool_]:
     """Return the mask (N,) of every second image of either class ordered by a hash of their pixels, not by row."""
     keys = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in sample.images]
-    chosen = np.zeros(len(keys), np.bool_)
+    mask = np.zeros(len(keys), np.bool_)
     for label in (REAL, FAKE):
         rows = sorted(np.flatnonzero(sample.of(label)), key=lambda row: keys[row])
-        chosen[rows[::2]] = True
-    return chosen
+        mask[rows[::2]] = True
+    return mask
 
 
 def hardness(samples: Sequence[TaskSample], config: Config) -> dict[str, float]:
     """Return the difficulty of each task: 1 - AUC of its own probe on its unseen images (for `hardest_first`)."""
-    probed = {sample.task: probe_task(sample, config) for sample in samples}
-    return {task: 1 - auc(found, found) for task, found in probed.items()}
+    probes = {sample.task: probe_task(sample, config) for sample in samples}
+    return {task: 1 - auc(probe, probe) for task, probe in probes.items()}
 
 
 def build(config: Config) -> Measure:

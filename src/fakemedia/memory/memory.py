@@ -16,7 +16,7 @@ from torch import Tensor
 from fakemedia.core.hashing import fingerprint
 from fakemedia.core.rng import derive
 from fakemedia.memory.budget import MIB, Budget, quotas
-from fakemedia.memory.selection import herding_order, random_order, within
+from fakemedia.memory.selection import fit_budget, herding_order, random_order
 from fakemedia.store.decode import checksum
 from fakemedia.store.pixels import PixelStore
 
@@ -25,7 +25,7 @@ PREFIX = "memory."
 COLUMNS = ("id", "label", "source", "height", "width", "rank")
 
 
-class HeldPictures(PixelStore):
+class StoredPictures(PixelStore):
     """The kept pictures of a task, as a pixel store in memory."""
 
     def __init__(self, task: str, policy: str, images: pd.DataFrame, pixels: NDArray[np.uint8]) -> None:
@@ -44,7 +44,7 @@ class HeldPictures(PixelStore):
         return len(self._images)
 
     def __reduce__(self) -> tuple:
-        return HeldPictures, (self.task, self.policy, self.images, self._pixels)
+        return StoredPictures, (self.task, self.policy, self.images, self._pixels)
 
     @property
     def images(self) -> pd.DataFrame:
@@ -57,30 +57,30 @@ class HeldPictures(PixelStore):
         rows = np.array([places.get(name, -1) for name in self.ids], np.int64)
         return rows if self.policy == store.policy and (rows >= 0).all() else None
 
-    def kept(self, rows: NDArray[np.int64]) -> HeldPictures:
+    def subset(self, rows: NDArray[np.int64]) -> StoredPictures:
         """Return only the pictures `rows`."""
-        return held(self, rows, self._images["rank"].to_numpy(np.int64)[rows])
+        return copy_pictures(self, rows, self._images["rank"].to_numpy(np.int64)[rows])
 
 
 def _lists(images: pd.DataFrame) -> dict[str, list]:
     return {column: images[column].tolist() for column in COLUMNS}
 
 
-def held(store: PixelStore, rows: NDArray[np.int64], ranks: NDArray[np.int64]) -> HeldPictures:
+def copy_pictures(store: PixelStore, rows: NDArray[np.int64], ranks: NDArray[np.int64]) -> StoredPictures:
     """Return a copy of the pictures `rows` of `store`."""
     images = pd.DataFrame({
         "id": [store.ids[row] for row in rows], "label": store.labels[rows],
         "source": [store.sources[row] for row in rows], "height": store.heights[rows], "width": store.widths[rows],
         "rank": ranks})
     pixels = np.concatenate([store[row].reshape(-1) for row in rows.tolist()])
-    return HeldPictures(store.task, store.policy, images, pixels)
+    return StoredPictures(store.task, store.policy, images, pixels)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What is kept of the tasks learned so far."""
+    """The pictures kept of the tasks learned so far."""
 
-    stores: Mapping[str, HeldPictures] = field(default_factory=dict)
+    stores: Mapping[str, StoredPictures] = field(default_factory=dict)
     """By task."""
 
     def __len__(self) -> int:
@@ -88,12 +88,12 @@ class Memory:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the memory as tensors, uint8, for the state of a method."""
-        found = {}
+        state = {}
         for task, store in self.stores.items():
             facts = {"policy": store.policy, "images": _lists(store.images)}
-            found[f"{PREFIX}{task}.facts"] = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
-            found[f"{PREFIX}{task}.pixels"] = torch.from_numpy(store._pixels)
-        return found
+            state[f"{PREFIX}{task}.facts"] = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
+            state[f"{PREFIX}{task}.pixels"] = torch.from_numpy(store._pixels)
+        return state
 
     @classmethod
     def read(cls, state: Mapping[str, Tensor]) -> Memory:
@@ -103,8 +103,8 @@ class Memory:
             if name.startswith(PREFIX) and name.endswith(".facts"):
                 task = name.removeprefix(PREFIX).removesuffix(".facts")
                 facts = json.loads(tensor.numpy().tobytes())
-                stores[task] = HeldPictures(task, facts["policy"], pd.DataFrame(facts["images"]),
-                                            state[f"{PREFIX}{task}.pixels"].numpy())
+                stores[task] = StoredPictures(task, facts["policy"], pd.DataFrame(facts["images"]),
+                                              state[f"{PREFIX}{task}.pixels"].numpy())
         return cls(stores)
 
     def table(self, config: Budget) -> pd.DataFrame:
@@ -120,28 +120,29 @@ def smallest(stores: Mapping[str, PixelStore]) -> dict[tuple[str, int], int]:
             for task, store in stores.items() for label in np.unique(store.labels).tolist()}
 
 
-def updated(memory: Memory, learned: Mapping[str, PixelStore], config: Budget, *, seed: int,
-            features: Callable[[PixelStore], NDArray[np.floating]]) -> Memory:
-    """Return the memory after the tasks of `learned`: as many pictures of each class of each task, old and new.
+def update_memory(memory: Memory, learned: Mapping[str, PixelStore], config: Budget, *, seed: int,
+                  features: Callable[[PixelStore], NDArray[np.floating]]) -> Memory:
+    """Return the memory after learning the tasks of `learned`: equal numbers of pictures of every class of every task.
 
-    `features` gives those of a store, (N, D), for herding. Dropped pictures do not return.
+    `features` returns the features of a store, (N, D), for herding. Dropped pictures do not return.
     """
     stores = {**memory.stores, **learned}
     cells = {(task, label): np.flatnonzero(store.labels == label) for task, store in stores.items()
              for label in np.unique(store.labels).tolist()}
     counts = quotas({cell: len(rows) for cell, rows in cells.items()}, config.pictures)
     room = float("inf") if config.mib is None else config.mib * MIB / len(cells)
-    kept: dict[str, HeldPictures] = {}
+    pictures: dict[str, StoredPictures] = {}
     for task, store in stores.items():
-        mine = [(rows, counts[cell]) for cell, rows in cells.items() if cell[0] == task]
-        if isinstance(store, HeldPictures):
-            chosen = [_shrunk(store, rows, count, room) for rows, count in mine]
-            kept[task] = store.kept(np.sort(np.concatenate(chosen)))
+        task_cells = [(rows, counts[cell]) for cell, rows in cells.items() if cell[0] == task]
+        if isinstance(store, StoredPictures):
+            selected = [_shrunk(store, rows, count, room) for rows, count in task_cells]
+            pictures[task] = store.subset(np.sort(np.concatenate(selected)))
         else:
-            found = features(store) if config.selection == "herding" else None
-            parts = [_chosen(store, rows, count, room, config, seed, found) for rows, count in mine]
-            kept[task] = held(store, np.concatenate(parts), np.concatenate([np.arange(len(part)) for part in parts]))
-    return Memory(kept)
+            features_of_store = features(store) if config.selection == "herding" else None
+            parts = [_chosen(store, rows, count, room, config, seed, features_of_store) for rows, count in task_cells]
+            ranks = np.concatenate([np.arange(len(part)) for part in parts])
+            pictures[task] = copy_pictures(store, np.concatenate(parts), ranks)
+    return Memory(pictures)
 
 
 def _chosen(store: PixelStore, rows: NDArray[np.int64], count: int, room: float, config: Budget, seed: int,
@@ -153,12 +154,12 @@ def _chosen(store: PixelStore, rows: NDArray[np.int64], count: int, room: float,
         order = random_order(ids, groups, derive(seed, "memory"))
     else:
         order = herding_order(features[rows], count)
-    return rows[within(order, _bytes(store, rows), pictures=count, room=room)]
+    return rows[fit_budget(order, _bytes(store, rows), pictures=count, room=room)]
 
 
-def _shrunk(store: HeldPictures, rows: NDArray[np.int64], count: int, room: float) -> NDArray[np.int64]:
+def _shrunk(store: StoredPictures, rows: NDArray[np.int64], count: int, room: float) -> NDArray[np.int64]:
     order = np.argsort(store.images["rank"].to_numpy()[rows], kind="stable").tolist()
-    return rows[within(order, _bytes(store, rows), pictures=count, room=room)]
+    return rows[fit_budget(order, _bytes(store, rows), pictures=count, room=room)]
 
 
 def _bytes(store: PixelStore, rows: NDArray[np.int64]) -> list[int]:
