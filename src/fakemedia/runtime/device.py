@@ -53,7 +53,7 @@ class Runtime:
     """Share of the free device memory up to which a stage's pixels are kept there; above it batches are copied."""
     save_minutes: float = 5.0
     """Minutes of training within an epoch after which the state is saved, so that a killed run can resume there; it is
-    always saved at the end of an epoch."""
+    saved at the end of an epoch too, unless the epoch is short and saving slow."""
     features_gib: float = 20.0
     """Upper limit of the features of a collection that are stored where only heads are trained, GiB."""
 
