@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from features import task_stores
 
-from fakemedia.core.plan import MethodPlan, Named, Plan
+from fakemedia.core.plan import MethodPlan, Plan, Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import FAKE, SPLITS, make_stages
 from fakemedia.evaluation.calibration import CalibrationConfig, calibrate
@@ -37,7 +37,7 @@ Stores = dict[str, dict[str, PixelStore]]
 
 def make_plan(given: argparse.Namespace, views: str, tasks: list[str]) -> Plan:
     """Return the plan of ridge on `tasks`, trained in `views`, names with commas."""
-    network = Named(name=given.network, settings={"taps": given.taps})
+    network = Plugin(name=given.network, settings={"taps": given.taps})
     training = TrainingConfig(crop=given.crop, views=tuple(views.split(",")))
     method = MethodPlan(label="ridge", method="ridge", settings={}, network=network, tune="head", training=training)
     return Plan(sequence="benchmark", collection="benchmark", stages=make_stages([(task,) for task in tasks]),

@@ -26,7 +26,7 @@ from throughput import METHODS, TASKS, Bench, fastest, machine, make_stores, pea
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import MethodPlan, Named
+from fakemedia.core.plan import MethodPlan, Plugin
 from fakemedia.learning.device_memory import stage_memory
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.networks.features import FeatureCache
@@ -146,7 +146,7 @@ def memory(work: Work) -> Iterator[Row]:
         for method in ("finetune", "replay"):
             bench = work.bench(network, resident_share=0.0)
             planned = MethodPlan(label=method, method=method, settings={}, tune="all", training=bench.config,
-                                 network=Named(name=network, settings={"pretrained": "none"}))
+                                 network=Plugin(name=network, settings={"pretrained": "none"}))
             estimate = stage_memory(planned, bench.runtime) / MIB
             before = bench.runtime.memory_mib() if work.device == "cpu" else 0.0
             with peak_host_memory() as host:

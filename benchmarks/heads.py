@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from fakemedia.core import plugin
-from fakemedia.core.plan import MethodPlan, Named, Plan
+from fakemedia.core.plan import MethodPlan, Plan, Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import SPLITS, Stage, make_stages
 from fakemedia.learning.sequence import learn_stage, score_checkpoint
@@ -64,7 +64,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def make_plan(labels: list[str], tasks: list[str], crop: int, pictures: int) -> Plan:
     """Return the plan of `labels` on `tasks`; a memory keeps 5 % of the training pictures."""
-    network = Named(name="efficientnet_lite0", settings={"taps": "both"})
+    network = Plugin(name="efficientnet_lite0", settings={"taps": "both"})
     training = TrainingConfig(epochs=30, lr=1e-3, crop=crop)
     memory = {"pictures": max(2 * len(tasks), len(tasks) * pictures // 20)}
     return Plan(sequence="heads", collection="heads", stages=make_stages([(task,) for task in tasks]), network=network,

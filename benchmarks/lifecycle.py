@@ -27,7 +27,7 @@ import numpy as np
 from features import task_stores
 from scipy.stats import binomtest, bootstrap
 
-from fakemedia.core.plan import MethodPlan, Named, Plan
+from fakemedia.core.plan import MethodPlan, Plan, Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import FAKE, REAL, SPLITS, make_stages
 from fakemedia.evaluation.calibration import CalibrationConfig, calibrate
@@ -50,7 +50,7 @@ FORGED = {name: {"family": family} for name, family in (
 def windows_of(given: argparse.Namespace, left_out: str, stores: dict, photographs: np.ndarray) -> dict[str, Window]:
     """Return all pictures by kind (known, generator, real, camera), scored by a detector that left out a task."""
     known = tuple(task for task in stores if task != left_out)
-    stages, network = make_stages([known, (left_out,)]), Named(name=given.network, settings={"taps": given.taps})
+    stages, network = make_stages([known, (left_out,)]), Plugin(name=given.network, settings={"taps": given.taps})
     training = TrainingConfig(epochs=1, lr=1e-3, crop=given.crop)
     method = MethodPlan(label="one", method="ridge", settings={}, network=network, tune="head", training=training)
     plan = Plan(sequence="benchmark", collection="benchmark", stages=stages, network=network, training=training,

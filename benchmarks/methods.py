@@ -35,7 +35,7 @@ import pandas as pd
 import torch
 from features import task_stores
 
-from fakemedia.core.plan import MethodPlan, Named, Plan
+from fakemedia.core.plan import MethodPlan, Plan, Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import SPLITS, make_stages
 from fakemedia.evaluation.continual import (
@@ -68,7 +68,7 @@ def make_plan(given: argparse.Namespace, order: list[str], stores: Stores) -> Pl
     """Return the plan of all labels on the tasks in `order`."""
     pictures = sum(map(len, stores["train"].values()))
     settings = {"taps": given.taps} | ({} if given.head == "linear" else {"head": given.head})
-    network = Named(name=given.network, settings=settings)
+    network = Plugin(name=given.network, settings=settings)
     training = TrainingConfig(epochs=given.epochs, batch_size=given.batch_size, lr=given.lr, crop=given.crop,
                               views=tuple(given.views.split(",")), weight_decay=given.weight_decay,
                               select_on=given.select_on, norm_statistics=given.norm_statistics,

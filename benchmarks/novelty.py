@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 from features import task_stores
 
-from fakemedia.core.plan import MethodPlan, Named, Plan
+from fakemedia.core.plan import MethodPlan, Plan, Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import SPLITS, make_stages
 from fakemedia.learning.sequence import learn_stage, score_checkpoint, validate_checkpoint
@@ -29,7 +29,7 @@ def measure(given: argparse.Namespace, left_out: str, tasks: list[str], stores: 
     """Return the row of a detector that has learned all `tasks` but one."""
     known = tuple(task for task in tasks if task != left_out)
     stages = make_stages([known, (left_out,)])
-    network = Named(name=given.network, settings={"taps": given.taps})
+    network = Plugin(name=given.network, settings={"taps": given.taps})
     training = TrainingConfig(epochs=given.epochs, lr=given.lr, crop=given.crop)
     method = MethodPlan(label="one", method=given.method, settings={}, network=network, tune=given.tune,
                         training=training)

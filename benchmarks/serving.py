@@ -57,7 +57,7 @@ def make_registry(folder: Path, network: str) -> Registry:
     """Return a registry of two untrained detectors of `network`, the first of which is the champion."""
     from fakemedia.artefacts.manifest import Recipe
     from fakemedia.core import plugin
-    from fakemedia.core.plan import Named
+    from fakemedia.core.plan import Plugin
     from fakemedia.core.types import make_stages
     from fakemedia.networks.checkpoint import make_checkpoint, save
     from fakemedia.scoring.detector_folder import write_detector
@@ -65,7 +65,7 @@ def make_registry(folder: Path, network: str) -> Registry:
 
     registry = open_registry("", folder / "registry")
     for seed in (0, 1):
-        named = Named(name=network, settings={"pretrained": "none"})
+        named = Plugin(name=network, settings={"pretrained": "none"})
         weights = plugin.create("networks", network, named.settings, seed).state_dict()
         meta = {"fingerprint": str(seed) * 32, "network": asdict(named), "seed": seed, "training": {"crop": CROP},
                 "stage": asdict(make_stages([("a",)])[0]), "policy": "native"}

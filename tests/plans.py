@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fakemedia.core.plan import MethodPlan, Named, Plan
+from fakemedia.core.plan import MethodPlan, Plan, Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import Stage
 
 
 def make_plan(methods: Iterable[str] | Mapping[str, Mapping[str, Any]], *, stages: tuple[Stage, ...],
-              network: Named = Named(name="convnet"),  # noqa: B008
+              network: Plugin = Plugin(name="convnet"),  # noqa: B008
               training: TrainingConfig = TrainingConfig(),  # noqa: B008
               **other: Any) -> Plan:
     """Return a plan of `methods`, by label: their settings, or their names alone. A label is its method's name."""

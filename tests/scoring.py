@@ -11,7 +11,7 @@ from PIL import Image
 
 from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core import plugin
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation.calibration import CALIBRATION_FILE, Calibration
 from fakemedia.networks.checkpoint import make_checkpoint, save
@@ -30,7 +30,7 @@ def write_checkpoint(folder: Path, *, network: str = "convnet", policy: str | No
                      settings: dict | None = None, weights: dict | None = None, **facts: Any) -> Path:
     """Write the checkpoint of an untrained network, or one of `weights`, with further `facts`, as `folder`; return it.
     """
-    named = Named(name=network, settings=settings or {"pretrained": "none"})
+    named = Plugin(name=network, settings=settings or {"pretrained": "none"})
     state = weights or plugin.create("networks", network, named.settings, 0).state_dict()
     meta = {"fingerprint": "f" * 32, "network": asdict(named), "seed": 0, "training": {"crop": crop},
             "stage": asdict(make_stages([("one",), ("two",)])[1]), **({"policy": policy} if policy else {}), **facts}

@@ -17,7 +17,7 @@ from PIL import Image
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import SPLITS, make_stages
 from fakemedia.evaluation.perturbations.perturbation import make_conditions
@@ -77,7 +77,7 @@ def test_methods(plugins: Path, name: str) -> None:
         index = build_index(source, task, workers=1, progress=False)
         stores[task] = build_store(index, source, "train", plugins / "stores" / task, workers=1, progress=False)
     plan = make_plan([name], stages=make_stages([("a",), ("b",)]),
-                     network=Named(name="convnet", settings={"width": 8, "depth": 2}),
+                     network=Plugin(name="convnet", settings={"width": 8, "depth": 2}),
                      training=TrainingConfig(epochs=2, batch_size=8, crop=8, lr=0.01)).resolved()
     scores = learn_plan(plan, dict.fromkeys(SPLITS, stores), runtime=Runtime(accelerator="cpu"), folder=plugins / "out")
     assert len(scores) == 2 * 2 * 24

@@ -21,7 +21,7 @@ from typing import cast
 import torch
 
 from fakemedia.core import plugin
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.ingest.build_store import build_store
@@ -62,7 +62,7 @@ def make_stores(folder: Path) -> dict[str, PixelStore]:
 def losses(method: str, settings: dict, stores: dict[str, PixelStore]) -> list[float]:
     """Return the total loss of each step that the method takes over the two stages."""
     plan = make_plan({method: settings}, stages=make_stages([("a",), ("b",)]),
-                     network=Named(name="convnet", settings={"width": 8, "depth": 2}),
+                     network=Plugin(name="convnet", settings={"width": 8, "depth": 2}),
                      training=TrainingConfig(epochs=EPOCHS, batch_size=BATCH, crop=8, lr=0.01)).resolved()
     noted: list[float] = []
 

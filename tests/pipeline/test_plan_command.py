@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.cost import body_passes, passes, room
@@ -105,7 +105,7 @@ def test_what_a_run_refuses_is_refused_at_once(project: Path, plan: Callable[...
 
 def test_a_head_passes_every_image_through_the_body_once() -> None:
     plan = make_plan(("finetune", "ridge"), stages=make_stages([("a",), ("b",)]), training=TrainingConfig(epochs=10),
-                     network=Named(name="convnet", settings={"width": 8, "depth": 2})).resolved()
+                     network=Plugin(name="convnet", settings={"width": 8, "depth": 2})).resolved()
     sizes = {task: {"train": 100, "val": 30, "test": 50} for task in "ab"}
     views, done = len(plan.methods[0].training.views), set()
     assert body_passes(plan.methods[0], sizes, ["a"], ["a"], done) == 100 * views + 30
@@ -125,7 +125,7 @@ def test_time_of_heads_is_that_of_their_body(plan: Callable[..., str], ingested:
 def test_passes_and_room() -> None:
     training = TrainingConfig(epochs=10, batch_size=8, validation_every=4, validation_share=None, validation_max=50)
     plan = make_plan(("finetune", "ewc"), stages=make_stages([("a",)]), training=training,
-                     network=Named(name="convnet", settings={"width": 8, "depth": 2})).resolved()
+                     network=Plugin(name="convnet", settings={"width": 8, "depth": 2})).resolved()
     assert passes(training, 100, []) == 1000
     assert passes(training, 100, [30, 300]) == 1000 + 3 * (30 + 50) // 3
     finetune, ewc = map(room, plan.methods)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation.predict import predict
@@ -261,7 +261,7 @@ def learn(stores):
             views: tuple[str, ...] = ("centre",), **settings: Any) -> Iterator[Checkpoint]:
         stages, given = make_stages([tuple(names) for names in order]), {**stores, **more}
         plan = make_plan({method: settings}, stages=stages, training=TrainingConfig(batch_size=8, crop=8, views=views),
-                         network=Named(name="convnet", settings={"width": 8, "depth": 2, "taps": taps})).resolved()
+                         network=Plugin(name="convnet", settings={"width": 8, "depth": 2, "taps": taps})).resolved()
         plan = replace(plan, methods=tuple(replace(each, tune=tune) for each in plan.methods))
         for stage in stages:
             parent = learn_stage(plan=plan, method=method, seed=0, stage=stage, parent=parent, train=given,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation.calibration import equal_weights, fit_affine
@@ -44,7 +44,7 @@ def validation(noise_store):
 def learn(stores, validation):
     def run(correction: str, index: int = 1, method: str = "finetune", how: str = "all",
             parent: Checkpoint | None = None, folder: Path | None = None, **given: Any) -> Checkpoint:
-        plan = make_plan([method], stages=STAGES, network=Named(name="convnet", settings={"width": 8, "depth": 2}),
+        plan = make_plan([method], stages=STAGES, network=Plugin(name="convnet", settings={"width": 8, "depth": 2}),
                          training=replace(CONFIG, correction=correction)).resolved()
         plan = replace(plan, methods=tuple(replace(each, tune=how) for each in plan.methods))
         return learn_stage(plan=plan, method=method, seed=0, stage=STAGES[index - 1], parent=parent, train=stores,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fakemedia.core import plugin
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.cost import room, timed_rate
@@ -20,7 +20,7 @@ CPU = Runtime(accelerator="cpu", precision="float32")
 def test_room_and_rate_of_every_method(method: str, noise_store) -> None:
     settings = {"pictures": 10} if facts(method).needs_memory else {}
     planned = make_plan({method: settings}, stages=make_stages([("a",)]),
-                        network=Named(name="convnet", settings={"width": 8, "depth": 2}),
+                        network=Plugin(name="convnet", settings={"width": 8, "depth": 2}),
                         training=TrainingConfig(batch_size=8, crop=8)).resolved().methods[0]
     found = room(planned).checkpoint
     assert found > (10 * 3 * 8 * 8 if settings else 0)
@@ -30,7 +30,7 @@ def test_room_and_rate_of_every_method(method: str, noise_store) -> None:
 
 
 def test_room_of_statistics_is_that_of_half_a_matrix() -> None:
-    stages, network = make_stages([("a",)]), Named(name="convnet", settings={"width": 8, "depth": 2})
+    stages, network = make_stages([("a",)]), Plugin(name="convnet", settings={"width": 8, "depth": 2})
     plain, projected = (room(make_plan({"ridge": settings}, stages=stages, network=network,
                                        training=TrainingConfig(batch_size=8, crop=8)).resolved().methods[0]).checkpoint
                         for settings in ({}, {"projection": 300}))

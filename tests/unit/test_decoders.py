@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.ingest.build_store import build_store, ensure_store
@@ -79,7 +79,7 @@ def test_a_store_names_the_decoder_of_its_pictures_and_stays_current(tmp_path: P
 
 def test_pictures_of_another_decoder_are_named(tmp_path: Path, request, caplog: pytest.LogCaptureFixture) -> None:
     stages = make_stages([("a",), ("b",)])
-    plan = plans.make_plan(methods=("finetune",), stages=stages, network=Named(name="convnet", settings={"width": 4}),
+    plan = plans.make_plan(methods=("finetune",), stages=stages, network=Plugin(name="convnet", settings={"width": 4}),
                            training=TrainingConfig(epochs=1, batch_size=8, crop=8)).resolved()
     stores = {"a": store(tmp_path, Photographs("a", 0), "a")}
     given = {"plan": plan, "method": "finetune", "seed": 0, "runtime": cpu()}

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fakemedia.core import plugin
-from fakemedia.core.plan import MethodPlan, Named
+from fakemedia.core.plan import MethodPlan, Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.device_memory import stage_memory, step_bytes, tensor_bytes, widest
@@ -26,7 +26,7 @@ from fakemedia.store.batches import TrainBatches, on_device
 from tests.plans import make_plan
 
 STAGES = make_stages([("a",), ("b",)])
-NETWORK = Named(name="convnet", settings={"width": 8, "depth": 3})
+NETWORK = Plugin(name="convnet", settings={"width": 8, "depth": 3})
 METHODS = ("finetune", "kd", "ewc", "si", "replay", "derpp", "average", "ridge", "slda", "experts")
 ON_GPU = pytest.param("cuda", marks=[pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(),
                                                                           reason="there is no GPU")])

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import FAKE, REAL, make_stages
 from fakemedia.ingest.index import check_index
@@ -56,7 +56,7 @@ def test_the_reals_of_all_earlier_tasks_take_turns(stores: dict) -> None:
 
 
 def learn(stores: dict, method: str, settings: dict[str, Any], tune: str = "all") -> Checkpoint:
-    network = Named(name="convnet", settings={"width": 8, "depth": 2})
+    network = Plugin(name="convnet", settings={"width": 8, "depth": 2})
     plan = make_plan({method: settings}, stages=STAGES, network=network,
                      training=TrainingConfig(epochs=2, batch_size=8, crop=8, lr=0.01))
     plan = replace(plan, methods=tuple(replace(each, tune=tune) for each in plan.methods)).resolved()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning import head_trainer
@@ -24,7 +24,7 @@ from tests.plans import make_plan
 
 CPU = Runtime(accelerator="cpu", precision="float32")
 STAGES = make_stages([("a",), ("b",)])
-NETWORK = Named(name="convnet", settings={"width": 8, "depth": 2, "taps": "both"})
+NETWORK = Plugin(name="convnet", settings={"width": 8, "depth": 2, "taps": "both"})
 
 
 @pytest.fixture(scope="module")

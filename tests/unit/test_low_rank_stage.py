@@ -12,7 +12,7 @@ import torch
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.rng import derive
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
@@ -24,9 +24,9 @@ from tests.plans import make_plan
 
 CPU = Runtime(accelerator="cpu", precision="float32")
 STAGES = make_stages([("a",), ("b",)])
-LITE = Named(name="efficientnet_lite0", settings={"pretrained": "none"})
-VIT = Named(name="timm", settings={"architecture": "vit_tiny_patch16_224", "pretrained": "none",
-                                   "options": {"depth": 2, "embed_dim": 48, "num_heads": 3}})
+LITE = Plugin(name="efficientnet_lite0", settings={"pretrained": "none"})
+VIT = Plugin(name="timm", settings={"architecture": "vit_tiny_patch16_224", "pretrained": "none",
+                                    "options": {"depth": 2, "embed_dim": 48, "num_heads": 3}})
 NETWORKS = pytest.mark.parametrize("network", [LITE, VIT], ids=["1x1 convolutions", "attention"])
 
 
@@ -37,7 +37,8 @@ def stores(noise_store):
 
 @pytest.fixture
 def learn(stores):
-    def run(network: Named, index: int = 1, parent: Checkpoint | None = None, folder: Path | None = None) -> Checkpoint:
+    def run(network: Plugin, index: int = 1, parent: Checkpoint | None = None,
+            folder: Path | None = None) -> Checkpoint:
         training = TrainingConfig(epochs=2, batch_size=8, crop=32, lr=0.01)
         plan = make_plan(["finetune"], stages=STAGES, network=network, training=training).resolved()
         plan = replace(plan, methods=tuple(replace(each, tune="lora:4") for each in plan.methods))
@@ -54,7 +55,7 @@ def same(one: Checkpoint, two: Checkpoint) -> bool:
 
 @NETWORKS
 def test_an_interrupted_stage_ends_as_an_uninterrupted_one_with_plain_weights(
-        learn, network: Named, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        learn, network: Plugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = learn(network)
 
     def stop(*_: Any, **__: Any) -> None:
@@ -76,7 +77,7 @@ def test_an_interrupted_stage_ends_as_an_uninterrupted_one_with_plain_weights(
 
 
 @NETWORKS
-def test_the_next_stage_updates_the_merged_weights(learn, network: Named, stores) -> None:
+def test_the_next_stage_updates_the_merged_weights(learn, network: Plugin, stores) -> None:
     first = learn(network)
     second = learn(network, 2, first)
     assert second.weights.keys() == first.weights.keys()
@@ -86,7 +87,7 @@ def test_the_next_stage_updates_the_merged_weights(learn, network: Named, stores
 
 @pytest.mark.slow
 @NETWORKS
-def test_the_exported_detector_gives_the_logits_of_the_checkpoint(learn, network: Named, stores,
+def test_the_exported_detector_gives_the_logits_of_the_checkpoint(learn, network: Plugin, stores,
                                                                   tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -102,7 +103,7 @@ def test_the_exported_detector_gives_the_logits_of_the_checkpoint(learn, network
 
 def test_a_network_without_a_place_is_refused_before_anything_is_written(learn, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no attention or 1x1 convolutions[\s\S]*tune: all or tune: head"):
-        learn(Named(name="convnet", settings={"width": 8, "depth": 2}), folder=tmp_path / "runs/stage")
+        learn(Plugin(name="convnet", settings={"width": 8, "depth": 2}), folder=tmp_path / "runs/stage")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.keeping import memory_path
@@ -199,7 +199,7 @@ def learn(stores):
             settings: dict | None = None, **training: Any) -> Checkpoint:
         config = TrainingConfig(**{"epochs": 2, "batch_size": 8, "crop": 8, "lr": 0.01, **training})
         plan = make_plan({method: {"pictures": 12} if settings is None else settings}, stages=STAGES, training=config,
-                         network=Named(name="convnet", settings={"width": 8, "depth": 2})).resolved()
+                         network=Plugin(name="convnet", settings={"width": 8, "depth": 2})).resolved()
         return learn_stage(plan=plan, method=method, seed=0, stage=STAGES[index - 1], parent=parent, train=stores,
                            validation=stores, folder=folder, runtime=CPU)
 
@@ -275,7 +275,7 @@ def test_what_another_method_learned_is_reviewed(learn, method: str) -> None:
     ({"mib": 0.001}, "0.001 MiB is smaller than one picture per task and class"),
 ])
 def test_a_memory_without_room_is_refused_before_training(stores, learn, settings: dict, message: str) -> None:
-    plan = make_plan({"replay": settings}, stages=STAGES, network=Named(name="convnet"),
+    plan = make_plan({"replay": settings}, stages=STAGES, network=Plugin(name="convnet"),
                      training=TrainingConfig(batch_size=8, crop=8)).resolved()
     with pytest.raises(UserError, match=message):
         check_stages(plan, "replay", stores)

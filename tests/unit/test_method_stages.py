@@ -15,7 +15,7 @@ import torch
 from fakemedia import methods
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.one_step import _plan
@@ -66,7 +66,7 @@ def learn(noise_store) -> Callable[..., Checkpoint]:
 
     def run(index: int = 1, method: str = "mine", parent: Checkpoint | None = None,
             folder: Path | None = None, **training: Any) -> Checkpoint:
-        plan = make_plan([method], stages=STAGES, network=Named(name="convnet", settings={"width": 8, "depth": 2}),
+        plan = make_plan([method], stages=STAGES, network=Plugin(name="convnet", settings={"width": 8, "depth": 2}),
                          training=TrainingConfig(epochs=2, batch_size=8, crop=8, lr=0.01, **training)).resolved()
         return learn_stage(plan=plan, method=method, seed=0, stage=STAGES[index - 1], parent=parent, train=stores,
                            validation=stores, folder=folder, runtime=CPU)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.sequence import learn_stage
@@ -24,7 +24,7 @@ from tests.plans import make_plan
 CPU = Runtime(accelerator="cpu", precision="float32")
 STAGES = make_stages([("a",), ("b",), ("c",)])
 CONFIG = TrainingConfig(epochs=2, batch_size=12, crop=8, lr=0.01)
-NETWORK = Named(name="convnet", settings={"width": 8, "depth": 2})
+NETWORK = Plugin(name="convnet", settings={"width": 8, "depth": 2})
 
 
 @pytest.fixture(scope="module")

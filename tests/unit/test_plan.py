@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import LABEL_KEYS, Named, Plan, make_plan
+from fakemedia.core.plan import LABEL_KEYS, Plan, Plugin, make_plan
 from fakemedia.core.plugin import configure, load, names
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import check_name, make_stages
@@ -36,7 +36,7 @@ def test_a_plan() -> None:
     assert [stage.key for stage in plan.stages] == ["01_gan", "02_swap", "03_latent"]
     assert plan.seeds == (4, 5)
     assert (plan.training.lr, plan.training.epochs) == (0.005, 3)
-    assert plan.network == Named(name="convnet", settings={"width": 8})
+    assert plan.network == Plugin(name="convnet", settings={"width": 8})
     assert [(each.label, each.method) for each in plan.methods] == [("kd", "kd"), ("joint", "joint")]
     assert all((each.network, each.training) == (plan.network, plan.training) for each in plan.methods)
     resolved = plan.resolved().method("kd").settings

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from fakemedia.core import plugin
-from fakemedia.core.plan import MethodPlan, Named
+from fakemedia.core.plan import MethodPlan, Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 from fakemedia.learning import recipes
 from fakemedia.learning.recipes import robustness_recipe, scores_recipe, stage_recipe
 
-METHOD = MethodPlan(label="kd", method="kd", network=Named(name="convnet"), training=TrainingConfig())
+METHOD = MethodPlan(label="kd", method="kd", network=Plugin(name="convnet"), training=TrainingConfig())
 CAUSES: dict[str, Any] = {"method": METHOD, "seed": 0, "stage": make_stages([("a",)])[0],
                           "data": {"a": {"train": "x", "val": "y"}}, "parent": None}
 
@@ -27,7 +27,7 @@ def made(**changes: Any) -> str:
 
 def test_a_stage_depends_on_every_cause_but_not_on_the_label() -> None:
     changes = [
-        {"method": replace(METHOD, network=Named(name="convnet", settings={"width": 8}))},
+        {"method": replace(METHOD, network=Plugin(name="convnet", settings={"width": 8}))},
         {"method": replace(METHOD, method="ewc")}, {"method": replace(METHOD, settings={"weight": 2.0})},
         {"method": replace(METHOD, training=TrainingConfig(epochs=31))}, {"method": replace(METHOD, tune="head")},
         {"seed": 1}, {"stage": make_stages([("b",)])[0]}, {"data": {"a": {"train": "z", "val": "y"}}},
@@ -56,7 +56,7 @@ def test_every_setting_of_methods_and_networks_is_a_cause(kind: str) -> None:
         defaults = vars(plugin.resolve(kind, name, {}, where="test"))
 
         def recipe(settings: dict[str, Any], name: str = name) -> str:
-            named = Named(name=name, settings=settings)
+            named = Plugin(name=name, settings=settings)
             return made(method=replace(METHOD, network=named) if kind == "networks" else
                         replace(METHOD, method=name, settings=settings))
 
@@ -109,7 +109,7 @@ def test_a_weights_file_counts_by_its_content_and_not_by_its_place(tmp_path: Pat
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         given = path.parent if name.endswith("weights.safetensors") else path
-        return made(method=replace(METHOD, network=Named(name="convnet", settings={"pretrained": str(given)})))
+        return made(method=replace(METHOD, network=Plugin(name="convnet", settings={"pretrained": str(given)})))
 
     one = of("x.pt", b"1")
     assert one == of("y.pt", b"1") == of("moved/weights.safetensors", b"1")

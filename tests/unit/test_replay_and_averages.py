@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.sequence import learn_stage
@@ -88,7 +88,7 @@ def stores(noise_store):
 
 
 def learn(stores: dict, method: str, **settings: Any) -> list[Checkpoint]:
-    network = Named(name="convnet", settings={"width": 8, "depth": 2})
+    network = Plugin(name="convnet", settings={"width": 8, "depth": 2})
     training = TrainingConfig(epochs=2, batch_size=8, crop=8, lr=0.01)
     plan = make_plan({method: settings}, stages=STAGES, network=network, training=training).resolved()
     found: list[Checkpoint] = []

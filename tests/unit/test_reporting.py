@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import MethodPlan, Named, Plan, TrainingConfig
+from fakemedia.core.plan import MethodPlan, Plan, Plugin, TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation import continual, metrics
 from fakemedia.evaluation.intervals import PERCENT
@@ -225,12 +225,12 @@ def test_a_group_is_the_mean_of_its_tasks(tables: Tables) -> None:
 def test_labels_choose_baseline_and_upper_bound_and_show_what_is_trained() -> None:
     """The first label of `finetune` is the baseline, the first of `joint` the upper bound, whatever their names."""
     def labelled(label: str, method: str, tune: str = "all", **settings: str) -> MethodPlan:
-        return MethodPlan(label=label, method=method, network=Named(name="timm", settings=settings), tune=tune,
+        return MethodPlan(label=label, method=method, network=Plugin(name="timm", settings=settings), tune=tune,
                           training=TrainingConfig())
 
     names = {"kd_T2": "kd", "plain": "finetune", "plain_head": "ewc", "all_at_once": "joint"}
     scores = SCORES.assign(method=SCORES["method"].map({method: label for label, method in names.items()}))
-    plan = Plan(sequence="demo", collection="c", stages=STAGES, network=Named(name="timm"), training=TrainingConfig(),
+    plan = Plan(sequence="demo", collection="c", stages=STAGES, network=Plugin(name="timm"), training=TrainingConfig(),
                 seeds=(0, 1, 2), methods=(
                     labelled("kd_T2", "kd", architecture="resnet18"), labelled("plain", "finetune"),
                     labelled("plain_head", "finetune", "head"), labelled("all_at_once", "joint")))

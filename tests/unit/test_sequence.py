@@ -10,7 +10,7 @@ from safetensors.torch import save as serialize
 from fakemedia.artefacts.manifest import read_manifest
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named, Plan
+from fakemedia.core.plan import Plan, Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import Stage, make_stages
 from fakemedia.learning import sequence
@@ -28,7 +28,7 @@ ONE, TWO, THREE = STAGES
 
 
 def make_plan(**changes) -> Plan:
-    given = {"methods": METHODS, "stages": STAGES, "network": Named(name="convnet", settings={"width": 8, "depth": 2}),
+    given = {"methods": METHODS, "stages": STAGES, "network": Plugin(name="convnet", settings={"width": 8, "depth": 2}),
              "training": TrainingConfig(epochs=2, batch_size=8, crop=8, lr=0.01), **changes}
     return plans.make_plan(**given).resolved()
 
@@ -121,7 +121,7 @@ def test_a_changed_algorithm_trains_again(learn, first, tmp_path, monkeypatch, w
 
 def test_other_weights_behind_the_same_path_train_again(learn, first, tmp_path, monkeypatch):
     start = tmp_path / "start.safetensors"
-    network = Named(name="convnet", settings={**PLAN.network.settings, "pretrained": str(start)})
+    network = Plugin(name="convnet", settings={**PLAN.network.settings, "pretrained": str(start)})
     plan = make_plan(network=network)
     start.write_bytes(serialize(first["kd"].weights))
     learn(plan=plan, folder=tmp_path / "01_a")
@@ -212,10 +212,10 @@ def test_a_missing_store_is_named(learn, stores):
 
 
 def test_a_checkpoint_of_another_network_is_refused(learn, first, stores):
-    resnet = make_plan(network=Named(name="resnet18", settings={"pretrained": "none"}))
+    resnet = make_plan(network=Plugin(name="resnet18", settings={"pretrained": "none"}))
     with pytest.raises(UserError, match=r"another network[\s\S]*resnet18, found convnet"):
         learn(TWO, parent=first["finetune"], plan=resnet)
-    wider = make_plan(network=Named(name="convnet", settings={"width": 16, "depth": 2}))
+    wider = make_plan(network=Plugin(name="convnet", settings={"width": 16, "depth": 2}))
     with pytest.raises(UserError, match=r"another size[\s\S]*shape \[16"):
         learn(TWO, parent=first["finetune"], plan=wider)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakemedia.core import plugin
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.stages import GroupingConfig, SimilarityConfig
 from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 from fakemedia.similarity.distance_recipes import distances_recipe, groups_recipe, reads
@@ -16,12 +16,12 @@ from fakemedia.similarity.distance_recipes import distances_recipe, groups_recip
 SIMILARITY = SimilarityConfig()
 DATA = {"gan": "hash of gan", "swap": "hash of swap"}
 GROUPING = GroupingConfig()
-NETWORK = Named(name="convnet", settings={"pretrained": "hash of weights"})
-OTHER_WEIGHTS = Named(name="convnet", settings={"pretrained": "hash of other weights"})
+NETWORK = Plugin(name="convnet", settings={"pretrained": "hash of weights"})
+OTHER_WEIGHTS = Plugin(name="convnet", settings={"pretrained": "hash of other weights"})
 
 
 def distances(measure: str, *, settings=None, similarity=SIMILARITY, crop=64, data=DATA, network=NETWORK) -> str:
-    return distances_recipe(Named(name=measure, settings=settings or {}), similarity=similarity, crop=crop, data=data,
+    return distances_recipe(Plugin(name=measure, settings=settings or {}), similarity=similarity, crop=crop, data=data,
                             network=network).fingerprint
 
 

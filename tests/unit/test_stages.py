@@ -8,7 +8,7 @@ import pytest
 
 from fakemedia.core.comparable import check_comparable
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named, Plan, make_plan
+from fakemedia.core.plan import Plan, Plugin, make_plan
 
 TASKS = ["gan", "swap", "latent"]
 SEQUENCE = {"collection": "mine", "tasks": TASKS, "network": {"name": "convnet"}, "methods": {"kd": {}}}
@@ -52,8 +52,8 @@ def test_what_a_sequence_groups_by_is_measured() -> None:
 def test_a_variant_of_a_measure() -> None:
     settings = {"content": {"measure": "mmd", "images": "real"}, "fisher": {"images": 8}}
     made = plan(similarity={"settings": settings}, measures=["content", "fisher"])
-    assert made.measures == {"content": Named(name="mmd", settings={"images": "real"}),
-                             "fisher": Named(name="fisher", settings={"images": 8})}
+    assert made.measures == {"content": Plugin(name="mmd", settings={"images": "real"}),
+                             "fisher": Plugin(name="fisher", settings={"images": 8})}
 
 
 def test_groups_depend_on_whatever_changes_distances() -> None:

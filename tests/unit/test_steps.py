@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fakemedia.core.plan import Named, Plan
+from fakemedia.core.plan import Plan, Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.sequence import learn_stage
@@ -22,7 +22,7 @@ CONFIG = TrainingConfig(epochs=2, batch_size=8, crop=8, lr=0.01)
 
 
 def plan(**by_task: dict) -> Plan:
-    made = make_plan(["finetune"], stages=STAGES, network=Named(name="convnet", settings={"width": 8, "depth": 2}),
+    made = make_plan(["finetune"], stages=STAGES, network=Plugin(name="convnet", settings={"width": 8, "depth": 2}),
                      training=CONFIG).resolved()
     return replace(made, methods=tuple(replace(each, by_task=by_task) for each in made.methods))
 

@@ -13,7 +13,7 @@ import torch
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.evaluation.predict import predict
@@ -42,7 +42,7 @@ def learn(stores) -> Learn:
         stages = make_stages([(name,) for name in order])
         plan = make_plan({method: settings}, stages=stages,
                          training=TrainingConfig(**{"batch_size": 8, "crop": 8, "epochs": 1, **(training or {})}),
-                         network=Named(name="convnet", settings={"width": 8, "depth": 2, "taps": "both"})).resolved()
+                         network=Plugin(name="convnet", settings={"width": 8, "depth": 2, "taps": "both"})).resolved()
         plan = replace(plan, methods=tuple(replace(each, tune=tune) for each in plan.methods))
         for stage in stages:
             if parent is None or stage.index > len(parent.meta["stage"]["seen"]):

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from fakemedia.core import plugin
-from fakemedia.core.plan import MethodPlan, Named, Plan
+from fakemedia.core.plan import MethodPlan, Plan, Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.resume import resume_path
@@ -81,7 +81,7 @@ def learn(method: str, normalisation: str, stores: dict[str, PixelStore]) -> dic
 def learn_memory(case: str, stores: dict[str, PixelStore], folder: Path) -> dict:
     """Return the weights and the state after two stages of one store each, and the history of the second."""
     given = {"settings": {}, "network": CONVNET, "tune": "all", **MEMORY_CASES[case]}
-    runtime, named = Runtime(accelerator="cpu", precision="float32"), Named(**given["network"])
+    runtime, named = Runtime(accelerator="cpu", precision="float32"), Plugin(**given["network"])
     training = TrainingConfig(**{"epochs": 3, "batch_size": 8, "lr": 0.05, "crop": 8, **{
         name: value for name, value in given.items() if name not in ("method", "settings", "network", "tune")}})
     planned = MethodPlan(label=given["method"], method=given["method"], settings=given["settings"], network=named,

@@ -13,7 +13,7 @@ from fakemedia.artefacts.addresses import is_address
 from fakemedia.core import plugin
 from fakemedia.core.comparable import check_comparable
 from fakemedia.core.errors import UserError, unknown_name
-from fakemedia.core.plan import Named, Plan, make_plan
+from fakemedia.core.plan import Plan, Plugin, make_plan
 
 if TYPE_CHECKING:
     from fakemedia.artefacts.storage import Storage
@@ -190,10 +190,10 @@ class Context:
         from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 
         config = plugin.configure(RobustnessConfig, self.parameters.get("robustness") or {}, where="robustness")
-        for name in config.named:
+        for name in config.sequence_names:
             if name not in self.sequences:
                 raise unknown_name("sequence", name, self.sequences, where="robustness.sequences")
-        return config if sequence in config.named else None
+        return config if sequence in config.sequence_names else None
 
     def measures(self, sequence: str) -> dict[str, Measure]:
         """Return the measures of similarity of `sequence` by name, their settings checked (imports torch).
@@ -215,7 +215,7 @@ class Context:
                             expected="`start`, a weights file or a checkpoint folder")
         return made
 
-    def feature_network(self, plan: Plan) -> Named:
+    def feature_network(self, plan: Plan) -> Plugin:
         """Return the network whose features the measures of `plan` read, with an absolute path of its weights."""
         source = plan.similarity.network
         network = plan.network.rooted(self.root)

@@ -12,10 +12,10 @@ def check_comparable(plan: Plan, other: Plan) -> None:
     labels = [each.label for each in plan.methods if each.label in {method.label for method in other.methods}]
     if not labels:
         raise UserError("The sequences have no method in common", where=where, expected="one at least")
-    mine, theirs = ({"collection": each.collection, "tasks": sorted(each.tasks),
-                     "crop": [each.method(label).training.crop for label in labels]} for each in (plan, other))
-    for key, value in mine.items():
-        if theirs[key] != value:
+    facts, other_facts = ({"collection": each.collection, "tasks": sorted(each.tasks),
+                           "crop": [each.method(label).training.crop for label in labels]} for each in (plan, other))
+    for key, value in facts.items():
+        if other_facts[key] != value:
             raise UserError(f"The sequences differ in {key}", where=where, expected=f"{value}, as {plan.sequence} has",
                             do="compare sequences that are tested on the same images")
     if not set(plan.seeds) & set(other.seeds):

@@ -30,11 +30,11 @@ class MachineError(UserError):
 
 def unknown_name(kind: str, name: object, names: Iterable[object], *, where: object = None) -> UserError:
     """Return the error for a `name` that is none of `names`, with the closest match as the advice."""
-    known = sorted(map(str, names))
-    close = difflib.get_close_matches(str(name), known, n=1)
+    choices = sorted(map(str, names))
+    close = difflib.get_close_matches(str(name), choices, n=1)
     return UserError(
         f"Unknown {kind} {str(name)!r}",
         where=where,
-        expected=f"one of {', '.join(known)}" if known else f"no {kind} is defined",
+        expected=f"one of {', '.join(choices)}" if choices else f"no {kind} is defined",
         do=f"did you mean {close[0]!r}?" if close else None,
     )

@@ -10,6 +10,6 @@ KEDRO, OWN = "kedro", "fakemedia"
 
 def program() -> str:
     """Return the program whose commands the user types: OWN, if it was started by name or `python -m`, else KEDRO."""
-    started = Path(sys.argv[0])
-    name = started.parent.name if started.name == "__main__.py" else started.stem
+    executable = Path(sys.argv[0])
+    name = executable.parent.name if executable.name == "__main__.py" else executable.stem
     return OWN if name == OWN else KEDRO

@@ -34,8 +34,8 @@ LABEL_KEYS = ("method", "network", "tune", "training", "n_seeds")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
-    """A plugin's name and the settings given for it."""
+class Plugin:
+    """A plugin by its name, with its settings."""
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -47,12 +47,12 @@ class Named:
         A network's plugin lists the values that are no files as `PRETRAINED`, by default imagenet and none; one that
         ends in a colon is a prefix.
         """
-        given = self.settings.get("pretrained")
+        value = self.settings.get("pretrained")
         known = plugin.constant("networks", self.name, "PRETRAINED", ("imagenet", "none"))
-        beginnings = tuple(name for name in known if name.endswith(":"))
-        return None if given is None or given in known or str(given).startswith(beginnings) else str(given)
+        prefixes = tuple(name for name in known if name.endswith(":"))
+        return None if value is None or value in known or str(value).startswith(prefixes) else str(value)
 
-    def rooted(self, root: Path) -> Named:
+    def rooted(self, root: Path) -> Plugin:
         """Return the network with a relative path under `pretrained` counted from `root`."""
         if self.weights_file is None:
             return self
@@ -68,7 +68,7 @@ class MethodPlan:
     method: str
     """The plugin."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    network: Named
+    network: Plugin
     tune: str = "all"
     """Which weights are trained; see `core.tune.read_tune`."""
     training: TrainingConfig
@@ -78,16 +78,16 @@ class MethodPlan:
     """How many of the plan's seeds it runs with; None: all."""
 
     @property
-    def named(self) -> Named:
-        """The method's plugin and settings, without the label."""
-        return Named(name=self.method, settings=self.settings)
+    def plugin(self) -> Plugin:
+        """The method's name and settings, without the label."""
+        return Plugin(name=self.method, settings=self.settings)
 
     def at(self, stage: Stage) -> MethodPlan:
         """Return the method with the training of `stage`; UserError if its tasks are given two values of a key."""
         return replace(self, training=training_at(self.training, self.by_task, stage.tasks))
 
     @property
-    def joins(self) -> bool:
+    def is_joint(self) -> bool:
         """Whether the method reads the training images of all tasks seen and begins with the start network.
 
         Its file declares this by `SCOPE = "seen"`; other methods read the stage's own tasks and continue from the stage
@@ -103,7 +103,7 @@ class Plan:
     sequence: str
     collection: str
     stages: tuple[Stage, ...]
-    network: Named
+    network: Plugin
     """The network of labels without their own; `training` likewise."""
     methods: tuple[MethodPlan, ...]
     training: TrainingConfig
@@ -111,7 +111,7 @@ class Plan:
     listed: tuple[str, ...] = ()
     """The tasks in the order of the configuration."""
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
-    measures: Mapping[str, Named] = field(default_factory=dict)
+    measures: Mapping[str, Plugin] = field(default_factory=dict)
     """The measures of similarity by the name that the configuration gives them."""
     grouping: GroupingConfig | None = None
     """How the stages are found; None: they are given. While `stages` is empty, they are not known yet."""
@@ -132,9 +132,9 @@ class Plan:
     @property
     def similarity_identity(self) -> str:
         """The fingerprint of all settings that the distances between the tasks, and their groups, depend on."""
-        measured = {"images": self.similarity.images, "seed": self.similarity.seed, "network": self.similarity.network}
+        settings = {"images": self.similarity.images, "seed": self.similarity.seed, "network": self.similarity.network}
         return fingerprint({"tasks": self.listed, "measures": dict(self.measures), "start": self.network,
-                            "crop": self.training.crop, "grouping": self.grouping, **measured})
+                            "crop": self.training.crop, "grouping": self.grouping, **settings})
 
     def with_groups(self, groups: Iterable[Group]) -> Plan:
         """Return the plan that learns `groups` of its tasks in turn."""
@@ -161,15 +161,15 @@ class Plan:
         A method that joins tasks trains at every stage if its setting `every_stage` is true.
         """
         method = self.method(label)
-        return self.stages[-1:] if method.joins and not method.settings.get("every_stage", False) else self.stages
+        return self.stages[-1:] if method.is_joint and not method.settings.get("every_stage", False) else self.stages
 
     def parent(self, label: str, stage: Stage) -> Stage | None:
         """Return the stage whose checkpoint `stage` starts from; None: it begins with the start network."""
-        return None if stage.index == 1 or self.method(label).joins else self.stages[stage.index - 2]
+        return None if stage.index == 1 or self.method(label).is_joint else self.stages[stage.index - 2]
 
     def trained_tasks(self, label: str, stage: Stage) -> tuple[str, ...]:
         """Return the tasks whose training images `stage` reads."""
-        return stage.seen if self.method(label).joins else stage.tasks
+        return stage.seen if self.method(label).is_joint else stage.tasks
 
     def validated_tasks(self, label: str, stage: Stage) -> tuple[str, ...]:
         """Return the tasks whose validation images choose the epoch of `stage`."""
@@ -178,8 +178,8 @@ class Plan:
 
     def validation_tasks(self, label: str, stage: Stage) -> tuple[str, ...]:
         """Return the tasks whose validation images `stage` reads, to choose the epoch or to correct the log-odds."""
-        corrected = self.method(label).at(stage).training.correction != "none"
-        return stage.seen if corrected else self.validated_tasks(label, stage)
+        has_correction = self.method(label).at(stage).training.correction != "none"
+        return stage.seen if has_correction else self.validated_tasks(label, stage)
 
     def rooted(self, root: Path) -> Plan:
         """Return the plan with relative paths of weights files counted from `root`, the project's folder."""
@@ -206,12 +206,12 @@ class Plan:
         where = f"sequences.{self.sequence}"
         return replace(self, network=_resolved("networks", self.network, f"{where}.network"), methods=tuple(
             replace(each, network=_resolved("networks", each.network, f"{where}.methods.{each.label}.network"),
-                    settings=_resolved("methods", each.named, f"{where}.methods.{each.label}").settings)
+                    settings=_resolved("methods", each.plugin, f"{where}.methods.{each.label}").settings)
             for each in self.methods))
 
 
-def _resolved(kind: str, named: Named, where: str) -> Named:
-    return replace(named, settings=vars(resolve(kind, named.name, named.settings, where=where)))
+def _resolved(kind: str, plugin: Plugin, where: str) -> Plugin:
+    return replace(plugin, settings=vars(resolve(kind, plugin.name, plugin.settings, where=where)))
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
@@ -228,74 +228,75 @@ def _names(value: Any, where: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value or ()))
 
 
-def _similarity(parameters: Mapping[str, Any], given: Mapping[str, Any], grouping: GroupingConfig | None,
-                where: str) -> tuple[SimilarityConfig, dict[str, Named]]:
+def _similarity(parameters: Mapping[str, Any], entry: Mapping[str, Any], grouping: GroupingConfig | None,
+                where: str) -> tuple[SimilarityConfig, dict[str, Plugin]]:
     """Return the similarity settings of a sequence and its measures, the one that it groups by included."""
     config = configure(SimilarityConfig, _mapping(parameters.get("similarity"), "similarity"), where="similarity")
     # Similarity is measured between real and fake pictures of each task.
-    usual = [] if given.get("real") == "stored" else list(config.measures)
-    listed = _names(given.get("measures", usual), f"{where}.measures")
-    wanted = dict.fromkeys(listed, f"{where}.measures")
+    default = [] if entry.get("real") == "stored" else list(config.measures)
+    measures = _names(entry.get("measures", default), f"{where}.measures")
+    origins = dict.fromkeys(measures, f"{where}.measures")
     if grouping is not None:
-        wanted.setdefault(grouping.measure, f"{where}.stages.measure")
-    found = {check_name(name, kind="measure"): config.measure(name, where=place) for name, place in wanted.items()}
-    return config, {name: Named(name=measure, settings=settings) for name, (measure, settings) in found.items()}
+        origins.setdefault(grouping.measure, f"{where}.stages.measure")
+    resolved = {check_name(name, kind="measure"): config.measure(name, where=place) for name, place in origins.items()}
+    return config, {name: Plugin(name=measure, settings=settings) for name, (measure, settings) in resolved.items()}
 
 
-def _network(given: Any, base: Named | None, where: str) -> Named:
-    """Return the network that `given` describes: another one if it has a name, else `base` with other settings."""
-    settings = dict(_mapping(given, where))
+def _network(value: Any, base: Plugin | None, where: str) -> Plugin:
+    """Return the network that `value` configures: another one if it has a name, else `base` with other settings."""
+    settings = dict(_mapping(value, where))
     if base is not None and "name" not in settings:
         return replace(base, settings={**base.settings, **settings})
     name = settings.pop("name", None)
     if name not in names("networks"):
         raise unknown_name("network", name, names("networks"), where=f"{where}.name")
-    return Named(name=name, settings=settings)
+    return Plugin(name=name, settings=settings)
 
 
-def _tune(given: Any, where: str) -> str:
-    read_tune(given, where=where)
-    return given
+def _tune(value: Any, where: str) -> str:
+    read_tune(value, where=where)
+    return value
 
 
-def _training(given: Any, base: TrainingConfig | None, by_task: ByTask, tasks: tuple[str, ...],
+def _training(value: Any, base: TrainingConfig | None, by_task: ByTask, tasks: tuple[str, ...],
               where: str) -> tuple[TrainingConfig, ByTask]:
-    """Return the training that `given` describes, and what differs by task; `base` and `by_task` give the rest."""
-    settings = with_preset(_mapping(given, where), TRAINING_PRESETS, where=where)
-    own = settings.pop("stages", None)
+    """Return the training that `value` configures, and its keys that differ by task; `base` and `by_task` are defaults.
+    """
+    settings = with_preset(_mapping(value, where), TRAINING_PRESETS, where=where)
+    stage_settings = settings.pop("stages", None)
     training = configure(TrainingConfig, {**(vars(base) if base else {}), **settings}, where=where)
-    read = read_by_task(own, tasks, training, where=f"{where}.stages")
-    return training, {task: {**by_task.get(task, {}), **read.get(task, {})} for task in {**by_task, **read}}
+    changes = read_by_task(stage_settings, tasks, training, where=f"{where}.stages")
+    return training, {task: {**by_task.get(task, {}), **changes.get(task, {})} for task in {**by_task, **changes}}
 
 
-def _method(label: Any, given: Any, base: MethodPlan, tasks: tuple[str, ...], where: str) -> MethodPlan:
-    """Return what the label `label` configures; `base` gives the rest, and the least number of seeds."""
-    settings = dict(_mapping(given, where))
-    own = {key: settings.pop(key) for key in LABEL_KEYS if key in settings}
-    method = own.get("method", label)
+def _method(label: Any, value: Any, base: MethodPlan, tasks: tuple[str, ...], where: str) -> MethodPlan:
+    """Return the method that the label `label` configures; `base` has the defaults, and the least number of seeds."""
+    settings = dict(_mapping(value, where))
+    keys = {key: settings.pop(key) for key in LABEL_KEYS if key in settings}
+    method = keys.get("method", label)
     if method not in names("methods"):
-        raise unknown_name("method", method, names("methods"), where=f"{where}.method" if "method" in own else where)
+        raise unknown_name("method", method, names("methods"), where=f"{where}.method" if "method" in keys else where)
     if "-" in check_name(label, kind="label"):
         raise UserError(f"The label {label!r} cannot be used", where=where, expected="'_' instead of '-'")
-    training, by_task = _training(own.get("training"), base.training, base.by_task, tasks, f"{where}.training")
+    training, by_task = _training(keys.get("training"), base.training, base.by_task, tasks, f"{where}.training")
     return MethodPlan(
         label=label, method=method, settings=settings,
-        network=_network(own["network"], base.network, f"{where}.network") if "network" in own else base.network,
-        tune=_tune(own["tune"], f"{where}.tune") if "tune" in own else base.tune,
+        network=_network(keys["network"], base.network, f"{where}.network") if "network" in keys else base.network,
+        tune=_tune(keys["tune"], f"{where}.tune") if "tune" in keys else base.tune,
         training=training, by_task=by_task,
-        n_seeds=max(base.n_seeds or 1, _integer(own.get("n_seeds", 1), "n_seeds", 1, where, MOST_SEEDS)),
+        n_seeds=max(base.n_seeds or 1, _integer(keys.get("n_seeds", 1), "n_seeds", 1, where, MOST_SEEDS)),
     )
 
 
-def _methods(given: Mapping[str, Any], network: Named, training: TrainingConfig, by_task: ByTask,
+def _methods(entry: Mapping[str, Any], network: Plugin, training: TrainingConfig, by_task: ByTask,
              tasks: tuple[str, ...], n_seeds: int, where: str) -> tuple[MethodPlan, ...]:
     base = MethodPlan(label="", method="", network=network, training=training, by_task=by_task, n_seeds=n_seeds,
-                      tune=_tune(given.get("tune", "all"), f"{where}.tune"))
-    methods = _mapping(given.get("methods"), f"{where}.methods")
+                      tune=_tune(entry.get("tune", "all"), f"{where}.tune"))
+    methods = _mapping(entry.get("methods"), f"{where}.methods")
     if not methods:
         raise UserError("The sequence has no methods", where=f"{where}.methods",
                         expected=f"some of {', '.join(names('methods'))}")
-    labels = _names(given.get("labels"), f"{where}.labels") or tuple(methods)
+    labels = _names(entry.get("labels"), f"{where}.labels") or tuple(methods)
     for label in labels:
         if label not in methods:
             raise unknown_name("label", label, methods, where=f"{where}.labels")
@@ -303,16 +304,16 @@ def _methods(given: Mapping[str, Any], network: Named, training: TrainingConfig,
                  if label in labels)
 
 
-def _real(given: Any, where: str) -> str:
-    if given not in REALS:
-        raise unknown_name("source of real pictures", given, REALS, where=where)
-    return given
+def _real(value: Any, where: str) -> str:
+    if value not in REALS:
+        raise unknown_name("source of real pictures", value, REALS, where=where)
+    return value
 
 
-def _tasks(given: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(given, list) or not given:
+def _tasks(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
         raise UserError("The sequence has no tasks", where=where, expected="a list of at least one task")
-    tasks = tuple(check_name(task) for task in given)
+    tasks = tuple(check_name(task) for task in value)
     for task in tasks:
         if tasks.count(task) > 1:
             raise UserError(f"The task {task!r} is listed twice", where=where, expected="each task once")
@@ -329,12 +330,12 @@ def _integer(value: Any, key: str, least: int, where: str, most: float = inf) ->
 
 def _with_seeds(plan: Plan, seed: int) -> Plan:
     """Return the plan with the seeds from `seed` on: as many as the label with most of them runs with."""
-    most = max(each.n_seeds or 1 for each in plan.methods)
-    return replace(plan, seeds=tuple(range(seed, seed + most)), methods=tuple(
-        replace(each, n_seeds=None if each.n_seeds == most else each.n_seeds) for each in plan.methods))
+    n_seeds = max(each.n_seeds or 1 for each in plan.methods)
+    return replace(plan, seeds=tuple(range(seed, seed + n_seeds)), methods=tuple(
+        replace(each, n_seeds=None if each.n_seeds == n_seeds else each.n_seeds) for each in plan.methods))
 
 
-def _given(parameters: Mapping[str, Any], sequence: str) -> Mapping[str, Any]:
+def _sequence_parameters(parameters: Mapping[str, Any], sequence: str) -> Mapping[str, Any]:
     """Return the parameters of `sequence`; UserError if there is none, or for an unknown key."""
     for key in parameters:
         if key not in PARAMETERS and not str(key).startswith("_"):
@@ -346,14 +347,14 @@ def _given(parameters: Mapping[str, Any], sequence: str) -> Mapping[str, Any]:
     if "-" in check_name(sequence, kind="sequence"):
         raise UserError(f"The sequence name {sequence!r} cannot be used", where="parameters_sequences.yml",
                         expected="'_' instead of '-', which separates sequence and label in the catalog")
-    given = _mapping(sequences[sequence], f"sequences.{sequence}")
-    for key in given:
+    entry = _mapping(sequences[sequence], f"sequences.{sequence}")
+    for key in entry:
         if key not in SEQUENCE_KEYS:
             raise unknown_name("key", key, SEQUENCE_KEYS, where=f"sequences.{sequence}")
-    for other in (against := _names(given.get("against"), f"sequences.{sequence}.against")):
+    for other in (against := _names(entry.get("against"), f"sequences.{sequence}.against")):
         if other not in sequences or other == sequence:
             raise unknown_name("sequence", other, {*sequences} - {sequence}, where=f"sequences.{sequence}.against")
-    return {**given, "against": against}
+    return {**entry, "against": against}
 
 
 def check_not_reserved(name: str, kind: str) -> None:
@@ -372,26 +373,26 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
     methods, and stages that cannot be made. Where groups are still to be found, the plan has no stages (see
     `with_groups`).
     """
-    given, where = _given(parameters, sequence), f"sequences.{sequence}"
+    entry, where = _sequence_parameters(parameters, sequence), f"sequences.{sequence}"
     collections = _mapping(parameters.get("collections"), "collections")
-    collection = str(given.get("collection"))
+    collection = str(entry.get("collection"))
     if collection not in collections:
         raise unknown_name("collection", collection, collections, where=f"{where}.collection")
     check_not_reserved(check_name(collection, kind="collection"), "collection")
-    tasks = _tasks(given.get("tasks"), f"{where}.tasks")
-    network = _network(given.get("network"), None, f"{where}.network")
-    training, by_task = _training(given.get("training"), None, {}, tasks, f"{where}.training")
-    stages = read_stages(given.get("stages"), tasks, where=f"{where}.stages")
+    tasks = _tasks(entry.get("tasks"), f"{where}.tasks")
+    network = _network(entry.get("network"), None, f"{where}.network")
+    training, by_task = _training(entry.get("training"), None, {}, tasks, f"{where}.training")
+    stages = read_stages(entry.get("stages"), tasks, where=f"{where}.stages")
     grouping = stages if isinstance(stages, GroupingConfig) else None
-    similarity, measures = _similarity(parameters, given, grouping, where)
+    similarity, measures = _similarity(parameters, entry, grouping, where)
     seed = _integer(parameters.get("seed", 0), "seed", 0, "parameters.yml")
-    n_seeds = _integer(given.get("n_seeds", parameters.get("n_seeds", 1)), "n_seeds", 1,
-                       where if "n_seeds" in given else "parameters.yml", MOST_SEEDS)
+    n_seeds = _integer(entry.get("n_seeds", parameters.get("n_seeds", 1)), "n_seeds", 1,
+                       where if "n_seeds" in entry else "parameters.yml", MOST_SEEDS)
     plan = Plan(
         sequence=sequence, collection=collection, listed=tasks, network=network, training=training,
         stages=() if isinstance(stages, GroupingConfig) else make_stages(list(stages)), grouping=grouping,
-        similarity=similarity, measures=measures, against=given["against"],
-        real=_real(given.get("real", "own"), f"{where}.real"),
-        methods=_methods(given, network, training, by_task, tasks, n_seeds, where), seeds=(),
+        similarity=similarity, measures=measures, against=entry["against"],
+        real=_real(entry.get("real", "own"), f"{where}.real"),
+        methods=_methods(entry, network, training, by_task, tasks, n_seeds, where), seeds=(),
     )
     return _with_seeds(plan, seed)

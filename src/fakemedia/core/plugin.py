@@ -134,13 +134,13 @@ def with_preset(settings: Mapping[str, Any], presets: Mapping[str, Mapping[str, 
     """Return `settings` merged over the preset that their key `preset` names; UserError for an unknown one."""
     if not isinstance(settings, Mapping):
         raise UserError(f"{settings!r} is not a mapping", where=where, expected="keys and values")
-    given = dict(settings)
-    preset = given.pop("preset", None)
+    merged = dict(settings)
+    preset = merged.pop("preset", None)
     if preset is None:
-        return given
+        return merged
     if not isinstance(preset, str) or preset not in (presets or {}):
         raise unknown_name("preset", preset, presets or {}, where=where)
-    return {**(presets or {})[preset], **given}
+    return {**(presets or {})[preset], **merged}
 
 
 def configure(config: type[T], settings: Mapping[str, Any], *, where: object,
@@ -151,42 +151,42 @@ def configure(config: type[T], settings: Mapping[str, Any], *, where: object,
     types, true or false for a number, numbers that are not finite and values that `__post_init__` refuses are
     UserErrors that name the key and `where` it is.
     """
-    given = with_preset(settings, presets, where=where)
+    values = with_preset(settings, presets, where=where)
     fields = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
-    for key in given:
+    for key in values:
         if key not in fields:
             raise unknown_name("key", key, [*fields, *(["preset"] if presets else [])], where=where)
     try:
-        made = TypeAdapter(config).validate_python(given)
+        filled = TypeAdapter(config).validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
         raise UserError(
-            f"The value {first['input']!r} does not fit the key {key!r}" if key else "The settings do not fit",
+            f"The value {problem['input']!r} does not fit the key {key!r}" if key else "The settings do not fit",
             where=where,
-            expected=first["msg"].removeprefix("Value error, "),
+            expected=problem["msg"].removeprefix("Value error, "),
         ) from None
-    for key, value in given.items():
-        expected = _mistaken(value, getattr(made, key))
+    for key, value in values.items():
+        expected = _mistaken(value, getattr(filled, key))
         if expected is not None:
             raise UserError(f"The value {value!r} does not fit the key {key!r}", where=where, expected=expected)
-    return made
+    return filled
 
 
-def _mistaken(given: Any, read: Any) -> str | None:
-    """Return the expected kind if `given` is of another kind than `read`, which it was converted to; else None."""
-    if isinstance(read, float) and not math.isfinite(read):
+def _mistaken(value: Any, converted: Any) -> str | None:
+    """Return the expected kind of `value` if it was converted to another kind, `converted`; else None."""
+    if isinstance(converted, float) and not math.isfinite(converted):
         return "a finite number"
-    if isinstance(given, bool) and not isinstance(read, bool):
+    if isinstance(value, bool) and not isinstance(converted, bool):
         return "a number, not true or false"
-    if isinstance(read, bool) and isinstance(given, (int, float)) and not isinstance(given, bool):
+    if isinstance(converted, bool) and isinstance(value, (int, float)) and not isinstance(value, bool):
         return "true or false"
     pairs: list[tuple[Any, Any]] = []
-    if isinstance(given, Mapping) and isinstance(read, Mapping):
-        pairs = [(given[key], value) for key, value in read.items() if key in given]
-    elif isinstance(given, (list, tuple)) and isinstance(read, (list, tuple)):
-        pairs = list(zip(given, read, strict=False))
-    return next((found for pair in pairs if (found := _mistaken(*pair)) is not None), None)
+    if isinstance(value, Mapping) and isinstance(converted, Mapping):
+        pairs = [(value[key], item) for key, item in converted.items() if key in value]
+    elif isinstance(value, (list, tuple)) and isinstance(converted, (list, tuple)):
+        pairs = list(zip(value, converted, strict=False))
+    return next((expected for pair in pairs if (expected := _mistaken(*pair)) is not None), None)
 
 
 def create(kind: str, name: str, settings: Mapping[str, Any], *args: Any, where: object = None) -> Any:
@@ -203,5 +203,5 @@ def resolve(kind: str, name: str, settings: Mapping[str, Any], *, where: object 
     """Return the plugin's checked `Config`, the settings of a short name, defaults and preset filled in."""
     module = load(kind, name, where=where)
     place = where if where is not None else f"{kind} {name!r}"
-    _, given = alias(kind, name) or (name, {})
-    return configure(module.Config, {**given, **settings}, where=place, presets=getattr(module, "PRESETS", None))
+    _, preset = alias(kind, name) or (name, {})
+    return configure(module.Config, {**preset, **settings}, where=place, presets=getattr(module, "PRESETS", None))

@@ -55,12 +55,12 @@ class SimilarityConfig:
 
     def measure(self, name: str, *, where: str) -> tuple[str, Mapping[str, Any]]:
         """Return the measure behind `name` and its settings; UserError if there is none."""
-        given = self.settings.get(name)
-        if given is None or "measure" not in given:
+        settings = self.settings.get(name)
+        if settings is None or "measure" not in settings:
             _check_measure(name, {*names("similarity"), *self.settings}, where)
-            return name, given or {}
-        _check_measure(given["measure"], names("similarity"), f"similarity.settings.{name}.measure")
-        return given["measure"], {key: value for key, value in given.items() if key != "measure"}
+            return name, settings or {}
+        _check_measure(settings["measure"], names("similarity"), f"similarity.settings.{name}.measure")
+        return settings["measure"], {key: value for key, value in settings.items() if key != "measure"}
 
 
 def _check_measure(name: Any, known: Sequence[str] | set[str], where: str) -> None:
@@ -68,18 +68,18 @@ def _check_measure(name: Any, known: Sequence[str] | set[str], where: str) -> No
         raise unknown_name("measure", name, known, where=where)
 
 
-def read_stages(given: Any, tasks: Sequence[str], *, where: str) -> GroupingConfig | tuple[Group, ...]:
+def read_stages(value: Any, tasks: Sequence[str], *, where: str) -> GroupingConfig | tuple[Group, ...]:
     """Return the meaning of a sequence's `stages`: the groups of tasks to learn, or how they are found.
 
     UserError for an invalid value, listed groups that do not contain each task once, and more groups than tasks.
     """
-    if given is None or given == "given":
+    if value is None or value == "given":
         return tuple((task,) for task in tasks)
-    if isinstance(given, list):
-        return _by_hand(given, tasks, where)
-    if given != "grouped" and not isinstance(given, Mapping):
-        raise UserError(f"{given!r} is not a valid way to make stages", where=where, expected=STAGES)
-    config = configure(GroupingConfig, {} if given == "grouped" else given, where=where)
+    if isinstance(value, list):
+        return _by_hand(value, tasks, where)
+    if value != "grouped" and not isinstance(value, Mapping):
+        raise UserError(f"{value!r} is not a valid way to make stages", where=where, expected=STAGES)
+    config = configure(GroupingConfig, {} if value == "grouped" else value, where=where)
     if len(tasks) < 2:
         raise UserError(f"There is nothing to group: the only task is {tasks[0]}", where=where,
                         expected="at least 2 tasks", do="name more tasks, or say stages: given")
@@ -92,12 +92,12 @@ def read_stages(given: Any, tasks: Sequence[str], *, where: str) -> GroupingConf
     return config
 
 
-def _by_hand(given: list, tasks: Sequence[str], where: str) -> tuple[Group, ...]:
-    if not all(isinstance(group, list) and group for group in given):
+def _by_hand(groups: list, tasks: Sequence[str], where: str) -> tuple[Group, ...]:
+    if not all(isinstance(group, list) and group for group in groups):
         raise UserError("A group is not a list of tasks", where=where, expected=STAGES)
-    grouped = [task for group in given for task in group]
+    grouped = [task for group in groups for task in group]
     if sorted(map(str, grouped)) != sorted(tasks):
-        odd = sorted({*map(str, grouped)} ^ {*tasks}) or sorted({task for task in grouped if grouped.count(task) > 1})
-        raise UserError(f"The groups and the tasks differ: {', '.join(odd)}", where=where,
+        wrong = sorted({*map(str, grouped)} ^ {*tasks}) or sorted({task for task in grouped if grouped.count(task) > 1})
+        raise UserError(f"The groups and the tasks differ: {', '.join(wrong)}", where=where,
                         expected="each task of the sequence in one group")
-    return tuple(tuple(group) for group in given)
+    return tuple(tuple(group) for group in groups)

@@ -103,15 +103,15 @@ ByTask = Mapping[str, Mapping[str, Any]]
 """Keys of the training that differ at the stage that learns a task, by task."""
 
 
-def read_by_task(given: Any, tasks: Iterable[str], training: TrainingConfig, *, where: str) -> ByTask:
-    """Return `given`, the keys that differ by task from `training`; UserError for unknown tasks and keys that do not
-    fit, and for `crop`, which is one for all scores of a label."""
-    if given is None:
+def read_by_task(value: Any, tasks: Iterable[str], training: TrainingConfig, *, where: str) -> ByTask:
+    """Return the keys of `value` that differ by task from `training`; UserError for unknown tasks and invalid keys, and
+    for `crop`, which is the same for all scores of a label."""
+    if value is None:
         return {}
-    if not isinstance(given, Mapping):
-        raise UserError(f"{given!r} is not a mapping", where=where, expected="tasks, each with keys of the training")
+    if not isinstance(value, Mapping):
+        raise UserError(f"{value!r} is not a mapping", where=where, expected="tasks, each with keys of the training")
     known = tuple(tasks)
-    for task, keys in given.items():
+    for task, keys in value.items():
         place = f"{where}.{task}"
         if task not in known:
             raise unknown_name("task", task, known, where=where)
@@ -121,11 +121,11 @@ def read_by_task(given: Any, tasks: Iterable[str], training: TrainingConfig, *, 
             raise UserError("The crop cannot differ between stages", where=place,
                             expected="one crop for all stages of a label", do="set it in training.crop")
         plugin.configure(TrainingConfig, {**vars(training), **keys}, where=place)
-    return {task: dict(keys) for task, keys in given.items()}
+    return {task: dict(keys) for task, keys in value.items()}
 
 
 def training_at(training: TrainingConfig, by_task: ByTask, tasks: Iterable[str]) -> TrainingConfig:
-    """Return `training` with what `by_task` says of `tasks`, those of one stage; UserError if it says two things."""
+    """Return `training` with the keys of `by_task` for `tasks`, those of one stage; UserError if two tasks differ."""
     own: dict[str, Any] = {}
     for task in tasks:
         for key, value in by_task.get(task, {}).items():

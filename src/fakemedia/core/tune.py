@@ -36,10 +36,10 @@ def read_tune(text: object, *, where: object = None) -> Tune:
     try:
         rank = int(numbers[0]) if numbers else Tune.rank
         alpha = float(numbers[1]) if len(numbers) > 1 else 2.0 * rank
-        fits = rank >= 1 and 0 < alpha < float("inf") and len(numbers) < 3
+        is_valid = rank >= 1 and 0 < alpha < float("inf") and len(numbers) < 3
     except ValueError:
-        fits = False
-    if not fits:
+        is_valid = False
+    if not is_valid:
         raise UserError(f"{text!r} is not a valid way to tune", where=where,
                         expected="lora:<r>:<alpha> with an integer r of at least 1 and alpha above 0")
     return Tune(kind=cast("Kind", kind), rank=rank, alpha=alpha)

@@ -131,7 +131,7 @@ def noted_rate(method: MethodPlan, folder: Path, runtime: Runtime) -> float | No
     except (UserError, OSError, ValueError):
         return None
     config, facts = asdict(method.training), {"network": asdict(method.network), "tune": method.tune,
-                                              "method": asdict(method.named), "computed_with": runtime.facts()}
+                                              "method": asdict(method.plugin), "computed_with": runtime.facts()}
     alike = ("batch_size", "crop", "flip", "augment", "optimizer")
     same = all(meta["training"].get(key) == config[key] for key in alike)
     if not records or not same or any(_plain(meta.get(key)) != _plain(value) for key, value in facts.items()):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import MethodPlan, Named, Plan
+from fakemedia.core.plan import MethodPlan, Plan, Plugin
 from fakemedia.core.plugin import configure
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import FAKE, REAL, Stage
@@ -35,12 +35,12 @@ def next_plan(parent: Checkpoint, task: str, method: MethodPlan | None = None) -
     if task in seen:
         raise UserError(f"The detector knows the task {task!r} already", where="--task", expected="a new name",
                         do=f"name the new pictures otherwise, such as {task}_2")
-    network = Named(**meta["network"])
+    network = Plugin(**meta["network"])
     training = configure(TrainingConfig, meta["training"], where=f"checkpoint {meta['fingerprint']}")
     own = MethodPlan(label=meta["method"]["name"], method=meta["method"]["name"], settings=meta["method"]["settings"],
                      network=network, tune=meta["tune"], training=training)
     planned = method or own
-    if planned.joins:
+    if planned.is_joint:
         raise UserError(f"The method {planned.method} learns all tasks together: it does not go on from a detector",
                         where=f"checkpoint {meta['fingerprint']}", expected="a continual method, such as ridge or "
                         "replay", do="add the task to the sequence and run it, or give another --label")

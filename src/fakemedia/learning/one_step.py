@@ -11,7 +11,7 @@ from fakemedia.artefacts.files import PARTIAL, write_file
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.hashing import fingerprint
-from fakemedia.core.plan import MethodPlan, Named, Plan
+from fakemedia.core.plan import MethodPlan, Plan, Plugin
 from fakemedia.core.training import TRAINING_PRESETS, TrainingConfig
 from fakemedia.core.types import SPLITS, check_name, make_stages
 from fakemedia.evaluation.calibration import CALIBRATION_FILE, CalibrationConfig, calibrate
@@ -93,7 +93,7 @@ def _plan(network: str, parent: Checkpoint | None, method: str, pretrained: str 
     presets = getattr(plugin.load("methods", method), "PRESETS", {})
     weights = {} if pretrained is None else {"pretrained": pretrained}
     of_network = dict(parent.meta["network"]["settings"]) if parent else weights
-    start = Named(name=network, settings=of_network)
+    start = Plugin(name=network, settings=of_network)
     learned = parent.meta["method"] if parent is not None else {"name": "", "settings": {}}
     own = {"preset": preset} if preset in presets else dict(learned["settings"]) if learned["name"] == method else {}
     return Plan(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fakemedia.artefacts.manifest import Recipe, file_sha256
 from fakemedia.core import plugin
-from fakemedia.core.plan import MethodPlan, Named
+from fakemedia.core.plan import MethodPlan, Plugin
 from fakemedia.core.types import Stage
 from fakemedia.store.augmentations.augmentation import NONE, augment_version
 
@@ -40,7 +40,7 @@ def stage_recipe(*, method: MethodPlan, seed: int, stage: Stage, data: Mapping[s
     augment = method.training.augment
     return Recipe(
         producer="stage", version=VERSION,
-        settings={"network": identified(method.network), "tune": method.tune, "method": method.named,
+        settings={"network": identified(method.network), "tune": method.tune, "method": method.plugin,
                   "training": method.training, "seed": seed, "stage": stage,
                   "versions": {"method": plugin.constant("methods", method.method, "VERSION", 1),
                                "network": plugin.constant("networks", method.network.name, "VERSION", 1),
@@ -75,7 +75,7 @@ def _head_versions() -> dict[str, int]:
     return {"features": features.VERSION, "head": HEAD_VERSION}
 
 
-def identified(network: Named) -> Named:
+def identified(network: Plugin) -> Plugin:
     """Return `network` with the path of a weights file replaced by the hash of its content."""
     path = Path(str(network.settings.get("pretrained")))
     path = path / WEIGHTS_FILE if path.is_dir() else path

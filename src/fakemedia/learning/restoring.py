@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.rng import derive
 from fakemedia.learning.head_trainer import FrozenBody
 from fakemedia.networks.checkpoint import Checkpoint
@@ -22,7 +22,7 @@ BODY = "body."
 
 def restore_network(checkpoint: Checkpoint) -> Detector:
     """Return the network of `checkpoint` with its weights, on the CPU; UserError if it can no longer be built."""
-    return restore(Named(**checkpoint.meta["network"]), checkpoint.meta["seed"], checkpoint)
+    return restore(Plugin(**checkpoint.meta["network"]), checkpoint.meta["seed"], checkpoint)
 
 
 def frozen_body(checkpoint: Checkpoint | None, runtime: Runtime) -> FrozenBody | None:
@@ -32,9 +32,9 @@ def frozen_body(checkpoint: Checkpoint | None, runtime: Runtime) -> FrozenBody |
     return FrozenBody(build=lambda: runtime.place(restore_network(checkpoint)), **checkpoint.meta["body"])
 
 
-def same_network(named: Named, checkpoint: Checkpoint | None) -> bool:
+def same_network(named: Plugin, checkpoint: Checkpoint | None) -> bool:
     """Return whether the network of `checkpoint` is `named`, with the same settings but for its first weights."""
-    own, given = ({**each.settings, "pretrained": ""} for each in (named, Named(**checkpoint.meta["network"]))
+    own, given = ({**each.settings, "pretrained": ""} for each in (named, Plugin(**checkpoint.meta["network"]))
                   ) if checkpoint is not None else ({}, None)
     return checkpoint is not None and checkpoint.meta["network"]["name"] == named.name and own == given
 
@@ -59,7 +59,7 @@ def restore_head(checkpoint: Checkpoint) -> Detector:
     return network
 
 
-def restore(named: Named, seed: int, checkpoint: Checkpoint | None) -> Detector:
+def restore(named: Plugin, seed: int, checkpoint: Checkpoint | None) -> Detector:
     """Return the start network, or the network of `checkpoint`."""
     if checkpoint is None:
         return plugin.create("networks", named.name, named.settings, derive(seed, "network"))

@@ -85,7 +85,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     """
     planned = plan.method(method).at(stage)
     fitted = make_method(planned, seed, stage)
-    parent = None if planned.joins else parent
+    parent = None if planned.is_joint else parent
     earlier = tuple(task for task in stage.seen if task not in stage.tasks)
     reviewed = earlier if parent is not None and parent.meta["method"]["name"] != planned.method else ()
     _check_tune(planned, parent)
@@ -153,7 +153,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         "fingerprint": recipe.fingerprint, "parent": start,
         "parent_weights_sha256": parent.meta["weights_sha256"] if parent is not None else None,
         "network": asdict(planned.network), "tune": planned.tune,
-        "method": asdict(planned.named), "training": asdict(planned.training), "seed": seed, "stage": asdict(stage),
+        "method": asdict(planned.plugin), "training": asdict(planned.training), "seed": seed, "stage": asdict(stage),
         "data": causes, "policy": pictures[0].policy, "decoder": decoder, "faces": faces,
         "best_epoch": trainer.trained.best_epoch if trainer.trained else 0,
         "history": trainer.trained.history if trainer.trained else [], "validation": accuracies,

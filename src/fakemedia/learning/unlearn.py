@@ -9,7 +9,7 @@ from pathlib import Path
 from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError, unknown_name
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.rng import derive
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.tune import read_tune
@@ -64,7 +64,7 @@ def unlearn(checkpoint: Checkpoint, task: str, *, train: PixelStore | None, vali
     stage = Stage(index=index, name=f"without_{task}", tasks=left, seen=left)
     validation = {each: validation[each] for each in left}
     judging = {} if meta["training"]["select_on"] == "none" else validation
-    given, pictures = Named(**meta["method"]), {} if train is None else {task: train}
+    given, pictures = Plugin(**meta["method"]), {} if train is None else {task: train}
     method: Method = plugin.create("methods", given.name, given.settings, derive(seed, "strategy", stage.key))
     network = restore_network(checkpoint)
     network.correction = None

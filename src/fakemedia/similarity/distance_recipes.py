@@ -7,7 +7,7 @@ from typing import Any
 
 from fakemedia.artefacts.manifest import Recipe
 from fakemedia.core import plugin
-from fakemedia.core.plan import Named
+from fakemedia.core.plan import Plugin
 from fakemedia.core.stages import GroupingConfig, SimilarityConfig
 
 SAMPLES_VERSION = 1
@@ -16,8 +16,8 @@ GROUPS_VERSION = 1
 """Version of `grouping.group_tasks`: raised when its groups change."""
 
 
-def distances_recipe(measure: Named, *, similarity: SimilarityConfig, crop: int, data: Mapping[str, str],
-                     network: Named | None) -> Recipe:
+def distances_recipe(measure: Plugin, *, similarity: SimilarityConfig, crop: int, data: Mapping[str, str],
+                     network: Plugin | None) -> Recipe:
     """Return the recipe of the distances between tasks by one measure.
 
     `measure` is the plugin's name with the settings that it uses, such as the declared `families`. `crop` is the side

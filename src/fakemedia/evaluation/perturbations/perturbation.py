@@ -48,7 +48,7 @@ class RobustnessConfig:
         return {name: plugin.constant("evaluation.perturbations", name, "VERSION", 1) for name in self.perturbations}
 
     @property
-    def named(self) -> tuple[str, ...]:
+    def sequence_names(self) -> tuple[str, ...]:
         """The sequences."""
         return (self.sequences,) if isinstance(self.sequences, str) else self.sequences
 
