@@ -14,9 +14,12 @@ import pytest
 import yaml
 from markdown.extensions.toc import slugify
 
+from fakemedia.cli import cli
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)")
+COMMANDS = re.compile(r"^```\n(.*?)^```|`(kedro [^`\n]+)`", re.MULTILINE | re.DOTALL)
 GENERATED = re.compile(r"^<!-- (\w+) ?(\S*) -->$", re.MULTILINE)
 
 sys.path.append(str(ROOT / "docs"))
@@ -104,6 +107,24 @@ def test_the_architecture_names_files_that_exist() -> None:
     named = re.findall(r"`([\w/]+/[\w.]+\.(?:py|yml))`", ARCHITECTURE)
     assert len(named) > 20
     assert not [name for name in named if not any((place / name).is_file() for place in (ROOT, ROOT / "src/fakemedia"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_and_their_options_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    written = "\n".join(map("".join, COMMANDS.findall(text)))
+    for name, rest in re.findall(r"\b(?:kedro|fakemedia) ([a-z]+)([^`\n#]*)", written):
+        command = cli.commands.get(name)
+        known = {option for parameter in command.params for option in parameter.opts} if command else set()
+        assert command or name in {"registry", "viz", "jupyter", "init"}, name
+        assert not command or set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known, (name, rest)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_checkpoints_are_of_labels_that_are_configured(page: Path) -> None:
+    sequences = yaml.safe_load((ROOT / "conf/base/parameters_sequences.yml").read_text(encoding="utf-8"))["sequences"]
+    named = re.findall(r"(?<![/\w])(demo|cddb_[a-z_]+)/([a-z_]+)\b(?![./])", page.read_text(encoding="utf-8"))
+    assert not [(sequence, label) for sequence, label in named if label not in sequences[sequence]["methods"]]
 
 
 def test_the_architecture_names_the_rooms_in_the_order_of_the_import_contract() -> None:
