@@ -68,7 +68,7 @@ class ProjectHooks:
     @hook_impl
     def before_node_run(self, node: Node, catalog: ProjectCatalog) -> None:
         """Fetch results that need not be made; check all stages of a method before its first one, if the data exist."""
-        catalog.fetch(node.outputs)
+        catalog.fetch_outputs(node.outputs)
         if is_shared(node) and node.namespace not in self._checked:
             sequence, label = str(node.namespace).split("-")
             _check_stages(self._context, sequence, label)

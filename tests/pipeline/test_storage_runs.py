@@ -10,11 +10,13 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from fakemedia.artefacts.storage import Storage
 from fakemedia.catalog.handles import find_checkpoint
 from fakemedia.catalog.lineage import Lineage
 from fakemedia.context.loading import load_context
 from fakemedia.learning.training_loop import TrainingLoop
 from fakemedia.networks.checkpoint import read_meta
+from fakemedia.pipelines.runner import ProjectRunner
 from tests.failure.test_faults import made
 from tests.pipeline.conftest import change, run
 
@@ -108,6 +110,20 @@ def test_a_stage_goes_on_elsewhere_from_its_last_saved_state(
     run(alone, tags=["kd"])
     assert made(elsewhere) == made(alone)
     assert not memory.glob("/runs/mine/**/*.pt")
+
+
+def test_results_of_other_settings_are_not_fetched_before_they_are_made_again(
+        stored: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ["tiny-kd.train_kd_1_gan_seed0"]
+    run(stored, node_names=first, runner=ProjectRunner())
+    run(elsewhere, tags=["ingestion"])
+    change(elsewhere, {"sequences": {"tiny": {"training": {"epochs": 1}}}})
+    fetched, real = [], Storage.fetch
+    monkeypatch.setattr(Storage, "fetch", lambda self, artefact, **options: (fetched.append(artefact),
+                                                                             real(self, artefact, **options))[1])
+    run(elsewhere, node_names=first, runner=ProjectRunner())
+    assert (elsewhere / "data" / RUN / "01_gan/manifest.json").exists()
+    assert not [path for path in fetched if path.is_relative_to(elsewhere / "data/06_models")]
 
 
 def test_results_go_to_an_address_that_is_given_later(stored: Path, memory: MemoryFileSystem) -> None:

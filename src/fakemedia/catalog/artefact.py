@@ -25,6 +25,8 @@ class Artefact:
     """Whether it is a folder whose maker writes the manifest inside."""
     read_first: bool = False
     """Whether a folder that is in the storage alone is fetched before `holds` is asked, as files are."""
+    reused: bool = False
+    """Whether its maker uses one that is not current for the next one."""
     holds: Callable[[], bool] = lambda: True
     """A check of what no manifest records, such as that the source's files are still those indexed."""
 

@@ -85,7 +85,7 @@ class Lineage:
         settings = self.context.collection(collection)
         return Artefact(path=self.context.path(names.INDEX, collection=collection, task=task),
                         recipe=lambda _: index_recipe(task, settings.source, derivation(settings)), folder=True,
-                        read_first=True, holds=lambda: self._is_indexed(collection, task))
+                        read_first=True, reused=True, holds=lambda: self._is_indexed(collection, task))
 
     def _is_indexed(self, collection: str, task: str) -> bool:
         """Return whether the source has the files that were indexed; changed modification times are recorded."""
@@ -131,7 +131,8 @@ class Lineage:
         index, findings = (kind(collection=collection, task=task) for kind in (self.index, self.findings))
         path = self.context.path(names.SPLIT, collection=collection, task=task, split=split)
         return Artefact(
-            path=path, folder=True, inputs={"index": index, "findings": findings}, holds=lambda: is_whole(path),
+            path=path, folder=True, reused=True, inputs={"index": index, "findings": findings},
+            holds=lambda: is_whole(path),
             recipe=lambda _: store_recipe(index_fingerprint(self._kept(index.path, findings.path), split),
                                           policy=settings.policy, stream=settings.stream))
 

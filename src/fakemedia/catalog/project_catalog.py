@@ -56,6 +56,13 @@ class ProjectCatalog(DataCatalog):
         for artefact in filter(None, map(self._artefact, ds_names)):
             self._lineage.currency.fetch(artefact)
 
+    def fetch_outputs(self, ds_names: Iterable[str]) -> None:
+        """Fetch what is in the storage alone, of the results of a node that runs next: those that are current, which it
+        need not make, and those that it uses to make them again."""
+        for artefact in filter(None, map(self._artefact, ds_names)):
+            if artefact.reused or self._lineage.content(artefact) is not None:
+                self._lineage.currency.fetch(artefact)
+
     def upload(self, ds_names: Iterable[str]) -> None:
         """Write to the storage what it lacks of the current results of the datasets named."""
         for artefact in filter(None, map(self._artefact, ds_names)):

@@ -178,7 +178,7 @@ def compute(job: Job, *values: Any) -> Answer:
     catalog = ProjectCatalog(datasets={**job.stored, **given, **made})
     catalog.lineage = Lineage(job.context)
     catalog.lineage.currency = job.currency
-    catalog.fetch(job.node.outputs)
+    catalog.fetch_outputs(job.node.outputs)
     no_hooks: Any = _NullPluginManager()
     with _noted() as logged:
         try:
