@@ -144,6 +144,29 @@ def test_a_damaged_file_is_computed_again(damage: str, store: PixelStore, tmp_pa
     assert not [left for left in tmp_path.rglob("*") if left.suffix == ".partial"]
 
 
+def test_what_was_read_is_held_until_its_files_change(store: PixelStore, tmp_path: Path, computed: list[int],
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime, reads = Runtime(accelerator="cpu", precision="float32"), []
+    original = module._Part.read
+    monkeypatch.setattr(module._Part, "read", lambda part: reads.append(part.view) or original(part))
+    first = cache(tmp_path, runtime=runtime).read(store)
+    reads.clear()
+    for again in (cache(tmp_path, runtime=runtime).read(store), cache(tmp_path, runtime=runtime).find(store)):
+        assert again is not None
+        np.testing.assert_array_equal(again.values, first.values)
+    assert reads == []
+    path = next(tmp_path.rglob("00001.npy"))
+    path.write_bytes(path.read_bytes())
+    cache(tmp_path, runtime=runtime).read(store)
+    assert reads == ["centre"]
+    monkeypatch.setattr("fakemedia.runtime.device.HELD", first.values.nbytes - 1)
+    small = Runtime(accelerator="cpu", precision="float32")
+    reads.clear()
+    for _ in range(2):
+        cache(tmp_path, runtime=small).read(store)
+    assert reads == ["centre", "centre"]
+
+
 def test_an_interrupted_extraction_continues(store: PixelStore, tmp_path: Path, computed: list[int],
                                              monkeypatch: pytest.MonkeyPatch) -> None:
     expected = cache(tmp_path / "whole").read(store).values

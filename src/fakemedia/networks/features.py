@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,14 +52,15 @@ USUAL = ("cpu", "float32")
 """Device and arithmetic that a recipe does not name; those of any other do."""
 
 Autocast = Callable[[], AbstractContextManager[Any]]
+Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
     """The features of a store's pictures in some views."""
 
-    values: NDArray[np.float32]
-    """(views, N, D)."""
+    values: Values
+    """(views, N, D); not to be changed."""
     labels: NDArray[np.int64]
     """0 real, 1 fake, (N,)."""
     task: str
@@ -134,6 +135,35 @@ class FeatureCache:
         features that do not fit in `runtime.features_gib` with those that are stored.
         """
         parts = [self._part(store, view) for view in read_views(views)]
+        values = self._held(parts, lambda: self._read(parts))
+        assert values is not None
+        return _features(parts, values)
+
+    def find(self, store: PixelStore, views: Sequence[str] = (CENTRE,)) -> Features | None:
+        """Return what `read` returns if the folder holds all of it; None otherwise."""
+        parts = [self._part(store, view) for view in read_views(views)]
+        if not all(part.folder.exists() for part in parts):
+            return None
+        values = self._held(parts, lambda: _joined([part.read() for part in parts]))
+        return None if values is None else _features(parts, values)
+
+    def _held(self, parts: Sequence[_Part], read: Callable[[], Values | None]) -> Values | None:
+        """Return what `read` returns, or returned before while the files of `parts` were the same ones.
+
+        Only a single process holds it: several must read together.
+        """
+        if self.runtime.world > 1:
+            return read()
+        held = self.runtime.held
+        values = held.get(_stamps(parts))
+        if values is None:
+            values = read()
+            if values is not None and values.nbytes <= held.maxsize:
+                held[_stamps(parts)] = values
+        return values
+
+    def _read(self, parts: Sequence[_Part]) -> Values | None:
+        """Return the values of all `parts`, computing what is missing."""
         kept = [part.read() for part in parts]
         lacking = self.runtime.any_of(*(chunk is None for chunks in kept for chunk in chunks))
         files = [(part, number) for part, chunks in zip(parts, kept, strict=True) for number in range(len(chunks))]
@@ -145,14 +175,7 @@ class FeatureCache:
         if self.runtime.rank == 0:
             for part in parts:
                 part.finish()
-        return _joined(parts, kept)
-
-    def find(self, store: PixelStore, views: Sequence[str] = (CENTRE,)) -> Features | None:
-        """Return what `read` returns if the folder holds all of it; None otherwise."""
-        parts = [self._part(store, view) for view in read_views(views)]
-        kept = [part.read() for part in parts if part.folder.exists()]
-        whole = len(kept) == len(parts) and all(chunk is not None for chunks in kept for chunk in chunks)
-        return _joined(parts, kept) if whole else None
+        return _joined(kept)
 
     def compute(self, store: PixelStore, views: Sequence[str] = (CENTRE,)) -> Features:
         """Return what `read` returns without storing it, for a few pictures; every process computes all of them."""
@@ -263,6 +286,10 @@ class _Part:
     def names(self) -> list[str]:
         return [f"{number:05d}.npy" for number in range(-(-len(self.store) // CHUNK))]
 
+    @property
+    def paths(self) -> list[Path]:
+        return [self.folder / name for name in self.names]
+
     def rows(self, number: int) -> NDArray[np.int64]:
         return np.arange(number * CHUNK, min((number + 1) * CHUNK, len(self.store)))
 
@@ -297,13 +324,31 @@ class _Part:
             write_manifest(make_manifest(self.recipe, files), self.folder, folder=True)
 
 
-def _joined(parts: Sequence[_Part], kept: Sequence[Sequence[NDArray[np.float16] | None]]) -> Features:
-    """Return the features of a store in the views of `parts` from the content of their files."""
-    store = parts[0].store
-    widths = [chunk.shape[1] for chunks in kept for chunk in chunks if chunk is not None]
-    values = torch.empty(len(parts), len(store), widths[0])
-    for of_view, chunks in zip(values, kept, strict=True):
+def _stamps(parts: Sequence[_Part]) -> tuple[Hashable, ...]:
+    """Return a key that changes whenever a file of `parts` is replaced or written to."""
+    return tuple((part.folder, *map(_stamp, (manifest_path(part.folder, folder=True), *part.paths))) for part in parts)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _joined(kept: Sequence[Sequence[NDArray[np.float16] | None]]) -> Values | None:
+    """Return the values of a store, (views, N, D), from the files of each view; None if one is missing."""
+    found = [[torch.from_numpy(chunk) for chunk in chunks if chunk is not None] for chunks in kept]
+    if any(len(own) < len(chunks) for own, chunks in zip(found, kept, strict=True)):
+        return None
+    values = torch.empty(len(found), sum(map(len, found[0])), found[0][0].shape[1])
+    for of_view, chunks in zip(values, found, strict=True):
         for place, chunk in zip(of_view.split(CHUNK), chunks, strict=True):
-            place.copy_(torch.from_numpy(chunk))  # numpy takes seven times as long to convert float16
-    return Features(values=values.numpy(), labels=store.labels, task=store.task,
-                    views=tuple(part.view for part in parts))
+            place.copy_(chunk)  # numpy takes seven times as long to convert float16
+    return values.numpy()
+
+
+def _features(parts: Sequence[_Part], values: Values) -> Features:
+    store = parts[0].store
+    return Features(values=values, labels=store.labels, task=store.task, views=tuple(part.view for part in parts))

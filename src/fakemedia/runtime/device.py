@@ -10,7 +10,7 @@ import ctypes
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +18,8 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import torch
+from cachetools import LRUCache
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -30,6 +32,8 @@ PATIENCE = timedelta(days=7)
 """How long other ranks wait for rank 0, which ingests the data."""
 EVALUATED = 512
 """Images that a GPU evaluates at once."""
+HELD = 2**28
+"""Bytes of arrays that a process holds rather than reads again."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt in glibc's malloc.h."""
 Precision = Literal["float32", "bfloat16"]
@@ -140,6 +144,11 @@ class Runtime:
         if self.world == 1:
             return list(flags)
         return self.total(torch.tensor(flags, dtype=torch.int32, device=self.device)).bool().tolist()
+
+    @cached_property
+    def held(self) -> LRUCache[Hashable, NDArray[Any]]:
+        """Arrays that this process has read and may need again, those used last."""
+        return LRUCache(HELD, getsizeof=lambda array: array.nbytes)
 
     def seed(self, seed: int) -> None:
         """Seed torch's generators, of the CPU and of the device.
