@@ -13,7 +13,7 @@ from kedro.pipeline.node import Node
 from fakemedia.catalog.lineage import Lineage
 from fakemedia.catalog.names import AUDIT_PAGE, CHECKPOINT, COMPARISON, HEADLINE, KEPT_RUNS, REPORT, SPLIT, VERDICT
 from fakemedia.catalog.project_catalog import ProjectCatalog, ProjectContext
-from fakemedia.cli.grouped_run import check_known
+from fakemedia.cli.grouped_run import check_groups
 from fakemedia.cli.typed import as_typed
 from fakemedia.context.checks import check_trainable
 from fakemedia.context.context import Context
@@ -54,12 +54,12 @@ class ProjectHooks:
             if "grouping" in tags:
                 context.measures(plan.sequence)
             if "training" in tags or ("grouping" not in tags and not plan.stages):
-                check_known(Lineage(context), plan, renewed="ingestion" in tags)
+                check_groups(Lineage(context), plan, ingests="ingestion" in tags)
                 check_trainable(context, plan)
                 runtime = context.runtime
                 runtime.check()
                 if runtime.devices > launch.count():
-                    raise launch.Wanted(runtime.devices)
+                    raise launch.RestartRequired(runtime.devices)
                 if launch.count() > 1:
                     runtime.check_same({"parameters": fingerprint(context.parameters)})
         if context.storage is not None and launch.number() == 0:

@@ -163,11 +163,11 @@ def test_processes_that_differ_are_named() -> None:
 
 def test_a_killed_process_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKEMEDIA_COMMAND", "kedro run --tags kd")
-    killed = launch.killed({0: SimpleNamespace(exitcode=-15), 1: SimpleNamespace(exitcode=-9)})
+    killed = launch.killed_message({0: SimpleNamespace(exitcode=-15), 1: SimpleNamespace(exitcode=-9)})
     assert killed is not None
     assert "killed: rank 1 by SIGKILL" in killed
     assert killed.endswith("resume with the same command: kedro run --tags kd")
-    assert launch.killed({1: SimpleNamespace(exitcode=1)}) is None  # It has told its error itself.
+    assert launch.killed_message({1: SimpleNamespace(exitcode=1)}) is None  # It has told its error itself.
 
 
 def test_an_exchange_with_a_process_that_ended_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

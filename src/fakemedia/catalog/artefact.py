@@ -45,9 +45,9 @@ class Currency:
 
     def content(self, artefact: Artefact) -> str | None:
         """Return the content hash of `artefact` if it is current, else None."""
-        known = self._content.get(artefact.path)
-        if known is not None:
-            return known
+        cached = self._content.get(artefact.path)
+        if cached is not None:
+            return cached
         manifest = read_manifest(artefact.path, folder=artefact.folder)
         if manifest is None or not self._is_current(artefact, manifest):
             manifest = self._stored(artefact)
@@ -79,8 +79,8 @@ class Currency:
     def recipe(self, artefact: Artefact) -> Recipe | None:
         """Return the current recipe of `artefact`; None if one of its inputs is missing or stale."""
         hashes: dict[str, str] = {}
-        for name, each in artefact.inputs.items():
-            content = self.content(each)
+        for name, dependency in artefact.inputs.items():
+            content = self.content(dependency)
             if content is None:
                 return None
             hashes[name] = content

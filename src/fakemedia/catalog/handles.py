@@ -22,48 +22,48 @@ WORDS = ("sequence", "label", "seed", "stage")
 HANDLE = re.compile(r"(?P<sequence>\w+)/(?P<label>\w+)(/(seed)?(?P<seed>\d+))?(/(?P<stage>\d+_[\w-]+))?/?")
 
 
-def find_checkpoint(given: str, context: Context | None) -> Path:
-    """Return the path `given`, if it exists, or that of the checkpoint whose handle it is.
+def find_checkpoint(name: str, context: Context | None) -> Path:
+    """Return the path `name`, if it exists, or that of the checkpoint with this handle.
 
     A handle is `sequence/label`, the last stage of the first seed, or has a seed (`1` or `seed1`) and a stage
     (`02_biggan`) too. UserError, with the existing names, if there is no such checkpoint.
     """
-    path, handle = Path(given), HANDLE.fullmatch(given)
+    path, handle = Path(name), HANDLE.fullmatch(name)
     if path.exists():
         return path
     if handle is None or context is None:
-        raise UserError("There is no checkpoint", where=given, expected="a checkpoint folder, an .onnx file, or, in a "
+        raise UserError("There is no checkpoint", where=name, expected="a checkpoint folder, an .onnx file, or, in a "
                         "project, sequence/label[/seed][/stage] such as demo/kd")
-    made = _made(context)
-    keys = list(made)
-    for place, word in enumerate(WORDS):
+    folders = _checkpoint_folders(context)
+    keys = list(folders)
+    for place, part in enumerate(WORDS):
         names = sorted({key[place] for key in keys})
-        name = handle[word] or (min(names, key=int) if word == "seed" else _last(context, handle["sequence"], names))
-        if name not in names:
-            raise unknown_name(f"{word} of a checkpoint", name, names, where=given)
-        keys = [key for key in keys if key[place] == name]
-    fetched(context, made[keys[0]])
-    return made[keys[0]]
+        chosen = handle[part] or (min(names, key=int) if part == "seed" else _last(context, handle["sequence"], names))
+        if chosen not in names:
+            raise unknown_name(f"{part} of a checkpoint", chosen, names, where=name)
+        keys = [key for key in keys if key[place] == chosen]
+    fetch_missing(context, folders[keys[0]])
+    return folders[keys[0]]
 
 
-def fetched(context: Context, folder: Path) -> None:
+def fetch_missing(context: Context, folder: Path) -> None:
     """Make a folder of the project complete here, if its storage has what is missing; UserError if that fails."""
     if context.storage is not None and (read_manifest(folder, folder=True) is None or is_reduced(folder)):
         context.storage.fetch(folder, folder=True)
 
 
-def described(checkpoint: Path, context: Context | None, licence: str) -> CardInfo:
+def card_info(checkpoint: Path, context: Context | None, licence: str) -> CardInfo:
     """Return what the model card says of a checkpoint folder: for one of the project its handle, scores and families.
 
     Scores of other weights are left out. UserError if their file is damaged.
     """
     from fakemedia.scoring.model_card import CardInfo
 
-    words = {path.resolve(): words for words, path in _made(context).items()} if context else {}
-    found = words.get(checkpoint.resolve())
-    if context is None or found is None:
+    handles = {path.resolve(): handles for handles, path in _checkpoint_folders(context).items()} if context else {}
+    key = handles.get(checkpoint.resolve())
+    if context is None or key is None:
         return CardInfo(name=checkpoint.resolve().name, licence=licence)
-    sequence, label, seed, stage = found
+    sequence, label, seed, stage = key
     families = context.families(context.plan(sequence).collection) if sequence in context.sequences else {}
     path = context.path(SCORES, sequence=sequence, label=label, seed=seed, stage=stage)
     if context.storage is not None and not path.exists():
@@ -83,17 +83,17 @@ def _scores(checkpoint: Path, path: Path) -> pd.DataFrame | None:
     return TableDataset(str(path)).load()
 
 
-def _made(context: Context) -> dict[tuple[str, ...], Path]:
+def _checkpoint_folders(context: Context) -> dict[tuple[str, ...], Path]:
     """Return the checkpoint folders, on the disk and in the storage, by sequence, method, seed and stage."""
-    places = str(context.path(CHECKPOINT, **{word: f"<{word}>" for word in WORDS}))
+    places = str(context.path(CHECKPOINT, **{part: f"<{part}>" for part in WORDS}))
     pattern = re.compile(re.sub("<([a-z]+)>", r"(?P<\1>[^/]+)", re.escape(places)))
-    stored = [] if context.storage is None else map(str, context.storage.folders())
-    here = (path for path in glob.glob(re.sub("<[a-z]+>", "*", places)) if Path(path).is_dir())
-    found = (pattern.fullmatch(path) for path in dict.fromkeys((*here, *stored)))
-    return {tuple(match[word] for word in WORDS): Path(match[0]) for match in found if match}
+    in_storage = [] if context.storage is None else map(str, context.storage.folders())
+    on_disk = (path for path in glob.glob(re.sub("<[a-z]+>", "*", places)) if Path(path).is_dir())
+    matches = (pattern.fullmatch(path) for path in dict.fromkeys((*on_disk, *in_storage)))
+    return {tuple(match[part] for part in WORDS): Path(match[0]) for match in matches if match}
 
 
 def _last(context: Context, sequence: str, stages: list[str]) -> str:
     """Return the last of `stages` that the configured sequence has, or else the last by name."""
-    planned = [stage.key for stage in context.plan(sequence).stages] if sequence in context.sequences else []
-    return ([stage for stage in planned if stage in stages] or stages)[-1]
+    keys = [stage.key for stage in context.plan(sequence).stages] if sequence in context.sequences else []
+    return ([stage for stage in keys if stage in stages] or stages)[-1]

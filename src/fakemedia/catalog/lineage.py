@@ -62,9 +62,9 @@ class Lineage:
     def artefact(self, dataset: str) -> Artefact | None:
         """Return the artefact of a dataset; None if it has none, such as one in memory."""
         for pattern in sorted(self._kinds, key=_literal_length, reverse=True):
-            found = _parser(pattern).parse(dataset)
-            if found is not None:
-                return self._kinds[pattern](**found.named)
+            match = _parser(pattern).parse(dataset)
+            if match is not None:
+                return self._kinds[pattern](**match.named)
         return None
 
     def hold(self, store: Path) -> None:
@@ -97,12 +97,12 @@ class Lineage:
         artefact = self.index(collection=collection, task=task)
         try:
             index = read_index(artefact.path)
-            found = refreshed(index, self.context.open_source(collection), task)
+            indexed = refreshed(index, self.context.open_source(collection), task)
         except UserError:
             return False
-        if isinstance(found, Index) and found is not index:  # So that touched files are not read again next time.
-            write_index(found, artefact.path, artefact.recipe({}))
-        return found is not None
+        if isinstance(indexed, Index) and indexed is not index:  # So that touched files are not read again next time.
+            write_index(indexed, artefact.path, artefact.recipe({}))
+        return indexed is not None
 
     def _is_forged(self, collection: str, task: str) -> bool:
         from fakemedia.forge.tasks import is_forged
@@ -158,9 +158,9 @@ class Lineage:
         """Return the function for a part of the audit of all tasks of a sequence."""
 
         def part(*, collection: str, sequence: str) -> Artefact:
-            found = {task: self.findings(collection=collection, task=task)
-                     for task in self.context.plan(sequence).tasks}
-            return Artefact(path=self.context.path(entry, collection=collection, sequence=sequence), inputs=found,
+            findings = {task: self.findings(collection=collection, task=task)
+                        for task in self.context.plan(sequence).tasks}
+            return Artefact(path=self.context.path(entry, collection=collection, sequence=sequence), inputs=findings,
                             recipe=_plain("audit", 1, {"sequence": sequence}))
 
         return part
@@ -212,10 +212,10 @@ class Lineage:
         from fakemedia.learning.recipes import stage_recipe
 
         plan = self._resolved(sequence)
-        wanted, parent = plan.stage(stage), plan.parent(label, plan.stage(stage))
+        current, parent = plan.stage(stage), plan.parent(label, plan.stage(stage))
         inputs = {f"{task} {split}": self.store(collection=plan.collection, task=task, split=split)
-                  for split, tasks in (("train", plan.trained_tasks(label, wanted)),
-                                       ("val", plan.validation_tasks(label, wanted))) for task in tasks}
+                  for split, tasks in (("train", plan.trained_tasks(label, current)),
+                                       ("val", plan.validation_tasks(label, current))) for task in tasks}
         if parent is not None:
             inputs["parent"] = self.checkpoint(sequence=sequence, label=label, stage=parent.key, seed=seed)
 
@@ -225,7 +225,7 @@ class Lineage:
                 if name != "parent":
                     task, split = name.split()
                     data.setdefault(task, {})[split] = content
-            return stage_recipe(method=plan.method(label), seed=int(seed), stage=wanted, data=data,
+            return stage_recipe(method=plan.method(label), seed=int(seed), stage=current, data=data,
                                 parent=hashes.get("parent"))
 
         path = self.context.path(names.CHECKPOINT, sequence=sequence, label=label, seed=seed, stage=stage)
@@ -245,7 +245,7 @@ class Lineage:
         return self._scores(names.VALIDATION_SCORES, "val", seen, sequence, label, stage, seed)
 
     def _scores(self, entry: str, split: str, tasks: tuple[str, ...], sequence: str, label: str, stage: str,
-                seed: str | int, further: dict[str, Artefact] | None = None) -> Artefact:
+                seed: str | int, more_inputs: dict[str, Artefact] | None = None) -> Artefact:
         from fakemedia.learning.recipes import scores_recipe
 
         plan = self._resolved(sequence)
@@ -253,7 +253,7 @@ class Lineage:
         return Artefact(
             path=self.context.path(entry, sequence=sequence, label=label, seed=seed, stage=stage),
             inputs={"checkpoint": self.checkpoint(sequence=sequence, label=label, stage=stage, seed=seed), **stores,
-                    **(further or {})},
+                    **(more_inputs or {})},
             recipe=lambda hashes: scores_recipe(
                 checkpoint=hashes["checkpoint"], crop=plan.method(label).training.crop,
                 data={task: hashes[task] for task in tasks}, novelty=hashes.get("novelty")))
@@ -278,9 +278,9 @@ class Lineage:
         """Return the calibration of a checkpoint."""
         from fakemedia.evaluation.calibration import calibration_recipe
 
-        words = {"sequence": sequence, "label": label, "stage": stage, "seed": seed}
-        return Artefact(path=self.context.path(names.CALIBRATION, **words),
-                        inputs={"scores": self.validation_scores(**words)},
+        key = {"sequence": sequence, "label": label, "stage": stage, "seed": seed}
+        return Artefact(path=self.context.path(names.CALIBRATION, **key),
+                        inputs={"scores": self.validation_scores(**key)},
                         recipe=lambda hashes: calibration_recipe(self.context.calibration, scores=hashes["scores"]))
 
     @_once
@@ -291,10 +291,10 @@ class Lineage:
         plan, config = self._resolved(sequence), self.context.robustness(sequence)
         assert config is not None
         stores = {task: self.store(collection=plan.collection, task=task, split="test") for task in plan.tasks}
-        last = self.checkpoint(sequence=sequence, label=label, stage=plan.stages[-1].key, seed=seed)
+        checkpoint = self.checkpoint(sequence=sequence, label=label, stage=plan.stages[-1].key, seed=seed)
         return Artefact(
             path=self.context.path(names.ROBUSTNESS, sequence=sequence, label=label, seed=seed),
-            inputs={"checkpoint": last, **stores},
+            inputs={"checkpoint": checkpoint, **stores},
             recipe=lambda hashes: robustness_recipe(
                 checkpoint=hashes["checkpoint"], crop=plan.method(label).training.crop,
                 data={task: hashes[task] for task in plan.tasks}, config=config))
@@ -332,18 +332,18 @@ class Lineage:
 
     def _results(self, plan: Plan) -> dict[str, Artefact]:
         """Return what the report of `plan` is made from: scores, calibrations, checkpoints and perturbed scores."""
-        found: dict[str, Artefact] = {}
+        results: dict[str, Artefact] = {}
         for method in plan.methods:
             for seed in plan.seeds_of(method.label):
                 run = {"sequence": plan.sequence, "label": method.label, "seed": seed}
                 for stage in plan.learned(method.label):
                     name = f"{method.label} {seed} {stage.key}"
-                    found[f"{name} checkpoint"] = self.checkpoint(**run, stage=stage.key)
-                    found[f"{name} scores"] = self.scores(**run, stage=stage.key)
-                    found[f"{name} calibration"] = self.calibration(**run, stage=stage.key)
+                    results[f"{name} checkpoint"] = self.checkpoint(**run, stage=stage.key)
+                    results[f"{name} scores"] = self.scores(**run, stage=stage.key)
+                    results[f"{name} calibration"] = self.calibration(**run, stage=stage.key)
                 if self.context.robustness(plan.sequence):
-                    found[f"{method.label} {seed} robustness"] = self.robustness(**run)
-        return found
+                    results[f"{method.label} {seed} robustness"] = self.robustness(**run)
+        return results
 
     @_once
     def _resolved(self, sequence: str) -> Plan:

@@ -33,10 +33,10 @@ class FiguresDataset(FileDataset):
 
     def save(self, data: list[RenderedFigure]) -> None:
         """Write all files atomically, each."""
-        listed = [{"name": each.name, "caption": each.caption, "wide": each.wide, "files": [*each.files]}
-                  for each in data]
-        files = {f"{each.name}.{kind}": content for each in data for kind, content in each.files.items()}
-        self._write({**files, self._path.name: (json.dumps(listed, indent=1) + "\n").encode()})
+        entries = [{"name": figure.name, "caption": figure.caption, "wide": figure.wide, "files": [*figure.files]}
+                   for figure in data]
+        files = {f"{figure.name}.{kind}": content for figure in data for kind, content in figure.files.items()}
+        self._write({**files, self._path.name: (json.dumps(entries, indent=1) + "\n").encode()})
 
     @previews.if_there
     def preview(self) -> ImagePreview | None:

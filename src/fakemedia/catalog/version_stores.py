@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fakemedia.catalog.handles import fetched
+from fakemedia.catalog.handles import fetch_missing
 from fakemedia.catalog.lineage import Lineage
 from fakemedia.catalog.names import SPLIT
 from fakemedia.context.context import Context
@@ -48,7 +48,7 @@ class VersionStores:
 
     def stores(self, tasks: Iterable[str], split: str) -> dict[str, PixelStore]:
         """Return the stores of one split by task; UserError, which names the first task that the project lacks."""
-        found = {}
+        stores = {}
         for task in tasks:
             name = self.collection(task)
             store = None if name is None else self._open(name, task, split)
@@ -58,13 +58,13 @@ class VersionStores:
                                                                    split=split),
                                 expected="the pictures that the detector has learned, ingested",
                                 do="kedro run --pipelines SEQUENCE --tags ingestion, with the sequence that has them")
-            found[task] = store
-        return found
+            stores[task] = store
+        return stores
 
     def _holds(self, collection: str, task: str) -> bool:
         """Return whether the stores in `collection` are those learned, as far as their contents were recorded."""
-        held = {split: self._open(collection, task, split) for split in SPLITS}
-        contents = {f"{task} {split}": store.fingerprint for split, store in held.items() if store is not None}
+        stores = {split: self._open(collection, task, split) for split in SPLITS}
+        contents = {f"{task} {split}": store.fingerprint for split, store in stores.items() if store is not None}
         return bool(contents) and all(content in self._learned.get(name, {content})
                                       for name, content in contents.items())
 
@@ -72,17 +72,17 @@ class VersionStores:
         from fakemedia.store.pixels import PixelStore
 
         path = self.context.path(SPLIT, collection=collection, task=task, split=split)
-        fetched(self.context, path)
+        fetch_missing(self.context, path)
         if not path.is_dir():
             return None
         store = PixelStore.open(path)
         return PixelStore.open(path, self._lineage.files(collection=collection, task=task)) if store.streams else store
 
 
-def ancestors(version: Version, known: Sequence[Version]) -> list[Version]:
-    """Return `version` and those of `known` that it was learned from, the last one first."""
-    by_number: Mapping[int, Version] = {each.number: each for each in known}
-    found = [version]
-    while (parent := by_number.get(found[-1].facts.parent or 0)) is not None and parent not in found:
-        found.append(parent)
-    return found
+def ancestors(version: Version, versions: Sequence[Version]) -> list[Version]:
+    """Return `version` and those of `versions` that it was learned from, the last one first."""
+    by_number: Mapping[int, Version] = {each.number: each for each in versions}
+    chain = [version]
+    while (parent := by_number.get(chain[-1].facts.parent or 0)) is not None and parent not in chain:
+        chain.append(parent)
+    return chain

@@ -26,12 +26,12 @@ def compare(runs: tuple[str, ...]) -> None:
     folder = context.path(KEPT_RUNS)
     if context.storage is not None:
         context.storage.fetch_tree(folder)
-    known, damaged = kept_runs(folder)
-    chosen = choose_runs(known, runs, where=folder)
+    all_runs, damaged = kept_runs(folder)
+    selected = choose_runs(all_runs, runs, where=folder)
     page, table = (folder.with_name(f"compared_runs.{kind}") for kind in ("html", "csv"))
-    write_file(table, runs_table(chosen).to_csv(index=False).encode())
-    write_file(page, runs_page(chosen, damaged).encode())
-    for run in chosen:
+    write_file(table, runs_table(selected).to_csv(index=False).encode())
+    write_file(page, runs_page(selected, damaged).encode())
+    for run in selected:
         click.echo(run.id)
     for name in damaged:
         click.echo(f"{name}: cannot be read and is left out", err=True)

@@ -27,7 +27,7 @@ def export(checkpoint: str, to: Path | None, out: Path | None, state: bool, lice
     CHECKPOINT is a folder, or sequence/label[/seed][/stage] inside the project. `kedro score --checkpoint` reads both.
     The ONNX file takes uint8 pictures and gives logits; normalisation is inside.
     """
-    from fakemedia.catalog.handles import described, find_checkpoint
+    from fakemedia.catalog.handles import card_info, find_checkpoint
     from fakemedia.scoring.detector_folder import write_detector
     from fakemedia.scoring.onnx_export import export as write
     from fakemedia.scoring.onnx_model import lacking
@@ -39,7 +39,7 @@ def export(checkpoint: str, to: Path | None, out: Path | None, state: bool, lice
     for place in (to, out):
         if place is not None:
             facts = (write(folder, place) if place is out else
-                     write_detector(folder, place, described(folder, context, licence), state=state,
+                     write_detector(folder, place, card_info(folder, context, licence), state=state,
                                     onnx=not lacking("onnx", "onnxscript")))
             click.echo(f"{place}: {facts.network}, {facts.crop} x {facts.crop} pixels, "
                        f"{'calibrated' if facts.calibration else 'not calibrated'}")

@@ -26,8 +26,8 @@ SHOWN = ("aa", "forgetting", "bwt", "c_auc")
 """Columns of the table at the end, beside what names a run."""
 
 
-def _list(_: click.Context, __: click.Parameter, given: str | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in (given or "").split(",") if name.strip()))
+def _list(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
 
 
 @click.command()
@@ -46,19 +46,20 @@ def grid(sequences: tuple[str, ...], labels: tuple[str, ...], seeds: int | None,
     the workers of a cluster. Another network than the sequence's own makes a sequence of its own name, such as
     demo_resnet50.
     """
-    launch.hush()
-    whole = load_context(env=env, params=params)
-    changed = {**params, "sequences": _merged(params.get("sequences") or {}, {
+    launch.silence_other_ranks()
+    base = load_context(env=env, params=params)
+    grid_params = {**params, "sequences": _merged(params.get("sequences") or {}, {
         name: cell for sequence in dict.fromkeys(sequences)
-        for name, cell in cells(whole, sequence, labels, seeds, networks).items()})}
-    names = [name for sequence in dict.fromkeys(sequences) for name in cells(whole, sequence, labels, seeds, networks)]
-    context = load_context(env=env, params=changed)
+        for name, cell in cells(base, sequence, labels, seeds, networks).items()})}
+    names = [name for sequence in dict.fromkeys(sequences) for name in cells(base, sequence, labels, seeds, networks)]
+    context = load_context(env=env, params=grid_params)
     plans = [context.plan(name) for name in names]
     count = sum(len(plan.seeds_of(method.label)) for plan in plans for method in plan.methods)
     click.echo(f"Grid: {', '.join(names)}: {count} runs")
     try:
-        run_pipelines(**{**defaults(), "pipelines": names, "params": changed, "env": env, "only_missing_outputs": True})
-    except launch.Wanted as wanted:
+        run_pipelines(**{**defaults(), "pipelines": names, "params": grid_params, "env": env,
+                         "only_missing_outputs": True})
+    except launch.RestartRequired as wanted:
         launch.restart(wanted.devices)
     if launch.number() == 0:
         click.echo(f"\n{table(context, names).to_string(index=False, float_format='{:.3f}'.format, na_rep='-')}")
@@ -71,23 +72,23 @@ def cells(context: Context, sequence: str, labels: Iterable[str], seeds: int | N
 
     UserError for an unknown sequence, label or network.
     """
-    plan, given = context.plan(sequence), dict(context.parameters["sequences"][sequence])
-    known = [method.label for method in plan.methods]
+    plan, entry = context.plan(sequence), dict(context.parameters["sequences"][sequence])
+    plan_labels = [method.label for method in plan.methods]
     for label in labels:
-        if label not in known:
-            raise unknown_name("label", label, known, where=f"sequences.{sequence}.methods")
+        if label not in plan_labels:
+            raise unknown_name("label", label, plan_labels, where=f"sequences.{sequence}.methods")
     for network in networks:
         if network not in plugin.names("networks"):
             raise unknown_name("network", network, plugin.names("networks"), where="--networks")
-    own: dict[str, Any] = {"labels": list(labels)} if labels else {}
-    own |= {"n_seeds": seeds} if seeds else {}
-    made: dict[str, dict[str, Any]] = {}
+    overrides: dict[str, Any] = {"labels": list(labels)} if labels else {}
+    overrides |= {"n_seeds": seeds} if seeds else {}
+    by_name: dict[str, dict[str, Any]] = {}
     for network in networks or (plan.network.name,):
         if network == plan.network.name:
-            made[sequence] = own
+            by_name[sequence] = overrides
         else:
-            made[f"{sequence}_{network}"] = {**given, **own, "network": {"name": network}, "against": []}
-    return made
+            by_name[f"{sequence}_{network}"] = {**entry, **overrides, "network": {"name": network}, "against": []}
+    return by_name
 
 
 def table(context: Context, names: Iterable[str]) -> pd.DataFrame:
@@ -99,15 +100,15 @@ def table(context: Context, names: Iterable[str]) -> pd.DataFrame:
 
     from fakemedia.reporting.kept_runs import kept_runs
 
-    runs, chosen = kept_runs(context.path(KEPT_RUNS))[0], []
+    runs, run_ids = kept_runs(context.path(KEPT_RUNS))[0], []
     for name in names:
         configuration = json.loads(json.dumps(asdict(context.plan(name).resolved()), default=str))
-        mine = [run.id for run in runs if run.facts["configuration"] == configuration]
-        if not mine:
+        matching = [run.id for run in runs if run.facts["configuration"] == configuration]
+        if not matching:
             raise UserError("The results of the sequence are not kept", where=name, do="the same command, once more")
-        chosen.append(mine[-1])
+        run_ids.append(matching[-1])
     rows = pd.read_csv(_table_path(context)).set_index("run")
-    return rows.loc[chosen, ["sequence", "network", "method", "seed", *SHOWN]]
+    return rows.loc[run_ids, ["sequence", "network", "method", "seed", *SHOWN]]
 
 
 def _table_path(context: Context) -> Any:

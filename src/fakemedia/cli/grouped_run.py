@@ -30,21 +30,21 @@ def measure_first(options: dict[str, Any], run: Callable[..., Any]) -> None:
     if options["tags"] and "grouping" not in options["tags"]:
         return
     context = load_context(env=options["env"], conf_source=options["conf_source"], params=options["params"])
-    waiting = _waiting(context, asked(context, options))
-    if waiting:
-        whole = {**options, "pipeline": None, "pipelines": [TOGETHER.join(waiting)], "tags": FIRST,
-                 "only_missing_outputs": False}
-        run(**{**whole, **dict.fromkeys(SELECTIONS, ())})
+    ungrouped = _needing_groups(context, requested_sequences(context, options))
+    if ungrouped:
+        grouping_options = {**options, "pipeline": None, "pipelines": [TOGETHER.join(ungrouped)], "tags": FIRST,
+                            "only_missing_outputs": False}
+        run(**{**grouping_options, **dict.fromkeys(SELECTIONS, ())})
         pipelines.configure(REGISTRY)
 
 
-def asked(context: Context, options: dict[str, Any]) -> list[str]:
+def requested_sequences(context: Context, options: dict[str, Any]) -> list[str]:
     """Return the sequences that `kedro run` with `options` runs."""
-    names = {name for several in _named(options) or ["__default__"] for name in several.split(TOGETHER)}
+    names = {name for pipeline in _named(options) or ["__default__"] for name in pipeline.split(TOGETHER)}
     return sorted(context.default_sequence if name == "__default__" else name for name in names - {*RESERVED})
 
 
-def together(options: dict[str, Any]) -> dict[str, Any]:
+def merge_sequences(options: dict[str, Any]) -> dict[str, Any]:
     """Return `options` with all sequences that they name as one pipeline, in which they share their data."""
     names = _named(options)
     sequences = [name for name in names if name not in (*RESERVED, "__default__")]
@@ -59,7 +59,7 @@ def _named(options: dict[str, Any]) -> list[str]:
     return [name for name in dict.fromkeys([*(options["pipelines"] or ()), options["pipeline"]]) if name is not None]
 
 
-def _waiting(context: Context, names: list[str]) -> list[str]:
+def _needing_groups(context: Context, names: list[str]) -> list[str]:
     """Return those of the sequences `names` that need groups, their own or of one that they are compared with."""
     lineage = Lineage(context)
     return [name for name in names if name in context.sequences and any(
@@ -70,9 +70,9 @@ def _are_current(lineage: Lineage, plan: Plan) -> bool:
     return bool(plan.stages) and lineage.content(lineage.groups(sequence=plan.sequence)) is not None
 
 
-def check_known(lineage: Lineage, plan: Plan, *, renewed: bool) -> None:
+def check_groups(lineage: Lineage, plan: Plan, *, ingests: bool) -> None:
     """Raise UserError unless the stages of `plan` are known, and stay known if the run ingests the data again."""
-    if plan.grouping is None or (plan.stages and (not renewed or _are_current(lineage, plan))):
+    if plan.grouping is None or (plan.stages and (not ingests or _are_current(lineage, plan))):
         return
     raise UserError("The groups of tasks that the sequence learns are unknown, or not those of the current data",
                     where=f"sequences.{plan.sequence}.stages", expected="groups made by the grouping pipeline",

@@ -54,21 +54,21 @@ def monitor(window: int | None, since: str | None, log: Path | None, discover: b
         for path in _discover(context, pictures):
             click.echo(path)
         return
-    kept = WindowsDataset(str(context.path(MONITORING_WINDOWS)))
-    before = kept.load()
+    dataset = WindowsDataset(str(context.path(MONITORING_WINDOWS)))
+    before = dataset.load()
     logging.getLogger("kedro").setLevel(logging.WARNING)
     run_pipelines(**{**defaults(), "pipelines": ["monitoring"], "params": params})
-    after = kept.load()
-    known = {tuple(row[name] for name in WINDOW_KEYS) for row in before.to_dict("records")}
-    new = [row for row in after.to_dict("records") if tuple(row[name] for name in WINDOW_KEYS) not in known]
+    after = dataset.load()
+    known_keys = {tuple(row[name] for name in WINDOW_KEYS) for row in before.to_dict("records")}
+    new = [row for row in after.to_dict("records") if tuple(row[name] for name in WINDOW_KEYS) not in known_keys]
     for row in new:
         click.echo(line(row))
     if not new:
         click.echo("No new window")
     click.echo(f"Page: {context.path(MONITORING_PAGE)}")
-    found = alarms(after, before)
-    if len(found):
-        click.echo(f"{len(found)} windows with an alarm: look at the pictures, then update the detector, or set "
+    raised = alarms(after, before)
+    if len(raised):
+        click.echo(f"{len(raised)} windows with an alarm: look at the pictures, then update the detector, or set "
                    "monitoring.since to take what comes now as the reference")
         raise click.exceptions.Exit(ALARM)
 
@@ -81,9 +81,9 @@ def _copy_labelled(context: Context, out: Path, pictures: Path | None) -> str:
         raise UserError("The pictures to copy are not named", where="--labelled", expected="--pictures FOLDER")
     path = context.path(MONITORING_PAGE).parent / DISCOVERY / LABEL_FILE
     labels = read_labels(path, read_log(context.score_log)["sha256"].tolist())
-    copied = write_labelled(labels, find_files(pictures, labels), out)
-    told = ", ".join(f"{copied.get(each, 0)} {each}" for each in ("real", "fake"))
-    return (f"{out}: {told}; {len(labels) - sum(copied.values())} of the labelled pictures were not found\n"
+    counts = write_labelled(labels, find_files(pictures, labels), out)
+    summary = ", ".join(f"{counts.get(label, 0)} {label}" for label in ("real", "fake"))
+    return (f"{out}: {summary}; {len(labels) - sum(counts.values())} of the labelled pictures were not found\n"
             f"To learn them: kedro update --task NAME --data {out}")
 
 
@@ -91,5 +91,5 @@ def _discover(context: Context, pictures: Path | None) -> list[Path]:
     from fakemedia.monitoring.discovery import discover
     from fakemedia.serving.log import last_detector, read_far
 
-    far = read_far(context.score_log, detector=last_detector(context.score_log) or "", since=context.monitoring.begin)
-    return discover(far, context.path(MONITORING_PAGE).parent / DISCOVERY, pictures)
+    rows = read_far(context.score_log, detector=last_detector(context.score_log) or "", since=context.monitoring.begin)
+    return discover(rows, context.path(MONITORING_PAGE).parent / DISCOVERY, pictures)

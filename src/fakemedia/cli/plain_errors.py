@@ -30,11 +30,11 @@ def plain_errors(command: Callable) -> Callable:
                 if signals.reports():
                     click.echo(f"\nAnother process of this run ended. {signals.message(stopped=False)}", err=True)
                 raise click.exceptions.Exit(1) from None
-            told = user_error(error)
-            if told is None:
+            input_error = user_error(error)
+            if input_error is None:
                 raise
             launch.let_others_report()
-            raise click.ClickException(as_typed(str(told))) from error
+            raise click.ClickException(as_typed(str(input_error))) from error
 
     return wrapped
 

@@ -65,10 +65,10 @@ def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]
     from fakemedia.learning.sequence import check_stages
     from fakemedia.learning.steps import steps
 
-    given = context.plan(sequence)
-    check_trainable(context, given)
+    configured = context.plan(sequence)
+    check_trainable(context, configured)
     context.runtime.check()
-    plan, lineage = given.rooted(context.root).resolved(), Lineage(context)
+    plan, lineage = configured.rooted(context.root).resolved(), Lineage(context)
     stores = {task: store for task in plan.tasks if (store := _store(lineage, plan, task, "train"))}
     for method in plan.methods:
         check_stages(plan, method.label, stores)
@@ -76,32 +76,32 @@ def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]
     rates = _Rates(context, plan, next(iter(stores.values()), None))
     rooms = {method.label: room(plan.method(method.label)) for method in plan.methods}
     memories = {method.label: stage_memory(plan.method(method.label), context.runtime) for method in plan.methods}
-    rows, extracted = [], {seed: set() for seed in plan.seeds}
+    rows, cached_tasks = [], {seed: set() for seed in plan.seeds}
     for method, seed, stage in _stages(plan):
         folder = _folder(context, plan, method, seed, stage)
         artefact = lineage.checkpoint(sequence=sequence, label=method, stage=stage.key, seed=seed)
-        fresh = lineage.content(artefact) is not None
+        is_current = lineage.content(artefact) is not None
         trained, validated = plan.trained_tasks(method, stage), plan.validated_tasks(method, stage)
         counts = {task: count for task in {*trained, *validated} if (count := sizes[task]) is not None}
         images = sum(counts[task]["train"] for task in trained) if {*trained, *validated} == {*counts} else None
-        planned = plan.method(method).at(stage)
-        config = planned.training
-        rate = None if fresh or images is None else rates.of(method, stage)
-        work = 0
+        method_plan = plan.method(method).at(stage)
+        config = method_plan.training
+        rate = None if is_current or images is None else rates.of(method, stage)
+        image_passes = 0
         if images is not None:
-            work = (body_passes(planned, counts, trained, validated, extracted[seed])
-                    if read_tune(planned.tune).kind == "head"
-                    else passes(config, images, [counts[task]["val"] for task in validated]))
+            image_passes = (body_passes(method_plan, counts, trained, validated, cached_tasks[seed])
+                            if read_tune(method_plan.tune).kind == "head"
+                            else passes(config, images, [counts[task]["val"] for task in validated]))
         rows.append(Planned(
             method=method, seed=seed, stage=stage, epochs=config.epochs, images=images, room=rooms[method],
             memory=memories[method],
-            status=FRESH if fresh else BEGUN if resume_path(folder).exists() else NEW,
+            status=FRESH if is_current else BEGUN if resume_path(folder).exists() else NEW,
             steps=None if images is None else steps(config, images),
-            seconds=0.0 if fresh else None if rate is None else work / rate))
+            seconds=0.0 if is_current else None if rate is None else image_passes / rate))
     return rows, [*notes, *rates.notes()]
 
 
-def described(context: Context, sequence: str) -> str:
+def forecast_text(context: Context, sequence: str) -> str:
     """Return the forecast of `sequence` as a table with totals, for a terminal."""
     import pandas as pd
 
@@ -114,15 +114,15 @@ def described(context: Context, sequence: str) -> str:
         "images": _number(row.images), "steps": _number(row.steps and row.epochs * row.steps),
         "time": "-" if row.status == FRESH else _time(row.seconds), "disk": _size(row.room.checkpoint),
     } for row in rows])
-    left = [row for row in rows if row.status != FRESH]
-    total = f"{len(left)} of {len(rows)} stages to train"
-    if left:
-        unknown = any(row.seconds is None for row in left)
-        total += (f": {_number(None if unknown else sum(row.epochs * (row.steps or 0) for row in left))} steps, "
-                  f"at most {_time(None if unknown else sum(row.seconds or 0 for row in left))}; "
-                  f"{_size(sum(row.room.checkpoint for row in left))} of checkpoints, and "
-                  f"{_size(max(row.room.resume for row in left))} while a stage trains; memory of the device beside "
-                  f"its pictures at most {_size(max(row.memory for row in left))}")
+    pending = [row for row in rows if row.status != FRESH]
+    total = f"{len(pending)} of {len(rows)} stages to train"
+    if pending:
+        unknown = any(row.seconds is None for row in pending)
+        total += (f": {_number(None if unknown else sum(row.epochs * (row.steps or 0) for row in pending))} steps, "
+                  f"at most {_time(None if unknown else sum(row.seconds or 0 for row in pending))}; "
+                  f"{_size(sum(row.room.checkpoint for row in pending))} of checkpoints, and "
+                  f"{_size(max(row.room.resume for row in pending))} while a stage trains; memory of the device beside "
+                  f"its pictures at most {_size(max(row.memory for row in pending))}")
     lines = [f"Sequence {sequence}: images per epoch, steps of all epochs", table.to_string(index=False), total + ".",
              *notes]
     return "\n".join(lines)
@@ -139,14 +139,14 @@ class _Rates:
         key = (method, stage.index == 1)
         if key not in self._known:
             self._known[key] = self._noted(*key) or self._timed(*key)
-        found = self._known[key]
-        return None if found is None else found[0]
+        rate = self._known[key]
+        return None if rate is None else rate[0]
 
     def notes(self) -> Iterator[str]:
         """Yield notes on where the rates come from."""
         for origin in (EARLIER, TIMED):
-            rates = [f"{method}{' at its first stage' if first else ''} {known[0]:.0f}"
-                     for (method, first), known in self._known.items() if known and known[1] == origin]
+            rates = [f"{method}{' at its first stage' if first else ''} {rate[0]:.0f}"
+                     for (method, first), rate in self._known.items() if rate and rate[1] == origin]
             if rates:
                 facts = self.context.runtime.facts()
                 yield (f"Images per second from {origin} ({facts['device']}, {facts['precision']}): "
@@ -210,8 +210,8 @@ def _sizes(lineage: Lineage, plan: Plan) -> tuple[dict[str, dict[str, int] | Non
             sizes[task] = None if forge is None else {split: 2 * count for split, count in forge.per_class.items()}
     if not missing:
         return sizes, []
-    counted = "counted from the settings of the forge" if forge else "so images and times are not known"
-    return sizes, [f"Not ingested yet, or changed since: {', '.join(missing)}; {counted}. To ingest them: "
+    explanation = "counted from the settings of the forge" if forge else "so images and times are not known"
+    return sizes, [f"Not ingested yet, or changed since: {', '.join(missing)}; {explanation}. To ingest them: "
                    f"kedro run --pipelines {plan.sequence} --tags ingestion"]
 
 
@@ -237,7 +237,7 @@ def plan(pipelines: list[str], params: dict[str, Any], **options: Any) -> None:
     """
     context = load_context(params=params, **options)
     names = [context.default_sequence if name == "__default__" else name for name in pipelines or ["__default__"]]
-    click.echo(as_typed("\n\n".join(described(context, name) for name in names)))
+    click.echo(as_typed("\n\n".join(forecast_text(context, name) for name in names)))
 
 
 plan.params += [option for option in kedro_run.params if option.name in ("pipelines", "env", "conf_source", "params")]

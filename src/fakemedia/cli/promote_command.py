@@ -29,6 +29,6 @@ def promote(version: str, by: str, gate: Path | None, forced: str | None) -> Non
     if gate is not None and forced is not None:
         raise UserError("A promotion goes through the gate or is forced, not both", where="--gate, --force")
     registry = load_context().open_registry()
-    made = change(registry, find_version(registry, version), by=by, gate=gate, forced=forced)
-    before = f"; before: version {made.before}, to go back to it: kedro rollback --by YOU" if made.before else ""
-    click.echo(as_typed(f"Champion: version {made.after}{before}"))
+    record = change(registry, find_version(registry, version), by=by, gate=gate, forced=forced)
+    before = f"; before: version {record.before}, to go back to it: kedro rollback --by YOU" if record.before else ""
+    click.echo(as_typed(f"Champion: version {record.after}{before}"))

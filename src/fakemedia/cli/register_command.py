@@ -22,13 +22,13 @@ def register(checkpoint: str, seed: int | None, parent: int | None) -> None:
     the next update need: weights, the method's state and memory, calibration, ONNX file and model card, each with its
     SHA-256.
     """
-    from fakemedia.catalog.handles import described, find_checkpoint
+    from fakemedia.catalog.handles import card_info, find_checkpoint
     from fakemedia.registry.versions import register_checkpoint
 
     context = load_context()
     registry = context.open_registry()
     folder = find_checkpoint(checkpoint if seed is None else f"{checkpoint}/{seed}", context)
-    version = register_checkpoint(registry, folder, described(folder, context, "unknown"), parent=parent)
+    version = register_checkpoint(registry, folder, card_info(folder, context, "unknown"), parent=parent)
     click.echo(f"Version {version.number}: {version.facts.origin}, {version.facts.network}, "
                f"{'calibrated' if version.facts.calibration else 'not calibrated: it gives no verdicts'}")
     click.echo(f"  knows {', '.join(version.facts.tasks)}")

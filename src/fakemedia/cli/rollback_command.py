@@ -19,5 +19,5 @@ def rollback(by: str, reason: str) -> None:
     """
     from fakemedia.registry.promotion import roll_back
 
-    made = roll_back(load_context().open_registry(), by=by, reason=reason)
-    click.echo(f"Champion: version {made.after}; before: version {made.before}")
+    record = roll_back(load_context().open_registry(), by=by, reason=reason)
+    click.echo(f"Champion: version {record.after}; before: version {record.before}")

@@ -13,7 +13,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.project import pipelines
 
 from fakemedia.catalog.lineage import Lineage
-from fakemedia.cli.grouped_run import asked, check_known, measure_first, together
+from fakemedia.cli.grouped_run import check_groups, measure_first, merge_sequences, requested_sequences
 from fakemedia.cli.plain_errors import plain_errors
 from fakemedia.cli.run_log import logging_to_file
 from fakemedia.context.loading import load_context, project_folder
@@ -33,19 +33,19 @@ def defaults() -> dict[str, Any]:
 def run_pipelines(**options: Any) -> Any:
     """Run pipelines with all the `options` of `kedro run`, groups found first.
 
-    UserError for bad input, `launch.Wanted` if the run needs several processes.
+    UserError for bad input, `launch.RestartRequired` if the run needs several processes.
     """
     options = {**options, "runner": options["runner"] or _runner(options)}
     try:
         with _logging():
             measure_first(options, kedro_run.callback)  # type: ignore[arg-type]
-            return kedro_run.callback(**together(options))  # type: ignore[misc]
+            return kedro_run.callback(**merge_sequences(options))  # type: ignore[misc]
     except ValueError as error:
         if not _is_refusal(error):
             raise
         context = load_context(env=options["env"], conf_source=options["conf_source"], params=options["params"])
-        for sequence in asked(context, options):
-            check_known(Lineage(context), context.plan(sequence), renewed=False)
+        for sequence in requested_sequences(context, options):
+            check_groups(Lineage(context), context.plan(sequence), ingests=False)
         _check_tags(options["tags"] or ())
         raise UserError(str(error), where="options of kedro run", do="see the names with: kedro registry describe"
                         ) from error
@@ -59,10 +59,10 @@ def _runner(options: dict[str, Any]) -> str:
 
 @plain_errors
 def _run(**options: Any) -> Any:
-    launch.hush()
+    launch.silence_other_ranks()
     try:
         return run_pipelines(**options)
-    except launch.Wanted as wanted:
+    except launch.RestartRequired as wanted:
         launch.restart(wanted.devices)
 
 
@@ -79,17 +79,17 @@ def _is_refusal(error: ValueError) -> bool:
 
 
 def _check_tags(tags: Iterable[str]) -> None:
-    known = {tag for pipeline in pipelines.values() for node in pipeline.nodes for tag in node.tags}
+    all_tags = {tag for pipeline in pipelines.values() for node in pipeline.nodes for tag in node.tags}
     for tag in tags:
-        if tag not in known:
-            raise unknown_name("tag", tag, known, where="--tags")
+        if tag not in all_tags:
+            raise unknown_name("tag", tag, all_tags, where="--tags")
 
 
 def _tags_option(option: click.Option) -> click.Option:
     """Return Kedro's option `--tags`, whose repetitions add tags instead of replacing them."""
     merged = copy.copy(option)
     merged.multiple, merged.default = True, ()
-    merged.callback = lambda _, __, given: [tag.strip() for each in given for tag in each.split(",") if tag.strip()]
+    merged.callback = lambda _, __, values: [tag.strip() for value in values for tag in value.split(",") if tag.strip()]
     return merged
 
 

@@ -49,6 +49,6 @@ def score(paths: tuple[str, ...], checkpoint: str, cluster: str | None, **option
         raise UserError("There is nothing to score", where="kedro score",
                         expected="files, folders or globs before the options")
     context = load_context() if project_folder() else None
-    chosen = replace(context.cluster if context else ClusterConfig(), address=cluster) if cluster else None
-    score_pictures(paths, checkpoint=find_checkpoint(checkpoint, context), echo=click.echo, cluster=chosen,
+    cluster_config = replace(context.cluster if context else ClusterConfig(), address=cluster) if cluster else None
+    score_pictures(paths, checkpoint=find_checkpoint(checkpoint, context), echo=click.echo, cluster=cluster_config,
                    runtime=lambda: context.runtime if context else Runtime(), **options)

@@ -32,14 +32,14 @@ def serve(alias: str, host: str, port: int, token: str, params: dict[str, Any]) 
     registry = context.open_registry()
     from fakemedia.serving.server import bound, make_service, run
 
-    listening = bound(host, port)
+    socket = bound(host, port)
     service = make_service(registry, alias=alias, config=config, token=token,
                            log=context.root / config.log if config.log else None)
     version = service.live.current.version
-    shown = f"[{host}]" if ":" in host else host
+    address = f"[{host}]" if ":" in host else host
     click.echo(f"Serving version {version.number} ({version.facts.origin}): "
-               f"http://{shown}:{listening.getsockname()[1]}/")
-    run(service, listening, click.echo)
+               f"http://{address}:{socket.getsockname()[1]}/")
+    run(service, socket, click.echo)
 
 
 def _configured(given: Any) -> Any:

@@ -44,23 +44,23 @@ def unlearn(run: str, task: str, seed: int | None, out: Path) -> None:
     check_place(out, source)
     checkpoint, collection = load(source), context.plan(sequence).collection
     check_unlearns(checkpoint, task)
-    validation = {each: _store(context, collection, each, "val")
-                  for each in checkpoint.meta["stage"]["seen"] if each != task}
-    missing = [each for each, store in validation.items() if store is None]
+    validation = {name: _store(context, collection, name, "val")
+                  for name in checkpoint.meta["stage"]["seen"] if name != task}
+    missing = [name for name, store in validation.items() if store is None]
     if missing:
         raise UserError(f"The data of {', '.join(missing)} are not ingested, or changed since", where=source,
                         expected="the validation pictures of the tasks that remain",
                         do=f"kedro run --pipelines {sequence} --tags ingestion")
-    known = {each: store for each, store in validation.items() if store is not None}
-    found = without(checkpoint, task, train=_store(context, collection, task, "train"), validation=known,
-                    runtime=context.runtime, folder=out,
-                    features=lambda each: context.features_folder(collection, each))
-    train = {each: _store(context, collection, each, "train") for each in known}
-    calibrate_checkpoint(found, {each: store for each, store in train.items() if store is not None}, known, out,
+    stores = {name: store for name, store in validation.items() if store is not None}
+    unlearned = without(checkpoint, task, train=_store(context, collection, task, "train"), validation=stores,
+                        runtime=context.runtime, folder=out,
+                        features=lambda name: context.features_folder(collection, name))
+    train = {name: _store(context, collection, name, "train") for name in stores}
+    calibrate_checkpoint(unlearned, {name: store for name, store in train.items() if store is not None}, stores, out,
                          context.runtime, context.calibration)
-    click.echo(f"{out}: {run} without {task}; it knows {', '.join(known)}")
-    for each, accuracy in found.meta["validation"].items():
-        click.echo(f"  {each:<20} {accuracy:5.1f} % of the validation pictures right")
+    click.echo(f"{out}: {run} without {task}; it knows {', '.join(stores)}")
+    for name, accuracy in unlearned.meta["validation"].items():
+        click.echo(f"  {name:<20} {accuracy:5.1f} % of the validation pictures right")
 
 
 def _store(context: Context, collection: str, task: str, split: str) -> PixelStore | None:

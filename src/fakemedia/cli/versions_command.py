@@ -26,8 +26,8 @@ def versions(changes: bool) -> None:
     from fakemedia.registry.versions import list_versions
 
     registry = load_context().open_registry()
-    rows = ([_change_row(each) for each in history(registry)] if changes else
-            [_version_row(each) for each in list_versions(registry)])
+    rows = ([_change_row(entry) for entry in history(registry)] if changes else
+            [_version_row(entry) for entry in list_versions(registry)])
     none = "No promotion yet" if changes else "No version yet: kedro register SEQUENCE/LABEL"
     click.echo(pd.DataFrame(rows).to_string(index=False) if rows else as_typed(none))
 

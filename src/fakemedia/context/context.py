@@ -53,10 +53,10 @@ class Context:
     @property
     def sequences(self) -> tuple[str, ...]:
         """The names of the configured sequences, in order."""
-        found = self.parameters.get("sequences") or {}
-        if not isinstance(found, Mapping):
-            raise UserError(f"{found!r} is not a mapping", where="sequences", expected="sequences by name")
-        return tuple(found)
+        sequences = self.parameters.get("sequences") or {}
+        if not isinstance(sequences, Mapping):
+            raise UserError(f"{sequences!r} is not a mapping", where="sequences", expected="sequences by name")
+        return tuple(sequences)
 
     @property
     def default_sequence(self) -> str:
@@ -72,12 +72,12 @@ class Context:
         If its stages are groups of tasks, they are those found last with the current settings; before groups are found,
         the plan has no stages.
         """
-        made = make_plan(self.parameters, sequence)
-        if made.grouping is None:
-            return made
-        found = self.recorded_groups(sequence)
-        known = found.get("settings_fingerprint") == made.similarity_identity
-        return made.with_groups(map(tuple, found["groups"])) if known else made
+        plan = make_plan(self.parameters, sequence)
+        if plan.grouping is None:
+            return plan
+        groups = self.recorded_groups(sequence)
+        is_current = groups.get("settings_fingerprint") == plan.similarity_identity
+        return plan.with_groups(map(tuple, groups["groups"])) if is_current else plan
 
     def recorded_groups(self, sequence: str) -> dict[str, Any]:
         """Return what the last grouping of `sequence` found (see `similarity.grouping.record`); empty if none did."""
@@ -85,21 +85,21 @@ class Context:
         if not path.exists() and self.storage is not None:
             self.storage.fetch(path, folder=False)
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return record if isinstance(record, dict) else {}
 
     def compared(self, sequence: str) -> tuple[Plan, ...]:
         """Return the plans of `sequence` and of those that it is compared with, itself first.
 
         UserError for one that learns other tasks, or has no method or seed in common with it.
         """
-        own = self.plan(sequence)
-        others = tuple(self.plan(name) for name in own.against)
+        plan = self.plan(sequence)
+        others = tuple(self.plan(name) for name in plan.against)
         for other in others:
-            check_comparable(own, other)
-        return own, *others
+            check_comparable(plan, other)
+        return plan, *others
 
     def __reduce__(self) -> tuple[type[Context], tuple[Any, ...]]:
         """A copy, such as that of another machine, finds out what depends on the machine itself."""
@@ -203,17 +203,18 @@ class Context:
         from fakemedia.similarity.measure import check_names
 
         plan = self.plan(sequence)
-        made: dict[str, Measure] = {}
-        for name, named in plan.measures.items():
-            made[name] = plugin.create("similarity", named.name, named.settings, where=f"similarity.settings.{name}")
-            check_names(made[name], plan.tasks)
+        measures: dict[str, Measure] = {}
+        for name, entry in plan.measures.items():
+            measures[name] = plugin.create("similarity", entry.name, entry.settings,
+                                           where=f"similarity.settings.{name}")
+            check_names(measures[name], plan.tasks)
         source = plan.similarity.network
-        reads_features = any(measure.reads == "features" for measure in made.values())
+        reads_features = any(measure.reads == "features" for measure in measures.values())
         if reads_features and source != "start" and not (self.root / source).exists():
             raise UserError("The weights of the network whose features are compared do not exist",
                             where=self.root / source, do="correct similarity.network",
                             expected="`start`, a weights file or a checkpoint folder")
-        return made
+        return measures
 
     def feature_network(self, plan: Plan) -> Plugin:
         """Return the network whose features the measures of `plan` read, with an absolute path of its weights."""
@@ -230,14 +231,14 @@ class Context:
     def collection_parameters(self, name: str) -> dict[str, Any]:
         """Return the parameters of the collection `name`, a relative path `root` of its source made absolute."""
         collections = self.parameters.get("collections")
-        given = collections.get(name) if isinstance(collections, dict) else None
-        if not isinstance(given, dict) or not isinstance(given.get("source"), dict) or "name" not in given["source"]:
+        entry = collections.get(name) if isinstance(collections, dict) else None
+        if not isinstance(entry, dict) or not isinstance(entry.get("source"), dict) or "name" not in entry["source"]:
             raise UserError("The collection names no source", where=f"collections.{name}.source",
                             expected="a mapping with a name, such as {name: folder, root: data/01_raw/mine}")
-        source = dict(given["source"])
+        source = dict(entry["source"])
         if isinstance(source.get("root"), str) and not is_address(source["root"]):
             source["root"] = str(self.root / source["root"])
-        return {**given, "source": source}
+        return {**entry, "source": source}
 
     def collection(self, name: str) -> CollectionConfig:
         """Return the checked settings of the collection `name`."""
@@ -251,18 +252,18 @@ class Context:
 
         source = self.collection_parameters(name)["source"]
         settings = {key: value for key, value in source.items() if key != "name"}
-        opened = plugin.create("sources", source["name"], settings, where=f"collections.{name}.source")
+        reader = plugin.create("sources", source["name"], settings, where=f"collections.{name}.source")
         cache = self.path(INDEX, collection=name, task="_").parent.with_name(".sheets")
-        return derived(opened, self.collection(name), cache=cache)
+        return derived(reader, self.collection(name), cache=cache)
 
     def forge_config(self, name: str) -> ForgeConfig | None:
         """Return how the forge makes the collection `name`; None if its pictures come from elsewhere."""
         from fakemedia.forge import PACKAGED, ForgeConfig
 
-        given = self.collection_parameters(name).get("forge")
-        if given is None:
+        settings = self.collection_parameters(name).get("forge")
+        if settings is None:
             return None
-        config = plugin.configure(ForgeConfig, given, where=f"collections.{name}.forge")
+        config = plugin.configure(ForgeConfig, settings, where=f"collections.{name}.forge")
         if is_address(root := self.collection_parameters(name)["source"].get("root")):
             raise UserError("The forge writes pictures into a folder, not to an address",
                             where=f"collections.{name}.source", expected=f"a folder as root, found {root}")

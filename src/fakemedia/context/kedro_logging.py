@@ -18,8 +18,8 @@ def import_kedro() -> None:
     if VARIABLE in os.environ:
         return
     project = find_kedro_project(Path.cwd())
-    own = (project or PACKAGE_ROOT) / FILE
-    os.environ[VARIABLE] = str(own if own.is_file() else PACKAGE_ROOT / "template" / FILE)
+    config_file = (project or PACKAGE_ROOT) / FILE
+    os.environ[VARIABLE] = str(config_file if config_file.is_file() else PACKAGE_ROOT / "template" / FILE)
     try:
         import kedro.framework.project  # noqa: F401
     finally:

@@ -44,12 +44,12 @@ def cluster(embeddings: NDArray[np.floating], count: int = CLUSTERS) -> tuple[ND
     from sklearn.cluster import KMeans  # takes seconds to import
 
     rows = unit(embeddings)
-    found = KMeans(max(1, min(count, len(rows) // PER_CLUSTER)), n_init=4, random_state=0).fit(rows)  # pyright: ignore
-    labels = np.asarray(found.labels_)
+    clustering = KMeans(max(1, min(count, len(rows) // PER_CLUSTER)), n_init=4, random_state=0).fit(rows)  # pyright: ignore
+    labels = np.asarray(clustering.labels_)
     order = np.argsort(-np.bincount(labels), kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(1, len(order) + 1)
-    return rank[labels].astype(np.int64), np.linalg.norm(rows - found.cluster_centers_[labels], axis=1)
+    return rank[labels].astype(np.int64), np.linalg.norm(rows - clustering.cluster_centers_[labels], axis=1)
 
 
 def to_label(sha256: Iterable[str], clusters: NDArray[np.int64], distances: NDArray[np.float64]) -> pd.DataFrame:
@@ -59,19 +59,19 @@ def to_label(sha256: Iterable[str], clusters: NDArray[np.int64], distances: NDAr
     return nearest.loc[:, list(HEADER)].reset_index(drop=True)
 
 
-def find_files(folder: Path, wanted: Iterable[str]) -> dict[str, Path]:
-    """Return the picture files below `folder` by SHA-256, of those `wanted`; UserError if there is no such folder."""
+def find_files(folder: Path, hashes: Iterable[str]) -> dict[str, Path]:
+    """Return the picture files below `folder` with the SHA-256 `hashes`, by hash; UserError if there is no folder."""
     if not folder.is_dir():
         raise UserError("The folder of pictures does not exist", where=folder, expected="a folder with the pictures "
                         "that were scored")
-    found, left = {}, set(wanted)
+    files, missing = {}, set(hashes)
     for path in sorted(folder.rglob("*")):
-        if left and path.suffix.lower() in IMAGES and path.is_file():
+        if missing and path.suffix.lower() in IMAGES and path.is_file():
             sha256 = file_sha256(path)
-            if sha256 in left:
-                found[sha256] = path
-                left.remove(sha256)
-    return found
+            if sha256 in missing:
+                files[sha256] = path
+                missing.remove(sha256)
+    return files
 
 
 def contact_sheet(paths: Iterable[Path]) -> bytes:
@@ -110,13 +110,13 @@ def discover(far: pd.DataFrame, folder: Path, pictures: Path | None) -> list[Pat
     table = to_label(far["sha256"], *cluster(np.stack(far["embedding"].tolist())))
     sheets = {folder / f"cluster_{number}.png": [files[each] for each in rows["sha256"] if each in files]
               for number, rows in table.groupby("cluster")}
-    written = {path: table.to_csv(index=False).encode(),
+    outputs = {path: table.to_csv(index=False).encode(),
                **{sheet: contact_sheet(paths) for sheet, paths in sheets.items() if paths}}
     for old in folder.glob("cluster_*.png"):
         old.unlink()
-    for place, data in written.items():
+    for place, data in outputs.items():
         write_file(place, data)
-    return [*written]
+    return [*outputs]
 
 
 def read_labels(path: Path, known: Iterable[str]) -> Mapping[str, str]:
@@ -134,11 +134,11 @@ def read_labels(path: Path, known: Iterable[str]) -> Mapping[str, str]:
     if not rows or not set(HEADER) <= set(rows[0]):
         raise UserError("The label file lacks columns, or has no rows", where=path,
                         expected=f"the columns {', '.join(HEADER)}")
-    there, labels = set(known), {}
+    known_hashes, labels = set(known), {}
     for number, row in enumerate(rows, start=2):
         sha256, label = (row["sha256"] or "").strip(), (row["label"] or "").strip().lower()
         where = f"{path}, line {number}"
-        if sha256 not in there:
+        if sha256 not in known_hashes:
             raise UserError(f"The log holds no picture {sha256!r}", where=where, expected="a SHA-256 of the log",
                             do="remove the line")
         if label not in LABELS:
@@ -158,19 +158,19 @@ def write_labelled(labels: Mapping[str, str], files: Mapping[str, Path], folder:
     watched is never learned half. UserError if `folder` holds something, and if no picture that is labelled fake has a
     file.
     """
-    holds = UserError("The folder for the labelled pictures holds something", where=folder,
-                      expected="a new or empty folder")
+    not_empty = UserError("The folder for the labelled pictures holds something", where=folder,
+                          expected="a new or empty folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise holds
-    found = {sha256: label for sha256, label in labels.items() if sha256 in files}
-    if "fake" not in found.values():
+        raise not_empty
+    labelled = {sha256: label for sha256, label in labels.items() if sha256 in files}
+    if "fake" not in labelled.values():
         raise UserError("No picture that is labelled fake was found", where="--pictures",
                         expected="a folder that holds the pictures of the label file")
     with writing(folder), scratch_folder(folder) as building:
-        for sha256, label in found.items():
+        for sha256, label in labelled.items():
             place = building / CLASS_FOLDERS[label == "fake"]
             place.mkdir(exist_ok=True)
             shutil.copyfile(files[sha256], place / f"{sha256}{files[sha256].suffix.lower()}")
         if not moved(building, folder):
-            raise holds
-    return dict(Counter(found.values()))
+            raise not_empty
+    return dict(Counter(labelled.values()))

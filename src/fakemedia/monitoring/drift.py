@@ -48,7 +48,7 @@ so many pictures as the reference has says no more (rule of three)."""
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Pictures that one detector scored in turn."""
+    """Consecutive pictures that one detector scored."""
 
     logits: Floats
     """z_fake - z_real, (N,)."""
@@ -65,7 +65,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What windows are compared with."""
+    """The statistics and thresholds that windows are compared by."""
 
     statistics: Mapping[str, Callable[[Window], float]]
     """Each takes a window as large as those of the reference."""
@@ -80,15 +80,15 @@ def make_reference(windows: Sequence[Window]) -> Reference:
     if len(windows) < 2 or len({len(window) for window in windows}) > 1:
         raise ValueError("at least two reference windows of equal size")
     size = len(windows[0])
-    chosen = _draws(len(windows), size)
+    membership = _draws(len(windows), size)
     logits = np.concatenate([window.logits for window in windows])
     statistics: dict[str, Callable[[Window], float]] = {"ks": partial(_ks, logits)}
-    values = {"ks": _ks_to_rest(logits, chosen)}
+    values = {"ks": _ks_to_rest(logits, membership)}
     for name in ("unsure", "unknown"):
         flags = np.concatenate([getattr(window, name) for window in windows]).astype(np.float64)
         statistics[name] = partial(_increase, name, float(flags.mean()))
-        inside = chosen @ flags
-        values[name] = np.maximum(inside / size - (flags.sum() - inside) / (len(flags) - size), LEAST_PICTURES / size)
+        sums = membership @ flags
+        values[name] = np.maximum(sums / size - (flags.sum() - sums) / (len(flags) - size), LEAST_PICTURES / size)
     embeddings = [window.embeddings for window in windows if window.embeddings is not None]
     if len(embeddings) == len(windows):
         cloud = _Cloud(embeddings)
@@ -110,11 +110,11 @@ def exceeded(values: Mapping[str, float], thresholds: Mapping[str, float]) -> tu
 def _draws(windows: int, size: int) -> Bools:
     """Return which pictures of the reference (P,) are in each window: DRAWS drawn at random, then its own; (W, P)."""
     rng, count = generator(0, "thresholds of drift"), windows * size
-    drawn = np.zeros((DRAWS, count), bool)
-    for row in drawn:
+    random_windows = np.zeros((DRAWS, count), bool)
+    for row in random_windows:
         row[rng.choice(count, size, replace=False)] = True
-    own = np.arange(windows)[:, None] == np.arange(count) // size
-    return np.concatenate([drawn, own])
+    reference_windows = np.arange(windows)[:, None] == np.arange(count) // size
+    return np.concatenate([random_windows, reference_windows])
 
 
 def _threshold(values: Floats, level: float) -> float:
@@ -128,13 +128,16 @@ def _ks(reference: Floats, window: Window) -> float:
     return float(ks_2samp(window.logits, reference, method="asymp").statistic)  # pyright: ignore
 
 
-def _ks_to_rest(logits: Floats, chosen: Bools) -> Floats:
-    """Return the largest distance between the distributions of `chosen` (W, P) logits (P,) and of the rest: (W,)."""
+def _ks_to_rest(logits: Floats, membership: Bools) -> Floats:
+    """Return the largest distance between the distribution of logits (P,) in each window and that of the rest, (W,).
+
+    `membership`, bool (W, P), says which are in it.
+    """
     order = np.argsort(logits)
     last_of_equal = np.append(np.diff(logits[order]) > 0, True)
-    inside = np.cumsum(chosen[:, order], axis=1)[:, last_of_equal]
-    below, sizes = np.flatnonzero(last_of_equal) + 1, chosen.sum(1, keepdims=True)
-    return np.abs(inside / sizes - (below - inside) / (len(logits) - sizes)).max(1)
+    counts = np.cumsum(membership[:, order], axis=1)[:, last_of_equal]
+    ranks, sizes = np.flatnonzero(last_of_equal) + 1, membership.sum(1, keepdims=True)
+    return np.abs(counts / sizes - (ranks - counts) / (len(logits) - sizes)).max(1)
 
 
 def _increase(name: str, share: float, window: Window) -> float:
@@ -142,7 +145,7 @@ def _increase(name: str, share: float, window: Window) -> float:
 
 
 class _Cloud:
-    """Embeddings of the reference windows, at most MOST of each, and what the MMD to them needs."""
+    """Embeddings of the reference windows, at most MOST of each, with the statistics that the MMD needs."""
 
     def __init__(self, embeddings: Sequence[NDArray[np.floating]]) -> None:
         self.windows, self.size = len(embeddings), min(len(embeddings[0]), MOST, MOST_REFERENCE // len(embeddings))
@@ -159,21 +162,21 @@ class _Cloud:
         """Return the unbiased estimate of MMD^2 between the reference and `window`; NaN without embeddings."""
         if window.embeddings is None:
             return np.nan
-        chosen = window.embeddings[_sample(len(window), self.size)].astype(np.float64)
-        rows = (chosen - self.mean) / self.deviation
-        own, cross = (np.exp(-squared_distances(rows, other) / self.median) for other in (rows, self.rows))
-        return mean_of_others(own) + self.within - 2 * float(cross.mean())
+        embeddings = window.embeddings[_sample(len(window), self.size)].astype(np.float64)
+        rows = (embeddings - self.mean) / self.deviation
+        within, cross = (np.exp(-squared_distances(rows, other) / self.median) for other in (rows, self.rows))
+        return mean_of_others(within) + self.within - 2 * float(cross.mean())
 
     def to_rest(self) -> Floats:
         """Return MMD^2 between each window of `_draws` and the rest of the reference, (W,)."""
-        chosen = _draws(self.windows, self.size).astype(np.float64)
-        inside, rest = self.size, len(self.rows) - self.size
-        sums = chosen @ self.gram
-        within = (sums * chosen).sum(1)
+        membership = _draws(self.windows, self.size).astype(np.float64)
+        size, rest = self.size, len(self.rows) - self.size
+        sums = membership @ self.gram
+        within = (sums * membership).sum(1)
         cross = sums.sum(1) - within
         others = self.gram.sum() - within - 2 * cross
-        return ((within - inside) / (inside * (inside - 1)) + (others - rest) / (rest * (rest - 1))
-                - 2 * cross / (inside * rest))
+        return ((within - size) / (size * (size - 1)) + (others - rest) / (rest * (rest - 1))
+                - 2 * cross / (size * rest))
 
 
 def squared_distances(x: Floats, y: Floats) -> Floats:
@@ -181,6 +184,6 @@ def squared_distances(x: Floats, y: Floats) -> Floats:
     return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T, 0)
 
 
-def _sample(count: int, most: int) -> NDArray[np.int64]:
-    """Return `most` of `count` rows, the same every time."""
-    return np.sort(generator(0, "embeddings compared").permutation(count)[:most])
+def _sample(total: int, count: int) -> NDArray[np.int64]:
+    """Return `count` of `total` rows, sorted, the same every time."""
+    return np.sort(generator(0, "embeddings compared").permutation(total)[:count])

@@ -34,5 +34,5 @@ class MonitoringConfig:
         """`since` in seconds since 1970; 0 if it is empty."""
         if not self.since:
             return 0.0
-        given = datetime.fromisoformat(self.since)
-        return (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp()
+        time = datetime.fromisoformat(self.since)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

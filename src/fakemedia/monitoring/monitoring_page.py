@@ -23,27 +23,27 @@ HEADER = ("Window", "Source", "Version", "From", "To", "Pictures", *STATISTICS, 
 def draw_timeline(windows: pd.DataFrame) -> list[RenderedFigure]:
     """Return a figure for each stream of the detector that was judged last, at most MOST_FIGURES."""
     judged = windows.loc[windows["kind"] == "judged"]
-    found = []
+    figures = []
     for number, rows in enumerate(part for _, part in _latest(judged).groupby(KEYS, sort=False)):
-        shown = {name: title for name, title in TITLES.items() if rows[name].notna().to_numpy().any()}
+        titles = {name: title for name, title in TITLES.items() if rows[name].notna().to_numpy().any()}
         scope, source = rows["scope"].iloc[0], rows["source"].iloc[0]
         if number < MOST_FIGURES:
-            found.append(render_figure(f"timeline_{number + 1}", timeline_figure(rows, shown),
+            figures.append(render_figure(f"timeline_{number + 1}", timeline_figure(rows, titles),
                                f"{_where(scope, source)}: every statistic and its threshold, by window."))
-    return found
+    return figures
 
 
 def monitoring_page(windows: pd.DataFrame, timeline: list[RenderedFigure], config: MonitoringConfig) -> str:
     """Return the page: whether the last windows alarm, the figures, and the last MOST_ROWS windows."""
     latest = _latest(windows)
-    now = alarms(latest, windows)
-    every = windows.loc[windows["alarm"] != ""]
+    current = alarms(latest, windows)
+    with_alarm = windows.loc[windows["alarm"] != ""]
     return render_page("monitoring.html", title="Monitoring", pictures=timeline, config=config,
                        collecting="judged" not in set(latest["kind"]),
                        last=None if windows.empty else _time(max(windows["end"].tolist())),
                        now=[(_where(row["scope"], row["source"]), [TITLES[name] for name in row["alarm"].split()],
-                             int(row["number"])) for row in now.to_dict("records")],
-                       alarms=_table(every.iloc[::-1].head(MOST_ROWS)) if len(every) else None,
+                             int(row["number"])) for row in current.to_dict("records")],
+                       alarms=_table(with_alarm.iloc[::-1].head(MOST_ROWS)) if len(with_alarm) else None,
                        windows=_table(windows.sort_values("end", ascending=False).head(MOST_ROWS)),
                        left_out=max(0, len(windows) - MOST_ROWS))
 

@@ -32,7 +32,7 @@ REFERENCE_COLUMNS = ["made_by", *KEYS, "number", "logit", "unsure", "unknown", "
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """What one detector scored of one source."""
+    """The pictures of one source that one detector scored."""
 
     detector: str
     """Content hash of the version."""
@@ -47,11 +47,11 @@ class Stream:
 
 
 Windows = Callable[[Stream, int], Iterator[pd.DataFrame]]
-"""Gives the windows of a stream after the row of the log with that id: tables as `serving.log.read_windows` gives."""
+"""Yields the windows of a stream after the row of the log with that id: tables of `serving.log.read_windows`."""
 
 
 def made_by(config: MonitoringConfig) -> str:
-    """Return the fingerprint of what windows depend on beside the log."""
+    """Return the fingerprint of the settings that windows depend on."""
     return Recipe(producer="windows", version=VERSION, settings={
         "window": config.window, "reference": config.reference, "since": config.begin}).fingerprint
 
@@ -65,17 +65,18 @@ def judge(streams: Iterable[Stream], windows: Windows, config: MonitoringConfig,
           reference: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the tables of windows (COLUMNS) and of reference pictures (REFERENCE_COLUMNS) with what is new.
 
-    `before` and `reference` are those of the last time; rows made with other settings are dropped.
+    `before` and `reference` are the tables of the previous call; rows made with other settings are dropped.
     """
     recipe = made_by(config)
     before, reference = (each.loc[each["made_by"] == recipe] for each in (before, reference))
     rows, pictures = [before], [reference]
     for stream in streams:
-        past, kept = _of(before, stream), _of(reference, stream)
-        last = None if past.empty else past.to_dict("records")[-1]
-        known = [_window(part) for _, part in kept.groupby("number", sort=True)]
-        found, new = _judged(windows(stream, 0 if last is None else int(last["last_id"])), known, last, config)
-        rows.append(pd.DataFrame([{"made_by": recipe, **stream.keys, **row} for row in found], columns=COLUMNS))
+        earlier_windows, reference_rows = _of(before, stream), _of(reference, stream)
+        last = None if earlier_windows.empty else earlier_windows.to_dict("records")[-1]
+        members = [_window(part) for _, part in reference_rows.groupby("number", sort=True)]
+        tables = windows(stream, 0 if last is None else int(last["last_id"]))
+        stream_rows, new = _judged(tables, members, last, config)
+        rows.append(pd.DataFrame([{"made_by": recipe, **stream.keys, **row} for row in stream_rows], columns=COLUMNS))
         pictures += [_kept(table, {"made_by": recipe, **stream.keys, "number": number}) for number, table in new]
     return _joined(rows), _joined(pictures)
 
@@ -92,46 +93,49 @@ def alarms(windows: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of(table: pd.DataFrame, stream: Stream) -> pd.DataFrame:
-    same = (table[KEYS].to_numpy(object) == np.array(list(stream.keys.values()), object)).all(axis=1)
-    return pd.DataFrame(table.loc[same])
+    mask = (table[KEYS].to_numpy(object) == np.array(list(stream.keys.values()), object)).all(axis=1)
+    return pd.DataFrame(table.loc[mask])
 
 
-def _judged(tables: Iterator[pd.DataFrame], past: list[Window], last: Mapping[str, Any] | None, config: MonitoringConfig
-            ) -> tuple[list[dict], list[tuple[int, pd.DataFrame]]]:
-    """Return the rows of the windows in `tables`, and those that join the reference, with their numbers."""
-    number, former = (0, ()) if last is None else (int(last["number"]), tuple(str(last["exceeded"]).split()))
+def _judged(tables: Iterator[pd.DataFrame], members: list[Window], last: Mapping[str, Any] | None,
+            config: MonitoringConfig) -> tuple[list[dict], list[tuple[int, pd.DataFrame]]]:
+    """Return the rows of the windows in `tables`, and the numbered tables that are added to the reference.
+
+    `members` are the windows of the reference, `last` is the row of the window before.
+    """
+    number, exceeded_before = (0, ()) if last is None else (int(last["number"]), tuple(str(last["exceeded"]).split()))
     rows, new, reference = [], [], None
     for table in tables:
         number += 1
         row = {"version": int(table["version"].iloc[-1]), "number": number, "last_id": int(table["id"].iloc[-1]),
                "start": float(table["time"].iloc[0]), "end": float(table["time"].iloc[-1]), "pictures": len(table),
                "kind": "reference", "exceeded": "", "alarm": ""}
-        if len(past) < config.reference:
-            past.append(_window(table))
+        if len(members) < config.reference:
+            members.append(_window(table))
             new.append((number, table))
         else:
-            reference = reference or make_reference(past)
-            row |= _measured(_window(table), reference, former)
-            former = tuple(row["exceeded"].split())
+            reference = reference or make_reference(members)
+            row |= _measured(_window(table), reference, exceeded_before)
+            exceeded_before = tuple(row["exceeded"].split())
         rows.append(row)
     return rows, new
 
 
-def _measured(window: Window, reference: Reference, former: tuple[str, ...]) -> Mapping[str, object]:
+def _measured(window: Window, reference: Reference, exceeded_before: tuple[str, ...]) -> Mapping[str, object]:
     values = measure(window, reference)
-    above = exceeded(values, reference.thresholds)
+    names = exceeded(values, reference.thresholds)
     return {"kind": "judged", **values, **{f"{name}_threshold": each for name, each in reference.thresholds.items()},
-            "exceeded": " ".join(above), "alarm": " ".join(name for name in above if name in former)}
+            "exceeded": " ".join(names), "alarm": " ".join(name for name in names if name in exceeded_before)}
 
 
 def _window(table: pd.DataFrame) -> Window:
     """Return rows of the log, or of the reference, as a window."""
     embeddings = table["embedding"].tolist()
-    given = [np.frombuffer(each, "<f2") if isinstance(each, bytes) else each for each in embeddings if each is not None]
-    marks = {name: (table[name] if name in table else table["verdict"] == name).to_numpy(bool)
+    arrays = [np.frombuffer(row, "<f2") if isinstance(row, bytes) else row for row in embeddings if row is not None]
+    flags = {name: (table[name] if name in table else table["verdict"] == name).to_numpy(bool)
              for name in ("unsure", "unknown")}
-    return Window(logits=table["logit"].to_numpy(float), embeddings=np.stack(given).astype(np.float32)
-                  if len(given) == len(embeddings) else None, **marks)
+    return Window(logits=table["logit"].to_numpy(float), embeddings=np.stack(arrays).astype(np.float32)
+                  if len(arrays) == len(embeddings) else None, **flags)
 
 
 def _kept(table: pd.DataFrame, keys: Mapping[str, object]) -> pd.DataFrame:
@@ -154,5 +158,5 @@ def line(row: Mapping[str, Any]) -> str:
         return f"{head}  reference"
     values = "  ".join(f"{name} {row[name]:.3f}/{row[f'{name}_threshold']:.3f}" for name in STATISTICS
                        if not pd.isna(row[name]))
-    told = f"ALARM: {row['alarm']}" if row["alarm"] else f"above: {row['exceeded']}" if row["exceeded"] else "quiet"
-    return f"{head}  {values}  {told}"
+    result = f"ALARM: {row['alarm']}" if row["alarm"] else f"above: {row['exceeded']}" if row["exceeded"] else "quiet"
+    return f"{head}  {values}  {result}"

@@ -91,8 +91,8 @@ class Runtime:
         """The arithmetic that `precision` means on this device."""
         computes = {"cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
                     "cpu": _cpu_computes_bfloat16}.get(self._kind, lambda: False)
-        wanted = self.precision == "bfloat16" or (self.precision == "auto" and computes())
-        return "bfloat16" if wanted else "float32"
+        use_bfloat16 = self.precision == "bfloat16" or (self.precision == "auto" and computes())
+        return "bfloat16" if use_bfloat16 else "float32"
 
     def facts(self) -> dict[str, Any]:
         """Return the properties of this runtime that the rounding of results depends on."""
@@ -184,7 +184,7 @@ class Runtime:
         return max(batch_size, EVALUATED) if self.device.type == "cuda" else batch_size
 
     def check_same(self, facts: Mapping[str, str]) -> None:
-        """Raise UserError in every process if `facts` are not the same in all; their names are told."""
+        """Raise UserError in every process if `facts` differ between processes; the message names those that differ."""
         if self.world > 1:
             _check_same({HOST: own_facts()[HOST], **facts}, self.world)
 
@@ -198,8 +198,8 @@ class Runtime:
         if self.device.type != "cuda":
             return 0
         # Memory cached by torch, such as the pixels of the stage before, is free too.
-        held = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-        return int(self.resident_share * (torch.cuda.mem_get_info(self.device)[0] + held))
+        cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return int(self.resident_share * (torch.cuda.mem_get_info(self.device)[0] + cached))
 
     def reset_memory(self) -> None:
         """Start a new peak for `memory_mib`."""
@@ -246,13 +246,13 @@ class Runtime:
         available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         if not available.get(self.accelerator, True):
             raise UserError(f"There is no {self.accelerator} device on this machine", where="runtime.accelerator",
-                            expected=" or ".join(["auto", *(name for name, there in available.items() if there)]))
+                            expected=" or ".join(["auto", *(name for name, works in available.items() if works)]))
         automatic = "cuda" if available["cuda"] else "mps" if available["mps"] else "cpu"
         kind = automatic if self.accelerator == "auto" else self.accelerator
-        most = {"cpu": cores(), "cuda": torch.cuda.device_count()}.get(kind, 1)
-        if max(self.devices, int(os.environ.get("LOCAL_WORLD_SIZE", 1))) > most:
-            raise UserError(f"There are fewer devices than requested: {most} ({kind})", where="runtime.devices",
-                            expected=f"1 to {most}", do=f"run with --params runtime.devices={most}")
+        maximum = {"cpu": cores(), "cuda": torch.cuda.device_count()}.get(kind, 1)
+        if max(self.devices, int(os.environ.get("LOCAL_WORLD_SIZE", 1))) > maximum:
+            raise UserError(f"There are fewer devices than requested: {maximum} ({kind})", where="runtime.devices",
+                            expected=f"1 to {maximum}", do=f"run with --params runtime.devices={maximum}")
         return kind
 
     @cached_property
@@ -266,12 +266,12 @@ class Runtime:
         from lightning_fabric.plugins.environments.lightning import LightningEnvironment
         from lightning_fabric.strategies.ddp import DDPStrategy
 
-        processes, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+        processes, local = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
         # DDP then arranges the gradients once, not anew after its first step: a resumed run sums in the same order.
-        once = self._kind == "cpu" and processes > 2
-        together = DDPStrategy(timeout=PATIENCE, find_unused_parameters=once) if processes > 1 else "auto"
-        fabric = Fabric(accelerator=self._kind, devices=here, num_nodes=processes // here, precision="32-true",
-                        strategy=together,
+        find_unused = self._kind == "cpu" and processes > 2
+        strategy = DDPStrategy(timeout=PATIENCE, find_unused_parameters=find_unused) if processes > 1 else "auto"
+        fabric = Fabric(accelerator=self._kind, devices=local, num_nodes=processes // local, precision="32-true",
+                        strategy=strategy,
                         plugins=[] if processes > 1 else [LightningEnvironment()])  # SLURM's tasks are not ours.
         fabric.launch()
         if processes > 1:
@@ -279,9 +279,9 @@ class Runtime:
         return fabric
 
 
-def _check_same(own: Mapping[str, str], processes: int) -> None:
+def _check_same(local_facts: Mapping[str, str], processes: int) -> None:
     facts: list[Any] = [None] * processes
-    torch.distributed.all_gather_object(facts, dict(own))
+    torch.distributed.all_gather_object(facts, dict(local_facts))
     check_same(facts)
 
 
@@ -305,5 +305,5 @@ def keep_freed_memory() -> None:
 
 def _cpu_computes_bfloat16() -> bool:
     """Return whether the CPU multiplies in bfloat16 (AVX512-BF16 or AMX); others emulate it slower than float32."""
-    found = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(supported() for supported in found if supported is not None)
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(supported() for supported in checks if supported is not None)

@@ -19,7 +19,7 @@ TURN = 2.0
 """Seconds that ranks above 0 wait for rank 0 to report an error."""
 
 
-class Wanted(UserError):
+class RestartRequired(UserError):
     """The run needs more devices than there are processes; `kedro run` restarts itself with `devices` processes."""
 
     def __init__(self, devices: int) -> None:
@@ -47,7 +47,7 @@ def restart(devices: int) -> NoReturn:
     os.execv(sys.executable, [*launcher, "-m", program(), *sys.argv[1:]])
 
 
-def hush() -> None:
+def silence_other_ranks() -> None:
     """Silence the output of all ranks but 0."""
     if number() > 0:
         os.environ["TQDM_DISABLE"] = "1"
@@ -61,24 +61,24 @@ def let_others_report() -> None:
 
 
 def lost_peer(error: BaseException | None) -> bool:
-    """Return whether `error` comes of another process that ended while this one exchanged tensors with it."""
+    """Return whether `error` was raised because another process ended while this one exchanged tensors with it."""
     while error is not None and count() > 1:
-        told = str(error)
-        if isinstance(error, RuntimeError) and any(name in told for name in ("gloo", "NCCL", "Connection closed")):
+        text = str(error)
+        if isinstance(error, RuntimeError) and any(name in text for name in ("gloo", "NCCL", "Connection closed")):
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
-def killed(failures: Mapping[int, Any]) -> str | None:
-    """Return what to say of the `failures` of processes, by rank; None if they ended by themselves and said why."""
+def killed_message(failures: Mapping[int, Any]) -> str | None:
+    """Return the message about the `failures` of processes, by rank; None if no signal ended them."""
     by_signal = {rank: signal.Signals(-failure.exitcode).name for rank, failure in failures.items()
                  if failure.exitcode < 0}
     if not by_signal:
         return None
     causes = {rank: name for rank, name in by_signal.items() if name != "SIGTERM"}  # with which the others are ended
-    ended = ", ".join(f"rank {rank} by {name}" for rank, name in sorted((causes or by_signal).items()))
-    return f"A process of this run was killed: {ended}. {signals.message(stopped=False)}"
+    description = ", ".join(f"rank {rank} by {name}" for rank, name in sorted((causes or by_signal).items()))
+    return f"A process of this run was killed: {description}. {signals.message(stopped=False)}"
 
 
 def _launch() -> None:
@@ -94,10 +94,10 @@ def _launch() -> None:
         sys.stderr.write(f"\n{signals.message()}\n")
         sys.exit(signals.STATUS)
     except ChildFailedError as error:
-        told = killed(error.failures)
-        if told is not None:
-            sys.stderr.write(f"\n{told}\n")
-        sys.exit(1 if told is not None else next(iter(error.failures.values())).exitcode)
+        text = killed_message(error.failures)
+        if text is not None:
+            sys.stderr.write(f"\n{text}\n")
+        sys.exit(1 if text is not None else next(iter(error.failures.values())).exitcode)
 
 
 if __name__ == "__main__":

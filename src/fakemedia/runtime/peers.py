@@ -25,11 +25,11 @@ def own_facts() -> dict[str, str]:
 
 def check_same(facts: Sequence[Mapping[str, str]]) -> None:
     """Raise UserError if `facts` of the processes, by rank, differ in anything but the host."""
-    first = facts[0]
-    wrong = [f"rank {rank} on {each[HOST]} has {', '.join(differing)}" for rank, each in enumerate(facts)
-             if (differing := [f"{name} {each.get(name)} instead of {value}" for name, value in first.items()
-                               if name != HOST and each.get(name) != value])]
-    if wrong:
-        raise UserError(f"The processes of this run differ: {'; '.join(wrong)}",
-                        where=f"rank 0 on {first[HOST]}", expected="the same for every process",
+    reference = facts[0]
+    mismatches = [f"rank {rank} on {peer[HOST]} has {', '.join(differences)}" for rank, peer in enumerate(facts)
+                  if (differences := [f"{name} {peer.get(name)} instead of {value}" for name, value in reference.items()
+                                      if name != HOST and peer.get(name) != value])]
+    if mismatches:
+        raise UserError(f"The processes of this run differ: {'; '.join(mismatches)}",
+                        where=f"rank 0 on {reference[HOST]}", expected="the same for every process",
                         do="install the same version and copy the same configuration to every machine")

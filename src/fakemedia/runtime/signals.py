@@ -43,7 +43,7 @@ def watched() -> Iterator[None]:
     writer.setblocking(False)
     before = {number: signal.signal(number, signal.default_int_handler) for number in GRACE
               if signal.getsignal(number) != signal.SIG_IGN}
-    former = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    former_descriptor = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     watcher = threading.Thread(target=_watch, args=(reader,), daemon=True, name="stopping")
     watcher.start()
     _watching = True
@@ -51,7 +51,7 @@ def watched() -> Iterator[None]:
         yield
     finally:
         _watching = False
-        signal.set_wakeup_fd(former)
+        signal.set_wakeup_fd(former_descriptor)
         for number, handler in before.items():
             signal.signal(number, handler)
         writer.close()
@@ -69,15 +69,15 @@ def deferred() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    came: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in GRACE
+    arrived: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in GRACE
               if signal.getsignal(number) != signal.SIG_IGN}
     try:
-        yield lambda: bool(came)
+        yield lambda: bool(arrived)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came:
+    if arrived:
         raise KeyboardInterrupt
 
 
@@ -102,8 +102,8 @@ def _watch(reader: socket.socket) -> None:
     """Read the numbers of arriving signals; end the process when one was pending for too long."""
     deadline, interrupts = None, 0
     while True:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not select.select([reader], [], [], left)[0]:
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not select.select([reader], [], [], timeout)[0]:
             _end()
         numbers = reader.recv(64)
         if not numbers:

@@ -36,23 +36,23 @@ def thread_map(function: Callable[[T], R], items: Iterable[T], *, workers: int, 
     worker, or `ahead` if that is more, are buffered, so memory stays bounded. The first exception is raised and cancels
     what has not started.
     """
-    waiting: deque[Future[R]] = deque()
-    most = max(4 * workers, ahead)
+    pending: deque[Future[R]] = deque()
+    limit = max(4 * workers, ahead)
     with (
         ThreadPoolExecutor(workers) as pool,
         tqdm(total=total, desc=title, unit="image", disable=None if progress else True) as bar,
     ):
         try:
             for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= most:
-                    yield waiting.popleft().result()
+                pending.append(pool.submit(function, item))
+                if len(pending) >= limit:
+                    yield pending.popleft().result()
                     bar.update()
-            while waiting:
-                yield waiting.popleft().result()
+            while pending:
+                yield pending.popleft().result()
                 bar.update()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()
 
 
@@ -72,15 +72,15 @@ def read_ahead(readers: Iterable[Callable[[], bytes]], workers: int) -> Iterator
 
 
 def _futures(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[Future[R]]:
-    waiting: deque[Future[R]] = deque()
+    pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft()
-            while waiting:
-                yield waiting.popleft()
+                pending.append(pool.submit(function, item))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft()
+            while pending:
+                yield pending.popleft()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()

@@ -208,10 +208,10 @@ def _method(champion: Champion, label: str | None, context: Context) -> MethodPl
 
 def register_candidate(champion: Champion, folder: Path, *, context: Context) -> Version:
     """Register the checkpoint as the candidate, with the champion as its parent; return the version."""
-    from fakemedia.catalog.handles import described
+    from fakemedia.catalog.handles import card_info
     from fakemedia.registry.versions import register_checkpoint
 
-    return register_checkpoint(champion.registry, folder, described(folder, context, "unknown"),
+    return register_checkpoint(champion.registry, folder, card_info(folder, context, "unknown"),
                                parent=champion.version.number)
 
 
