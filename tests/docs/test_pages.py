@@ -142,6 +142,12 @@ def test_paths_of_the_source_exist(page: Path) -> None:
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
+def test_files_that_the_architecture_names_exist() -> None:
+    named = set(re.findall(r"`([\w/]+\.py)`", ARCHITECTURE))
+    assert not [name for name in named if not list((ROOT / "src" / "fakemedia").rglob(name))
+                and not (ROOT / "docs" / name).exists()]
+
+
 def test_the_citation_is_that_of_the_package_and_the_paper() -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
