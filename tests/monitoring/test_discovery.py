@@ -105,7 +105,7 @@ def test_labelled_pictures_become_the_folder_of_an_update(tmp_path: Path) -> Non
     assert write_labelled({"a": "fake", "b": "real", "gone": "fake"}, files, out) == {"fake": 1, "real": 1}
     written = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*.*")}
     assert written == {"1_fake/a.png": b"A", "0_real/b.png": b"B"}
-    with pytest.raises(UserError, match="holds something"):
+    with pytest.raises(UserError, match="is not empty"):
         write_labelled({"a": "fake"}, files, out)
     with pytest.raises(UserError, match="No picture that is labelled fake"):
         write_labelled({"a": "real", "gone": "fake"}, files, tmp_path / "other")

@@ -59,7 +59,7 @@ def test_what_is_there_is_reported_and_what_is_amiss_is_said(results: Path) -> N
         "gan: all test images are fake, so its AUC is undefined",
         "kd, seed 0, stage 01_gan: the checkpoint learned swap, so it is of another sequence",
         "kd, seed 0, stage 02_latent: the checkpoint does not start from that of 01_gan",
-        "finetune, seed 0, stage 01_gan: the scores are there without their checkpoint",
+        "finetune, seed 0, stage 01_gan: there are scores, but no checkpoint",
     ):
         assert f"<li>{notice}" in page, notice
     assert "No pictures of gan, latent" in page

@@ -86,7 +86,7 @@ def changed(column: str, value: object, stage: int = 2) -> pd.DataFrame:
                                     "sequence",)),
     (changed("parent_sha256", "other"), ("kd, seed 1, stage 02_b: the checkpoint does not start from that of 01_a, so "
                                          "it is of another run",)),
-    (changed("weights_sha256", None), ("kd, seed 1, stage 02_b: the scores are there without their checkpoint",)),
+    (changed("weights_sha256", None), ("kd, seed 1, stage 02_b: there are scores, but no checkpoint",)),
 ])
 def test_checkpoints_of_mixed_sequences_are_told(histories: pd.DataFrame, notices: tuple[str, ...]) -> None:
     assert checkpoint_notices(histories, PLAN) == notices

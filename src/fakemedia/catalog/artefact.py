@@ -15,7 +15,7 @@ Hashes = Mapping[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Artefact:
-    """What the current parameters and data make a file or folder from."""
+    """A file or folder with its inputs and its recipe under the current parameters."""
 
     path: Path
     recipe: Callable[[Hashes], Recipe]

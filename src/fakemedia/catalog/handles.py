@@ -53,7 +53,7 @@ def fetch_missing(context: Context, folder: Path) -> None:
 
 
 def card_info(checkpoint: Path, context: Context | None, licence: str) -> CardInfo:
-    """Return what the model card says of a checkpoint folder: for one of the project its handle, scores and families.
+    """Return the card information of a checkpoint folder: for one of the project its handle, scores and families.
 
     Scores of other weights are left out. UserError if their file is damaged.
     """

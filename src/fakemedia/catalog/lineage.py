@@ -1,4 +1,4 @@
-"""What every artefact of the project is made from: one function for each kind, for the catalog and `kedro plan`."""
+"""The inputs and recipe of every artefact: one function for each kind, for the catalog and `kedro plan`."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Lineage:
 
     @_once
     def findings(self, *, collection: str, task: str) -> Artefact:
-        """Return what the audit found in a task."""
+        """Return the findings of the audit of a task."""
         from fakemedia.ingest.audit import findings_recipe
 
         config = self.context.collection(collection).audit_config
@@ -331,7 +331,7 @@ class Lineage:
         return self.context.path(entry, **_parser(entry).parse(name).named)
 
     def _results(self, plan: Plan) -> dict[str, Artefact]:
-        """Return what the report of `plan` is made from: scores, calibrations, checkpoints and perturbed scores."""
+        """Return the inputs of the report of `plan`: scores, calibrations, checkpoints and perturbed scores."""
         results: dict[str, Artefact] = {}
         for method in plan.methods:
             for seed in plan.seeds_of(method.label):
@@ -351,7 +351,7 @@ class Lineage:
 
 
 def _reported(plan: Plan) -> dict[str, Any]:
-    """Return what a report shows of a plan beside its results."""
+    """Return the settings of a plan that a report shows beside its results."""
     return {"sequence": plan.sequence, "labels": [method.label for method in plan.methods],
             "seeds": {method.label: plan.seeds_of(method.label) for method in plan.methods},
             "stages": plan.stages}

@@ -1,4 +1,4 @@
-"""What monitoring keeps from one run to the next; missing or damaged, it is made again from the log."""
+"""Datasets that monitoring reuses in the next run; missing or damaged ones are computed again from the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the viewer shows of a dataset: rows of a table, a text, some pictures; nothing while there is no file."""
+"""Previews of datasets in the viewer: rows of a table, a text, some pictures; none while there is no file."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class FiguresDataset(FileDataset):
     """Figures: each as PDF, PNG and SVG beside the path given, which lists them with their captions as JSON."""
 
     def load(self) -> list[RenderedFigure]:
-        """Return the figures as they were drawn, none if they never were; UserError if a file is missing or damaged."""
+        """Return the rendered figures, none if there are none yet; UserError if a file is missing or damaged."""
         from fakemedia.reporting.rendering import RenderedFigure
 
         if not self._path.exists():

@@ -68,7 +68,7 @@ def grid(sequences: tuple[str, ...], labels: tuple[str, ...], seeds: int | None,
 
 def cells(context: Context, sequence: str, labels: Iterable[str], seeds: int | None,
           networks: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return what changes in the parameters of `sequence`, by the name of the sequence that runs; one for each network.
+    """Return the changed parameters of `sequence` by the name of the sequence that runs; one for each network.
 
     UserError for an unknown sequence, label or network.
     """

@@ -60,7 +60,7 @@ def _named(options: dict[str, Any]) -> list[str]:
 
 
 def _needing_groups(context: Context, names: list[str]) -> list[str]:
-    """Return those of the sequences `names` that need groups, their own or of one that they are compared with."""
+    """Return the sequences of `names` without current groups, their own or of a sequence they are compared with."""
     lineage = Lineage(context)
     return [name for name in names if name in context.sequences and any(
         plan.grouping is not None and not _are_current(lineage, plan) for plan in context.compared(name))]

@@ -60,7 +60,7 @@ class Context:
 
     @property
     def default_sequence(self) -> str:
-        """The sequence that a plain `kedro run` runs; UserError if it is none."""
+        """The sequence that a plain `kedro run` runs; UserError if it does not exist."""
         sequence = self.parameters.get("sequence")
         if sequence not in self.sequences:
             raise unknown_name("sequence", sequence, self.sequences, where="parameters.yml, key 'sequence'")
@@ -80,7 +80,7 @@ class Context:
         return plan.with_groups(map(tuple, groups["groups"])) if is_current else plan
 
     def recorded_groups(self, sequence: str) -> dict[str, Any]:
-        """Return what the last grouping of `sequence` found (see `similarity.grouping.record`); empty if none did."""
+        """Return the last record of `sequence` by `similarity.grouping.record`; empty if there is none."""
         path = self.path(GROUPS, sequence=sequence)
         if not path.exists() and self.storage is not None:
             self.storage.fetch(path, folder=False)
@@ -152,7 +152,7 @@ class Context:
 
     @cached_property
     def gate(self) -> GateConfig:
-        """What the gate requires of a candidate."""
+        """The requirements of the gate for a candidate."""
         from fakemedia.registry.gate_config import GateConfig
 
         return plugin.configure(GateConfig, self.parameters.get("gate") or {}, where="gate")
@@ -186,7 +186,7 @@ class Context:
         return self.root / plugin.configure(ServingConfig, self.parameters.get("serving") or {}, where="serving").log
 
     def robustness(self, sequence: str) -> RobustnessConfig | None:
-        """Return how robustness is measured for `sequence`; None if it is not."""
+        """Return the settings of the robustness test of `sequence`; None if there is none."""
         from fakemedia.evaluation.perturbations.perturbation import RobustnessConfig
 
         config = plugin.configure(RobustnessConfig, self.parameters.get("robustness") or {}, where="robustness")
@@ -257,7 +257,7 @@ class Context:
         return derived(reader, self.collection(name), cache=cache)
 
     def forge_config(self, name: str) -> ForgeConfig | None:
-        """Return how the forge makes the collection `name`; None if its pictures come from elsewhere."""
+        """Return the forge's settings of the collection `name`; None if its pictures come from elsewhere."""
         from fakemedia.forge import PACKAGED, ForgeConfig
 
         settings = self.collection_parameters(name).get("forge")

@@ -1,4 +1,4 @@
-"""What a run does, read from the parameters: sequences, methods, networks, seeds, stages and their fingerprints."""
+"""The plan of a run, read from the parameters: sequences, methods, networks, seeds, stages and their fingerprints."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Plan:
                             "crop": self.training.crop, "grouping": self.grouping, **settings})
 
     def with_groups(self, groups: Iterable[Group]) -> Plan:
-        """Return the plan that learns `groups` of its tasks in turn."""
+        """Return the plan whose stages learn `groups` of its tasks, one after another."""
         return replace(self, stages=make_stages(list(groups)))
 
     def stage(self, key: str) -> Stage:

@@ -78,7 +78,7 @@ def _aliases(kind: str) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def alias(kind: str, name: str) -> tuple[str, dict[str, Any]] | None:
-    """Return the plugin and the settings of the short name `name`; None if it is no short name.
+    """Return the plugin and the settings of the short name `name`; None if there is no such short name.
 
     >>> alias("networks", "resnet18")
     ('timm', {'architecture': 'resnet18.tv_in1k'})

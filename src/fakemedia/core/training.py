@@ -10,7 +10,7 @@ from fakemedia.core import plugin
 from fakemedia.core.errors import UserError, unknown_name
 
 LEAST_CROP = 8
-"""Pixels: the strides of a network reduce smaller images to nothing."""
+"""Smallest crop, pixels: the strides of a network reduce smaller images to an empty map."""
 
 TRAINING_PRESETS: dict[str, dict[str, Any]] = {
     # Tassone, Maiano and Amerini 2024: the settings of the reference runs.
@@ -29,7 +29,7 @@ class TrainingConfig:
     epochs: int = 30
     """Passes over the stage's training images, at most."""
     patience: int | None = None
-    """Stop after so many epochs without a better validation accuracy; None: never."""
+    """Epochs without a better validation accuracy after which training stops; None: it never does."""
     batch_size: int = 64
     """Images per step."""
     optimizer: Literal["sgd", "adamw"] = "adamw"

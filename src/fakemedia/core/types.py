@@ -27,7 +27,7 @@ def check_name(name: str, *, kind: str = "task") -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What is learned at once: one task, or a group of similar tasks learned jointly.
+    """A step of a sequence: one task, or a group of similar tasks that are learned jointly.
 
     `index` counts from 1; `seen` are all tasks learned up to and including this stage, in order.
     """
@@ -44,7 +44,7 @@ class Stage:
 
 
 def make_stages(groups: list[tuple[str, ...]]) -> tuple[Stage, ...]:
-    """Return the stages that learn `groups` of tasks in turn; a group of three that begins with `a` is `a_plus2`.
+    """Return the stages that learn `groups` of tasks in this order; a group of three that begins with `a` is `a_plus2`.
 
     >>> [stage.key for stage in make_stages([("gaugan",), ("crn", "imle")])]
     ['01_gaugan', '02_crn_plus1']

@@ -62,7 +62,7 @@ class CalibrationConfig:
 
 
 def calibration_recipe(config: CalibrationConfig, *, scores: str) -> Recipe:
-    """Return what a calibration is made from; `scores` is the content hash of the validation scores."""
+    """Return the recipe of a calibration; `scores` is the content hash of the validation scores."""
     return Recipe(producer="calibration", version=VERSION, settings=vars(config), inputs={"validation_scores": scores})
 
 
@@ -134,7 +134,7 @@ class Calibration(DecisionRule):
             raise ValueError("a target between 0 and 1")
 
     def for_crops(self, count: int) -> Calibration:
-        """Return the calibration of the mean logit of `count` crops: itself for one, or if there is no other."""
+        """Return the calibration of the mean logit of `count` crops: this one for one crop, or if there is no other."""
         return self if count <= 1 or self.several is None else replace(
             self, **vars(self.several), several=None, several_better=None)
 
@@ -145,7 +145,7 @@ class Calibration(DecisionRule):
 
     @property
     def guarantee(self) -> str:
-        """What is guaranteed outside the band, or why nothing is, as a phrase."""
+        """The guarantee outside the band as a phrase, or the reason why there is none."""
         if self.confidence is None:
             return "no guarantee: calibrated by an earlier version"
         if not self.always_unsure:
@@ -165,8 +165,8 @@ class Calibration(DecisionRule):
     def from_json(cls, text: str, *, where: object) -> Calibration:
         """Read the JSON text back; UserError, with the place `where`, if it is not the text of a calibration.
 
-        Files of version 1 are read too: they lack `confidence` and `independent`, and have `made_from`; and those of
-        version 2, which lack `several`. Numbers must be finite.
+        Files of version 1, with `made_from` and without `confidence` and `independent`, and of version 2, without
+        `several`, are read too. Numbers must be finite.
         """
         try:
             values = json.loads(text, parse_constant=_refuse_constant)
@@ -309,7 +309,7 @@ def _rule(logits: Floats, labels: Labels, tasks: Sequence[str], test_rows: NDArr
 
 
 def calibrated_metrics(labels: Labels, logits: Floats, calibration: Calibration) -> dict[str, float]:
-    """Return what a calibration changes on one split, before and after, side by side.
+    """Return the metrics of one split without and with the calibration.
 
     accuracy (at P = 0.5), accuracy_calibrated (at the threshold), coverage (images outside the unsure band),
     accuracy_sure (of those), all in percent; ece, ece_calibrated (15 bins, fractions). NaN for no images.

@@ -31,7 +31,7 @@ DRAWS = 1000
 
 
 def draw_weights(units: int, draws: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return how often each unit is drawn, float32 (draws, units): n - 1 of n, with replacement.
+    """Return the count of each unit in each draw, float32 (draws, units): n - 1 of n, with replacement.
 
     A single unit has no spread: its weights are NaN.
     """

@@ -39,13 +39,13 @@ MOST = 200
 """Training pictures of a task, at most, that its centres are fitted to."""
 LEAST_NORM = 1e-12
 LEAST_DISTANCE = 1e-6
-"""The smallest threshold: shorter distances are rounding. All are, if every picture shows the same."""
+"""The smallest threshold: shorter distances are rounding errors, as all are if all pictures are equal."""
 BLOCK = 1024
-"""Pictures whose distances are computed at once."""
+"""Pictures whose distances are computed in one matrix product."""
 
 
 def novelty_recipe(*, checkpoint: str, crop: int, data: Mapping[str, str]) -> Recipe:
-    """Return what the novelty of a checkpoint is made from: content hashes, those of `data` by "task split"."""
+    """Return the recipe of a checkpoint's novelty, from content hashes; those of `data` by "task split"."""
     return Recipe(producer="novelty", version=VERSION, inputs={"checkpoint": checkpoint, **data},
                   settings={"crop": crop, "centres": CENTRES, "pictures": MOST, "quantile": QUANTILE})
 
@@ -139,7 +139,7 @@ def packed(centres: Floats) -> str:
 
 
 def unpacked(centres: str, width: int) -> Floats:
-    """Return the centres (T K, D) of the text of `Novelty.centres`; ValueError if it is none."""
+    """Return the centres (T K, D) of the text of `Novelty.centres`; ValueError if it is invalid."""
     return np.frombuffer(b64decode(centres, validate=True), "<f2").astype(np.float64).reshape(-1, width)
 
 

@@ -54,7 +54,7 @@ class Layer:
 def read_chain(param: Path) -> tuple[Layer, ...]:
     """Return the layers of the chain in `param` and the `.bin` file beside it.
 
-    UserError for another format, for a layer that is no convolution, and for weights that do not match.
+    UserError for another format, for a layer that is not a convolution, and for weights that do not match.
     """
     lines = [line.split() for line in param.read_text(encoding="utf-8").splitlines()]
     if not lines or lines[0] != ["7767517"]:

@@ -37,10 +37,10 @@ RECORD = "forge.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ForgeConfig:
-    """What is forged, and from which photographs."""
+    """Settings of a forged collection."""
 
     tasks: Mapping[str, Mapping[str, Any]]
-    """The tasks by name: `family`, and settings of that family."""
+    """The tasks by name: the key `family`, and settings of that family."""
     photographs: str = PACKAGED
     """`packaged`, or a folder of photographs (see `find_photographs`)."""
     size: int = 80

@@ -15,7 +15,7 @@ Cell = TypeVar("Cell", bound=Hashable)
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What is kept of the pictures of earlier tasks."""
+    """Size of the memory and selection of its pictures."""
 
     pictures: int = 500
     """Pictures of all tasks together."""
@@ -32,7 +32,7 @@ class Budget:
 
 
 def quotas(sizes: Mapping[Cell, int], budget: int) -> dict[Cell, int]:
-    """Return how many of `sizes` pictures each cell keeps: equal numbers, except where a cell has fewer.
+    """Return the number of pictures that each cell keeps, of `sizes`: equal, except where a cell has fewer.
 
     >>> quotas({"a": 2, "b": 9, "c": 9}, 12)
     {'a': 2, 'b': 5, 'c': 5}

@@ -17,7 +17,7 @@ from fakemedia.store.crops import centre
 from fakemedia.store.resident import ResidentPixels
 
 TOGETHER = 64
-"""Steps whose pictures are drawn at once."""
+"""Steps whose pictures are drawn together."""
 
 
 class MemoryBatches:

@@ -52,7 +52,7 @@ class StoredPictures(PixelStore):
         return self._images.loc[:, list(COLUMNS)]
 
     def rows_in(self, store: PixelStore) -> NDArray[np.int64] | None:
-        """Return the rows of these pictures in `store`, (N,), by their content ids; None if it lacks one."""
+        """Return the rows of these pictures in `store`, (N,), by their content ids; None if one is missing."""
         places = {name: row for row, name in enumerate(store.ids)}
         rows = np.array([places.get(name, -1) for name in self.ids], np.int64)
         return rows if self.policy == store.policy and (rows >= 0).all() else None
@@ -108,7 +108,7 @@ class Memory:
         return cls(stores)
 
     def table(self, config: Budget) -> pd.DataFrame:
-        """Return what is kept and why, one row per picture: task, COLUMNS, bytes and selection."""
+        """Return a table with one row per picture: task, COLUMNS, bytes and selection."""
         tables = [store.images.assign(task=task, bytes=store.sizes, selection=config.selection)
                   for task, store in self.stores.items()]
         return pd.concat(tables, ignore_index=True).loc[:, ["task", *COLUMNS, "bytes", "selection"]]

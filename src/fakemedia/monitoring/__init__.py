@@ -1,1 +1,1 @@
-"""What the log of scored pictures shows: statistics of drift, alarms, clusters of unknown pictures."""
+"""Monitoring of the log of scored pictures: statistics of drift, alarms, clusters of unknown pictures."""

@@ -30,7 +30,7 @@ PER_CLUSTER = 30
 LABEL_FILE = "labels.csv"
 HEADER = ("sha256", "cluster", "label")
 LABELS = ("real", "fake", "")
-"""What a label may be; empty: the picture is not used."""
+"""The valid labels; empty: the picture is not used."""
 TILE, COLUMNS = 128, 6
 """Of a contact sheet: side of a tile, pixels, and tiles in a row."""
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm")
@@ -155,10 +155,10 @@ def write_labelled(labels: Mapping[str, str], files: Mapping[str, Path], folder:
     """Copy the pictures that have a label to `folder`, as an update takes them; return how many were copied of each.
 
     `labels` and `files` by SHA-256. A picture without a file is left out. The folder appears complete: one that is
-    watched is never learned half. UserError if `folder` holds something, and if no picture that is labelled fake has a
+    watched is never learned half. UserError if `folder` is not empty, and if no picture that is labelled fake has a
     file.
     """
-    not_empty = UserError("The folder for the labelled pictures holds something", where=folder,
+    not_empty = UserError("The folder for the labelled pictures is not empty", where=folder,
                           expected="a new or empty folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise not_empty

@@ -42,7 +42,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     """State dict of the network: parameters and buffers of the selected epoch."""
     method_state: dict[str, Tensor]
-    """What the method carries to the next stage."""
+    """State of the method for the next stage."""
     meta: dict[str, Any]
     """JSON values: fingerprint (of its recipe), configuration, history, parent, and the SHA-256 of either file."""
 

@@ -18,7 +18,7 @@ from fakemedia.networks.taps import Blocks, Taps, watched
 
 @dataclass(frozen=True, kw_only=True)
 class HeadShape:
-    """What the head reads, and its kind."""
+    """Input and kind of the head."""
 
     taps: Taps = "head"
     head: Literal["linear", "mlp"] = "linear"

@@ -57,7 +57,7 @@ def read_views(names: Iterable[str], *, where: object = None) -> tuple[str, ...]
 
 
 def with_augmented(names: Iterable[str], augment: str) -> tuple[str, ...]:
-    """Return the views `names`, and each once more as `augment` changes it; `none` adds nothing.
+    """Return the views `names`, followed by each of them augmented by `augment`; `none` adds no view.
 
     >>> with_augmented(["centre", "random:2"], "blur_jpeg")
     ('centre', 'random:2', 'centre+blur_jpeg', 'random:2+blur_jpeg')

@@ -29,7 +29,7 @@ SEPARABLE = 0.8
 
 @dataclass(frozen=True)
 class Answer:
-    """The result of a sequence in words."""
+    """The result of a sequence as sentences."""
 
     sentences: tuple[str, ...]
     command: str
@@ -118,7 +118,7 @@ def _forgotten(tables: Tables, best: str) -> list[str]:
 
 
 def _thresholds(aucs: Sequence[float], lost: Sequence[str]) -> str:
-    """Return whether another threshold would recover the tasks `lost`; nothing if an AUC is undefined."""
+    """Return a phrase on whether another threshold would recover the tasks `lost`; empty if an AUC is undefined."""
     recoverable = [task for task, auc in zip(lost, aucs, strict=True) if auc >= SEPARABLE]
     pronoun = "it" if len(lost) == 1 else "them"
     if np.isnan(aucs).any():
@@ -146,7 +146,7 @@ def _advice(tables: Tables, best: str) -> str:
 
 
 def _failures(tables: Tables, method: str) -> str:
-    """Return what the detector fails on, such as `the real images of gan`; undefined accuracies do not count."""
+    """Return the failures of the detector, such as `the real images of gan`; undefined accuracies do not count."""
     real, fake = (_tasks(tables, method, f"{kind}_accuracy") for kind in ("real", "fake"))
     kinds = {task: [kind for kind, accuracies in (("real", real), ("fake", fake)) if accuracies[task] < USABLE]
              for task in real}

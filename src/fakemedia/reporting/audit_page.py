@@ -142,7 +142,7 @@ def _most_different(indexes: list[pd.DataFrame]) -> list[pd.DataFrame]:
 
 
 def _difference(index: pd.DataFrame) -> float:
-    """Return how much real and fake differ, 0 to 1: the larger one of the total variation distance of their containers
+    """Return the difference of real and fake, 0 to 1: the larger of the total variation distance of their containers
     and the Kolmogorov-Smirnov statistic of their numbers of pixels."""
     real, fake = (index.loc[index["label"] == label] for label in (0, 1))
     if real.empty or fake.empty:

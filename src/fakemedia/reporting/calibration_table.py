@@ -1,4 +1,4 @@
-"""What the calibration of each checkpoint changes on the test splits."""
+"""The effect of each checkpoint's calibration on the test splits."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ METRICS = ("aa", "forgetting", "learning_accuracy")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the comparison shows, as data frames that hold mean, low, high (95 % interval).
+    """The results of the comparison, as data frames with mean, low, high (95 % interval).
 
     arrangements: arrangement, method, metric. differences: arrangement, baseline, method, metric, p (corrected for the
     number of arrangements and methods); arrangement minus baseline, paired. predictions: measure, method, target, pairs

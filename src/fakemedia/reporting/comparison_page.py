@@ -1,4 +1,4 @@
-"""The comparison of arrangements as text: verdicts in words, LaTeX, Markdown, and an HTML page."""
+"""The comparison of arrangements as text: verdicts, LaTeX, Markdown, and an HTML page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PREDICTION_NOTE = (
     "many such intervals about one in twenty excludes 0 by chance.")
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """Return in plain words what each arrangement did to average accuracy and forgetting, and whether it is sure."""
+    """Return a sentence on each arrangement: its change of average accuracy and forgetting, and the significance."""
     estimates = _estimates(comparison.differences, "arrangement", "method", "metric")
     pairs = list(dict.fromkeys((arrangement, method) for arrangement, method, _ in estimates))
     return [f"{arrangement} against {comparison.baseline}, {method}: "
@@ -54,7 +54,7 @@ def _verdict(row: Mapping[str, float], metric: str) -> str:
 
 
 def prediction_verdicts(comparison: Comparison) -> list[str]:
-    """Return in plain words whether each measure predicted transfer and forgetting, by method."""
+    """Return a sentence on each measure and method: whether it predicted transfer and forgetting."""
     estimates = _estimates(comparison.predictions, "measure", "method", "target")
     testable = len(comparison.seeds) >= LEAST_SEEDS
     return [f"{measure}, {method}, {TARGETS[target]}: {_prediction(row, WANTED[target], testable)}."

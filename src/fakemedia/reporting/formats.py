@@ -15,9 +15,9 @@ Floats = NDArray[np.float64]
 UNDEFINED = "\N{EN DASH}"
 NO_VARIATION = "no variation"
 WIDE = 7
-"""From so many columns on, LaTeX puts the intervals below the values, in a row of their own."""
+"""Number of columns from which LaTeX puts the intervals into a separate row below the values."""
 NARROW = 3
-"""Up to so many columns, a LaTeX table takes one column of the page."""
+"""Number of columns up to which a LaTeX table takes one column of the page."""
 
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
           "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
@@ -40,7 +40,7 @@ class Column:
 class Grid:
     """Estimates to be printed, one row for each of `keys` and one column for each of `columns`.
 
-    `title` says what is shown, `where` of which runs, `note` how the numbers came about. `header` names the parts of a
+    `title` is the heading, `where` names the runs, `note` explains the numbers. `header` names the parts of a
     key. mean, low and high are float64 (R, C), NaN where undefined; `best` (R, C) says what is set in bold.
     """
 

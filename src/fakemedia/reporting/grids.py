@@ -39,7 +39,7 @@ TASK_MEASURES = {
     "tpr_5": Column(short="TPR at 5 % FPR, %", long="Fake images found where 5 % of the real ones are called fake"),
 }
 DETECTION = ("auc", "tpr_1", "tpr_5")
-"""The measures of each task that have a table of their own, methods by tasks."""
+"""The measures of each task with a separate table, methods by tasks."""
 NOVELTY = {
     "auc": Column(short="AUC, new fakes", long="How well novelty separates fakes of the tasks still to come from the "
                   "images of the tasks learned", decimals=3),
@@ -283,7 +283,7 @@ def novelty_grid(novelty: pd.DataFrame, tables: Tables) -> Grid:
 
 
 def novelty_sentence(novelty: pd.DataFrame) -> str:
-    """Return what novelty notices, mean over all methods, in words; empty where nothing was still to come."""
+    """Return a sentence on what novelty detects, mean over all methods; empty where no task was still to come."""
     before = novelty.loc[novelty["auc"].notna()]
     if before.empty:
         return ""
@@ -296,7 +296,7 @@ def novelty_sentence(novelty: pd.DataFrame) -> str:
 
 
 def cost_grid(costs: pd.DataFrame, tables: Tables) -> Grid:
-    """Return what a run of each method cost (`history.cost_table`): one row per method."""
+    """Return the costs of a run (`history.cost_table`): one row per method."""
     table = costs.assign(scale=[SCALES.get(metric, 1.0) for metric in costs["metric"]])
     for column in ("mean", "low", "high"):
         table[column] = table[column] * table["scale"]
@@ -314,7 +314,7 @@ def _range_note(tables: Tables) -> str:
 
 
 def _explained(columns: Mapping[str, Column]) -> str:
-    """Return what the columns mean."""
+    """Return the explanation of the columns as a sentence."""
     return "; ".join(f"{each.short}: {each.long[0].lower()}{each.long[1:]}" for each in columns.values()) + "."
 
 

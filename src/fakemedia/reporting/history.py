@@ -83,7 +83,7 @@ def checkpoint_notices(histories: pd.DataFrame, plan: Plan) -> tuple[str, ...]:
             name = f"{method}, seed {seed}, stage {stage.key}: "
             parent = plan.parent(method, stage)
             if not isinstance(row["weights_sha256"], str):
-                notices.append(f"{name}the scores are there without their checkpoint")
+                notices.append(f"{name}there are scores, but no checkpoint")
             elif row["network"] != plan.method(method).network.name:
                 notices.append(f"{name}the checkpoint is of the network {row['network']}, "
                                f"not {plan.method(method).network.name}")
@@ -96,7 +96,7 @@ def checkpoint_notices(histories: pd.DataFrame, plan: Plan) -> tuple[str, ...]:
 
 
 def cost_table(histories: pd.DataFrame) -> pd.DataFrame:
-    """Return what a run of each method cost: columns method, metric (COSTS), mean, low, high over seeds (range).
+    """Return the cost of a run of each method: columns method, metric (COSTS), mean, low, high over seeds (range).
 
     `histories` has one row per epoch with KEYS, weights_bytes and state_bytes (of the stage's checkpoint), and what
     `read_history` gives; a stage without a history has one row without an epoch. seconds: sum over the epochs of all

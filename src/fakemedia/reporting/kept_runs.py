@@ -35,7 +35,7 @@ class KeptRun:
     folder: Path
     sequence: str
     facts: Mapping[str, Any]
-    """What FACTS holds: sequence, finished, content, configuration, commit, machine, versions."""
+    """The content of the file FACTS: sequence, finished, content, configuration, commit, machine, versions."""
 
     @property
     def id(self) -> str:

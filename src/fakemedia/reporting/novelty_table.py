@@ -1,4 +1,4 @@
-"""How well novelty tells pictures of generators that are not learned yet from those of the tasks learned."""
+"""How well novelty separates pictures of generators that are not learned yet from those of the tasks learned."""
 
 from __future__ import annotations
 

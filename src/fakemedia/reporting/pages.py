@@ -1,4 +1,4 @@
-"""Pages that open by themselves, made from the templates of this package: nothing fetched, readable on a phone."""
+"""Self-contained HTML pages from the templates of this package: nothing is fetched, readable on a phone."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from PIL import Image
 from fakemedia.reporting.rendering import RenderedFigure
 
 MEDIA = (("svg", "svg+xml"), ("jpg", "jpeg"), ("png", "png"))
-"""What a page shows of a figure: kind of file and media type, the first that it has."""
+"""Kinds of files for pages, with their media types; the first that a figure has is used."""
 PALETTE = 256
 PLAIN = " /:;=,!?'()*+-.@$[]~_{}"
-"""What is itself in a data address between double quotation marks."""
+"""Characters that need no escape in a data URL between double quotation marks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Cell:
     """The number that the column is sorted by; None: its text."""
     bold: bool = False
     span: str = ""
-    """What is written small below it: an interval."""
+    """Small text below the value: an interval."""
 
     @property
     def sort(self) -> str | None:
@@ -49,7 +49,7 @@ class Table:
     text_columns: int = 1
     """How many columns, from the left, are aligned left."""
     titles: Sequence[str] = ()
-    """What each column is, in full."""
+    """The full name of each column."""
 
 
 def render_page(template: str, **values: Any) -> str:

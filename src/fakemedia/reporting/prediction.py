@@ -46,7 +46,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Pairs:
-    """What was observed of N pairs of a stage and a task, the tasks numbered 0..T-1."""
+    """Observations of N pairs of a stage and a task, the tasks numbered 0..T-1."""
 
     learned: Floats
     """Share of each task in what the stage learns, (N, T); rows sum to 1."""

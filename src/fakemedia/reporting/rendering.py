@@ -57,7 +57,7 @@ def render(figure: Figure, kind: Literal["png", "pdf", "svg", "jpg"]) -> bytes:
 
 
 def stacked(pictures: Sequence[bytes], width: int = 1200) -> bytes:
-    """Return PNG files one below the other as one PNG file of that width, pixels."""
+    """Return PNG files stacked vertically as one PNG file of that width, pixels."""
     images = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
     scaled = [picture.resize((width, round(picture.height * width / picture.width))) for picture in images]
     sheet = Image.new("RGB", (width, max(1, sum(picture.height for picture in scaled))), "white")

@@ -90,12 +90,12 @@ def report_page(tables: Tables, figures: Mapping[str, Sequence[RenderedFigure]],
 
 
 def _numbers(row: Mapping[Any, Any], columns: Sequence[tuple[str, int]]) -> list[Cell]:
-    """Return cells of the values of `row` by name, each with so many decimals."""
+    """Return cells of the values of `row`; `columns` are their names and decimals."""
     return [Cell(text=number(row[name], decimals), value=row[name]) for name, decimals in columns]
 
 
 def _calibration(calibration: pd.DataFrame | None, tables: Tables) -> Table | None:
-    """Return what calibration changes after the last stage: means over the tasks and seeds of each method."""
+    """Return the effect of calibration after the last stage: means over the tasks and seeds of each method."""
     if calibration is None or calibration.empty:
         return None
     last = calibration.loc[calibration["stage"] == len(tables.stages)]

@@ -18,7 +18,7 @@ ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
 POINTS = 72
 """In an inch."""
 LEGEND_MARK, LETTER = 32, 3.6
-"""What the mark of a legend's entry with its spaces, and a letter, take of its width, points."""
+"""Widths of the mark of a legend's entry with its spaces, and of a letter, points."""
 
 RC: Any = {
     "font.family": "DejaVu Sans", "font.size": 7, "axes.titlesize": 8, "axes.labelsize": 7,
@@ -66,7 +66,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of that size, inches, which no pyplot knows of."""
+    """Return an empty figure of that size, inches, outside of pyplot's state."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure

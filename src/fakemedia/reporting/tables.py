@@ -84,7 +84,7 @@ class Tables:
     """The seeds that a method runs with, if not all."""
 
     def seeds_of(self, method: str) -> int:
-        """Return how many seeds `method` runs with."""
+        """Return the number of seeds of `method`."""
         return len(self.planned.get(method, self.seeds))
 
     @property
@@ -175,7 +175,7 @@ def make_tables(results: Results, *, baseline: str | None = None, upper: str | N
 
     `upper` is the upper bound that gaps are measured to; it and `unranked` are shown, but not ranked. `families` gives
     the family of a task, where one is declared, `trained` network and tuned part of each method, where they differ.
-    Raises UserError where `baseline` or `upper` is no method of the results.
+    Raises UserError where `baseline` or `upper` is not a method of the results.
     """
     baseline, trained = results.methods[0] if baseline is None else baseline, trained or {}
     for where, method in (("baseline", baseline), ("upper", upper)):

@@ -31,7 +31,7 @@ Network = TypeVar("Network", bound=nn.Module)
 PATIENCE = timedelta(days=7)
 """How long other ranks wait for rank 0, which ingests the data."""
 EVALUATED = 512
-"""Images that a GPU evaluates at once."""
+"""Images in an evaluation batch on a GPU."""
 HELD = 2**28
 """Bytes of arrays that a process holds rather than reads again."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -194,7 +194,7 @@ class Runtime:
             self._fabric.barrier()
 
     def room(self) -> int:
-        """Return how many bytes of pixels may be kept on the device; 0 without separate device memory."""
+        """Return the bytes of device memory for resident pixels; 0 without separate device memory."""
         if self.device.type != "cuda":
             return 0
         # Memory cached by torch, such as the pixels of the stage before, is free too.
@@ -267,7 +267,7 @@ class Runtime:
         from lightning_fabric.strategies.ddp import DDPStrategy
 
         processes, local = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-        # DDP then arranges the gradients once, not anew after its first step: a resumed run sums in the same order.
+        # DDP then builds its gradient buckets once, not after the first step: a resumed run sums in the same order.
         find_unused = self._kind == "cpu" and processes > 2
         strategy = DDPStrategy(timeout=PATIENCE, find_unused_parameters=find_unused) if processes > 1 else "auto"
         fabric = Fabric(accelerator=self._kind, devices=local, num_nodes=processes // local, precision="32-true",

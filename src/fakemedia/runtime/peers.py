@@ -1,4 +1,4 @@
-"""What must be the same in all processes of a run."""
+"""Facts that must be equal in all processes of a run: code, versions, configuration."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def is_even(crop: Pixels) -> bool:
 
 
 def _border(lines: Pixels) -> int:
-    """Return how many of the first lines (L, N, 3) have the colour of the first pixel; 0 for a few."""
+    """Return the number of first lines (of L, N, 3) with the colour of the first pixel; 0 below LEAST_BORDER."""
     colour = lines[0, 0].astype(np.int16)
     start, chunk = 0, 1
     while start < len(lines):

@@ -1,4 +1,4 @@
-"""What scoring needs of a detector in any format: its facts, and its logits and embeddings of crops."""
+"""The interface of detectors in any format: facts, and logits and embeddings of crops."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What a detector computes of N crops in one forward pass."""
+    """The outputs of a detector for N crops in one forward pass."""
 
     logits: NDArray[np.float64]
     """z_fake - z_real, (N,)."""

@@ -31,7 +31,7 @@ ALWAYS = (
 
 @dataclass(frozen=True, kw_only=True)
 class CardInfo:
-    """What a card says beside the facts of the checkpoint itself."""
+    """Contents of a card beside the facts of the checkpoint itself."""
 
     name: str
     """Name of the detector, such as `demo/ridge/seed0/04_sr_x2`."""

@@ -70,5 +70,5 @@ def require_packages(*packages: str) -> None:
 
 
 def lacking(*packages: str) -> list[str]:
-    """Return those of the `packages` that are not installed."""
+    """Return the `packages` that are not installed."""
     return [package for package in packages if find_spec(package) is None]

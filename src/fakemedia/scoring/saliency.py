@@ -1,4 +1,4 @@
-"""What in a picture indicates fake to a detector: Grad-CAM, and the gradient of the input."""
+"""Saliency maps, the parts of a picture that indicate fake to a detector: Grad-CAM and input gradient."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def grad_cam(network: Detector, inputs: Tensor) -> NDArray[np.floating]:
 
 
 def input_gradient(network: Detector, inputs: Tensor) -> NDArray[np.floating]:
-    """Return how much z_fake - z_real changes with each pixel of normalised inputs (N, 3, H, W): (N, H, W), at least 0.
+    """Return the gradient of z_fake - z_real by each pixel of normalised inputs (N, 3, H, W): (N, H, W), at least 0.
 
     The largest absolute derivative of the three channels (Simonyan et al. 2014, "Deep inside convolutional networks",
     Section 3.1), by captum, blurred by BLUR. For networks without feature maps, such as transformers.

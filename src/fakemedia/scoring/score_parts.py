@@ -72,7 +72,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a worker needs to score a shard."""
+    """The inputs of a worker that scores shards."""
 
     folder: Path
     checkpoint: Path
@@ -170,7 +170,7 @@ def _opened(checkpoint: Path, runtime: tuple[tuple[str, Any], ...]) -> Model:
 
 
 def _recipe(facts: Facts, options: Options, patterns: Sequence[str], folder: Path) -> Recipe:
-    """Return what is scored, by what and how."""
+    """Return the recipe of the list of files: paths, options and detector."""
     paths = [os.fsencode(os.path.relpath(path, folder.parent)).decode(errors="backslashreplace") for path in patterns]
     return Recipe(producer="files to score", version=VERSION, settings={"paths": paths, **asdict(options)},
                   inputs=_detector(facts))

@@ -49,7 +49,7 @@ def describe(facts: Facts, place: Path, crops: int, faces: Detector | None = Non
 
 
 def _faces(facts: Facts, faces: Detector | None) -> Iterator[str]:
-    """Yield what is said of faces, with a warning where pictures are cropped otherwise than its training pictures."""
+    """Yield a line on faces, with a warning if pictures are cropped differently from the training pictures."""
     if faces is not None:
         yield f"  of the largest face of each picture ({faces})"
     if facts.faces not in (None, faces):
@@ -153,7 +153,7 @@ def _each(rows: pd.DataFrame) -> Iterator[Any]:
 
 
 def _more(row: Any) -> str:
-    """Return what is said of a file behind its path: of a video frames, interval and loudest frames; a reason."""
+    """Return the note behind a file's path: of a video frames, interval and loudest frames; a reason."""
     if not row.frames:
         return row.reason
     span = "" if np.isnan(row.p_low) else f", {row.p_low:.3f} to {row.p_high:.3f}"

@@ -1,4 +1,4 @@
-"""What distances between tasks and groups of tasks are made from: recipes from settings and content hashes."""
+"""Recipes of distances between tasks and of groups of tasks, from settings and content hashes."""
 
 from __future__ import annotations
 
@@ -58,5 +58,5 @@ def sample_settings(similarity: SimilarityConfig, crop: int) -> dict[str, Any]:
 
 
 def reads(measure: str) -> str:
-    """Return what a measure reads, without importing it: its file's `READS`, or `features` if settings decide."""
+    """Return the input of a measure without importing it: its file's `READS`, or `features` if settings decide."""
     return plugin.constant("similarity", measure, "READS", "features")

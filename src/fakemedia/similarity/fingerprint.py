@@ -37,7 +37,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a generator changes in the local log spectrum, in standard deviations of real images.
+    """The change of the local log spectrum by a generator, in standard deviations of real images.
 
     Row 0 is the level, row 1 the spread.
     """

@@ -45,7 +45,7 @@ def record(grouping: Grouping, plan: Plan, data: Mapping[str, str]) -> dict[str,
 
 
 def symmetric(distances: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean of the table and its transpose, float64 (T, T); UserError if it is no distance matrix."""
+    """Return the mean of the table and its transpose, float64 (T, T); UserError if it is not a distance matrix."""
     tasks = list(distances.index)
     if tasks != list(distances.columns) or len(set(tasks)) < len(tasks):
         raise UserError("The table of distances is not square",
@@ -76,7 +76,7 @@ def group_tasks(distances: pd.DataFrame, config: GroupingConfig,
 
     A table that is not symmetric is replaced by its mean with its transpose. `difficulty` by task is what the order
     `hardest_first` sorts by. Except for the order `given`, the result does not depend on the order of the table.
-    Raises UserError for a table that is no distance matrix, more groups than tasks, `auto` with fewer than three
+    Raises UserError for a table that is not a distance matrix, more groups than tasks, `auto` with fewer than three
     tasks, and a difficulty that is missing or not finite.
     """
     by_name = symmetric(distances).sort_index(axis=0).sort_index(axis=1)

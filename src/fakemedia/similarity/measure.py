@@ -119,11 +119,11 @@ class Measure:
     """A distance between tasks, split into a part for each task and a part for each pair of tasks."""
 
     summarise: Callable[[TaskSample], Any]
-    """Returns what the distance needs of one task; called once per task."""
+    """Returns the summary of one task that `distance` takes; called once per task."""
     distance: Callable[[Any, Any], float]
     """The distance, at least 0, from the summary of one task to that of another."""
     reads: Literal["name", "images", "features"]
-    """What of a sample it reads; `features` needs a network."""
+    """The part of a sample that it reads; `features` needs a network."""
     symmetric: bool = True
     """Whether distance(a, b) = distance(b, a)."""
     min_images: int = 2

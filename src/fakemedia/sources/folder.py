@@ -54,7 +54,7 @@ class FolderSource:
         return self.listing(task)[0]
 
     def listing(self, task: str) -> tuple[list[Item], list[Note]]:
-        """Return the images of `task`, sorted by path, and what else is in its folder; UserError as `items`."""
+        """Return the images of `task`, sorted by path, and notes on other files; UserError as `items`."""
         check_layout(self._place, [task], fakes_only=True)
         items: list[Item] = []
         others: dict[str, Counter[str]] = defaultdict(Counter)

@@ -44,7 +44,7 @@ def class_folders(root: Root, task: str) -> list[ClassFolder]:
 
 
 def _missing(place: Place, tasks: Iterable[str], fakes_only: bool) -> list[str]:
-    """Return the folders that `tasks` lack, in order; of a missing folder only the topmost is named."""
+    """Return the missing folders of `tasks`, in order; of nested ones only the topmost."""
     missing: dict[str, None] = {}
     for task in tasks:
         if not place.is_folder("") or not place.is_folder(task):
@@ -82,7 +82,7 @@ def check_layout(root: Root, tasks: Iterable[str], *, fakes_only: bool = False) 
 
 
 def _beside(place: Place, missing: str) -> str:
-    """Return what is in the folder where `missing` should be, in words."""
+    """Return the names beside the missing folder `missing`, as a phrase for the error message."""
     folder = missing.rpartition("/")[0]
     names = place.names(folder) if missing and place.is_folder(folder) else []
     ellipsis = ", ..." if len(names) > SHOWN else ""

@@ -45,7 +45,7 @@ class Media:
     """Whether a file that starts with these bytes is such."""
 
     def is_named(self, name: str) -> bool:
-        """Return whether a file of that name is taken for such."""
+        """Return whether the name of a file has one of the suffixes."""
         return name.lower().endswith(self.suffixes)
 
     def includes(self, name: str, head: Callable[[], bytes]) -> bool:

@@ -31,7 +31,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
-    """What a source found beside the images of a task, for the audit."""
+    """A note for the audit on other files or folders of a task."""
 
     kind: str
     """The finding: `skipped` (files that are no pictures), `unplaced` (pictures that belong to no class, split or
@@ -73,6 +73,6 @@ def found(source: Source, task: str) -> tuple[Iterable[Item], list[Note]]:
 
 
 def listed(source: Source, task: str) -> tuple[list[Item], list[Note]]:
-    """Return what `found` does, the images in a list, sorted by path."""
+    """Return the same as `found`, with the images as a list, sorted by path."""
     items, notes = found(source, task)
     return sorted(items, key=lambda item: item.path), notes

@@ -25,7 +25,7 @@ def split_named(folder: str) -> str | None:
 
 
 def label_named(folder: str) -> int | None:
-    """Return the label of a class folder, in any usual spelling and case; None if it is none.
+    """Return the label of a class folder, in any usual spelling and case; None for another folder.
 
     >>> label_named("1_Fake")
     1

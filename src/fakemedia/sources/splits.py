@@ -70,7 +70,7 @@ def _completed(first: Iterable[Item], again: Iterable[Item], assign: Assign | No
 
 
 def _facts(item: Item) -> tuple[int, int, float, bool]:
-    """Return what FACTS holds of an item."""
+    """Return the row of FACTS of an item."""
     split = SPLITS.index(item.split) if item.split else NONE
     return item.label, split, position(group(item)), bool(item.source)
 
@@ -101,7 +101,7 @@ def _assigned(facts: NDArray, assign: Assign, where: object) -> tuple[NDArray[np
 
 
 def group(item: Item) -> str:
-    """Return what must stay together: the source photograph, or the file name, so that a fake stays with the real
+    """Return the key of images that stay in one split: the source photograph, or the file name, so that a fake stays with the real
     photograph of its name."""
     return item.source or PurePosixPath(item.path).name
 
@@ -172,7 +172,7 @@ def _by_exact_counts(items: Sequence[Item], rows: NDArray[np.int64], shares: Map
     """Return the split of each of `rows`, int8: whole groups, and the shares of each class to the image.
 
     Groups of several images are cut first, those with the same number of each class together; the images that are
-    groups of their own then fill each split up to its count. Content classes are spread evenly over the splits.
+    single-image groups then fill each split up to its count. Content classes are spread evenly over the splits.
     """
     groups: dict[str, list[Item]] = defaultdict(list)
     own_items = [items[row] for row in rows.tolist()]
@@ -198,7 +198,7 @@ def _by_exact_counts(items: Sequence[Item], rows: NDArray[np.int64], shares: Map
 
 
 def _counts(total: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """Return how many of `total` each split gets: rounded down at its upper edge."""
+    """Return the number of items of each split, of `total`: its upper edge is rounded down."""
     edge, lower, counts = 0.0, 0, {}
     for split, share in shares.items():
         edge += share

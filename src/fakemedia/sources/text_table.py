@@ -10,7 +10,7 @@ DELIMITERS = (",", ";", "\t", "|")
 def decoded(data: bytes, where: object) -> str:
     """Return the text of a file of the bytes `data`, in UTF-8 or, with a byte order mark, UTF-16.
 
-    UserError, about the file `where`, if it is none.
+    UserError, about the file `where`, if it is not text.
     """
     try:
         text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")

@@ -163,7 +163,7 @@ class TreeSource:
         return items
 
     def place_of(self, task: str) -> str:
-        """Return how error messages name the place of `task`."""
+        """Return the location of `task` for error messages."""
         return f"{self.tree.root}, task {task}"
 
     def _with_sources(self, items: list[Item], table: str) -> list[Item]:
@@ -176,11 +176,11 @@ class TreeSource:
         return [*with_source, *(item for item in items if not item.path.startswith(f"{folder}/"))]
 
     def listing(self, task: str) -> tuple[list[Item], list[Note]]:
-        """Return the images of `task`, and what is in its folders or belongs to no task; UserError as `items`."""
+        """Return the images of `task`, and notes on other files; UserError as `items`."""
         return self.items(task), self.notes(task)
 
     def notes(self, task: str) -> list[Note]:
-        """Return what is in the folders of `task` beside its files, or belongs to no task."""
+        """Return notes on other files in the folders of `task`, and on files that belong to no task."""
         files = self._placed[task]
         unread_notes = [Note(kind="skipped", path=path, warns=True, detail=f"{kind}, which is not read: unpack it")
                         for path, kind in self._of(task, self.tree.unread).items()]

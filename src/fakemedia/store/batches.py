@@ -56,7 +56,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """What the images of an epoch are and how each is cropped: arrays, or tensors on a device, (N,), int64 or bool."""
+    """The images of an epoch and their crops: arrays, or tensors on a device, (N,), int64 or bool."""
 
     tasks: Any
     rows: Any
@@ -83,7 +83,7 @@ def _batch(images: NDArray[np.uint8], labels: NDArray[np.int64], tasks: NDArray[
 
 
 def _workers(stores: Sequence[PixelStore], device: torch.device, augment: Augment | None) -> int:
-    """Return how many threads make batches ahead: none if crops are cheap compared with the step."""
+    """Return the number of threads that prepare batches: 0 if crops are cheap compared with the step."""
     if augment is not None or any(store.streams for store in stores):
         return max(cores(), *(store.readers for store in stores))
     return 0 if device.type == "cpu" else 2
@@ -122,7 +122,7 @@ def _copied(batch: Batch, copy_event: torch.cuda.Event) -> Batch:
 
 
 class TrainBatches:
-    """Shuffled random crops, some mirrored, all augmented if asked for, of one or several stores.
+    """Shuffled random crops of one or several stores, optionally mirrored and augmented.
 
     An epoch has as many images as the stores together; a remainder smaller than a batch is dropped. Several stores
     alternate, so that each has the same share of every epoch. Each store is read completely in random order before it

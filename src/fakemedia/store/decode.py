@@ -20,7 +20,7 @@ from fakemedia.sources.excerpts import origin
 
 CODECS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 EXTRAS = {"HEIF": "heic", "JXL": "jxl"}
-"""Formats that a package of its own adds to Pillow, and the extra of this project that installs it."""
+"""Formats that an additional package adds to Pillow, and the extra of this project that installs it."""
 HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 """Kinds of ISO media files that are HEIC, unless they are AVIF, too."""
 VERSION = 1
@@ -37,7 +37,7 @@ _LUMINANCE_SUM = 3688
 
 
 class DecodeError(ValueError):
-    """The bytes are no picture that can be used; the message says why."""
+    """The bytes cannot be used as a picture; the message gives the reason."""
 
 
 @dataclass(frozen=True)

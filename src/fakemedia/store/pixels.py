@@ -253,6 +253,6 @@ class PixelStore:
 
 
 def not_as_indexed(path: str, error: str = "") -> UserError:
-    """Return the error for an image file that is not the one that was indexed; `error` says why it cannot be read."""
+    """Return the error for an image file that is not the indexed one; `error` is the reason if it cannot be read."""
     problem = f"cannot be read: {error}" if error else "changed after it was indexed"
     return UserError(f"The image {problem}", where=path, do=AGAIN)

@@ -17,7 +17,7 @@ VERSION = 1
 NATIVE = "native"
 POLICIES = ("native", "resize:<n>", "jpeg:<q>")
 """`native`: every picture unchanged, since resampling erases the traces that detectors rely on. `resize:<n>`: the
-shorter side becomes n pixels, bicubic. `jpeg:<q>`: real and fake alike are compressed once more, at quality q."""
+shorter side becomes n pixels, bicubic. `jpeg:<q>`: real and fake pictures are both recompressed, at quality q."""
 LONGEST = {"JPEG": 65500, "WEBP": 16383}
 """Longest side that a format, or its library, allows, pixels."""
 

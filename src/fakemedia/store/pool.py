@@ -25,7 +25,7 @@ from fakemedia.store.images import IMAGES, PIXELS, PLACES, Facts, read_facts, wr
 from fakemedia.store.policies import policy_function
 
 BLOCK = 2**23
-"""Bytes written at once."""
+"""Size of a write, bytes."""
 
 
 @dataclass

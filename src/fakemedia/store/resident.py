@@ -11,7 +11,7 @@ from torch import Tensor
 from fakemedia.store.pixels import PixelStore
 
 CHUNK = 2**26
-"""Bytes copied to the device at once."""
+"""Size of a copy to the device, bytes."""
 
 
 def pixel_bytes(stores: Sequence[PixelStore]) -> int:

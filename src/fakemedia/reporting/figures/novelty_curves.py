@@ -1,4 +1,4 @@
-"""What novelty says over the stages: of generators still to come, and of the tasks learned."""
+"""Novelty over the stages: of generators still to come, and of the tasks learned."""
 
 from __future__ import annotations
 

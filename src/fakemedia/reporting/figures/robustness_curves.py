@@ -47,7 +47,7 @@ def robustness_figure(robustness: pd.DataFrame, methods: Sequence[str], measure:
 
 
 def _unit(perturbation: str) -> str:
-    """Return what the strengths of a perturbation are, as its file says by `UNIT`."""
+    """Return the unit of a perturbation's strengths: `UNIT` of its file."""
     kind = "evaluation.perturbations"
     known = perturbation in plugin.names(kind)
     return plugin.constant(kind, perturbation, "UNIT", "strength") if known else "strength"

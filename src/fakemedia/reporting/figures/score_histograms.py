@@ -1,4 +1,4 @@
-"""What the scores look like: ROC curves, histograms and calibration."""
+"""Figures of scores: ROC curves, histograms and calibration."""
 
 from __future__ import annotations
 
