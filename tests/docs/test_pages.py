@@ -73,7 +73,7 @@ def test_what_a_key_says_is_what_the_code_says() -> None:
     (row,) = [row for row in reference_text.keys(reference_text._named("fakemedia.core.training:TrainingConfig"))
               if row["key"] == "patience"]
     assert row == {"key": "patience", "type": "integer or `null`", "default": "`null`",
-                   "meaning": "Stop after so many epochs without a better validation accuracy; None: never."}
+                   "meaning": "Epochs without a better validation accuracy after which training stops; None: never."}
 
 
 def test_the_catalog_page_has_every_file() -> None:

@@ -29,7 +29,7 @@ class TrainingConfig:
     epochs: int = 30
     """Passes over the stage's training images, at most."""
     patience: int | None = None
-    """Epochs without a better validation accuracy after which training stops; None: it never does."""
+    """Epochs without a better validation accuracy after which training stops; None: never."""
     batch_size: int = 64
     """Images per step."""
     optimizer: Literal["sgd", "adamw"] = "adamw"

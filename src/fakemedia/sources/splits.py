@@ -101,8 +101,8 @@ def _assigned(facts: NDArray, assign: Assign, where: object) -> tuple[NDArray[np
 
 
 def group(item: Item) -> str:
-    """Return the key of images that stay in one split: the source photograph, or the file name, so that a fake stays with the real
-    photograph of its name."""
+    """Return the key of images that stay in one split: the source photograph, or the file name, so that a fake stays
+    with the real photograph of its name."""
     return item.source or PurePosixPath(item.path).name
 
 
