@@ -13,11 +13,13 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import Plugin
+from fakemedia.core.plan import make_plan as settle
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import SPLITS, make_stages
 from fakemedia.evaluation.perturbations.perturbation import make_conditions
@@ -134,6 +136,14 @@ def test_perturbation(plugins: Path) -> None:
     assert (dropped[1](picture, "id") == picture // 8 * 8).all()
     with pytest.raises(UserError, match="a number of bits from 0 to 7"):
         make_conditions({"posterise": [8]}, where="here")
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", HOW_TO / "own-data.md"], ids=lambda page: page.name)
+def test_the_first_sequence_of_a_page(page: Path) -> None:
+    found = re.search(r"```yaml\n(collections:.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert found
+    plan = settle(yaml.safe_load(found[1]), "my_sequence").resolved()
+    assert {"kd", "ridge"} <= {method.label for method in plan.methods}, "the labels that README and pages score"
 
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.stem)
