@@ -12,8 +12,7 @@ from fakemedia.core.plugin import configure
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import FAKE, REAL, Stage
 from fakemedia.evaluation.calibration import CalibrationConfig
-from fakemedia.evaluation.label_check import BACKWARDS
-from fakemedia.evaluation.metrics import auc
+from fakemedia.evaluation.label_check import distance, look_swapped
 from fakemedia.learning.keeping import check_fakes_alone, check_reals
 from fakemedia.learning.one_step import calibrate_checkpoint
 from fakemedia.learning.sequence import learn_stage, make_method, score_checkpoint
@@ -61,15 +60,23 @@ def check_next_fakes(plan: Plan) -> None:
                       where=f"method {planned.label}")
 
 
-def check_labels(parent: Checkpoint, train: PixelStore, *, runtime: Runtime, features: Places) -> None:
-    """Raise UserError if `parent` ranks the pictures of a new task the wrong way round: their labels look swapped."""
+def check_labels(parent: Checkpoint, train: PixelStore, validation: Stores, *, runtime: Runtime,
+                 features: Places) -> None:
+    """Raise UserError if the pictures of a new task look to `parent` as if their labels were swapped.
+
+    `train` holds them, `validation` those of the tasks that `parent` knows.
+    """
     if not ((train.labels == REAL).any() and (train.labels == FAKE).any()):
         return
-    scores = score_checkpoint(parent, {train.task: train}, runtime=runtime, features=features)
-    found = float(auc(scores["label"].to_numpy(), scores["logit"].to_numpy()))
-    if found < BACKWARDS:
-        raise UserError(f"The detector ranks the task {train.task} the wrong way round (AUC {found:.2f}): the labels "
-                        "look swapped", where=f"task {train.task}", expected=f"an AUC of at least {BACKWARDS}",
+    scores = score_checkpoint(parent, {**validation, train.task: train}, runtime=runtime, features=features)
+    own = scores["task"] == train.task
+    known, reals, fakes = (scores.loc[which & (scores["label"] == label), "logit"].to_numpy()
+                           for which, label in ((~own, REAL), (own, REAL), (own, FAKE)))
+    if len(known) and look_swapped(known, reals, fakes):
+        raise UserError(f"The pictures called fake of the task {train.task} look more like the known real pictures "
+                        f"(distance {distance(known, fakes):.2f}) than those called real "
+                        f"({distance(known, reals):.2f}): the labels look swapped", where=f"task {train.task}",
+                        expected="real pictures that look like those of the tasks learned",
                         do="check the folders 0_real and 1_fake; if they are right, learn the task in a sequence")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,16 @@ class Champion:
     def policy(self) -> str:
         """How the pictures that it has learned were stored."""
         return self.checkpoint.meta["policy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """The pictures of the tasks that the champion knows, by task."""
+
+    train: dict[str, PixelStore]
+    validation: dict[str, PixelStore]
+    features: Callable[[str], Path]
+    """Returns the folder that keeps the features of a task's pictures."""
 
 
 @contextmanager
@@ -161,30 +171,35 @@ def store_folder(request: UpdateConfig, champion: Champion, index: Table, *,
             SPLIT, collection=UPDATE, task=request.task, split=split)) for split in SPLITS}
 
 
-def check_task(champion: Champion, stores: dict[str, PixelStore], *, context: Context) -> dict[str, PixelStore]:
+def gather_earlier(champion: Champion, *, context: Context) -> Earlier:
+    """Return the pictures of the tasks that the champion knows; UserError, which names the first that is missing."""
+    project, tasks = _project(champion, context), champion.version.facts.tasks
+    return Earlier(train=project.stores(tasks, "train"), validation=project.stores(tasks, "val"),
+                   features=project.features)
+
+
+def check_task(champion: Champion, stores: dict[str, PixelStore], earlier: Earlier, *,
+               context: Context) -> dict[str, PixelStore]:
     """Return the pixel stores of the new task; UserError if their labels look swapped to the champion."""
     from fakemedia.learning.next_stage import check_labels
 
-    check_labels(champion.checkpoint, stores["train"], runtime=context.runtime,
-                 features=_project(champion, context).features)
+    check_labels(champion.checkpoint, stores["train"], earlier.validation, runtime=context.runtime,
+                 features=earlier.features)
     return stores
 
 
-def learn_task(plan: Plan, champion: Champion, stores: dict[str, PixelStore], *, context: Context) -> Path:
-    """Learn the task on top of the champion and return the folder of the checkpoint, calibrated and with novelty.
-
-    UserError where pictures of earlier tasks are missing.
-    """
+def learn_task(plan: Plan, champion: Champion, stores: dict[str, PixelStore], earlier: Earlier, *,
+               context: Context) -> Path:
+    """Learn the task on top of the champion and return the folder of the checkpoint, calibrated and with novelty."""
     from fakemedia.catalog.names import CHECKPOINT
     from fakemedia.learning.next_stage import learn_next
 
-    project, stage = _project(champion, context), plan.stages[-1]
-    old = champion.version.facts.tasks
-    train, validation = ({**project.stores(old, split), stage.name: stores[split]} for split in ("train", "val"))
+    stage = plan.stages[-1]
     folder = context.path(CHECKPOINT, sequence=plan.sequence, label=plan.methods[0].label, seed=plan.seeds[0],
                           stage=stage.key)
-    learn_next(plan, champion.checkpoint, train, validation, folder, runtime=context.runtime,
-               calibration=context.calibration, features=project.features)
+    learn_next(plan, champion.checkpoint, {**earlier.train, stage.name: stores["train"]},
+               {**earlier.validation, stage.name: stores["val"]}, folder, runtime=context.runtime,
+               calibration=context.calibration, features=earlier.features)
     return folder
 
 
@@ -221,5 +236,8 @@ def run_update(context: Context, request: UpdateConfig) -> Version:
         champion = open_champion(context=context)
         plan = plan_task(request, champion, context=context)
         index = index_folder(request, champion, plan, context=context)
-        stores = check_task(champion, store_folder(request, champion, index, context=context), context=context)
-        return register_candidate(champion, learn_task(plan, champion, stores, context=context), context=context)
+        stores, earlier = (store_folder(request, champion, index, context=context),
+                           gather_earlier(champion, context=context))
+        check_task(champion, stores, earlier, context=context)
+        return register_candidate(champion, learn_task(plan, champion, stores, earlier, context=context),
+                                  context=context)

@@ -6,6 +6,7 @@ from fakemedia.catalog.names import UPDATE_PARAMETERS
 from fakemedia.context.context import Context
 from fakemedia.pipelines.update.nodes import (
     check_task,
+    gather_earlier,
     index_folder,
     learn_task,
     open_champion,
@@ -26,8 +27,11 @@ def create_pipeline(context: Context) -> Pipeline:
              name="index_folder"),
         node(bound(store_folder, context=context), [request, "champion", "index"], "stored_pictures",
              name="store_folder"),
-        node(bound(check_task, context=context), ["champion", "stored_pictures"], "pictures", name="check_task"),
-        node(bound(learn_task, context=context), ["plan", "champion", "pictures"], "checkpoint", name="learn_task"),
+        node(bound(gather_earlier, context=context), "champion", "earlier_pictures", name="gather_earlier"),
+        node(bound(check_task, context=context), ["champion", "stored_pictures", "earlier_pictures"], "pictures",
+             name="check_task"),
+        node(bound(learn_task, context=context), ["plan", "champion", "pictures", "earlier_pictures"], "checkpoint",
+             name="learn_task"),
         node(bound(register_candidate, context=context), ["champion", "checkpoint"], "candidate",
              name="register_candidate"),
     ], namespace="update", parameters={request}, tags="update")

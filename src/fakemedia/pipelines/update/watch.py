@@ -12,6 +12,7 @@ from fakemedia.pipelines.promotion.nodes import run_gate
 from fakemedia.pipelines.update.nodes import (
     Champion,
     check_task,
+    gather_earlier,
     index_folder,
     learn_task,
     open_champion,
@@ -87,17 +88,27 @@ def take(context: Context, folder: Path, files: str, by: str) -> Outcome:
         index = index_folder(request, champion, plan, context=context)
         stores = store_folder(request, champion, index, context=context)
         version = learned_version(registry, folder.name, stores["train"].fingerprint, champion.version)
-        if version is None:
-            plan = plan or plan_task(request, champion, context=context)
-            check_task(champion, stores, context=context)
+        plan = plan or (None if version else plan_task(request, champion, context=context))
     except MachineError:
         raise
     except UserError as error:
-        return Outcome(task=folder.name, files=files, outcome=REFUSED, version=None, reason=str(error))
+        return _refused(folder, files, error)
     if version is None:
+        earlier = gather_earlier(champion, context=context)
+        try:
+            check_task(champion, stores, earlier, context=context)
+        except MachineError:
+            raise
+        except UserError as error:
+            return _refused(folder, files, error)
         assert plan is not None
-        version = register_candidate(champion, learn_task(plan, champion, stores, context=context), context=context)
+        version = register_candidate(champion, learn_task(plan, champion, stores, earlier, context=context),
+                                     context=context)
     return _judged(context, registry, champion, version, folder.name, files, by)
+
+
+def _refused(folder: Path, files: str, error: UserError) -> Outcome:
+    return Outcome(task=folder.name, files=files, outcome=REFUSED, version=None, reason=str(error))
 
 
 def _judged(context: Context, registry: Registry, champion: Champion, version: Version, task: str, files: str,
