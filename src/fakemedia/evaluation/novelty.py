@@ -124,8 +124,9 @@ def unit(features: NDArray[np.floating]) -> Floats:
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), LEAST_NORM)
 
 
-def task_centres(features: NDArray[np.floating], count: int, seed: int) -> Floats:
-    """Return `count` centres (K, D) of features (N, D) of length 1; repeated if there are fewer pictures."""
+def task_centres(features: NDArray[np.floating], count: int, seed: int) -> NDArray[np.floating]:
+    """Return `count` centres (K, D) of features (N, D) of length 1, in their precision; repeated if there are fewer
+    pictures."""
     from sklearn.cluster import KMeans  # takes seconds to import
 
     clusters = KMeans(min(count, len(features)), n_init=4, random_state=seed % 2**32)  # pyright: ignore

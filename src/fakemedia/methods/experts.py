@@ -26,8 +26,8 @@ TRAINS_BODY = False
 FIRST_STAGE_IS_FINETUNE = False
 UNLEARNS = True
 NEEDS_OWN_REALS = True
-VERSION = 4
-"""4: strengths are tried as by ridge."""
+VERSION = 5
+"""5: centres are found in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class ExpertsHead(nn.Module):
 
 def task_centres(features: Tensor, count: int, seed: int) -> Tensor:
     """Return `count` centres (K, D) of the features (N, D) scaled to length 1; repeated if there are fewer pictures."""
-    return torch.from_numpy(centres(F.normalize(features).cpu().double().numpy(), count, seed)).to(features)
+    return torch.from_numpy(centres(F.normalize(features).cpu().numpy(), count, seed)).to(features)
 
 
 def _head(centres: Tensor, weight: Tensor, bias: Tensor) -> ExpertsHead:
