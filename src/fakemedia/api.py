@@ -123,8 +123,8 @@ class SequenceResults:
         Accuracies and forgetting are in percent, AUC is a fraction.
         """
         summary = self.tables.summary
-        wide = summary.pivot(index="method", columns="metric", values="mean")
-        return wide.loc[list(dict.fromkeys(summary["method"])), list(dict.fromkeys(summary["metric"]))]
+        table = summary.pivot(index="method", columns="metric", values="mean")
+        return table.loc[list(dict.fromkeys(summary["method"])), list(dict.fromkeys(summary["metric"]))]
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -138,13 +138,13 @@ class SequenceResults:
         """
         from fakemedia.core.errors import unknown_name
 
-        found = self.tables.matrices
+        matrices = self.tables.matrices
         for kind, name, column in (("method", method, "method"), ("measure", measure, "measure")):
-            if name not in set(found[column]):
-                raise unknown_name(kind, name, set(found[column]), where=f"results of {self.plan.sequence}")
-        mine = found.loc[(found["method"] == method) & (found["measure"] == measure)]
-        wide = mine.pivot(index="key", columns="task", values="mean")
-        return wide.loc[[stage.key for stage in self.plan.stages], list(self.plan.tasks)]
+            if name not in set(matrices[column]):
+                raise unknown_name(kind, name, set(matrices[column]), where=f"results of {self.plan.sequence}")
+        rows = matrices.loc[(matrices["method"] == method) & (matrices["measure"] == measure)]
+        table = rows.pivot(index="key", columns="task", values="mean")
+        return table.loc[[stage.key for stage in self.plan.stages], list(self.plan.tasks)]
 
     @property
     def report(self) -> Path:
@@ -182,18 +182,18 @@ def run(sequence: str | None = None, *, params: Mapping[str, Any] | None = None,
     from fakemedia.cli.plain_errors import user_error
     from fakemedia.cli.run_command import defaults, run_pipelines
 
-    changed = _nested(params or {})
-    context = _context(params=changed, env=env)
+    changes = _nested(params or {})
+    context = _context(params=changes, env=env)
     name = context.default_sequence if sequence is None else context.plan(sequence).sequence
     try:
-        run_pipelines(**{**defaults(), "pipelines": [name], "params": changed, "tags": list(tags), "env": env,
+        run_pipelines(**{**defaults(), "pipelines": [name], "params": changes, "tags": list(tags), "env": env,
                          "only_missing_outputs": only_missing})
     except Exception as error:
-        told = user_error(error)
-        if told is None:
+        input_error = user_error(error)
+        if input_error is None:
             raise
-        raise told from error
-    return results(name, params=changed, env=env)
+        raise input_error from error
+    return results(name, params=changes, env=env)
 
 
 def results(sequence: str | None = None, *, params: Mapping[str, Any] | None = None,

@@ -86,8 +86,8 @@ class ProjectHooks:
                 click.echo(f"\nAudit: {page}")
             if "reporting" not in tags:
                 continue
-            for told, entry, name in ((HEADLINE, REPORT, "Report"), (VERDICT, COMPARISON, "Comparison")):
-                text = context.path(told, sequence=sequence)
+            for headline, entry, name in ((HEADLINE, REPORT, "Report"), (VERDICT, COMPARISON, "Comparison")):
+                text = context.path(headline, sequence=sequence)
                 if text.exists():
                     click.echo("\n" + text.read_text(encoding="utf-8"))
                     click.echo(f"{name}: {context.path(entry, sequence=sequence)}")
@@ -106,20 +106,20 @@ def _keep(context: Context, sequence: str) -> str:
     plan, runs, storage = context.plan(sequence), context.path(KEPT_RUNS), context.storage
     if storage is not None:
         storage.fetch_tree(runs)
-    kept = keep_run(context.path(REPORT, sequence=sequence).parent, runs, sequence=sequence,
-                    configuration=asdict(plan.resolved()), facts=run_facts())
+    run_id = keep_run(context.path(REPORT, sequence=sequence).parent, runs, sequence=sequence,
+                      configuration=asdict(plan.resolved()), facts=run_facts())
     if storage is not None:
-        storage.upload_tree(runs / kept)
-    return kept
+        storage.upload_tree(runs / run_id)
+    return run_id
 
 
-def _track(context: Context, sequence: str, kept: str) -> None:
+def _track(context: Context, sequence: str, run_id: str) -> None:
     """Log a kept run to MLflow; a server that does not answer is named, and stops nothing."""
     from fakemedia.registry.tracking import track_run
     from fakemedia.reporting.kept_runs import choose_runs, kept_runs
 
     plan, folder = context.plan(sequence), context.path(KEPT_RUNS)
-    run, = choose_runs(kept_runs(folder)[0], [kept], where=folder)
+    run, = choose_runs(kept_runs(folder)[0], [run_id], where=folder)
     checkpoints = {method.label: context.path(CHECKPOINT, sequence=sequence, label=method.label, seed=plan.seeds[0],
                                               stage=plan.learned(method.label)[-1].key) for method in plan.methods}
     figures = context.path(REPORT, sequence=sequence).parent / "figures"
@@ -156,8 +156,8 @@ def _check_stages(context: Context, sequence: str, label: str) -> None:
 
 
 def _sequences(context: Context, run_params: dict[str, Any]) -> list[str]:
-    given = run_params.get("pipeline_names") or ["__default__"]
-    names = dict.fromkeys(name for several in given for name in several.split(TOGETHER))
+    pipeline_names = run_params.get("pipeline_names") or ["__default__"]
+    names = dict.fromkeys(name for name_list in pipeline_names for name in name_list.split(TOGETHER))
     return [context.default_sequence if name == "__default__" else name for name in names if name not in RESERVED]
 
 

@@ -51,19 +51,19 @@ class Room:
     """The resume state, at most; removed when the stage ends."""
 
 
-def passes(config: TrainingConfig, images: int, validated: Sequence[int]) -> int:
+def passes(config: TrainingConfig, images: int, sizes: Sequence[int]) -> int:
     """Return the cost of a stage, at most, in training images: `images` per epoch, and validation on these stores.
 
     An image in validation counts as a third of one in training. A stage that stops early (patience) costs less.
     """
-    most = validation_images(config, images, len(validated)) if validated else None
-    per_validation = sum(size if most is None else min(size, most) for size in validated)
+    limit = validation_images(config, images, len(sizes)) if sizes else None
+    per_validation = sum(size if limit is None else min(size, limit) for size in sizes)
     validations = -(-config.epochs // config.validation_every)
     return config.epochs * images + validations * per_validation // PASSES
 
 
-def body_passes(method: MethodPlan, sizes: Mapping[str, Mapping[str, int]], trained: Sequence[str],
-                validated: Sequence[str], done: set[Hashable]) -> int:
+def body_passes(method: MethodPlan, sizes: Mapping[str, Mapping[str, int]], train_tasks: Sequence[str],
+                validation_tasks: Sequence[str], done: set[Hashable]) -> int:
     """Return the images that pass through the frozen body at a stage of a head: each once in each view.
 
     `sizes` are the images of each task by split. `done` holds what earlier stages and labels passed, and is updated:
@@ -71,29 +71,30 @@ def body_passes(method: MethodPlan, sizes: Mapping[str, Mapping[str, int]], trai
     """
     views = len(with_augmented(method.training.views, method.training.augment))
     body = (repr(method.network), method.training.crop, method.training.augment, views)
-    found = 0
-    for split, tasks, times in (("train", trained, views), ("val", validated, 1)):
+    total = 0
+    for split, tasks, times in (("train", train_tasks, views), ("val", validation_tasks, 1)):
         for task in tasks:
             if (body, split, task) not in done:
                 done.add((body, split, task))
-                found += sizes[task][split] * times
-    return found
+                total += sizes[task][split] * times
+    return total
 
 
 def room(method: MethodPlan) -> Room:
-    """Return what a stage of `method` writes, by creating the network and the method's state.
+    """Return the bytes that a stage of `method` writes, by creating the network and the method's state.
 
     `method` is resolved. The state of the first stage is used for all: what grows with the stages counts once. The
     pictures of a full memory are counted with the size of the crop.
     """
-    network, fitted, _ = prepared(method, Runtime(accelerator="cpu"))
+    network, learner, _ = prepared(method, Runtime(accelerator="cpu"))
     optimizer = make_optimizer(network, method.training)
     for parameter in filter(lambda each: each.requires_grad, network.parameters()):
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
-    weights, carried = _bytes(network.state_dict()), _bytes(fitted.state_dict()) + _kept(fitted, method.training.crop)
+    weights = _bytes(network.state_dict())
+    state_bytes = _bytes(learner.state_dict()) + _kept(learner, method.training.crop)
     best = weights if method.training.select_on != "none" else 0
-    return Room(checkpoint=weights + carried, resume=weights + best + carried + _bytes(optimizer.state_dict()))
+    return Room(checkpoint=weights + state_bytes, resume=weights + best + state_bytes + _bytes(optimizer.state_dict()))
 
 
 def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first: bool) -> float | None:
@@ -104,8 +105,8 @@ def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first
     """
     if read_tune(method.tune).kind == "head" or (first and facts(method.method).first_stage_is_finetune):
         method = replace(method, method="finetune", settings={})
-    network, fitted, stage = prepared(method, runtime)
-    if not isinstance(fitted, GradientMethod):
+    network, learner, stage = prepared(method, runtime)
+    if not isinstance(learner, GradientMethod):
         return None
     rates: list[float] = []
     trainer = _FewSteps(
@@ -114,7 +115,7 @@ def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first
     level = logging.getLogger("fakemedia.learning").level
     logging.getLogger("fakemedia.learning").setLevel(logging.WARNING)
     try:
-        trainer.train(fitted, replace(stage, train={store.task: store}), network)
+        trainer.train(learner, replace(stage, train={store.task: store}), network)
     finally:
         logging.getLogger("fakemedia.learning").setLevel(level)
     return rates[-1]
@@ -132,9 +133,9 @@ def noted_rate(method: MethodPlan, folder: Path, runtime: Runtime) -> float | No
         return None
     config, facts = asdict(method.training), {"network": asdict(method.network), "tune": method.tune,
                                               "method": asdict(method.plugin), "computed_with": runtime.facts()}
-    alike = ("batch_size", "crop", "flip", "augment", "optimizer")
-    same = all(meta["training"].get(key) == config[key] for key in alike)
-    if not records or not same or any(_plain(meta.get(key)) != _plain(value) for key, value in facts.items()):
+    keys = ("batch_size", "crop", "flip", "augment", "optimizer")
+    is_same = all(meta["training"].get(key) == config[key] for key in keys)
+    if not records or not is_same or any(_plain(meta.get(key)) != _plain(value) for key, value in facts.items()):
         return None
     rates = sorted(record["images_per_second"] for record in records)
     return rates[len(rates) // 2]
@@ -177,18 +178,18 @@ def prepared(method: MethodPlan, runtime: Runtime) -> tuple[Detector, Method, St
     settings = {**method.network.settings, "pretrained": "none"}
     network: Detector = plugin.create("networks", method.network.name, settings, 0)
     network = runtime.place(tune(network, read_tune(method.tune)))
-    fitted: Method = plugin.create("methods", method.method, method.settings, 0)
+    learner: Method = plugin.create("methods", method.method, method.settings, 0)
     trainer = _TwoImages(config=method.training, runtime=runtime, seed=0)
     images = _two_images(method.training.crop)
-    fitted.fit(StageData(**vars(FIRST), train={images.task: images}), network, trainer)
+    learner.fit(StageData(**vars(FIRST), train={images.task: images}), network, trainer)
     second = StageData(**vars(SECOND), train={images.task: images})
-    if fitted.memory is not None:
+    if learner.memory is not None:
         memory = Memory({images.task: images})
-        fitted.remember(memory, network, trainer)
+        learner.remember(memory, network, trainer)
         second = replace(second, memory=trainer.memory_batches(memory, seed=0))
-    if isinstance(fitted, GradientMethod):
-        fitted.before_stage(second, network)
-    return network, fitted, second
+    if isinstance(learner, GradientMethod):
+        learner.before_stage(second, network)
+    return network, learner, second
 
 
 def _kept(method: Method, side: int) -> int:

@@ -33,26 +33,26 @@ def stage_memory(method: MethodPlan, runtime: Runtime) -> int:
     and method, and the weights of the best epoch. `method` is resolved; its network gets random weights.
     """
     cpu = Runtime(accelerator="cpu")
-    network, fitted, _ = prepared(method, cpu)
+    network, learner, _ = prepared(method, cpu)
     training, frozen = method.training, read_tune(method.tune).kind == "head"
     weights, best = tensor_bytes(network), training.select_on != "none"
-    kept = weights * (2 if best else 1) + tensor_bytes(vars(fitted)) + WORKSPACE
+    constant = weights * (2 if best else 1) + tensor_bytes(vars(learner)) + WORKSPACE
     with evaluating(network):
         image = widest(network, training.crop, runtime.resolved_precision)
-    evaluated = runtime.evaluation_batch(training.batch_size) * image
-    if frozen or not isinstance(fitted, GradientMethod):
-        return kept + evaluated
-    trained = [each for each in network.parameters() if each.requires_grad]
-    gradients = tensor_bytes(trained)
+    evaluation = runtime.evaluation_batch(training.batch_size) * image
+    if frozen or not isinstance(learner, GradientMethod):
+        return constant + evaluation
+    trainable = [per_image for per_image in network.parameters() if per_image.requires_grad]
+    gradients = tensor_bytes(trainable)
     optimizer = make_optimizer(network, training)
-    for parameter in trained:
+    for parameter in trainable:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
-    fixed, each = step_bytes(network.train(), fitted, training.crop, runtime.resolved_precision)
-    pictures = len(fitted.mix(_batch(1, training.crop), 0).labels)
+    fixed, per_image = step_bytes(network.train(), learner, training.crop, runtime.resolved_precision)
+    pictures = len(learner.mix(_batch(1, training.crop), 0).labels)
     # The penalties of methods and the optimiser's step hold one or two further values of each trained weight.
-    step = 2 * gradients + fixed + training.batch_size // runtime.devices * (each + pictures * image)
-    return kept + gradients + tensor_bytes(optimizer.state_dict()) + max(step, evaluated)
+    step = 2 * gradients + fixed + training.batch_size // runtime.devices * (per_image + pictures * image)
+    return constant + gradients + tensor_bytes(optimizer.state_dict()) + max(step, evaluation)
 
 
 def step_bytes(network: Detector, method: GradientMethod, crop: int, precision: Precision) -> tuple[int, int]:
@@ -60,15 +60,15 @@ def step_bytes(network: Detector, method: GradientMethod, crop: int, precision: 
 
     Pictures of a memory, which the method adds to a batch, count with the image that they are beside.
     """
-    held = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
-    found = []
+    static = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
+    totals = []
     for images in FEW:
-        kept: dict[int, int] = {}
+        saved: dict[int, int] = {}
 
-        def keep(tensor: Tensor, kept: dict[int, int] = kept) -> Tensor:
+        def keep(tensor: Tensor, saved: dict[int, int] = saved) -> Tensor:
             storage = tensor.untyped_storage()
-            if storage.data_ptr() not in held:
-                kept[storage.data_ptr()] = storage.nbytes()
+            if storage.data_ptr() not in static:
+                saved[storage.data_ptr()] = storage.nbytes()
             return tensor
 
         batch = method.mix(_batch(images, crop), 0)
@@ -78,19 +78,19 @@ def step_bytes(network: Detector, method: GradientMethod, crop: int, precision: 
             terms = method.loss(network, batch, network(inputs).float())
             for tensor in (batch.images, inputs, batch.labels, batch.tasks, batch.rows):
                 keep(tensor)
-        found.append(sum(kept.values()))
+        totals.append(sum(saved.values()))
         del terms
-    each = (found[1] - found[0]) // (FEW[1] - FEW[0])
-    return max(found[0] - FEW[0] * each, 0), each
+    per_image = (totals[1] - totals[0]) // (FEW[1] - FEW[0])
+    return max(totals[0] - FEW[0] * per_image, 0), per_image
 
 
 @torch.no_grad()
 def widest(network: Detector, crop: int, precision: Precision) -> int:
     """Return the bytes of an image in the layer whose inputs and outputs are largest, and of the image itself."""
-    found = [0]
+    largest = [0]
 
     def note(_: nn.Module, inputs: Any, output: Any) -> None:
-        found[0] = max(found[0], tensor_bytes(inputs) + tensor_bytes(output))
+        largest[0] = max(largest[0], tensor_bytes(inputs) + tensor_bytes(output))
 
     hooks = [layer.register_forward_hook(note) for layer in network.modules() if not list(layer.children())]
     images = _batch(FEW[0], crop).images
@@ -98,7 +98,7 @@ def widest(network: Detector, crop: int, precision: Precision) -> int:
         network(network.prepare(images))
     for hook in hooks:
         hook.remove()
-    return found[0] // FEW[0] + 5 * 3 * crop * crop
+    return largest[0] // FEW[0] + 5 * 3 * crop * crop
 
 
 def tensor_bytes(value: Any) -> int:

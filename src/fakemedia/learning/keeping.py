@@ -36,9 +36,9 @@ def with_stored_reals(train: Mapping[str, PixelStore], memory: Memory, method: M
     """
     if not isinstance(method, GradientMethod):
         return dict(train)
-    found = {task: with_reals(store, memory) for task, store in train.items()}
-    check_reals(found, memory.stores, method, where=where)
-    return found
+    stores = {task: with_reals(store, memory) for task, store in train.items()}
+    check_reals(stores, memory.stores, method, where=where)
+    return stores
 
 
 def check_own_reals(train: Mapping[str, PixelStore], name: str, *, where: object) -> None:
@@ -52,10 +52,10 @@ def check_own_reals(train: Mapping[str, PixelStore], name: str, *, where: object
 def _check_declared(task: str, name: str, *, where: object) -> None:
     """Raise UserError if the method `name` declares that every task needs real pictures, as `task` has none."""
     if facts(name).needs_own_reals:
-        able = [each for each in plugin.names("methods") if not facts(each).needs_own_reals and facts(each).unlearns]
+        others = [each for each in plugin.names("methods") if not facts(each).needs_own_reals and facts(each).unlearns]
         raise UserError(f"The task {task} has no real pictures, and the method {name} needs some of every task",
                         where=where, expected="real pictures, or a method that holds what it knows of those of earlier "
-                        f"tasks: {', '.join(able)}, or replay", do="add real pictures to the task, or take another "
+                        f"tasks: {', '.join(others)}, or replay", do="add real pictures to the task, or take another "
                         "method")
 
 
@@ -75,12 +75,12 @@ def _check_memory(task: str, method: Method, *, where: object) -> None:
 def check_reals(train: Mapping[str, PixelStore], earlier: Mapping[str, PixelStore], method: Method, *,
                 where: object) -> None:
     """Raise UserError if `train` has no real pictures and `method` cannot take those of the tasks of `earlier`."""
-    lacking = [task for task, store in train.items() if not has_reals(store)]
-    if not lacking or len(lacking) < len(train) or not isinstance(method, GradientMethod):
+    fakes_only = [task for task, store in train.items() if not has_reals(store)]
+    if not fakes_only or len(fakes_only) < len(train) or not isinstance(method, GradientMethod):
         return
-    _check_memory(lacking[0], method, where=where)
+    _check_memory(fakes_only[0], method, where=where)
     if not any(map(has_reals, earlier.values())):
-        raise UserError(f"The task {lacking[0]} has no real pictures, and no earlier task has left any", where=where,
+        raise UserError(f"The task {fakes_only[0]} has no real pictures, and no earlier task has left any", where=where,
                         expected="an earlier task with real pictures", do="put a task with real pictures first")
 
 

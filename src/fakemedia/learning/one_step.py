@@ -55,18 +55,18 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
     if parent is not None and parent.meta["network"]["name"] != network:
         raise UserError("The input model is of another network", where=input_model, expected=network,
                         do=f"use --network {parent.meta['network']['name']}, or give a checkpoint of {network}")
-    given = {"epochs": epochs, "batch_size": batch_size, "crop": crop}
-    plan = _plan(network, parent, method, pretrained, preset, given, seed, sources, target)
-    opened = {_task(folder): folder_stores(folder, cache) for folder in (*source_datasets, target_dataset)}
-    stores = {split: {task: of_task[split] for task, of_task in opened.items()} for split in SPLITS}
+    options = {"epochs": epochs, "batch_size": batch_size, "crop": crop}
+    plan = _plan(network, parent, method, pretrained, preset, options, seed, sources, target)
+    stores_by_task = {_task(folder): folder_stores(folder, cache) for folder in (*source_datasets, target_dataset)}
+    stores = {split: {task: of_task[split] for task, of_task in stores_by_task.items()} for split in SPLITS}
     learned = learn_stage(plan=plan, method=method, seed=seed, stage=plan.stages[-1], parent=parent,
                           train=stores["train"], validation=stores["val"], folder=output_dir, runtime=runtime)
     calibrate_checkpoint(learned, stores["train"], stores["val"], output_dir, runtime, calibration)
-    measured = {key: _measure(checkpoint, stores["test"], runtime)
-                for key, checkpoint in (("before", parent), ("after", learned)) if checkpoint is not None}
+    metrics = {key: _measure(checkpoint, stores["test"], runtime)
+               for key, checkpoint in (("before", parent), ("after", learned)) if checkpoint is not None}
     return pd.DataFrame([
         {"task": task, "role": "target" if task == target else "source",
-         **{f"{metric}_{key}": measured.get(key, {}).get(task, {}).get(metric, float("nan"))
+         **{f"{metric}_{key}": metrics.get(key, {}).get(task, {}).get(metric, float("nan"))
             for metric in ("accuracy", "auc") for key in ("before", "after")}}
         for task in stores["test"]
     ])
@@ -80,26 +80,26 @@ def check_place(output_dir: Path, input_model: Path | None) -> None:
     """Raise UserError unless `output_dir` is new, empty or an older checkpoint, which is replaced."""
     if input_model is not None and output_dir.resolve() == input_model.resolve():
         raise UserError("The output would replace the input model", where=output_dir, expected="a folder of its own")
-    held = {path.name for path in output_dir.iterdir() if path.suffix != PARTIAL} if output_dir.is_dir() else set()
-    if output_dir.is_file() or held - {*FILES, CALIBRATION_FILE, NOVELTY_FILE}:
+    names = {path.name for path in output_dir.iterdir() if path.suffix != PARTIAL} if output_dir.is_dir() else set()
+    if output_dir.is_file() or names - {*FILES, CALIBRATION_FILE, NOVELTY_FILE}:
         raise UserError("The output folder holds other files than a checkpoint", where=output_dir,
                         expected="a new or empty folder, or a checkpoint to replace", do="name another folder")
 
 
 def _plan(network: str, parent: Checkpoint | None, method: str, pretrained: str | None, preset: str | None,
-          given: dict[str, int | None], seed: int, sources: list[str], target: str) -> Plan:
-    settings = {key: value for key, value in {"preset": preset, **given}.items() if value is not None}
+          options: dict[str, int | None], seed: int, sources: list[str], target: str) -> Plan:
+    settings = {key: value for key, value in {"preset": preset, **options}.items() if value is not None}
     training = plugin.configure(TrainingConfig, settings, where="kedro step", presets=TRAINING_PRESETS)
     presets = getattr(plugin.load("methods", method), "PRESETS", {})
     weights = {} if pretrained is None else {"pretrained": pretrained}
     of_network = dict(parent.meta["network"]["settings"]) if parent else weights
     start = Plugin(name=network, settings=of_network)
     learned = parent.meta["method"] if parent is not None else {"name": "", "settings": {}}
-    own = {"preset": preset} if preset in presets else dict(learned["settings"]) if learned["name"] == method else {}
+    chosen = {"preset": preset} if preset in presets else dict(learned["settings"]) if learned["name"] == method else {}
     return Plan(
         sequence="step", collection="step", stages=make_stages([tuple(sources), (target,)] if sources else [(target,)]),
         network=start, training=training, seeds=(seed,),
-        methods=(MethodPlan(label=method, method=method, settings=own, network=start, training=training,
+        methods=(MethodPlan(label=method, method=method, settings=chosen, network=start, training=training,
                             tune=parent.meta["tune"] if parent else "all"),),
     ).resolved()
 
@@ -128,8 +128,8 @@ def calibrate_checkpoint(checkpoint: Checkpoint, train: dict[str, PixelStore], v
         write_file(folder / NOVELTY_FILE, novelty.to_json().encode())
     else:
         scores = score_checkpoint(checkpoint, validation, runtime=runtime, features=features)
-    found = calibrate(scores, config=config, weights_sha256=checkpoint.meta["weights_sha256"])
-    write_file(folder / CALIBRATION_FILE, found.to_json().encode())
+    calibration = calibrate(scores, config=config, weights_sha256=checkpoint.meta["weights_sha256"])
+    write_file(folder / CALIBRATION_FILE, calibration.to_json().encode())
 
 
 def _measure(checkpoint: Checkpoint, suite: dict[str, PixelStore], runtime: Runtime) -> dict[str, dict[str, float]]:

@@ -54,10 +54,10 @@ class Progress:
         self.show(record["epoch"], record["loss"], best_accuracy)
         if self._bar.disable and time.monotonic() - self._logged > LOG_INTERVAL:
             self._logged = time.monotonic()
-            left = timedelta(seconds=round(record["seconds"] * (self.epochs - record["epoch"])))
+            remaining = timedelta(seconds=round(record["seconds"] * (self.epochs - record["epoch"])))
             logger.info("%s: %s, %.0f images/s, %s left", self.label,
                         _described(record["epoch"], self.epochs, record["loss"], best_accuracy),
-                        record["images_per_second"], left)
+                        record["images_per_second"], remaining)
 
     def finish(self, history: Sequence[Mapping[str, Any]], best_epoch: int, best_accuracy: float) -> None:
         """Log in one line how the stage ended."""

@@ -32,11 +32,11 @@ def frozen_body(checkpoint: Checkpoint | None, runtime: Runtime) -> FrozenBody |
     return FrozenBody(build=lambda: runtime.place(restore_network(checkpoint)), **checkpoint.meta["body"])
 
 
-def same_network(named: Plugin, checkpoint: Checkpoint | None) -> bool:
-    """Return whether the network of `checkpoint` is `named`, with the same settings but for its first weights."""
-    own, given = ({**each.settings, "pretrained": ""} for each in (named, Plugin(**checkpoint.meta["network"]))
+def same_network(network: Plugin, checkpoint: Checkpoint | None) -> bool:
+    """Return whether the network of `checkpoint` is `network`, with the same settings but for its first weights."""
+    own, other = ({**each.settings, "pretrained": ""} for each in (network, Plugin(**checkpoint.meta["network"]))
                   ) if checkpoint is not None else ({}, None)
-    return checkpoint is not None and checkpoint.meta["network"]["name"] == named.name and own == given
+    return checkpoint is not None and checkpoint.meta["network"]["name"] == network.name and own == other
 
 
 def body_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -63,17 +63,18 @@ def restore(named: Plugin, seed: int, checkpoint: Checkpoint | None) -> Detector
     """Return the start network, or the network of `checkpoint`."""
     if checkpoint is None:
         return plugin.create("networks", named.name, named.settings, derive(seed, "network"))
-    found = checkpoint.meta["network"]["name"]
-    if found != named.name:
+    saved_name = checkpoint.meta["network"]["name"]
+    if saved_name != named.name:
         raise UserError("The checkpoint is of another network", where=f"checkpoint {checkpoint.meta['fingerprint']}",
-                        expected=f"{named.name}, found {found}",
-                        do=f"name the network {found}, or start from a checkpoint of {named.name}")
+                        expected=f"{named.name}, found {saved_name}",
+                        do=f"name the network {saved_name}, or start from a checkpoint of {named.name}")
     settings = {**named.settings, "pretrained": "none"}
-    taps, wanted = (given.get("taps", "head") for given in (checkpoint.meta["network"]["settings"], settings))
-    if taps != wanted:
+    taps, configured = (given.get("taps", "head") for given in (checkpoint.meta["network"]["settings"], settings))
+    if taps != configured:
         raise UserError("The checkpoint is of other features of the network",
-                        where=f"checkpoint {checkpoint.meta['fingerprint']}", expected=f"taps: {wanted}, found {taps}",
-                        do=f"use taps: {taps}, or start from a checkpoint with taps: {wanted}")
+                        where=f"checkpoint {checkpoint.meta['fingerprint']}",
+                        expected=f"taps: {configured}, found {taps}",
+                        do=f"use taps: {taps}, or start from a checkpoint with taps: {configured}")
     network: Detector = plugin.create("networks", named.name, settings, derive(seed, "network"))
     network.make_room(checkpoint.weights)
     given = _shapes(checkpoint.weights)

@@ -51,8 +51,8 @@ class ResumeFiles:
             return None
         try:
             state = _read(path)
-            found = state["identity"]
-            others = [name for name in self.identity | found if self.identity.get(name) != found.get(name)]
+            identity = state["identity"]
+            others = [name for name in self.identity | identity if self.identity.get(name) != identity.get(name)]
             if not others:
                 best = state["best_file"]
                 weights = None if best is None else _read(best_path(self.folder, best))

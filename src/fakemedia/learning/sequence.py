@@ -84,7 +84,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     store, a parent of another network, and what the trainer and `save` raise.
     """
     planned = plan.method(method).at(stage)
-    fitted = make_method(planned, seed, stage)
+    learner = make_method(planned, seed, stage)
     parent = None if planned.is_joint else parent
     earlier = tuple(task for task in stage.seen if task not in stage.tasks)
     reviewed = earlier if parent is not None and parent.meta["method"]["name"] != planned.method else ()
@@ -93,10 +93,10 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     reviewed_stores = _pick(train, reviewed, stage, "training")
     check_own_reals(learned, planned.method, where=f"stage {stage.key}, {method}")
     validation = _pick(validation, plan.validation_tasks(method, stage), stage, "validation")
-    causes = _by_task(train={task: store.fingerprint for task, store in (reviewed_stores | learned).items()},
-                      val={task: store.fingerprint for task, store in validation.items()})
+    data_hashes = _by_task(train={task: store.fingerprint for task, store in (reviewed_stores | learned).items()},
+                           val={task: store.fingerprint for task, store in validation.items()})
     start = parent.content if parent is not None else None
-    recipe = stage_recipe(method=planned, seed=seed, stage=stage, data=causes, parent=start)
+    recipe = stage_recipe(method=planned, seed=seed, stage=stage, data=data_hashes, parent=start)
     if folder is not None and _is_saved(folder, recipe, runtime):
         return load(folder)
 
@@ -105,7 +105,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     if parent is not None:
         decoder = _with_decoder_of(parent, decoder, where=f"{method}, stage {stage.key}")
         _check_faces(parent, faces, where=f"{method}, stage {stage.key}")
-    if isinstance(fitted, GradientMethod) and runtime.rank == 0:
+    if isinstance(learner, GradientMethod) and runtime.rank == 0:
         note_steps(plan, method, stage, train)
     computed_with = runtime.facts()
     tuned = read_tune(planned.tune)
@@ -121,40 +121,40 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         identity={"parameters or data": replace(recipe, inputs={**recipe.inputs, "parent": ""}).fingerprint,
                   "parent checkpoint": start or "",
                   "versions": fingerprint(VERSIONS), "code": _code_hash(), "device": fingerprint(computed_with)})
-    validated = {task: validation[task] for task in plan.validated_tasks(method, stage)}
-    data = StageData(**vars(stage), train=learned, validation=validated, seed=derive(seed, "batches", stage.key))
-    held = Memory.read(parent.method_state) if parent is not None and fitted.memory is not None else Memory()
-    standardised = learned if parent is None and isinstance(fitted, GradientMethod) else {}
+    judging = {task: validation[task] for task in plan.validated_tasks(method, stage)}
+    data = StageData(**vars(stage), train=learned, validation=judging, seed=derive(seed, "batches", stage.key))
+    memory = Memory.read(parent.method_state) if parent is not None and learner.memory is not None else Memory()
+    standardised = learned if parent is None and isinstance(learner, GradientMethod) else {}
     with runtime.reproducible(), fitting(
             trainer, network, tuned, features, standardised, train, body) as (trainer, detector):
         if reviewed:
-            fitted.review(StageData(index=stage.index - 1, name=stage.name, tasks=earlier, seen=earlier,
-                                    train=reviewed_stores, seed=derive(seed, "batches", "review", stage.key)),
-                          detector, trainer)
+            learner.review(StageData(index=stage.index - 1, name=stage.name, tasks=earlier, seen=earlier,
+                                     train=reviewed_stores, seed=derive(seed, "batches", "review", stage.key)),
+                           detector, trainer)
         elif parent is not None:
-            fitted.load_state_dict(to_device(without_memory(parent.method_state), runtime.device))
-        if fitted.memory is not None:
+            learner.load_state_dict(to_device(without_memory(parent.method_state), runtime.device))
+        if learner.memory is not None:
             if reviewed:
-                held = kept(held, reviewed_stores, fitted.memory, derive(seed, "memory"), detector, trainer)
-                fitted.remember(held, detector, trainer)
-            check_memory(fitted.memory, held, learned, where=f"stage {stage.key}, {method}")
-            data = replace(data, memory=trainer.memory_batches(held, derive(seed, "replay", stage.key)))
-        data = replace(data, train=with_stored_reals(learned, held, fitted, where=f"stage {stage.key}, {method}"))
-        fitted.fit(data, detector, trainer)
+                memory = kept(memory, reviewed_stores, learner.memory, derive(seed, "memory"), detector, trainer)
+                learner.remember(memory, detector, trainer)
+            check_memory(learner.memory, memory, learned, where=f"stage {stage.key}, {method}")
+            data = replace(data, memory=trainer.memory_batches(memory, derive(seed, "replay", stage.key)))
+        data = replace(data, train=with_stored_reals(learned, memory, learner, where=f"stage {stage.key}, {method}"))
+        learner.fit(data, detector, trainer)
         accuracies = _validated(planned, data, detector, trainer)
-        if fitted.memory is not None:
-            held = kept(held, learned, fitted.memory, derive(seed, "memory"), detector, trainer)
-            fitted.remember(held, detector, trainer)
+        if learner.memory is not None:
+            memory = kept(memory, learned, learner.memory, derive(seed, "memory"), detector, trainer)
+            learner.remember(memory, detector, trainer)
         if planned.training.correction == "affine":
             network.correction = detector.correction = affine_correction(detector, validation, trainer)
             accuracies = trainer.accuracies(data, detector)
     weights = {**(body_weights(parent) if body and parent else {}), **merge(network).state_dict()}
-    checkpoint = make_checkpoint(weights, {**fitted.state_dict(), **held.tensors()}, {
+    checkpoint = make_checkpoint(weights, {**learner.state_dict(), **memory.tensors()}, {
         "fingerprint": recipe.fingerprint, "parent": start,
         "parent_weights_sha256": parent.meta["weights_sha256"] if parent is not None else None,
         "network": asdict(planned.network), "tune": planned.tune,
         "method": asdict(planned.plugin), "training": asdict(planned.training), "seed": seed, "stage": asdict(stage),
-        "data": causes, "policy": pictures[0].policy, "decoder": decoder, "faces": faces,
+        "data": data_hashes, "policy": pictures[0].policy, "decoder": decoder, "faces": faces,
         "best_epoch": trainer.trained.best_epoch if trainer.trained else 0,
         "history": trainer.trained.history if trainer.trained else [], "validation": accuracies,
         "versions": VERSIONS, "computed_with": computed_with,
@@ -162,7 +162,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
     })
     if folder is not None:
         if runtime.rank == 0:
-            write_memory(held, fitted.memory, folder)
+            write_memory(memory, learner.memory, folder)
             save(checkpoint, folder, recipe)
             remove_resume(folder)
         runtime.wait()
@@ -185,11 +185,11 @@ def _check_tune(method: MethodPlan, parent: Checkpoint | None) -> None:
 def _with_decoder_of(parent: Checkpoint, decoder: dict[str, str], *, where: str) -> dict[str, str]:
     """Return the decoders of the pictures of `parent` and of a stage upon it; a warning names those that differ."""
     before = parent.meta.get("decoder", {})
-    found = differences(before, decoder)
-    if found:
+    changed = differences(before, decoder)
+    if changed:
         logger.warning("%s: pictures were decoded by %s, with which the parent was trained: pixels of lossy formats "
                        "may differ. To decode all pictures alike, delete the pixel stores, data/03_primary.", where,
-                       ", ".join(found))
+                       ", ".join(changed))
     return merged([before, decoder])
 
 

@@ -28,14 +28,14 @@ def note_steps(plan: Plan, label: str, stage: Stage, stores: Mapping[str, PixelS
     images = {each: sum(len(stores[task]) for task in plan.trained_tasks(label, each)) for each in plan.learned(label)
               if all(task in stores for task in plan.trained_tasks(label, each))}
     configs = {each: plan.method(label).at(each).training for each in images}
-    taken = {each: configs[each].epochs * steps(configs[each], count) for each, count in images.items()}
-    if stage not in taken:
+    step_counts = {each: configs[each].epochs * steps(configs[each], count) for each, count in images.items()}
+    if stage not in step_counts:
         return
     size = configs[stage].batch_size
     if images[stage] < size:
         logger.warning("%s, stage %s: a batch has %d pictures instead of %d, since the stage has no more.", label,
                        stage.key, images[stage], size)
-    most = max(taken, key=lambda each: taken[each])
-    if FEW * taken[stage] < taken[most]:
+    longest = max(step_counts, key=lambda each: step_counts[each])
+    if FEW * step_counts[stage] < step_counts[longest]:
         logger.warning("%s, stage %s: %d steps, while stage %s takes %d: raise its epochs or lower its batch_size, in "
-                       "training.stages.", label, stage.key, taken[stage], most.key, taken[most])
+                       "training.stages.", label, stage.key, step_counts[stage], longest.key, step_counts[longest])

@@ -100,8 +100,8 @@ class StageTrainer:
             images, size = batch.images, len(batch.images)
             if memory is not None:
                 count = min(size - 1, max(1, round(size * new / (new + len(memory.memory.stores)))))
-                drawn = memory.batch(step, size - count, draw="statistics", whole=True)
-                images = torch.cat([images[:count], drawn.images])
+                remembered = memory.batch(step, size - count, draw="statistics", whole=True)
+                images = torch.cat([images[:count], remembered.images])
             yield images
 
     def batches(self, stage: StageData, detector: Detector, *, epoch: int = 0) -> Iterator[Batch]:
@@ -139,10 +139,10 @@ class StageTrainer:
         """Return the sum of `values`, which may be overwritten, over the processes."""
         return self.runtime.total(values)
 
-    def together(self, parts: Sequence[Tensor], like: Tensor) -> Tensor:
-        """Return what all processes made of the batches of `shared` examples of one store, row by row in their order.
+    def gather(self, parts: Sequence[Tensor], like: Tensor) -> Tensor:
+        """Return the outputs (N, ...) of all processes for `shared` examples of one store, in the order of their rows.
 
-        `parts` is what this one made, (n, ...) of each batch; `like` (0, ...) has their type and device.
+        `parts` are the outputs of this process, (n, ...) for each batch; `like` (0, ...) has their type and device.
         """
         rank, world = self.runtime.rank, self.runtime.world
         if world == 1:
@@ -150,16 +150,16 @@ class StageTrainer:
         count = int(self.total(torch.tensor(len(parts), device=like.device)))
         sizes = torch.zeros(count, dtype=torch.int64, device=like.device)
         sizes[rank::world] = torch.tensor([len(part) for part in parts], dtype=torch.int64, device=like.device)
-        ends = self.total(sizes).cumsum(0).tolist()
-        found = like.new_zeros(ends[-1], *like.shape[1:])
-        for end, part in zip(ends[rank::world], parts, strict=True):
-            found[end - len(part):end] = part
-        return self.total(found)
+        offsets = self.total(sizes).cumsum(0).tolist()
+        rows = like.new_zeros(offsets[-1], *like.shape[1:])
+        for end, part in zip(offsets[rank::world], parts, strict=True):
+            rows[end - len(part):end] = part
+        return self.total(rows)
 
     def picture_features(self, store: PixelStore, detector: Detector) -> NDArray[np.float32]:
         """Return the features of the centre crops of `store`, (N, D), before any standardisation."""
-        (found, _), = by_task({store.task: store}, detector, self).values()
-        return found.cpu().numpy()
+        (features, _), = by_task({store.task: store}, detector, self).values()
+        return features.cpu().numpy()
 
     def accuracies(self, stage: StageData, detector: Detector) -> dict[str, float]:
         """Return the accuracy of `detector` on the stage's validation images by task, percent."""

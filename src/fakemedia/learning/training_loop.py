@@ -133,16 +133,16 @@ class TrainingLoop:
         On a stop request, the state after the last complete step is saved and KeyboardInterrupt raised.
         """
         try:
-            with deferred() as asked:
-                self._steps(forward, stepper, progress, asked)
+            with deferred() as stop_requested:
+                self._steps(forward, stepper, progress, stop_requested)
                 self._read_losses()
             seconds = self._seconds()
-            validated = self._validated(self.epoch + 1)
+            accuracies = self._validated(self.epoch + 1)
         except KeyboardInterrupt:
             self._save()
             raise
         record: dict[str, Any] = {"epoch": self.epoch + 1, "lr": self.rate, "loss": self._mean_losses(),
-                                  **validated, "seconds": seconds, "images_per_second": self.train.images / seconds,
+                                  **accuracies, "seconds": seconds, "images_per_second": self.train.images / seconds,
                                   "memory_mib": self.runtime.memory_mib()}
         self.history.append(record)
         self.schedule.after_epoch()
@@ -151,7 +151,7 @@ class TrainingLoop:
         return record
 
     def _steps(self, forward: Callable[[Tensor], Tensor], stepper: torch.optim.Optimizer, progress: Progress,
-               asked: Callable[[], bool]) -> None:
+               stop_requested: Callable[[], bool]) -> None:
         """Train the remaining steps of the epoch; save the state when it is due, or on a stop request."""
         if self.step == 0:
             self.rate = self.schedule.rate
@@ -179,7 +179,7 @@ class TrainingLoop:
             if self.runtime.world > 1 and self.step % TOGETHER and self.step < self.train.steps:
                 continue
             stop, save, show = self.runtime.any_of(
-                asked(), time.monotonic() - self.saved > 60 * self.runtime.save_minutes, progress.due())
+                stop_requested(), time.monotonic() - self.saved > 60 * self.runtime.save_minutes, progress.due())
             if stop:
                 raise KeyboardInterrupt
             if save:
@@ -195,8 +195,8 @@ class TrainingLoop:
     def _read_losses(self) -> None:
         """Read the loss terms from the device, averaged over the processes; UserError if one is not finite."""
         if self.unread:
-            read = self.runtime.mean(torch.stack(self.unread)).cpu()
-            self.losses = torch.cat([self.losses, read]) if len(self.losses) else read
+            losses = self.runtime.mean(torch.stack(self.unread)).cpu()
+            self.losses = torch.cat([self.losses, losses]) if len(self.losses) else losses
             self.unread = []
         self._check_finite()
 
@@ -204,21 +204,21 @@ class TrainingLoop:
         return dict(zip(self.terms, self.losses.double().mean(0).tolist(), strict=True))
 
     def _check_finite(self) -> None:
-        bad = (~self.losses.isfinite().all(-1)).nonzero()
-        if len(bad):
-            step = int(bad[0])
+        rows = (~self.losses.isfinite().all(-1)).nonzero()
+        if len(rows):
+            step = int(rows[0])
             values = zip(self.terms, self.losses[step].tolist(), strict=True)
-            found = ", ".join(f"{name} {value:g}" for name, value in values)
+            description = ", ".join(f"{name} {value:g}" for name, value in values)
         elif not _all_finite(self.detector):
-            step, found = self.step - 1, "the weights after the step"
+            step, description = self.step - 1, "the weights after the step"
         else:
             return
-        kept = "" if self.files is None else "; the checkpoints of earlier stages and the last good state are kept"
+        hint = "" if self.files is None else "; the checkpoints of earlier stages and the last good state are kept"
         raise UserError(
-            f"The training gave a value that is not finite: {found}",
+            f"The training gave a value that is not finite: {description}",
             where=f"stage {self.stage.key}, epoch {self.epoch + 1}, step {step + 1} of {self.train.steps}, "
                   f"learning rate {self.schedule.rate:g}",
-            expected="finite loss terms", do=f"lower training.lr or the weight of the term{kept}",
+            expected="finite loss terms", do=f"lower training.lr or the weight of the term{hint}",
         )
 
     def _validated(self, epoch: int) -> dict[str, Any]:

@@ -37,9 +37,9 @@ def check_unlearns(checkpoint: Checkpoint, task: str) -> None:
     name, seen = checkpoint.meta["method"]["name"], checkpoint.meta["stage"]["seen"]
     where = f"checkpoint {checkpoint.meta['fingerprint']}, method {name}"
     if not facts(name).unlearns:
-        able = [each for each in plugin.names("methods") if facts(each).unlearns]
+        alternatives = [each for each in plugin.names("methods") if facts(each).unlearns]
         raise UserError(f"The method {name} cannot unlearn a task exactly: its weights come from steps that depended "
-                        "on all pictures learned so far", where=where, expected=f"one of {', '.join(able)}",
+                        "on all pictures learned so far", where=where, expected=f"one of {', '.join(alternatives)}",
                         do="train again without the task")
     if task not in seen:
         raise unknown_name("task", task, seen, where=f"{where}: tasks learned")
@@ -60,12 +60,12 @@ def unlearn(checkpoint: Checkpoint, task: str, *, train: PixelStore | None, vali
     check_unlearns(checkpoint, task)
     meta, seed = checkpoint.meta, checkpoint.meta["seed"]
     index, seen = meta["stage"]["index"], tuple(meta["stage"]["seen"])
-    left = tuple(each for each in seen if each != task)
-    stage = Stage(index=index, name=f"without_{task}", tasks=left, seen=left)
-    validation = {each: validation[each] for each in left}
+    remaining = tuple(each for each in seen if each != task)
+    stage = Stage(index=index, name=f"without_{task}", tasks=remaining, seen=remaining)
+    validation = {each: validation[each] for each in remaining}
     judging = {} if meta["training"]["select_on"] == "none" else validation
-    given, pictures = Plugin(**meta["method"]), {} if train is None else {task: train}
-    method: Method = plugin.create("methods", given.name, given.settings, derive(seed, "strategy", stage.key))
+    spec, pictures = Plugin(**meta["method"]), {} if train is None else {task: train}
+    method: Method = plugin.create("methods", spec.name, spec.settings, derive(seed, "strategy", stage.key))
     network = restore_network(checkpoint)
     network.correction = None
     network = runtime.place(tune(network, read_tune(meta["tune"])))
@@ -79,15 +79,15 @@ def unlearn(checkpoint: Checkpoint, task: str, *, train: PixelStore | None, vali
         if config.correction == "affine":
             network.correction = detector.correction = affine_correction(detector, validation, fitter)
         accuracies = fitter.accuracies(StageData(**vars(stage), validation=judging), detector)
-    read = validation if config.correction == "affine" else judging
-    stores = {f"{each.task} {each.split}": each.fingerprint for each in (*pictures.values(), *read.values())}
+    used_validation = validation if config.correction == "affine" else judging
+    stores = {f"{each.task} {each.split}": each.fingerprint for each in (*pictures.values(), *used_validation.values())}
     recipe = Recipe(producer="unlearned", version=VERSION, settings={"task": task, "stage": stage},
                     inputs={"parent": checkpoint.content, **stores})
-    found = make_checkpoint(merge(network).state_dict(), method.state_dict(), {
+    unlearned = make_checkpoint(merge(network).state_dict(), method.state_dict(), {
         **meta, "fingerprint": recipe.fingerprint, "parent": checkpoint.content,
         "parent_weights_sha256": meta["weights_sha256"], "stage": asdict(stage), "validation": accuracies,
         "data": {each: splits for each, splits in meta["data"].items() if each != task},
         "unlearned": [*meta.get("unlearned", []), task], "versions": VERSIONS, "computed_with": runtime.facts()})
     if folder is not None:
-        save(found, folder, recipe)
-    return found
+        save(unlearned, folder, recipe)
+    return unlearned

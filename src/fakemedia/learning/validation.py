@@ -47,8 +47,8 @@ class Validation:
         self._runtime = runtime
         self._batches: dict[str, tuple[Iterable[Batch], np.ndarray]] = {}
         for task, store in stores.items():
-            most = validation_images(config, train_images, len(stores))
-            rows = select_rows(store, most, derive(seed, "validation", task))[runtime.rank::runtime.world]
+            limit = validation_images(config, train_images, len(stores))
+            rows = select_rows(store, limit, derive(seed, "validation", task))[runtime.rank::runtime.world]
             self._batches[task] = batches(store, rows, HELD // len(stores)), store.labels[rows]
 
     def __bool__(self) -> bool:
@@ -59,9 +59,9 @@ class Validation:
         return {task: self._accuracy(detector, *images) for task, images in self._batches.items()}
 
     def _accuracy(self, detector: Detector, batches: Iterable[Batch], labels: np.ndarray) -> float:
-        own = 0
+        count = 0
         if len(labels):  # Each process has a share, which is empty if there are fewer images than processes.
             logits = predict_batches(detector, batches, autocast=self._runtime.autocast)
-            own = int(((logits > 0) == (labels == FAKE)).sum())
-        right, images = self._runtime.total(torch.tensor([own, len(labels)], device=self._runtime.device)).tolist()
+            count = int(((logits > 0) == (labels == FAKE)).sum())
+        right, images = self._runtime.total(torch.tensor([count, len(labels)], device=self._runtime.device)).tolist()
         return 100.0 * right / images

@@ -50,10 +50,10 @@ class ViewOutputs:
         network = self.network if self._kept is None else Head(self.network)
         autocast = {} if self._kept else {"autocast": self.runtime.autocast}
         with evaluating(network):
-            found = [tuple(each.cpu() for each in logits_and_features(network, images, **autocast))
-                     for images in self._images(store, view, rows)]
-        return (margins(torch.cat([logits for logits, _ in found])),
-                torch.cat([features for _, features in found]).numpy())
+            outputs = [tuple(each.cpu() for each in logits_and_features(network, images, **autocast))
+                       for images in self._images(store, view, rows)]
+        return (margins(torch.cat([logits for logits, _ in outputs])),
+                torch.cat([features for _, features in outputs]).numpy())
 
     @cached_property
     def _kept(self) -> HeadTrainer | None:

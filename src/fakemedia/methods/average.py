@@ -86,15 +86,15 @@ class Average(GradientMethod):
         for name, weight in detector.named_parameters():
             if name not in before:
                 continue
-            last, own = 1 - self.config.share, self.config.share
+            decay, share = 1 - self.config.share, self.config.share
             if self.config.kind == "magmax":
                 weight.copy_(larger(self.start.get(name, before[name]), before[name], weight))
             elif self.config.kind == "cofima" and name in self.fisher:
                 least = self.config.fisher_least
-                old, new = last * self.fisher[name].clamp(min=least), own * fisher[name].clamp(min=least)
+                old, new = decay * self.fisher[name].clamp(min=least), share * fisher[name].clamp(min=least)
                 weight.copy_((old * before[name] + new * weight) / (old + new))
             else:
-                weight.copy_(last * before[name] + own * weight)
+                weight.copy_(decay * before[name] + share * weight)
 
     def _fisher(self, stage: StageData, detector: Detector, trainer: Trainer) -> dict[str, Tensor]:
         """Return the mean Fisher information of the trained weights over the first `fisher_images` images."""

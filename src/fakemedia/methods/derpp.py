@@ -77,27 +77,27 @@ class DarkExperience(GradientMethod):
         if self.held is None:
             return batch
         size = len(batch.labels)
-        answered = self.held.batch(step, size, at_centre=True, draw="logits")
+        remembered = self.held.batch(step, size, at_centre=True, draw="logits")
         learned, self.balance = self.held.batch(step, size), self.held.balance(step, size)
-        return joined(joined(batch, answered, self.tasks), learned, self.tasks + len(self.logits))
+        return joined(joined(batch, remembered, self.tasks), learned, self.tasks + len(self.logits))
 
     def loss(self, detector: Detector, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         if self.held is None:
             return super().loss(detector, batch, logits)
         logits, third = logits.float(), len(batch.labels) // 3
-        kept, again = slice(third, 2 * third), slice(2 * third, None)
+        distilled, rehearsed = slice(third, 2 * third), slice(2 * third, None)
         new = F.cross_entropy(logits[:third], batch.labels[:third])
-        wanted = self._kept_logits(batch.tasks[kept] - self.tasks, batch.rows[kept])
-        answered = F.mse_loss(logits[kept], wanted)
-        replayed = (self.balance * F.cross_entropy(logits[again], batch.labels[again], reduction="none")).sum()
-        return {"cross_entropy": new, "logits": answered, "replay": replayed,
-                "total": new + self.config.alpha * answered + self.config.beta * replayed}
+        stored = self._kept_logits(batch.tasks[distilled] - self.tasks, batch.rows[distilled])
+        distillation = F.mse_loss(logits[distilled], stored)
+        replayed = (self.balance * F.cross_entropy(logits[rehearsed], batch.labels[rehearsed], reduction="none")).sum()
+        return {"cross_entropy": new, "logits": distillation, "replay": replayed,
+                "total": new + self.config.alpha * distillation + self.config.beta * replayed}
 
     def _kept_logits(self, tasks: Tensor, rows: Tensor) -> Tensor:
         assert self.held is not None
-        known = [self.logits[task] for task in self.held.memory.stores]
-        firsts = torch.tensor([0, *(len(values) for values in known)], device=tasks.device).cumsum(0)
-        return torch.cat(known)[firsts[tasks] + rows]
+        stored = [self.logits[task] for task in self.held.memory.stores]
+        firsts = torch.tensor([0, *(len(values) for values in stored)], device=tasks.device).cumsum(0)
+        return torch.cat(stored)[firsts[tasks] + rows]
 
     @torch.no_grad()
     def remember(self, memory: Memory, detector: Detector, trainer: Trainer) -> None:
@@ -110,10 +110,10 @@ class DarkExperience(GradientMethod):
                     places = {key: place for place, key in enumerate(self.keys[task].tolist())}
                     logits[task] = self.logits[task][[places[key] for key in keys[task].tolist()]]
                 else:
-                    found = [detector(batch.inputs).float()
-                             for batch in trainer.examples({task: store}, detector, shared=True)]
+                    outputs = [detector(batch.inputs).float()
+                               for batch in trainer.examples({task: store}, detector, shared=True)]
                     none = torch.zeros(0, 2, device=next(detector.parameters()).device)
-                    logits[task] = trainer.together(found, none).clamp(-self.config.largest, self.config.largest)
+                    logits[task] = trainer.gather(outputs, none).clamp(-self.config.largest, self.config.largest)
         self.keys, self.logits = keys, logits
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -78,16 +78,16 @@ class QuadraticPenalty(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, fisher: list[Tensor], anchor: list[Tensor], *parameters: Tensor) -> Tensor:
-        moved = _foreach_sub(parameters, anchor)
-        pull = _foreach_mul(fisher, moved)
+        differences = _foreach_sub(parameters, anchor)
+        pull = _foreach_mul(fisher, differences)
         ctx.pull = pull
-        return _products(moved, pull)
+        return _products(differences, pull)
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         pull = ctx.pull
         del ctx.pull  # becomes the gradient: a second backward pass has none
-        _foreach_mul_(pull, 2 * outer[0])
+        _foreach_mul_(pull, 2 * gradients[0])
         return (None, None, *pull)
 
 
@@ -147,16 +147,16 @@ class ElasticWeightConsolidation(GradientMethod):
 
         The tasks of a stage are balanced in its batches, so its sum over tasks is its mean times their number.
         """
-        wanted, count = self.config.fisher_images * len(stage.tasks), 0
+        limit, count = self.config.fisher_images * len(stage.tasks), 0
         totals = {name: torch.zeros_like(parameter, dtype=torch.float32)
                   for name, parameter in _trainable(detector).items()}
         for batch in batches:
             assert batch.inputs is not None
-            inputs, labels = batch.inputs[: wanted - count], batch.labels[: wanted - count]
+            inputs, labels = batch.inputs[: limit - count], batch.labels[: limit - count]
             for name, squares in fisher_diagonal(detector, inputs, labels).items():
                 totals[name] += squares
             count += len(labels)
-            if count == wanted:
+            if count == limit:
                 break
         for name, total in totals.items():
             fisher = total * (len(stage.tasks) / count)

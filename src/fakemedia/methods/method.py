@@ -109,10 +109,10 @@ class Trainer(Protocol):
         """Return the sum of `values`, which may be overwritten, over the processes."""
         ...
 
-    def together(self, parts: Sequence[Tensor], like: Tensor) -> Tensor:
-        """Return what all processes made of the batches of `shared` examples, row by row in their order.
+    def gather(self, parts: Sequence[Tensor], like: Tensor) -> Tensor:
+        """Return the outputs (N, ...) of all processes for `shared` examples, in the order of their rows.
 
-        `parts` is what this one made, (n, ...) of each batch; `like` (0, ...) has their type and device.
+        `parts` are the outputs of this process, (n, ...) for each batch; `like` (0, ...) has their type and device.
         """
         ...
 

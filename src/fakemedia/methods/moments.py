@@ -57,8 +57,8 @@ class Moments:
     def plus(self, other: Moments) -> Moments:
         """Return the sums of both; UserError if a task is in both, or the features have other sizes."""
         self._check_size(other)
-        if again := self.means.keys() & other.means.keys():
-            raise UserError(f"The task {min(again)!r} was learned before", expected="a task that is not learned yet",
+        if shared := self.means.keys() & other.means.keys():
+            raise UserError(f"The task {min(shared)!r} was learned before", expected="a task that is not learned yet",
                             do="leave it out, or give it another name")
         return Moments({**self.means, **other.means}, self.scatter + other.scatter)
 
@@ -75,10 +75,10 @@ class Moments:
         return Moments({name: each for name, each in self.means.items() if name != task}, self.scatter - other.scatter)
 
     def _check_size(self, other: Moments) -> None:
-        mine, given = len(self.scatter), len(other.scatter)
-        if mine != given:
+        own_size, other_size = len(self.scatter), len(other.scatter)
+        if own_size != other_size:
             raise UserError("The statistics of the parent checkpoint are of other features",
-                            expected=f"{mine} numbers a picture, found {given}",
+                            expected=f"{own_size} numbers a picture, found {other_size}",
                             do="use the taps and the projection that the parent was made with")
 
     def summed(self, total: Callable[[Tensor], Tensor]) -> Moments:
@@ -224,14 +224,14 @@ def by_task(stores: Mapping[str, PixelStore], detector: Detector, trainer: Train
 
     Those that are learned from if `training`. Every process computes a share of them, and returns all.
     """
-    found: dict[str, tuple[Tensor, Tensor]] = {}
+    results: dict[str, tuple[Tensor, Tensor]] = {}
     read = trainer.training_examples if training else trainer.examples
     with evaluating(detector):
         for task, store in stores.items():
             (no_values, *values), (no_labels, *labels) = zip(*_read(read({task: store}, detector, shared=True),
                                                                     detector), strict=True)
-            found[task] = trainer.together(values, no_values), trainer.together(labels, no_labels)
-    return found
+            results[task] = trainer.gather(values, no_values), trainer.gather(labels, no_labels)
+    return results
 
 
 def _read(batches: Iterable[Batch], detector: Detector) -> Iterator[tuple[Tensor, Tensor]]:

@@ -74,8 +74,8 @@ def class_weights(counts: NDArray[np.integer]) -> Tensor:
 
     The classes that are there get the same total weight.
     """
-    there = (counts > 0).sum(-1, keepdims=True)
-    return torch.from_numpy(counts.sum(-1, keepdims=True) / (there * np.maximum(counts, 1))).float()
+    n_classes = (counts > 0).sum(-1, keepdims=True)
+    return torch.from_numpy(counts.sum(-1, keepdims=True) / (n_classes * np.maximum(counts, 1))).float()
 
 
 class Replay(GradientMethod):
@@ -94,8 +94,8 @@ class Replay(GradientMethod):
             return
         device = next(detector.parameters()).device
         counts = np.stack([np.bincount(store.labels, minlength=2) for store in stage.train.values()])
-        held = np.bincount([label for _, label, _ in cells(self.held.memory.stores)], minlength=2)
-        self.weights, self.held_weights = class_weights(counts).to(device), class_weights(held).to(device)
+        memory_counts = np.bincount([label for _, label, _ in cells(self.held.memory.stores)], minlength=2)
+        self.weights, self.held_weights = class_weights(counts).to(device), class_weights(memory_counts).to(device)
 
     def mix(self, batch: Batch, step: int) -> Batch:
         """Return the pictures of `batch`, and as many of the memory after them."""

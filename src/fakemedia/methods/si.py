@@ -60,8 +60,8 @@ class SynapticIntelligence(GradientMethod):
         if not self.importance:
             return terms
         weights = dict(detector.named_parameters())
-        distance = torch.stack([(held * (weights[name] - self.anchor[name]).square()).sum()
-                                for name, held in self.importance.items() if name in self.anchor]).sum()
+        distance = torch.stack([(importance * (weights[name] - self.anchor[name]).square()).sum()
+                                for name, importance in self.importance.items() if name in self.anchor]).sum()
         penalty = self.config.weight * distance
         return {"cross_entropy": terms["total"], "penalty": penalty, "total": terms["total"] + penalty}
 
@@ -78,9 +78,9 @@ class SynapticIntelligence(GradientMethod):
     def after_stage(self, stage: StageData, detector: Detector, batches: Iterable[Batch]) -> None:
         weights = dict(detector.named_parameters())
         for name, path in self.path.items():
-            moved = (weights[name] - self.anchor[name]).square()
-            own = path.clamp(min=0) / (moved + self.config.damping)
-            self.importance[name] = self.importance[name] + own if name in self.importance else own
+            squared_change = (weights[name] - self.anchor[name]).square()
+            importance = path.clamp(min=0) / (squared_change + self.config.damping)
+            self.importance[name] = self.importance[name] + importance if name in self.importance else importance
         self.path = {}
 
     def state_dict(self) -> dict[str, Tensor]:
