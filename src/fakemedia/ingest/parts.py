@@ -50,7 +50,7 @@ class Index:
     `task`, its name, is empty without rows; `notes` are those of the source: the fields of `Note`, as dicts.
     """
 
-    def __init__(self, parts: Sequence[pq.ParquetFile | pd.DataFrame], rows: Sequence[int],
+    def __init__(self, parts: Sequence[pa.OSFile | pd.DataFrame], rows: Sequence[int],
                  notes: list[dict[str, Any]], *, left_out: frozenset[str] = frozenset(),
                  times: NDArray[np.int64] | None = None) -> None:
         """Take `parts` of so many `rows` each; `left_out` are paths whose rows are skipped, and `times` replaces the
@@ -115,10 +115,10 @@ class Index:
         """Return the index with other times of change, (N,), nanoseconds; nothing is copied."""
         return Index(self._parts, self._rows, self.notes, left_out=self._left_out, times=times)
 
-    def _frame(self, part: pq.ParquetFile | pd.DataFrame, start: int, rows: int, columns: list[str]) -> pd.DataFrame:
+    def _frame(self, part: pa.OSFile | pd.DataFrame, start: int, rows: int, columns: list[str]) -> pd.DataFrame:
         wanted = [*columns, *({"path"} - set(columns) if self._left_out else ())]
-        if isinstance(part, pq.ParquetFile):
-            frame = part.read(wanted).to_pandas()
+        if isinstance(part, pa.OSFile):
+            frame = pq.ParquetFile(part).read(wanted).to_pandas()
             frame = frame.astype({name: COLUMNS[name] for name in wanted})
         else:
             frame = part.loc[:, wanted]
@@ -247,7 +247,7 @@ def _opened(folder: Path, manifest: Manifest | None) -> Index | UserError:
         if manifest is None:
             raise ValueError("no manifest")
         verify(folder, manifest, folder=True)
-        parts = [pq.ParquetFile(folder / name) for name in sorted(manifest.files) if name != NOTES]
+        parts = [pa.OSFile(str(folder / name)) for name in sorted(manifest.files) if name != NOTES]
         facts = json.loads((folder / NOTES).read_bytes())
         return Index(parts, facts["rows"], facts["notes"])
     except UserError as error:
