@@ -40,6 +40,17 @@ def rows(output: str) -> dict[tuple[str, str], list[str]]:
     return {(row[0], row[2]): row[3:] for row in words if len(row) >= 8 and row[1] == "0"}
 
 
+@pytest.mark.parametrize(("real", "least"), [("own", 4), ("stored", 2)])
+def test_a_memory_too_small_for_the_tasks_is_refused_before_they_are_ingested(
+        project: Path, plan: Callable[..., str], real: str, least: int) -> None:
+    for pictures, code in ((least - 1, 1), (least, 0)):
+        methods = {"small": {"method": "replay", "pictures": pictures}}
+        change(project, {"sequences": {"tiny": {"real": real, "methods": methods}}})
+        output = plan(code=code)
+        assert (f"A memory of {pictures} pictures is smaller than one per task and class" in output) == bool(code)
+        assert ("sequences.tiny.methods.small" in output) == bool(code)
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_before_and_after_the_data_and_a_run(project: Path, plan: Callable[..., str]) -> None:
     output = plan()

@@ -342,10 +342,10 @@ def _sequence_parameters(parameters: Mapping[str, Any], sequence: str) -> Mappin
             raise unknown_name("key", key, PARAMETERS, where="the top level of the parameters")
     sequences = _mapping(parameters.get("sequences"), "sequences")
     if not isinstance(sequence, str) or sequence not in sequences:
-        raise unknown_name("sequence", sequence, sequences, where="parameters_sequences.yml")
+        raise unknown_name("sequence", sequence, sequences, where="sequences")
     check_not_reserved(sequence, "sequence")
     if "-" in check_name(sequence, kind="sequence"):
-        raise UserError(f"The sequence name {sequence!r} cannot be used", where="parameters_sequences.yml",
+        raise UserError(f"The sequence name {sequence!r} cannot be used", where=f"sequences.{sequence}",
                         expected="'_' instead of '-', which separates sequence and label in the catalog")
     entry = _mapping(sequences[sequence], f"sequences.{sequence}")
     for key in entry:

@@ -73,7 +73,8 @@ class RunProgress:
         return self._spent[phase]
 
     def _done(self, phase: str) -> str:
-        return f"{self._stages} stages" if phase == "training" else f"{self._total[phase]} steps"
+        count, unit = (self._stages, "stage") if phase == "training" else (self._total[phase], "step")
+        return f"{count} {unit}" + "s" * (count != 1)
 
     def _print(self, line: str, now: float) -> None:
         click.echo(line)
