@@ -6,11 +6,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
 
+from fakemedia.context.context import Context
 from fakemedia.core.errors import UserError
+from fakemedia.pipelines.promotion.nodes import write_gate_report
 from fakemedia.registry.gate import Judged, describe, judge
 from fakemedia.registry.gate_cases import judge_cases, read_cases
 from fakemedia.registry.gate_config import GateConfig
@@ -163,3 +166,12 @@ def test_tables_of_cases(tmp_path: Path) -> None:
             read_cases(tmp_path)
     table.write_text("path,answer,who\na.png,fake,ada\n")
     assert read_cases(tmp_path).to_dict("records") == [{"path": "a.png", "answer": "fake"}]
+
+
+def test_a_report_goes_to_the_storage_too(tmp_path: Path) -> None:
+    context = Context(root=tmp_path, parameters={"storage": {"address": "memory://gates/mine"}},
+                      catalog={"gate_reports": {"filepath": "data/08_reporting/gate"}})
+    path = write_gate_report(judge(CHAMPION, CANDIDATE, GateConfig()), context=context)
+    there = fsspec.filesystem("memory")
+    for name in ("2-against-1.json", "2-against-1.html"):
+        assert there.cat_file(f"/gates/mine/data/08_reporting/gate/{name}") == path.with_name(name).read_bytes()

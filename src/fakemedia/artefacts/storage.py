@@ -243,8 +243,12 @@ class Storage:
 
     def upload_tree(self, folder: Path) -> None:
         """Write all files below `folder`, which never change, to the address; UserError if that fails."""
-        with reaching(self._url(folder)):
-            self._put(list(_within(folder)))
+        self.upload_files(list(_within(folder)), of=folder)
+
+    def upload_files(self, paths: list[Path], *, of: Path) -> None:
+        """Write files without a manifest, those `of` a folder or file, to the address; UserError if that fails."""
+        with reaching(self._url(of)):
+            self._put(paths)
 
     def fetch_tree(self, folder: Path) -> None:
         """Fetch the files below `folder` that are missing here; UserError if that fails."""

@@ -119,7 +119,10 @@ def judge_candidate(champion: Judged, candidate: Judged, cases: list[dict[str, s
 
 
 def write_gate_report(report: dict[str, Any], *, context: Context) -> Path:
-    """Write the report as JSON, which `kedro promote --gate` reads, and as a page beside it; return the former."""
+    """Write the report as JSON, which `kedro promote --gate` reads, and as a page beside it; return the former.
+
+    Both go to the storage too, if there is one.
+    """
     from fakemedia.artefacts.files import write_file
     from fakemedia.reporting.gate_page import gate_page
 
@@ -127,6 +130,8 @@ def write_gate_report(report: dict[str, Any], *, context: Context) -> Path:
     path = context.path("gate_reports") / f"{versions['candidate']}-against-{versions['champion']}.json"
     write_file(path, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
     write_file(path.with_suffix(".html"), gate_page(report).encode())
+    if context.storage is not None:
+        context.storage.upload_files([path, path.with_suffix(".html")], of=path)
     return path
 
 
