@@ -62,7 +62,7 @@ SCHEMA = pa.schema([
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How files are scored; see `scoring.clips.score_found`."""
+    """How files are scored; see `scoring.clips.score_media`."""
 
     batch_size: int
     crops: int
