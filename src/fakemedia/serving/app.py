@@ -6,9 +6,8 @@ import asyncio
 import hmac
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
@@ -94,14 +93,27 @@ class Service:
             raise Refused(429, f"{self.working} requests are at work already. Try again in a second.")
 
     async def _one(self, serving: Serving, name: str, data: bytes, source: str) -> tuple[Score, Row] | Refused:
+        computed: Future[Computed] = Future()
+        picture = self.readers.submit(self._read, serving, name, data, computed)
         try:
-            read = partial(receive, name, data, serving.model.facts, crops=self.crops_of(serving),
-                           max_pixels=self.config.max_pixels)
-            picture: Received = await asyncio.get_running_loop().run_in_executor(self.readers, read)
+            found = await asyncio.wrap_future(computed)
+            return answer(serving, picture.result(), found, source)
         except Refused as refused:
             return refused
-        computed: Computed = await asyncio.wrap_future(self.batcher.submit(serving.model, picture.view.crops))
-        return answer(serving, picture, computed, source)
+
+    def _read(self, serving: Serving, name: str, data: bytes, computed: Future[Computed]) -> Received:
+        """Decode a picture and hand it to the network, which completes `computed`; CancelledError if nobody waits."""
+        if computed.cancelled():
+            raise CancelledError
+        try:
+            picture = receive(name, data, serving.model.facts, crops=self.crops_of(serving),
+                              max_pixels=self.config.max_pixels)
+        except Exception as error:
+            if computed.set_running_or_notify_cancel():
+                computed.set_exception(error)
+            raise
+        self.batcher.submit(serving.model, picture.view.crops, computed)
+        return picture
 
     def _told(self, serving: Serving, pictures: list[tuple[str, bytes]],
               found: list[tuple[Score, Row] | Refused]) -> Scores:
@@ -148,8 +160,8 @@ def make_app(service: Service) -> FastAPI:
         LOGGER.error("a request failed", exc_info=error)
         return JSONResponse({"detail": "The service made a mistake, which is in its log. Try again."}, 500)
 
-    @app.post("/v1/score", responses=REFUSALS, openapi_extra=FORM)
-    async def score(request: Request) -> Scores:
+    @app.post("/v1/score", response_model=Scores, responses=REFUSALS, openapi_extra=FORM)
+    async def score(request: Request) -> Response:
         """Score one or many pictures: P(fake), verdict and where the evidence is. Pictures are not kept.
 
         If a picture of several cannot be scored, its entry has an `error`; a single one is refused.
@@ -157,7 +169,7 @@ def make_app(service: Service) -> FastAPI:
         start, status = time.perf_counter(), 500
         try:
             scores, status = await service.score(request), 200
-            return scores
+            return Response(scores.model_dump_json(), media_type="application/json")
         except Refused as error:
             status = error.status
             raise

@@ -45,17 +45,15 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
         self._thread.start()
 
-    def submit(self, model: Model, crops: NDArray[np.uint8]) -> Future[Computed]:
-        """Return the answer of `model` to the crops of one picture, uint8 (K, crop, crop, 3), when it is computed.
+    def submit(self, model: Model, crops: NDArray[np.uint8], answer: Future[Computed]) -> None:
+        """Complete `answer` with what `model` gives for the crops of one picture, uint8 (K, crop, crop, 3).
 
         It is cancelled like any future; what is cancelled before its batch is not computed.
         """
-        answer: Future[Computed] = Future()
         if len(crops):
             self._jobs.put(_Job(model, crops, answer))
-        else:
+        elif answer.set_running_or_notify_cancel():
             answer.set_result(Computed(logits=np.empty(0), embedding=None, novelty=np.nan))
-        return answer
 
     def close(self) -> None:
         """Answer what waits, then end the thread."""

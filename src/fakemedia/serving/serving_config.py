@@ -24,8 +24,9 @@ class ServingConfig:
     connection."""
     crops: int | None = None
     """Most crops of a picture, as in `kedro score`; None: as many as the detector is best on in validation."""
-    batch: int = 64
-    """Most crops that the network gets at once, from all requests together."""
+    batch: int = 8
+    """Most crops that the network gets at once, from all requests together. Few fit into a CPU's caches; a GPU wants
+    64."""
     wait_ms: float = 2.0
     """How long an incomplete batch waits for more crops, milliseconds."""
     poll_seconds: float = 0.5
