@@ -3,9 +3,11 @@
     python benchmarks/serving.py [--rounds 5] [--seconds 10] [--hostile 10000] [--swaps 100] [--network NAME]
 
 Throughput: pictures a second of 16 clients that post a JPEG of 512 x 512 pixels each, over pictures a second of
-onnxruntime on crops that are ready, in batches as the service makes them. Both are measured by turns, in rounds, so
-that other programs slow both. Clients and service share the cores. Then hostile requests, with the memory of the
-service before and after, and exchanges of the detector under load.
+onnxruntime on crops that are ready, in batches of 64 crops and of as many as the service makes. All are measured by
+turns, in rounds, so that other programs slow all. Clients and service share the cores; so the same ratios follow for
+processor time, of service and clients together, which other programs disturb less. Like for like: onnxruntime and the
+decoding of the same files. Then hostile requests, with the memory of the service before and after, and exchanges of the
+detector under load.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import http.client
 import io
 import json
+import os
 import random
 import signal
 import subprocess
@@ -34,9 +37,10 @@ from fakemedia.registry.promotion import promote
 from fakemedia.registry.versions import find_version, open_version, register
 from fakemedia.scoring.crop_layout import CROPS, view
 from fakemedia.scoring.onnx_model import OnnxModel
+from fakemedia.serving.pictures_in import receive
 from fakemedia.serving.serving_config import ServingConfig
 
-CLIENTS, SIDE, CROP = 16, 512, 128
+CLIENTS, SIDE, CROP, LARGE = 16, 512, 128, 64
 BOUNDARY = "benchmark"
 
 
@@ -138,14 +142,29 @@ def under_load(port: int, bodies: list[bytes], until: Callable[[], bool]) -> tup
     return seconds, statuses, versions
 
 
-def own_rate(model: OnnxModel, crops: np.ndarray, seconds: float) -> float:
-    """Return pictures a second of onnxruntime alone, in the batches of the service."""
-    batch = np.concatenate([crops] * (ServingConfig().batch // len(crops)))
-    start, done = time.perf_counter(), 0
+def own_rate(model: OnnxModel, crops: np.ndarray, size: int, seconds: float) -> tuple[float, float]:
+    """Return pictures a second of onnxruntime alone, and its processor seconds of a picture, in batches of `size`."""
+    batch = np.concatenate([crops] * (size // len(crops)))
+    model.outputs(batch)
+    start, spent, done = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - start < seconds:
         model.outputs(batch)
-        done += len(batch) // len(crops)
-    return done / (time.perf_counter() - start)
+        done += size // len(crops)
+    return done / (time.perf_counter() - start), (time.process_time() - spent) / done
+
+
+def decode_cost(model: OnnxModel, files: list[bytes]) -> float:
+    """Return the processor seconds from the bytes of a file to its crops."""
+    start = time.process_time()
+    for data in files:
+        receive("a", data, model.facts, crops=CROPS, max_pixels=ServingConfig().max_pixels)
+    return (time.process_time() - start) / len(files)
+
+
+def processor_seconds(process: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def hostile(rng: random.Random) -> bytes:
@@ -247,19 +266,31 @@ def main() -> None:
                                    text=True)
         assert process.stdout is not None
         port = int(process.stdout.readline())
-        ratios, latencies = [], []
+        ratios: dict[str, list[float]] = {}
+        latencies = []
         for number in range(given.rounds):
-            own = own_rate(model, crops, given.seconds)
-            end = time.monotonic() + given.seconds
-            start = time.perf_counter()
+            found = [own_rate(model, crops, size, given.seconds / 2) for size in (LARGE, ServingConfig().batch)]
+            decoding = decode_cost(model, pictures)
+            before = processor_seconds(process.pid)
+            end, start, own = time.monotonic() + given.seconds, time.perf_counter(), time.process_time()
             seconds, statuses, _ = under_load(port, bodies, lambda end=end: time.monotonic() > end)
-            rate = len(seconds) / (time.perf_counter() - start)
-            ratios.append(rate / own)
+            count, clients = len(seconds), time.process_time() - own
+            rate = count / (time.perf_counter() - start)
+            spent = (processor_seconds(process.pid) - before + clients) / count
             latencies += seconds
-            print(f"round {number + 1}: onnxruntime {own:.1f}, service {rate:.1f} pictures a second, ratio "
-                  f"{rate / own:.2f}, {dict(statuses)}", flush=True)
-        print(f"ratio: median {np.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}; "
-              f"p50 {np.median(latencies):.3f} s, p99 {np.quantile(latencies, 0.99):.3f} s", flush=True)
+            for size, (alone, cost) in zip((LARGE, ServingConfig().batch), found, strict=True):
+                for name, value in ((f"throughput, over batches of {size}", rate / alone),
+                                    (f"processor time, over batches of {size}", cost / spent),
+                                    (f"the same with decoding, over batches of {size}", (cost + decoding) / spent)):
+                    ratios.setdefault(name, []).append(value)
+            print(f"round {number + 1}: onnxruntime " + ", ".join(f"{alone:.1f}" for alone, _ in found)
+                  + f", service {rate:.1f} pictures a second, {dict(statuses)}; processor ms of a picture: onnxruntime "
+                  + ", ".join(f"{1000 * cost:.1f}" for _, cost in found)
+                  + f", decoding {1000 * decoding:.1f}, clients {1000 * clients / count:.1f}, all {1000 * spent:.1f}",
+                  flush=True)
+        for name, values in ratios.items():
+            print(f"{name}: median {np.median(values):.2f}, from {min(values):.2f} to {max(values):.2f}")
+        print(f"p50 {np.median(latencies):.3f} s, p99 {np.quantile(latencies, 0.99):.3f} s", flush=True)
         print("hostile:", attack(port, process.pid, given.hostile), flush=True)
         print("exchanges:", swap(registry, port, bodies, given.swaps), flush=True)
         process.send_signal(signal.SIGTERM)
