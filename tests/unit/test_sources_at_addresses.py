@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-import time
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -136,23 +136,31 @@ def test_an_address_is_kept_as_it_is_and_refused_by_the_forge() -> None:
 def test_files_at_an_address_are_read_ahead(data: Path, memory: MemoryFileSystem, tmp_path: Path,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
     mirrored(data, memory)
-    reading, most, read = [], [], MemoryFileSystem.cat_file
+    read = MemoryFileSystem.cat_file
+    waiting, together = threading.Semaphore(0), threading.Event()
 
-    def slow(self: MemoryFileSystem, path: str, **options: object) -> bytes:
-        reading.append(path)
-        most.append(len(reading))
-        time.sleep(0.02)
-        reading.remove(path)
+    def wait_for_others(self: MemoryFileSystem, path: str, **options: object) -> bytes:
+        waiting.release()
+        together.wait(10)
         return read(self, path, **options)
 
-    monkeypatch.setattr(MemoryFileSystem, "cat_file", slow)
+    def expect(reads: int) -> None:
+        """Let reads go on once so many wait at the same time."""
+        together.clear()
+        threading.Thread(target=lambda: all(waiting.acquire(timeout=10) for _ in range(reads)) and together.set(),
+                         daemon=True).start()
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", wait_for_others)
     source = plugin.create("sources", "folder", {"root": ADDRESS})
+    expect(5)
     index = build_index(source, "wild", workers=1, progress=False)
-    assert max(most) > 4
-    most.clear()
+    assert together.is_set()
     store = build_store(index, source, "train", tmp_path / "store", stream=True, workers=1)
+    while waiting.acquire(blocking=False):
+        pass
+    expect(3)
     list(EvalBatches(store, batch_size=1, crop=8))
-    assert max(most) > 2
+    assert together.is_set()
     local = plugin.create("sources", "folder", {"root": str(data)})
     assert build_store(build_index(local, "wild", workers=1), local, "train", tmp_path / "local", stream=True,
                        workers=1).readers < READS
