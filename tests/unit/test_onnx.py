@@ -57,8 +57,9 @@ def _assert_same_outputs(ours: Model, theirs: Model, crops: np.ndarray) -> None:
     np.testing.assert_allclose(found.embeddings, expected.embeddings, rtol=1e-4, atol=1e-4)
 
 
-def test_a_network_that_reads_its_blocks(tmp_path: Path) -> None:
-    settings = {"width": 8, "depth": 3, "taps": "both", "head": "mlp", "hidden": 8}
+@pytest.mark.parametrize("taps", ["early", "both"])
+def test_a_network_that_reads_its_blocks(tmp_path: Path, taps: str) -> None:
+    settings = {"width": 8, "depth": 3, "taps": taps, "head": "mlp", "hidden": 8}
     folder = write_checkpoint(tmp_path / "model", crop=24, settings=settings)
     onnx_export.export(folder, tmp_path / "model.onnx")
     crops = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), np.uint8)

@@ -12,7 +12,7 @@ from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.core.tune import Tune, read_tune
 from fakemedia.networks.detector import Detector, HeadShape
-from fakemedia.networks.taps import Blocks, watched
+from fakemedia.networks.taps import Blocks, block_statistics
 from fakemedia.networks.tuning import merge, norm_layers, parameter_groups, tune
 
 VIT = {"name": "timm", "architecture": "vit_tiny_patch16_224", "options": {"depth": 2, "embed_dim": 48, "num_heads": 3}}
@@ -155,11 +155,23 @@ class _Layout(nn.Module):
 def test_statistics_of_a_block_whatever_its_order_in_memory(order: str) -> None:
     maps = torch.rand(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
     blocks = Blocks(names=("block",), prefix_tokens=2, channels_last=order == "NHWC")
-    with watched(body := _Layout(order), blocks) as found:
-        body(maps)
+    found = block_statistics(body := _Layout(order), blocks, maps)
     expected = torch.cat([maps.mean((2, 3)), maps.std((2, 3), correction=0)], 1)
     torch.testing.assert_close(found[0], expected, atol=1e-5, rtol=1e-5)
     assert not body.block._forward_hooks
+
+
+@pytest.mark.parametrize("settings", [{"name": "convnet", "width": 8, "depth": 4}, VIT, RESNET])
+def test_layers_that_no_tap_reads_are_computed_in_training_alone(settings: dict) -> None:
+    network = build(**settings, taps="early").eval()
+    last = network.body.get_submodule(network.blocks.names[-1])
+    calls: list[bool] = []
+    last.register_forward_hook(lambda *_: calls.append(network.body.training))
+    inputs = network.prepare(images())
+    features = network.features(inputs)
+    torch.testing.assert_close(features, network.features(inputs, "blocks")[:, :features.shape[1]], atol=0, rtol=0)
+    network.train().features(inputs)
+    assert calls == [False, True]
 
 
 @pytest.mark.parametrize(("settings", "width"), [

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.rng import derive
-from fakemedia.networks.taps import Blocks, Taps, watched
+from fakemedia.networks.taps import Blocks, Taps, block_statistics, statistics_and_output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +98,10 @@ class Detector(nn.Module):
         taps, inputs = taps or self.taps, self.front(inputs)
         if taps == "head":
             return self.body(inputs)
-        with watched(self.body, self.blocks.early if taps == "early" else self.blocks) as block_statistics:
-            pooled = self.body(inputs)
-        return torch.cat([*block_statistics, pooled.float()] if taps == "both" else block_statistics, 1)
+        if taps == "both":
+            statistics, pooled = statistics_and_output(self.body, self.blocks, inputs)
+            return torch.cat([*statistics, pooled.float()], 1)
+        return torch.cat(block_statistics(self.body, self.blocks.early if taps == "early" else self.blocks, inputs), 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits (N, 2) of normalised inputs (N, 3, H, W); the head computes in float32 in any autocast."""

@@ -7,7 +7,7 @@ while the pooled output of a network made for content contains little of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -50,17 +50,41 @@ class Blocks:
         return torch.cat([mean.flatten(1), (variance + EPSILON).sqrt()], 1)
 
 
-@contextmanager
-def watched(body: nn.Module, blocks: Blocks) -> Iterator[list[Tensor]]:
-    """Yield a list that holds, after a forward pass of `body`, the statistics of each block, float32 (N, 2 C)."""
-    statistics: list[Tensor] = []
+def block_statistics(body: nn.Module, blocks: Blocks, inputs: Tensor) -> list[Tensor]:
+    """Return the statistics of each block for `inputs` (N, 3, H, W), float32 (N, 2 C).
 
+    In evaluation mode the layers after the last of `blocks` are not computed; an exported graph loses them by itself.
+    """
+    statistics: list[Tensor] = []
+    stops = not body.training and not torch.compiler.is_exporting()
+    with _kept(body, blocks, statistics, stops=stops), suppress(_Complete):
+        body(inputs)
+    return statistics
+
+
+def statistics_and_output(body: nn.Module, blocks: Blocks, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Return the statistics of each block, and the output of `body`, (N, D), of one forward pass."""
+    statistics: list[Tensor] = []
+    with _kept(body, blocks, statistics, stops=False):
+        output = body(inputs)
+    return statistics, output
+
+
+class _Complete(Exception):
+    """Ends a forward pass whose further layers nobody reads."""
+
+
+@contextmanager
+def _kept(body: nn.Module, blocks: Blocks, statistics: list[Tensor], *, stops: bool) -> Iterator[None]:
+    """Append the statistics of each block to `statistics` in a forward pass; _Complete after the last if it `stops`."""
     def keep(_: nn.Module, __: tuple, output: Tensor) -> None:
         statistics.append(blocks.statistics(output))
+        if stops and len(statistics) == len(blocks.names):
+            raise _Complete
 
     hooks = [body.get_submodule(name).register_forward_hook(keep) for name in blocks.names]
     try:
-        yield statistics
+        yield
     finally:
         for hook in hooks:
             hook.remove()
