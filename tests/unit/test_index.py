@@ -16,14 +16,13 @@ from PIL import Image
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
 from fakemedia.ingest.index import (
-    COLUMNS,
     build_index,
     check_index,
     index_fingerprint,
     index_recipe,
     is_current,
 )
-from fakemedia.ingest.parts import read_index, write_index
+from fakemedia.ingest.parts import COLUMNS, read_index, write_index
 from fakemedia.sources.folder import Config, FolderSource, build
 from fakemedia.sources.layout import check_layout
 
