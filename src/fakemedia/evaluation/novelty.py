@@ -134,7 +134,7 @@ def task_centres(features: NDArray[np.floating], count: int, seed: int) -> NDArr
     return centres[np.arange(count) % len(centres)]
 
 
-def packed(centres: Floats) -> str:
+def packed(centres: NDArray[np.floating]) -> str:
     """Return centres (T K, D) as the text of `Novelty.centres`."""
     return b64encode(centres.astype("<f2").tobytes()).decode()
 
