@@ -67,6 +67,13 @@ def test_checkpoints_by_handle(invoke: Callable[..., Result], project: Path, mon
     assert_refused(invoke("score", str(project / "photos"), "--checkpoint", "tiny/finetune"), "There is no checkpoint")
 
 
+def test_a_sequence_that_has_not_been_trained(invoke: Callable[..., Result], project: Path) -> None:
+    for command in (("register", "tiny/kd"), ("score", "photos", "--checkpoint", "tiny/kd"),
+                    ("export", "tiny/kd", "--out", "kd.onnx")):
+        assert_refused(invoke(*command), "Nothing of the sequence 'tiny' has been trained yet",
+                       "What to do: kedro run --pipelines tiny.")
+
+
 def write_scores(project: Path, stage: str, *, checkpoint: str) -> None:
     path = project / f"data/07_model_output/tiny/finetune/seed0/{stage}.parquet"
     label = [0, 1] * 8

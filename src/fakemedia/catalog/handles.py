@@ -35,10 +35,13 @@ def find_checkpoint(name: str, context: Context | None) -> Path:
         raise UserError("There is no checkpoint", where=name, expected="a checkpoint folder, an .onnx file, or, in a "
                         "project, sequence/label[/seed][/stage] such as demo/kd")
     folders = _checkpoint_folders(context)
-    keys = list(folders)
+    keys, sequence = list(folders), handle["sequence"]
+    if sequence in context.sequences and all(key[0] != sequence for key in keys):
+        raise UserError(f"Nothing of the sequence {sequence!r} has been trained yet", where=name,
+                        do=f"kedro run --pipelines {sequence}")
     for place, part in enumerate(WORDS):
         names = sorted({key[place] for key in keys})
-        chosen = handle[part] or (min(names, key=int) if part == "seed" else _last(context, handle["sequence"], names))
+        chosen = handle[part] or (min(names, key=int) if part == "seed" else _last(context, sequence, names))
         if chosen not in names:
             raise unknown_name(f"{part} of a checkpoint", chosen, names, where=name)
         keys = [key for key in keys if key[place] == chosen]
