@@ -44,7 +44,8 @@ def test_from_a_dropped_folder_to_the_champion_and_back(invoke: Invoke, learned:
         assert outcomes(registry) == []
         assert registry.aliases()["champion"] == (2 if step == "record_outcome" else 1), step
     done = invoke("watch", "inbox", "--once")
-    assert (done.exit_code, done.output) == (0, "fresh: promoted, version 2\n"), done.output
+    assert (done.exit_code, done.output.splitlines()) == (0, [
+        "fresh: new; is learned, then compared with the champion", "fresh: promoted, version 2"]), done.output
     assert [(each.before, each.after, each.by) for each in history(registry)] == [
         (None, 1, "ada"), (1, 2, "kedro watch")]
     assert len(history(registry)[1].gate_sha256) == 64
@@ -98,7 +99,11 @@ def test_an_error_of_one_folder_does_not_stop_the_others(invoke: Invoke, learned
 
     monkeypatch.setattr(watch, "take", take)
     stopped = invoke("watch", "inbox", "--once")
-    assert (stopped.exit_code, stopped.output) == (1, "fresh: fail, version 2\n  worse\nError: pictures are missing.\n")
+    assert stopped.exit_code == 1
+    assert stopped.output.splitlines() == [
+        "early: new; is learned, then compared with the champion",
+        "fresh: new; is learned, then compared with the champion",
+        "fresh: fail, version 2", "  worse", "Error: pictures are missing."]
     assert [each.task for each in outcomes(load_context().open_registry())] == ["fresh"]
 
 

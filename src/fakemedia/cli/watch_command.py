@@ -38,7 +38,7 @@ def watch(incoming: Path, once: bool, by: str, every: float, params: dict[str, A
     context = load_context(params=params)
     if once:
         found = []
-        for outcome in watch_once(context, incoming, by):
+        for outcome in watch_once(context, incoming, by, _announced):
             found.append(outcome)
             _tell(outcome)
         raise click.exceptions.Exit(_status(found))
@@ -46,8 +46,9 @@ def watch(incoming: Path, once: bool, by: str, every: float, params: dict[str, A
 
     def unchanged(task: str, files: str) -> bool:
         before, seen[task] = seen.get(task), files
-        return before == files
+        return before == files and _announced(task, files)
 
+    click.echo(as_typed(f"Watching {incoming}: it is looked at every {every:g} seconds"))
     while True:
         try:
             for outcome in watch_once(context, incoming, by, unchanged):
@@ -55,6 +56,12 @@ def watch(incoming: Path, once: bool, by: str, every: float, params: dict[str, A
         except UserError as error:
             click.echo(as_typed(f"Error: {error}"), err=True)
         time.sleep(every)
+
+
+def _announced(task: str, files: str) -> bool:
+    """Say that the folder of `task` is taken, since no line follows for minutes; return True: it is ready."""
+    click.echo(as_typed(f"{task}: new; is learned, then compared with the champion"))
+    return True
 
 
 def _tell(outcome: Outcome) -> None:
