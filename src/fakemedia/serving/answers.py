@@ -52,7 +52,8 @@ class Known(BaseModel):
     network: str
     tasks: list[str] = Field(description="What it has learned.")
     crop: int = Field(description="Side of the squares that it sees, pixels.")
-    threshold: float | None = Field(default=None, description="P(fake) above which a picture is called fake.")
+    threshold: float | None = Field(default=None, description="P(fake) that divides real from fake, "
+                                    "if the picture is not unsure.")
     unsure: tuple[float, float] | None = Field(description="P(fake) between which a picture is unsure.")
     guarantee: str = Field(description="What its calibration guarantees outside that band.")
 
