@@ -53,6 +53,7 @@ def test_what_is_left_goes_through_the_gate(invoke: Invoke, learned: Path) -> No
         assert result.exit_code == 0, result.output
     judged = invoke("gate")
     assert judged.exit_code in (0, 3, 4), judged.output
+    assert "unlearned, not compared: gan" in judged.output
     path = learned / "data/08_reporting/gate/2-against-1.json"
     report = json.loads(path.read_text())
     assert report["unlearned"] == ["gan"]
@@ -65,3 +66,5 @@ def test_what_is_left_goes_through_the_gate(invoke: Invoke, learned: Path) -> No
     again = invoke("update", "--task", "gan", "--data", "data/01_raw/tiny/gan")
     assert again.exit_code == 0, again.output
     assert "knows latent, gan" in again.output
+    assert_refused(invoke("unlearn", "update/ridge", "--task", "gan", "--out", "x"),
+                   "kedro update has learned cannot unlearn", "kedro rollback")

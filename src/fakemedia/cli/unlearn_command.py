@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fakemedia.catalog.lineage import Lineage
+from fakemedia.catalog.version_stores import UPDATE
 from fakemedia.cli.plain_errors import plain_errors
 from fakemedia.context.context import Context
 from fakemedia.context.loading import load_context
@@ -39,6 +40,10 @@ def unlearn(run: str, task: str, seed: int | None, out: Path) -> None:
     sequence, *rest = run.split("/")
     if len(rest) != 1:
         raise UserError("This names no run", where=run, expected="sequence/label, such as demo/ridge")
+    if sequence == UPDATE:
+        raise UserError("A detector that kedro update has learned cannot unlearn", where=run,
+                        expected="sequence/label of a sequence of the project, such as demo/ridge",
+                        do="kedro rollback, to let the version before the update serve")
     context = load_context()
     source = find_checkpoint(run if seed is None else f"{run}/{seed}", context)
     check_place(out, source)

@@ -103,6 +103,8 @@ def describe(report: dict[str, Any]) -> str:
     lines += [f"  {row['task']:<21} {row['role']:<4}  {row['champion']:5.1f} % -> {row['candidate']:5.1f} %  "
               f"{row['difference']:+5.1f} points (at least {row['low']:+.1f})  {row['outcome']}"
               for row in report["tasks"]]
+    if report["unlearned"]:
+        lines.append(f"  unlearned, not compared: {', '.join(report['unlearned'])}")
     alarms = report["false_alarms"]
     lines.append(f"  {'false alarms':<27} {alarms['champion']:5.1f} % -> {alarms['candidate']:5.1f} %  "
                  f"{alarms['outcome']}")
