@@ -20,7 +20,7 @@ import numpy as np
 from features import task_stores
 from scipy.stats import binomtest
 
-from fakemedia.core.plan import MethodPlan, Named, Plan
+from fakemedia.core.plan import MethodPlan, Plan, Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import FAKE, REAL, make_stages
 from fakemedia.evaluation.label_check import look_swapped
@@ -33,7 +33,7 @@ BACKWARDS = 0.2
 
 def checks(given: argparse.Namespace, new: str, known: tuple[str, ...], stores: dict, place: Path) -> np.ndarray:
     """Return whether `new` is refused: bool (2, 2), by rule (this one, AUC alone) and labels (right, swapped)."""
-    network = Named(name=given.network, settings={"taps": given.taps})
+    network = Plugin(name=given.network, settings={"taps": given.taps})
     stages, training = make_stages([known, (new,)]), TrainingConfig(epochs=1, lr=1e-3, crop=given.crop)
     method = MethodPlan(label="one", method="ridge", settings={}, network=network, tune="head", training=training)
     plan = Plan(sequence="benchmark", collection="benchmark", stages=stages, network=network, training=training,

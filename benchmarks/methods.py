@@ -54,7 +54,7 @@ from fakemedia.learning.sequence import learn_stage, restore_network, score_chec
 from fakemedia.memory.budget import MIB
 from fakemedia.methods.experts import ExpertsHead
 from fakemedia.networks.checkpoint import Checkpoint
-from fakemedia.reporting.estimates import Measured, Quantity, estimate, gap_closed, measure
+from fakemedia.reporting.estimates import Bootstrap, Quantity, estimate, gap_closed, measure
 from fakemedia.reporting.results import gather
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.pixels import PixelStore
@@ -180,7 +180,7 @@ def table(plan: Plan, scores: pd.DataFrame, costs: list[dict[str, Any]]) -> Iter
         yield f"{label:<12}{cells}   {' '.join(f'{value:.1f}' for value in tasks[number])}"
 
 
-def quantities(measured: Measured) -> dict[str, tuple[Quantity, Bounds]]:
+def quantities(measured: Bootstrap) -> dict[str, tuple[Quantity, Bounds]]:
     """Return what is estimated from the matrices of accuracy and AUC, and the ends of its range, by name."""
     learned, share = measured.learned, measured.images / measured.images.sum()
     peak = peak_stage(measured.accuracy, learned)

@@ -101,7 +101,7 @@ def main() -> None:
     rows = sum(len(data.scores) for data in inputs.values() if isinstance(data, MethodResults))
 
     started, worked = time.perf_counter(), time.process_time()
-    outputs = SequentialRunner().run(reporting.create_pipeline(plan, families={}, robust=False), catalog)
+    outputs = SequentialRunner().run(reporting.create_pipeline(plan, families={}, robust=False, stores={}), catalog)
     done = time.perf_counter()
     page = outputs[REPORT.format(sequence=plan.sequence)].load().encode()
     print(f"{len(plan.tasks)} tasks, {len(plan.methods)} methods, {options.seeds} seeds, {rows} scores")
