@@ -45,7 +45,7 @@ def test_from_a_dropped_folder_to_the_champion_and_back(invoke: Invoke, learned:
         assert registry.aliases()["champion"] == (2 if step == "record_outcome" else 1), step
     done = invoke("watch", "inbox", "--once")
     assert (done.exit_code, done.output.splitlines()) == (0, [
-        "fresh: new; is learned, then compared with the champion", "fresh: promoted, version 2"]), done.output
+        "fresh: learning it, then comparing with the champion", "fresh: promoted, version 2"]), done.output
     assert [(each.before, each.after, each.by) for each in history(registry)] == [
         (None, 1, "ada"), (1, 2, "kedro watch")]
     assert len(history(registry)[1].gate_sha256) == 64
@@ -101,8 +101,8 @@ def test_an_error_of_one_folder_does_not_stop_the_others(invoke: Invoke, learned
     stopped = invoke("watch", "inbox", "--once")
     assert stopped.exit_code == 1
     assert stopped.output.splitlines() == [
-        "early: new; is learned, then compared with the champion",
-        "fresh: new; is learned, then compared with the champion",
+        "early: learning it, then comparing with the champion",
+        "fresh: learning it, then comparing with the champion",
         "fresh: fail, version 2", "  worse", "Error: pictures are missing."]
     assert [each.task for each in outcomes(load_context().open_registry())] == ["fresh"]
 

@@ -63,8 +63,8 @@ def open_address(address: str) -> tuple[Any, str]:
 def put_files(system: Any, paths: Sequence[Path], to: Sequence[str]) -> None:
     """Write files of this machine to a file system, several at once.
 
-    TimeoutError if nothing arrives for PATIENCE seconds and those that it takes at the SLOWEST: a client would wait for
-    ever.
+    TimeoutError if nothing arrives for PATIENCE seconds and those that it takes at the SLOWEST: a client would wait
+    indefinitely.
     """
     from fsspec.callbacks import Callback
 
@@ -78,7 +78,7 @@ def put_files(system: Any, paths: Sequence[Path], to: Sequence[str]) -> None:
 
 
 def answered(ask: Callable[[], object], seconds: float, done: Callable[[], object] = lambda: None) -> None:
-    """Call `ask`; TimeoutError if for so many seconds it does not end, and what is `done` stays the same."""
+    """Call `ask`; TimeoutError if it does not end, and the progress `done` stays the same, for `seconds`."""
     answer: Future[None] = Future()
 
     def wait() -> None:

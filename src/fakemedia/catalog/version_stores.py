@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fakemedia.store.pixels import PixelStore
 
 UPDATE = "update"
-"""The collection of the tasks that `kedro update` has brought; no configured one may have this name."""
+"""The collection of the tasks that `kedro update` added; no configured one may have this name."""
 
 
 class VersionStores:

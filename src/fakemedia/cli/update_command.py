@@ -24,7 +24,7 @@ from fakemedia.context.loading import load_context
 def update(task: str, data: Path, label: str | None, params: dict[str, Any]) -> None:
     """Learn one more task on top of the champion, and register the result as the candidate.
 
-    The pictures are audited and stored; the champion's method goes on from its state and memory. The new version is
+    The pictures are audited and stored; the champion's method continues from its state and memory. The new version is
     calibrated, and knows what it does not know. The champion stays as it is: next, kedro gate.
     """
     from fakemedia.pipelines.update.nodes import run_update

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("incoming", type=click.Path(path_type=Path))
-@click.option("--once", is_flag=True, help="Take what is there and end, with the exit status 3 if a folder was refused "
+@click.option("--once", is_flag=True, help="Process what is there and exit, with the status 3 if a folder was refused "
               "or did not pass, 4 if there were too few pictures to tell, else 0.")
 @click.option("--by", default="kedro watch", show_default=True, help="Who promotes: a name for the record.")
 @click.option("--every", default=30.0, show_default=True, type=click.FloatRange(min=0.1), metavar="SECONDS",
-              help="How often INCOMING is looked at. A folder is taken when it has not changed since the last look.")
+              help="How often INCOMING is checked. A folder is processed once it has not changed since the last check.")
 @params_option
 @plain_errors
 def watch(incoming: Path, once: bool, by: str, every: float, params: dict[str, Any]) -> None:
     """Learn each new folder in INCOMING, named after its task, and let the result serve if it passes the gate.
 
     As kedro update, kedro gate and kedro promote by hand. What becomes of each folder is recorded, and it is not taken
-    again until its files change. It may be killed at any time: the next start goes on.
+    again until its files change. It may be killed at any time: the next start resumes.
     """
     from fakemedia.pipelines.update.watch import watch_once
 
@@ -40,7 +40,7 @@ def watch(incoming: Path, once: bool, by: str, every: float, params: dict[str, A
         found = []
         for outcome in watch_once(context, incoming, by, _announced):
             found.append(outcome)
-            _tell(outcome)
+            _print(outcome)
         raise click.exceptions.Exit(_status(found))
     seen: dict[str, str] = {}
 
@@ -48,23 +48,23 @@ def watch(incoming: Path, once: bool, by: str, every: float, params: dict[str, A
         before, seen[task] = seen.get(task), files
         return before == files and _announced(task, files)
 
-    click.echo(as_typed(f"Watching {incoming}: it is looked at every {every:g} seconds"))
+    click.echo(as_typed(f"Watching {incoming}, every {every:g} seconds"))
     while True:
         try:
             for outcome in watch_once(context, incoming, by, unchanged):
-                _tell(outcome)
+                _print(outcome)
         except UserError as error:
             click.echo(as_typed(f"Error: {error}"), err=True)
         time.sleep(every)
 
 
 def _announced(task: str, files: str) -> bool:
-    """Say that the folder of `task` is taken, since no line follows for minutes; return True: it is ready."""
-    click.echo(as_typed(f"{task}: new; is learned, then compared with the champion"))
+    """Print that `task` is being learned, since no line follows for minutes; return True: its folder is ready."""
+    click.echo(as_typed(f"{task}: learning it, then comparing with the champion"))
     return True
 
 
-def _tell(outcome: Outcome) -> None:
+def _print(outcome: Outcome) -> None:
     made = f", version {outcome.version}" if outcome.version else ""
     click.echo(as_typed(f"{outcome.task}: {outcome.outcome}{made}"
                         + (f"\n  {outcome.reason}" if outcome.reason else "")))

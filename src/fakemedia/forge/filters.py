@@ -50,7 +50,7 @@ def as_grey_as(picture: NDArray[np.uint8], image: Float) -> Float:
 def repainted(picture: NDArray[np.uint8], image: Float, strength: float) -> Float:
     """Return `picture` with `strength` parts of the structure of `image`, and its own colours, brightness and contrast.
 
-    The mean of the channels of `image` is brought to the mean and standard deviation of that of `picture`; the
+    The mean of the channels of `image` gets the mean and standard deviation of that of `picture`; the
     difference of the two is added to all channels.
     """
     before, after = picture.astype(np.float32).mean(axis=2), image.mean(axis=2)

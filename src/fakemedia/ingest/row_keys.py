@@ -1,4 +1,4 @@
-"""What the audit holds of every image: some numbers, from which it finds the images that it must look at."""
+"""What the audit holds of every image: some numbers, from which it finds the images that it must examine."""
 
 from __future__ import annotations
 

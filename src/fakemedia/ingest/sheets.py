@@ -16,7 +16,7 @@ PADDINGS = (0, 2)
 CONTRAST = 1.2
 """How many times larger steps across every line are than nine tenths of those inside tiles."""
 LINES = 32
-"""Rows, and columns, that are looked at."""
+"""Rows, and columns, that are sampled."""
 
 
 VERSION = 1
@@ -52,7 +52,7 @@ def grid_of(pixels: NDArray[np.uint8]) -> Grid | None:
     """Return the grid of tiles that a picture, uint8 (H, W, 3), is; None if it is none.
 
     Between two tiles, grey levels step along the whole line. A picture whose sides do not fit equal square tiles is
-    not looked at.
+    not examined.
     """
     height, width, _ = pixels.shape
     grids = [(side, padding) for padding in PADDINGS for side in _sides(height, width, padding)]

@@ -1,4 +1,4 @@
-"""One more stage on top of a finished detector: its own method goes on from its state and memory."""
+"""One more stage on top of a finished detector: its own method continues from its state and memory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The windows of every source, judged one after another: what `kedro monitor` tells and keeps.
 
 A stream is what one detector scored of one source, or of all sources together. Its first windows are the reference.
-They are kept, with the results, so that the log may forget them, and a later run goes on after the last window.
+They are kept, with the results, so that the log may forget them, and a later run continues after the last window.
 """
 
 from __future__ import annotations

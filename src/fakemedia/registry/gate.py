@@ -160,18 +160,18 @@ def _not_worse(name: str, role: str, points: float, *tasks: Pictures) -> dict[st
     """Return the row of one old task, or of the mean over several, that may lose so many points."""
     delta, found = points / 100, compare(*tasks)
     outcome = not_worse(found, delta)
-    told = (f"{name}: {100 * found.estimate:+.1f} points" if outcome == FAIL else
+    reason = (f"{name}: {100 * found.estimate:+.1f} points" if outcome == FAIL else
             f"{name}: a loss of {points:g} points cannot be ruled out")
-    return _row(name, role, tasks, found, outcome, delta + min(found.estimate, 0.0), told)
+    return _row(name, role, tasks, found, outcome, delta + min(found.estimate, 0.0), reason)
 
 
 def _new_task(task: str, rows: pd.DataFrame, reals: pd.DataFrame) -> dict[str, Any]:
     pictures = _pictures(rows if REAL in set(rows["label"]) else pd.concat([rows, reals]))
     found = compare(pictures)
     outcome = better(found)
-    told = (f"{task}: the candidate is not better on the new task ({100 * found.estimate:+.1f} points)"
+    reason = (f"{task}: the candidate is not better on the new task ({100 * found.estimate:+.1f} points)"
             if outcome == FAIL else f"{task}: the gain on the new task is not certain")
-    return _row(task, NEW, [pictures], found, outcome, max(found.estimate, 1e-3), told)
+    return _row(task, NEW, [pictures], found, outcome, max(found.estimate, 1e-3), reason)
 
 
 def _false_alarms(rows: pd.DataFrame, config: GateConfig) -> dict[str, Any]:
@@ -186,9 +186,9 @@ def _false_alarms(rows: pd.DataFrame, config: GateConfig) -> dict[str, Any]:
     if after > config.false_alarms < before:
         outcome = not_worse(found, delta)
     more = more_pictures(found, delta + min(found.estimate, 0.0)) if outcome == TOO_FEW else 0
-    told = f"{after:.1f} % of the real pictures are called fake, {before:.1f} % by the champion"
+    reason = f"{after:.1f} % of the real pictures are called fake, {before:.1f} % by the champion"
     return {"real": len(rows), "champion": before, "candidate": after, "outcome": outcome, "more_pictures": more,
-            "reason": "" if outcome == PASS else told + (f": about {more} more are needed to tell" if more else "")}
+            "reason": "" if outcome == PASS else reason + (f": about {more} more are needed to tell" if more else "")}
 
 
 def _balanced(pictures: Pictures, right: np.ndarray) -> float:

@@ -14,4 +14,4 @@ class UpdateConfig:
     data: str = ""
     """Folder of its pictures; a relative one counts from the project."""
     label: str | None = None
-    """Label of the champion's sequence whose method learns it; None: the champion's own method goes on."""
+    """Label of the champion's sequence whose method learns it; None: the champion's own."""

@@ -1,4 +1,4 @@
-"""What became of each folder that brought a new task: an append-only record in the registry."""
+"""What became of each folder of a new task: an append-only record in the registry."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def outcomes(registry: Registry) -> list[Outcome]:
 def learned_version(registry: Registry, task: str, content: str, champion: Version) -> Version | None:
     """Return the newest version that has learned the training pictures `content` of `task`; None if there is none.
 
-    It goes on from `champion`, is it, or has been promoted before.
+    It was learned from `champion`, is it, or has been promoted before.
     """
     promoted = was_promoted(registry)
     found = [each for each in list_versions(registry) if each.facts.data.get(f"{task} train") == content

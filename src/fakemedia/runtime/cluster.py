@@ -190,7 +190,7 @@ def spread(config: ClusterConfig, what: str, function: Callable[[T], R], jobs: I
 
 
 def call(given: tuple[Callable[[T], R], int], job: T) -> R:
-    """Call a function with a job on a worker, which has so many cores."""
+    """Call a function with a job on a worker; the tuple is the function and the worker's number of cores."""
     function, count = given
     use_cores(count)
     return function(job)

@@ -73,7 +73,7 @@ class Problem(BaseModel):
 
 
 def known(serving: Serving, crops: int) -> Known:
-    """Return what is told of the detector, which scores up to so many `crops` of a picture."""
+    """Return the facts of the detector in an answer; it scores at most `crops` crops of a picture."""
     facts = serving.model.facts
     calibration = facts.calibration and facts.calibration.for_crops(crops)
     return Known(version=serving.version.number, content=serving.version.content, network=facts.network,

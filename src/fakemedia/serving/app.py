@@ -80,7 +80,7 @@ class Service:
             self.working -= 1
         if len(found) == 1 and isinstance(found[0], Refused):
             raise found[0]
-        return self._told(serving, pictures, found)
+        return self._response(serving, pictures, found)
 
     def _admit(self, request: Request) -> None:
         # The bytes themselves: headers are read as Latin-1, and a token from the environment need not be UTF-8.
@@ -115,7 +115,7 @@ class Service:
         self.batcher.submit(serving.model, picture.view.crops, computed)
         return picture
 
-    def _told(self, serving: Serving, pictures: list[tuple[str, bytes]],
+    def _response(self, serving: Serving, pictures: list[tuple[str, bytes]],
               found: list[tuple[Score, Row] | Refused]) -> Scores:
         scored = [each for each in found if not isinstance(each, Refused)]
         for score, _ in scored:
@@ -151,9 +151,9 @@ def make_app(service: Service) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> JSONResponse:
-        told = {404: f"There is nothing at this address. See {request.base_url}openapi.json.",
+        messages = {404: f"There is nothing at this address. See {request.base_url}openapi.json.",
                 405: "This address takes another method."}
-        return JSONResponse({"detail": told.get(error.status_code, error.detail)}, error.status_code)
+        return JSONResponse({"detail": messages.get(error.status_code, error.detail)}, error.status_code)
 
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> JSONResponse:

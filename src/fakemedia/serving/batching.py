@@ -39,7 +39,7 @@ class Batcher:
     """One thread that runs the network on the crops that wait, `most` at once."""
 
     def __init__(self, *, most: int, wait: float, on_batch: Callable[[int], None] = lambda crops: None) -> None:
-        """An incomplete batch waits `wait` seconds for more crops; `on_batch` is told the crops of each batch."""
+        """An incomplete batch waits `wait` seconds for more crops; `on_batch` gets the crops of each batch."""
         self._most, self._wait, self._on_batch = most, wait, on_batch
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="batches", daemon=True)

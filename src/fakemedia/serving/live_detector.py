@@ -58,7 +58,7 @@ class LiveDetector:
         on_swap(self.current)
 
     def follow(self, seconds: float) -> None:
-        """Begin to look every so many seconds which version the alias names."""
+        """Start checking every `seconds` which version the alias names."""
         self._thread = threading.Thread(target=self._run, args=(seconds,), name="alias", daemon=True)
         self._thread.start()
 
@@ -83,7 +83,7 @@ class LiveDetector:
             self.problem = ""
         except Exception as error:  # The thread must go on: the next look may find what this one did not.
             if str(error) != self.problem:
-                LOGGER.error("version %d goes on serving: %s", self.current.version.number, error)
+                LOGGER.error("version %d keeps serving: %s", self.current.version.number, error)
             self.problem = str(error)
             self._on_failure()
 

@@ -1,8 +1,8 @@
 """The log of what was scored: an SQLite database that monitoring reads while the service writes.
 
 One row a picture; the picture itself is not kept. A thread writes every FLUSH seconds, so a killed service loses at
-most the last second. The oldest rows beyond a number are removed. If the disk is full the service goes on, and what
-could not be written is counted.
+most the last second. The oldest rows beyond a number are removed. If the disk is full the service keeps running, and
+what could not be written is counted.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ LOCK = ".update.lock"
 
 @dataclass(frozen=True)
 class Champion:
-    """The detector that an update goes on from."""
+    """The detector that an update starts from."""
 
     registry: Registry
     version: Version
@@ -136,7 +136,7 @@ def index_folder(request: UpdateConfig, champion: Champion, plan: Plan | None, *
 
 
 def _updates(registry: Registry) -> set[str]:
-    """Return the tasks that updates have brought to versions that were ever promoted."""
+    """Return the tasks that updates added to versions that were ever promoted."""
     from fakemedia.catalog.version_stores import UPDATE
     from fakemedia.registry.update_record import was_promoted
     from fakemedia.registry.versions import list_versions
@@ -217,7 +217,7 @@ def _method(champion: Champion, label: str | None, context: Context) -> MethodPl
     sequence = champion.version.facts.origin.partition("/")[0]
     if sequence not in context.sequences:
         raise UserError("The champion comes from no configured sequence, so it has no labels", where=f"--label {label}",
-                        do="leave --label out: the champion's own method goes on")
+                        do="leave --label out, to continue with the champion's own method")
     return context.plan(sequence).rooted(context.root).method(label)
 
 

@@ -44,7 +44,7 @@ Ready = Callable[[str, str], bool]
 def watch_once(context: Context, incoming: Path, by: str, ready: Ready = lambda task, files: True) -> Iterator[Outcome]:
     """Take each folder in `incoming` that has not been taken yet through the loop, and yield what became of it.
 
-    A folder's name is its task's. One whose files are recorded is done; after a kill at any point the next call goes on
+    A folder's name is its task's. One whose files are recorded is done; after a kill at any point the next call resumes
     from what the registry holds. `ready` says, by task and `files_fingerprint`, whether a folder is complete. UserError
     without a champion, and if `incoming` is no folder; the champion is then untouched. An error of one folder that is
     no refusal, such as an earlier task without its pictures, is raised when the others are done.
