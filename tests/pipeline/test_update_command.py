@@ -48,7 +48,7 @@ def test_what_cannot_be_learned_is_refused_before_a_picture_is_read(invoke: Invo
 
 
 @pytest.mark.slow
-def test_the_champion_learns_one_more_task(invoke: Invoke, learned: Path) -> None:
+def test_the_champion_learns_one_more_task(invoke: Invoke, learned: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = learned / "inbox/fresh"
     assert_refused(invoke("update", "--task", "gan", "--data", str(data)), "knows the task 'gan' already", "gan_2")
     assert_refused(invoke("update", "--task", "fresh", "--data", "none"), "does not exist")
@@ -56,8 +56,10 @@ def test_the_champion_learns_one_more_task(invoke: Invoke, learned: Path) -> Non
     with FileLock(learned / "data/09_registry/.update.lock"):
         assert_refused(invoke("update", "--task", "fresh", "--data", str(data)), "Another update is running")
 
+    (data / "train/1_fake/notes.txt").write_text("no picture")
     made = invoke("update", "--task", "fresh", "--data", str(data))
     assert made.exit_code == 0, made.output
+    assert "fresh/train/1_fake: skipped: files that are no images that can be read: 1 .txt" in caplog.text
     assert "Version 2: update/ridge/seed0/02_fresh, from version 1" in made.output
     assert "knows gan, fresh" in made.output
     folder = learned / "data/06_models/update/ridge/seed0/02_fresh"
@@ -77,4 +79,5 @@ def test_the_champion_learns_one_more_task(invoke: Invoke, learned: Path) -> Non
         assert f"update/{label}/seed0/02_fakes_{label}, from version 1" in alone.output
     broken = next((data / "train/1_fake").iterdir())
     broken.write_bytes(b"broken")
-    assert_refused(invoke("update", "--task", "bad", "--data", str(data)), broken.name, "cannot be read")
+    assert_refused(invoke("update", "--task", "bad", "--data", str(data)), broken.name, "cannot be read",
+                   "What to do: replace or remove it.")

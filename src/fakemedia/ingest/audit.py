@@ -132,7 +132,7 @@ def accept(index: Table, findings: pd.DataFrame, config: AuditConfig, *,
             f"The audit warns, and the collection is strict: {first['finding']}, {first['detail']}")
         raise UserError(f"{what} (in all {kinds})", where=first["path"] or f"task {first['task']}",
                         expected="data without such findings",
-                        do=UNREADABLE + (f"; all findings: {page}" if page else ""))
+                        do=f"{UNREADABLE}; all findings: {page}" if page else "replace or remove it")
     kept = kept_rows(index, findings)
     check_index(kept, fakes_only=fakes_only)
     return kept

@@ -32,6 +32,8 @@ from fakemedia.registry.gate_statistics import (
 OLD, NEW, MEAN = "old", "new", "mean"
 STATUS = {PASS: 0, FAIL: 3, TOO_FEW: 4}
 """Exit status of `kedro gate` by outcome."""
+MOST_PICTURES = 100_000
+"""Test pictures that anybody would still add."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +150,14 @@ def _row(task: str, role: str, tasks: Sequence[Pictures], found: Difference, out
             "discordant_sources": found.discordant, "negative_flips": 100 * _mean(
                 each.negative_flips for each in tasks),
             "outcome": outcome, "more_pictures": more,
-            "reason": "" if outcome == PASS else reason + (f": about {more} more test pictures are needed" if more
-                                                           else "")}
+            "reason": "" if outcome == PASS else reason + _needed(more)}
+
+
+def _needed(more: int) -> str:
+    """Return how many more test pictures decide, to be added to a reason."""
+    if more > MOST_PICTURES:
+        return f": it is too close to the limit for fewer than {MOST_PICTURES:,} more test pictures to decide"
+    return f": about {more:,} more test pictures are needed" if more else ""
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -188,7 +196,7 @@ def _false_alarms(rows: pd.DataFrame, config: GateConfig) -> dict[str, Any]:
     more = more_pictures(found, delta + min(found.estimate, 0.0)) if outcome == TOO_FEW else 0
     reason = f"{after:.1f} % of the real pictures are called fake, {before:.1f} % by the champion"
     return {"real": len(rows), "champion": before, "candidate": after, "outcome": outcome, "more_pictures": more,
-            "reason": "" if outcome == PASS else reason + (f": about {more} more are needed to tell" if more else "")}
+            "reason": "" if outcome == PASS else reason + _needed(more)}
 
 
 def _balanced(pictures: Pictures, right: np.ndarray) -> float:

@@ -103,7 +103,7 @@ def index_folder(request: UpdateConfig, champion: Champion, plan: Plan | None, *
     from fakemedia.artefacts.manifest import is_current
     from fakemedia.catalog.names import INDEX
     from fakemedia.catalog.version_stores import UPDATE
-    from fakemedia.ingest.audit import accept, audit_task
+    from fakemedia.ingest.audit import WARNING, accept, audit_task
     from fakemedia.ingest.collection import AuditConfig
     from fakemedia.ingest.index import index_parts, index_recipe, refreshed
     from fakemedia.ingest.parts import read_index
@@ -130,8 +130,8 @@ def index_folder(request: UpdateConfig, champion: Champion, plan: Plan | None, *
             check_next_fakes(plan)
         index = index_parts(source, task, folder, recipe, workers=cores(), previous=previous)
     findings = audit_task(index, AuditConfig())
-    for row in findings.loc[findings["severity"] == "warning"].to_dict("records"):
-        logger.warning("%s: %s %s", task, row["finding"], row["detail"] or row["path"])
+    for row in findings.loc[(findings["severity"] == WARNING) | (findings["finding"] == "skipped")].to_dict("records"):
+        logger.warning("%s", ": ".join(filter(None, (row["path"] or task, row["finding"], row["detail"]))))
     return accept(index, findings, AuditConfig(), fakes_only=True)
 
 
