@@ -57,7 +57,7 @@ def http_server(service: Service) -> uvicorn.Server:
         timeout_graceful_shutdown=round(service.config.drain_seconds) or 1))
 
 
-def run(service: Service, listening: socket.socket, tell: Callable[[str], None]) -> None:
+def run(service: Service, listening: socket.socket, echo: Callable[[str], None]) -> None:
     """Answer requests until Ctrl-C or SIGTERM; then answer those at work, for `drain_seconds` at most, and end."""
     server = http_server(service)
     ended = threading.Event()
@@ -76,7 +76,7 @@ def run(service: Service, listening: socket.socket, tell: Callable[[str], None])
             pass
     except KeyboardInterrupt:
         service.draining = True
-        tell(f"Ending: {service.working} requests are at work")
+        echo(f"Stopping: {service.working} requests in progress")
         server.should_exit = True
         ended.wait(service.config.drain_seconds + 2)
     finally:
