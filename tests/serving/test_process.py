@@ -105,7 +105,7 @@ def test_no_request_is_lost_by_exchanges_and_the_end(process: tuple[subprocess.P
     assert answer.startswith(b"HTTP/1.1 200")
     assert started.wait(15) == 0
     assert started.stdout is not None
-    assert "1 requests are at work" in started.stdout.read()
+    assert "requests in progress: 1" in started.stdout.read()
     logged = read_log(registry.folder / "log.db")
     assert len(logged) == len(versions) + 1
 

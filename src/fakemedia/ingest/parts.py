@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -233,13 +235,26 @@ def read_index(folder: Path) -> Index:
     Its files stay open: another process may replace the index meanwhile.
     """
     while True:
-        manifest = read_manifest(folder, folder=True)
-        found = _opened(folder, manifest)
-        if read_manifest(folder, folder=True) == manifest:
+        stamp = _stamp(folder)
+        found = _opened(folder, read_manifest(folder, folder=True))
+        if _stamp(folder) == stamp:
             break
     if isinstance(found, UserError):
         raise found
     return found
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    """Return which file the manifest of an index is; None if there is none.
+
+    It may be missing for a moment while another process replaces the folder: that is waited for.
+    """
+    for _ in range(20):
+        with suppress(OSError):
+            facts = manifest_path(folder, folder=True).stat()
+            return facts.st_ino, facts.st_mtime_ns
+        time.sleep(0.01)
+    return None
 
 
 def _opened(folder: Path, manifest: Manifest | None) -> Index | UserError:

@@ -90,7 +90,7 @@ class Service:
         if self.draining:
             raise Refused(503, "The service is ending. Try again in a moment.")
         if self.working >= self.config.max_requests:
-            raise Refused(429, f"{self.working} requests are at work already. Try again in a second.")
+            raise Refused(429, f"{self.working} requests are in progress already. Try again in a second.")
 
     async def _one(self, serving: Serving, name: str, data: bytes, source: str) -> tuple[Score, Row] | Refused:
         computed: Future[Computed] = Future()

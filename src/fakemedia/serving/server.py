@@ -76,7 +76,7 @@ def run(service: Service, listening: socket.socket, echo: Callable[[str], None])
             pass
     except KeyboardInterrupt:
         service.draining = True
-        echo(f"Stopping: {service.working} requests in progress")
+        echo(f"Stopping; requests in progress: {service.working}")
         server.should_exit = True
         ended.wait(service.config.drain_seconds + 2)
     finally:
