@@ -148,7 +148,7 @@ def test_an_interrupted_promotion_is_completed_or_not_made(registry: Registry, t
 
 
 def test_two_at_once_is_one_message(registry: Registry, three: list[Version], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PATIENCE", 0.1)
+    monkeypatch.setattr(client, "LOCK_TIMEOUT", 0.1)
     with FileLock(registry.folder / ".lock"):
         for change in (lambda: promote(registry, three[0], by="ada"), lambda: roll_back(registry, by="ada")):
             with pytest.raises(UserError, match="Another command is changing this registry"):

@@ -9,7 +9,7 @@ import pytest
 
 from fakemedia.core.errors import UserError
 from fakemedia.registry.client import Registry, open_registry
-from fakemedia.registry.tracking import LABEL, LONGEST, track_run
+from fakemedia.registry.tracking import LABEL, MAX_CHARACTERS, track_run
 from fakemedia.reporting.kept_runs import KeptRun, keep_run, kept_runs
 
 LONG = "x" * 9000
@@ -52,7 +52,7 @@ def test_a_run_is_logged_once_with_one_entry_for_each_label(registry: Registry, 
     assert {each.run for each in records.values()} == {first, second}
     assert records["kd"].params["methods.kd.temperature"] == "2"
     assert "methods.kd.temperature" not in records["finetune"].params
-    assert len(records["kd"].params["note"]) == LONGEST
+    assert len(records["kd"].params["note"]) == MAX_CHARACTERS
     assert records["kd"].metrics["accuracy/a"] == 60.0  # the last stage's; the first is in the history
     assert records["kd"].metrics["final/aa"] == 70.0
     assert "accuracy/b" in records["kd"].metrics  # known at stage 1; undefined at stage 2

@@ -44,7 +44,7 @@ BATCH = 100
 """Metrics or parameters of one request, MLflow's limit for parameters."""
 FINISHED, FAILED, RUNNING = "FINISHED", "FAILED", "RUNNING"
 """Statuses of a run."""
-PATIENCE = 1.0
+LOCK_TIMEOUT = 1.0
 """Seconds to wait for another command's change to end."""
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
                "MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -80,10 +80,10 @@ class Entry:
 
 
 def open_registry(uri: str, folder: Path) -> Registry:
-    """Return the registry at `uri`; an empty one is the database in `folder`, which is made if it does not exist.
+    """Return the registry at `uri`; an empty `uri` is the database in `folder`, which is created if it does not exist.
 
     `folder` also holds the lock, the files of a local registry and copies of the files of a server's. UserError,
-    within seconds, for an address that is none, a server that does not answer, a database that is locked or damaged, a
+    within seconds, for an invalid address, a server that does not answer, a database that is locked or damaged, a
     folder that cannot be written, and if MLflow is not installed.
     """
     check_writable(folder)
@@ -120,7 +120,7 @@ class Registry:
         return local_path(self.uri) is None
 
     def connect(self) -> None:
-        """Make the client, and the tables of a new database."""
+        """Create the client, and the tables of a new database."""
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         try:
@@ -130,7 +130,7 @@ class Registry:
                             where="registry", do=install("production")) from error
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        with self._talking():
+        with self._connected():
             self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             if not self._client.search_registered_models(f"name = '{MODEL}'"):
                 self._client.create_registered_model(MODEL)
@@ -138,7 +138,7 @@ class Registry:
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Hold the registry's lock, for a change of several steps; UserError if another command holds it."""
-        lock = FileLock(self.folder / LOCK, timeout=PATIENCE, is_singleton=True)
+        lock = FileLock(self.folder / LOCK, timeout=LOCK_TIMEOUT, is_singleton=True)
         try:
             lock.acquire()
         except Timeout:
@@ -150,8 +150,8 @@ class Registry:
             lock.release()
 
     @contextmanager
-    def _talking(self) -> Iterator[Any]:
-        """Yield the client; what it raises becomes a UserError."""
+    def _connected(self) -> Iterator[Any]:
+        """Yield the client; its errors become UserErrors."""
         from mlflow.exceptions import MlflowException
 
         if not self.is_copied:
@@ -170,31 +170,32 @@ class Registry:
         """
         from mlflow.entities import Metric, Param
 
-        with self._talking() as client:
+        with self._connected() as client:
             run = client.create_run(self._experiment(experiment), run_name=name, tags=dict(tags or {})).info
             values = [*((key, 0, value) for key, value in (metrics or {}).items()), *steps]
-            logged = [Metric(key, value, run.start_time, step) for key, step, value in values if isfinite(value)]
-            given = [Param(key, str(value)) for key, value in (params or {}).items()]
-            for start in range(0, max(len(logged), len(given)), BATCH):
-                client.log_batch(run.run_id, metrics=logged[start:start + BATCH], params=given[start:start + BATCH])
+            run_metrics = [Metric(key, value, run.start_time, step) for key, step, value in values if isfinite(value)]
+            run_params = [Param(key, str(value)) for key, value in (params or {}).items()]
+            for start in range(0, max(len(run_metrics), len(run_params)), BATCH):
+                batch = slice(start, start + BATCH)
+                client.log_batch(run.run_id, metrics=run_metrics[batch], params=run_params[batch])
             if status != RUNNING:
                 client.set_terminated(run.run_id, status)
             return run.run_id
 
     def finish(self, run: str, status: str = FINISHED) -> None:
         """Set the final status of a run."""
-        with self._talking() as client:
+        with self._connected() as client:
             client.set_terminated(run, status)
 
     def records(self, experiment: str) -> list[Record]:
         """Return the runs of `experiment`, the oldest first; none if there is no such experiment."""
-        with self._talking() as client:
-            found = client.get_experiment_by_name(experiment)
-            if found is None:
+        with self._connected() as client:
+            experiment_info = client.get_experiment_by_name(experiment)
+            if experiment_info is None:
                 return []
             runs, token = [], None
             while token != "":
-                page = client.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"],
+                page = client.search_runs([experiment_info.experiment_id], order_by=["attributes.start_time ASC"],
                                           page_token=token)
                 runs += page
                 token = page.token or ""
@@ -203,33 +204,33 @@ class Registry:
     def _experiment(self, name: str) -> str:
         client = self._client
         assert client is not None
-        found = client.get_experiment_by_name(name)
-        if found is not None:
-            return found.experiment_id
+        experiment = client.get_experiment_by_name(name)
+        if experiment is not None:
+            return experiment.experiment_id
         return client.create_experiment(
             name, artifact_location=None if self.is_copied else (self.folder / FILES).as_uri())
 
     def keep_files(self, run: str, source: Path) -> None:
         """Store a copy of the files in the folder `source`, and of those below it, with a run."""
         if self.is_copied:
-            with self._talking() as client:
+            with self._connected() as client:
                 client.log_artifacts(run, str(source))
             return
-        place = self._local_files(run)
-        with writing(place), scratch_folder(place) as new:
-            shutil.copytree(source, new, dirs_exist_ok=True)
-            moved(new, place)
+        folder = self._local_files(run)
+        with writing(folder), scratch_folder(folder) as scratch:
+            shutil.copytree(source, scratch, dirs_exist_ok=True)
+            moved(scratch, folder)
 
     def files(self, run: str) -> Path:
         """Return the folder with the files of a run, to be read only; those of a server are fetched once."""
         if not self.is_copied:
             return self._local_files(run)
-        place = self.folder / CACHE / run
-        if not place.is_dir():
-            with writing(place), scratch_folder(place) as new, self._talking() as client:
-                client.download_artifacts(run, "", str(new))
-                moved(new, place)
-        return place
+        folder = self.folder / CACHE / run
+        if not folder.is_dir():
+            with writing(folder), scratch_folder(folder) as scratch, self._connected() as client:
+                client.download_artifacts(run, "", str(scratch))
+                moved(scratch, folder)
+        return folder
 
     def forget_copy(self, run: str) -> None:
         """Remove the local copy of the files of a run on a server, so that they are fetched again."""
@@ -240,37 +241,37 @@ class Registry:
 
     def add_version(self, run: str, tags: Mapping[str, str]) -> int:
         """Make the files of a run the next version and return its number, which counts from 1."""
-        with self._talking() as client:
+        with self._connected() as client:
             uri = client.get_run(run).info.artifact_uri
             return int(client.create_model_version(MODEL, source=uri, run_id=run, tags=dict(tags)).version)
 
     def entries(self) -> list[Entry]:
         """Return all versions, the first one first."""
-        with self._talking() as client:
-            found, token = [], None
+        with self._connected() as client:
+            versions, token = [], None
             while token != "":
                 page = client.search_model_versions(f"name = '{MODEL}'", page_token=token)
-                found += page
+                versions += page
                 token = page.token or ""
-        return sorted((Entry(number=int(each.version), run=each.run_id, created=_time(each.creation_timestamp),
-                             tags=dict(each.tags)) for each in found), key=lambda each: each.number)
+        return sorted((Entry(number=int(version.version), run=version.run_id, created=_time(version.creation_timestamp),
+                             tags=dict(version.tags)) for version in versions), key=lambda entry: entry.number)
 
     def aliases(self) -> dict[str, int]:
         """Return the number of the version that each alias names."""
-        with self._talking() as client:
+        with self._connected() as client:
             return {alias: int(number) for alias, number in client.get_registered_model(MODEL).aliases.items()}
 
     def stamp(self) -> tuple[object, ...] | None:
-        """Return what is equal as long as nothing in the registry has changed; None if only the registry can tell.
+        """Return a value that stays equal until the registry changes; None for a server, which has no such value.
 
-        It costs a look at one file of a local registry, and nothing of a server's.
+        A local registry costs the reading of one file header; a server costs nothing.
         """
         path = local_path(self.uri)
         return None if path is None else file_stamp(path)
 
     def set_alias(self, alias: str, number: int | None) -> None:
         """Let `alias` name the version `number`, or none, in one step."""
-        with self._talking() as client:
+        with self._connected() as client:
             if number is None:
                 client.delete_registered_model_alias(MODEL, alias)
             else:

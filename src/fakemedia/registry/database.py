@@ -58,28 +58,28 @@ def file_stamp(path: Path) -> tuple[object, ...] | None:
     try:
         with path.open("rb") as file:
             header, status = file.read(28), os.fstat(file.fileno())
-        written = path.with_name(f"{path.name}-wal")
-        ahead = written.stat() if written.exists() else None
+        wal = path.with_name(f"{path.name}-wal")
+        wal_status = wal.stat() if wal.exists() else None
     except OSError:
         return None
-    return (header[24:], *(value for each in (status, ahead) if each is not None
-                           for value in (each.st_ino, each.st_size, each.st_mtime_ns)))
+    return (header[24:], *(value for file_status in (status, wal_status) if file_status is not None
+                           for value in (file_status.st_ino, file_status.st_size, file_status.st_mtime_ns)))
 
 
 def database_error(text: str, where: object) -> MachineError:
     """Return the error of a database as one message; `text` is what the database says."""
-    said = text.lower()
-    if "locked" in said:
+    message = text.lower()
+    if "locked" in message:
         return MachineError("The registry is locked by another program", where=where,
                             expected=f"a database that is free within {SECONDS:.0f} seconds",
                             do="wait until the other command ends, or end it, then repeat this one")
-    if "malformed" in said or "not a database" in said:
+    if "malformed" in message or "not a database" in message:
         return MachineError("The registry's database is damaged", where=where, expected="an SQLite database of MLflow",
                             do="put back a copy of the file; the files of the versions are in the folder beside it")
-    if "disk is full" in said or "no space left" in said or "disk i/o" in said:
+    if "disk is full" in message or "no space left" in message or "disk i/o" in message:
         return MachineError("The registry cannot be written: the disk is full", where=where, expected="free space",
                             do="free space, then repeat the command: what was recorded before is kept")
-    if "readonly" in said or "unable to open" in said or "permission denied" in said:
+    if "readonly" in message or "unable to open" in message or "permission denied" in message:
         return MachineError("The registry's database may not be read or written", where=where,
                             expected="a file and a folder that you may write", do="change their permissions")
     line = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
@@ -91,11 +91,11 @@ def _check_file(path: Path, thorough: bool) -> None:
         with closing(sqlite3.connect(path, timeout=SECONDS, isolation_level=None)) as database:
             database.execute("BEGIN IMMEDIATE")
             database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            found = database.execute("PRAGMA quick_check(1)").fetchone()[0] if thorough else "ok"
+            check_result = database.execute("PRAGMA quick_check(1)").fetchone()[0] if thorough else "ok"
             database.execute("ROLLBACK")
     except sqlite3.Error as error:
         raise database_error(str(error), path) from error
-    if found != "ok":
+    if check_result != "ok":
         raise database_error("malformed", path)
 
 

@@ -32,8 +32,8 @@ from fakemedia.registry.gate_statistics import (
 OLD, NEW, MEAN = "old", "new", "mean"
 STATUS = {PASS: 0, FAIL: 3, TOO_FEW: 4}
 """Exit status of `kedro gate` by outcome."""
-MOST_PICTURES = 100_000
-"""Test pictures that anybody would still add."""
+MAX_PICTURES = 100_000
+"""Largest number of further test pictures that is still worth naming."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +125,11 @@ def _paired(champion: Judged, candidate: Judged) -> pd.DataFrame:
         raise UserError("Champion and candidate were scored on different pictures", where="the gate",
                         do="run kedro gate again")
     table = champion.scores.loc[:, columns].copy()
-    for name, each in (("champion", champion), ("candidate", candidate)):
-        if each.calibration is None:
-            raise UserError(f"Version {each.number} is not calibrated: it gives no verdicts", where="the gate",
+    for name, judged in (("champion", champion), ("candidate", candidate)):
+        if judged.calibration is None:
+            raise UserError(f"Version {judged.number} is not calibrated: it gives no verdicts", where="the gate",
                             expected="calibrated detectors")
-        table[name] = each.calibration.is_fake(each.scores["logit"].to_numpy()) == (table["label"] == FAKE)
+        table[name] = judged.calibration.is_fake(judged.scores["logit"].to_numpy()) == (table["label"] == FAKE)
     return table
 
 
@@ -138,25 +138,25 @@ def _pictures(rows: pd.DataFrame) -> Pictures:
                     champion=rows["champion"].to_numpy(bool), candidate=rows["candidate"].to_numpy(bool))
 
 
-def _row(task: str, role: str, tasks: Sequence[Pictures], found: Difference, outcome: str, margin: float,
+def _row(task: str, role: str, tasks: Sequence[Pictures], difference: Difference, outcome: str, margin: float,
          reason: str) -> dict[str, Any]:
-    more = more_pictures(found, margin) if outcome == TOO_FEW else 0
-    labels = np.concatenate([each.labels for each in tasks])
+    more = more_pictures(difference, margin) if outcome == TOO_FEW else 0
+    labels = np.concatenate([pictures.labels for pictures in tasks])
     return {"task": task, "role": role, "real": int((labels == REAL).sum()), "fake": int((labels == FAKE).sum()),
-            "sources": len({source for each in tasks for source in each.sources}),
-            "champion": _mean(_balanced(each, each.champion) for each in tasks),
-            "candidate": _mean(_balanced(each, each.candidate) for each in tasks),
-            "difference": 100 * found.estimate, "low": 100 * found.low, "high": 100 * found.high,
-            "discordant_sources": found.discordant, "negative_flips": 100 * _mean(
-                each.negative_flips for each in tasks),
+            "sources": len({source for pictures in tasks for source in pictures.sources}),
+            "champion": _mean(_balanced(pictures, pictures.champion) for pictures in tasks),
+            "candidate": _mean(_balanced(pictures, pictures.candidate) for pictures in tasks),
+            "difference": 100 * difference.estimate, "low": 100 * difference.low, "high": 100 * difference.high,
+            "discordant_sources": difference.discordant, "negative_flips": 100 * _mean(
+                pictures.negative_flips for pictures in tasks),
             "outcome": outcome, "more_pictures": more,
             "reason": "" if outcome == PASS else reason + _needed(more)}
 
 
 def _needed(more: int) -> str:
     """Return how many more test pictures decide, to be added to a reason."""
-    if more > MOST_PICTURES:
-        return f": it is too close to the limit for fewer than {MOST_PICTURES:,} more test pictures to decide"
+    if more > MAX_PICTURES:
+        return f": it is too close to the limit for fewer than {MAX_PICTURES:,} more test pictures to decide"
     return f": about {more:,} more test pictures are needed" if more else ""
 
 
@@ -166,20 +166,20 @@ def _mean(values: Iterable[float]) -> float:
 
 def _not_worse(name: str, role: str, points: float, *tasks: Pictures) -> dict[str, Any]:
     """Return the row of one old task, or of the mean over several, that may lose so many points."""
-    delta, found = points / 100, compare(*tasks)
-    outcome = not_worse(found, delta)
-    reason = (f"{name}: {100 * found.estimate:+.1f} points" if outcome == FAIL else
+    delta, difference = points / 100, compare(*tasks)
+    outcome = not_worse(difference, delta)
+    reason = (f"{name}: {100 * difference.estimate:+.1f} points" if outcome == FAIL else
             f"{name}: a loss of {points:g} points cannot be ruled out")
-    return _row(name, role, tasks, found, outcome, delta + min(found.estimate, 0.0), reason)
+    return _row(name, role, tasks, difference, outcome, delta + min(difference.estimate, 0.0), reason)
 
 
 def _new_task(task: str, rows: pd.DataFrame, reals: pd.DataFrame) -> dict[str, Any]:
     pictures = _pictures(rows if REAL in set(rows["label"]) else pd.concat([rows, reals]))
-    found = compare(pictures)
-    outcome = better(found)
-    reason = (f"{task}: the candidate is not better on the new task ({100 * found.estimate:+.1f} points)"
+    difference = compare(pictures)
+    outcome = better(difference)
+    reason = (f"{task}: the candidate is not better on the new task ({100 * difference.estimate:+.1f} points)"
             if outcome == FAIL else f"{task}: the gain on the new task is not certain")
-    return _row(task, NEW, [pictures], found, outcome, max(found.estimate, 1e-3), reason)
+    return _row(task, NEW, [pictures], difference, outcome, max(difference.estimate, 1e-3), reason)
 
 
 def _false_alarms(rows: pd.DataFrame, config: GateConfig) -> dict[str, Any]:
@@ -189,11 +189,11 @@ def _false_alarms(rows: pd.DataFrame, config: GateConfig) -> dict[str, Any]:
                         expected="real test pictures of at least one task")
     pictures = _pictures(rows)
     before, after = (100 * float(np.mean(~right)) for right in (pictures.champion, pictures.candidate))
-    found, delta = compare(pictures), config.delta / 100
+    difference, delta = compare(pictures), config.delta / 100
     outcome = PASS if after <= config.false_alarms else FAIL
     if after > config.false_alarms < before:
-        outcome = not_worse(found, delta)
-    more = more_pictures(found, delta + min(found.estimate, 0.0)) if outcome == TOO_FEW else 0
+        outcome = not_worse(difference, delta)
+    more = more_pictures(difference, delta + min(difference.estimate, 0.0)) if outcome == TOO_FEW else 0
     reason = f"{after:.1f} % of the real pictures are called fake, {before:.1f} % by the champion"
     return {"real": len(rows), "champion": before, "candidate": after, "outcome": outcome, "more_pictures": more,
             "reason": "" if outcome == PASS else reason + _needed(more)}

@@ -29,17 +29,17 @@ def read_cases(folder: Path) -> pd.DataFrame:
                             expected="a CSV table with the columns path and answer (real or fake)")
         return pd.DataFrame({"path": [], "answer": []}, dtype=str)
     try:
-        found = pd.read_csv(io.BytesIO(table.read_bytes()), dtype=str, keep_default_na=False)
-        found = found.loc[:, ["path", "answer"]]
+        cases = pd.read_csv(io.BytesIO(table.read_bytes()), dtype=str, keep_default_na=False)
+        cases = cases.loc[:, ["path", "answer"]]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"The table of cases cannot be read ({error})", where=table,
                         expected="a CSV table with the columns path and answer (real or fake)") from None
-    for path, answer in zip(found["path"], found["answer"], strict=True):
+    for path, answer in zip(cases["path"], cases["answer"], strict=True):
         if answer not in ANSWERS:
             raise UserError(f"{answer!r} is no answer", where=f"{table}: {path}", expected="real or fake")
         if not (folder / path).is_file():
             raise UserError("A case has no picture", where=folder / path, do="correct its path in cases.csv")
-    return found
+    return cases
 
 
 def called_fake(model: Model, folder: Path, cases: pd.DataFrame) -> np.ndarray:

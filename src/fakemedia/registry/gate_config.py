@@ -22,8 +22,10 @@ class GateConfig:
 
     def loosened(self) -> list[str]:
         """Return each limit that is wider than the default, in words."""
-        limits = {each.name: (getattr(self, each.name), each.default) for each in fields(self) if each.name != "cases"}
-        return [f"{name} {given:g} instead of {usual:g}" for name, (given, usual) in limits.items() if given > usual]
+        limits = {limit.name: (getattr(self, limit.name), limit.default) for limit in fields(self)
+                  if limit.name != "cases"}
+        return [f"{name} {value:g} instead of {default:g}" for name, (value, default) in limits.items()
+                if value > default]
 
     def allowed_loss(self, tasks: int) -> float:
         """Return the largest loss on each of so many old tasks, percentage points."""

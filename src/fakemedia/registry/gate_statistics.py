@@ -7,7 +7,7 @@ of several tasks is the mean over the tasks. Its one-sided bounds are Tango's sc
 t is the observed one, which is too small where a candidate loses by chance too little: it lets through 6 % at a
 confidence of 95 %.
 
-With LEAST_DISCORDANT source groups in which the two differ, the bounds are those of the shares of all pictures that
+With MIN_DISCORDANT source groups in which the two differ, the bounds are those of the shares of all pictures that
 are lost and gained, among as many independent pairs as would give the variance of the estimate over source groups
 (effective sample size; Rao and Scott, Annals of Statistics 1984). With fewer groups, that variance is not known well:
 the bounds are those of each class, counted in source groups, and the classes are combined by the method of variance
@@ -36,7 +36,7 @@ CONFIDENCE = 0.95
 """Of each one-sided bound."""
 POWER = 0.8
 """Probability of a decision that the number of pictures needed is computed for."""
-LEAST_DISCORDANT = 30
+MIN_DISCORDANT = 30
 """Source groups that must differ for the variance over them; see above."""
 TOLERANCE = 1e-10
 """Of a bound that is found by bisection."""
@@ -91,44 +91,45 @@ def compare(*tasks: Pictures) -> Difference:
 
     Source groups of one name are the same photograph in all tasks.
     """
-    cells = [(each, each.labels == label) for each in tasks for label in (REAL, FAKE) if (each.labels == label).any()]
-    classes = {id(each): len(np.unique(each.labels)) for each in tasks}
-    d = [each.differences[rows] for each, rows in cells]
-    shares = [1 / (len(tasks) * classes[id(each)]) for each, _ in cells]
-    groups = np.unique(np.concatenate([each.sources[rows] for each, rows in cells]), return_inverse=True)[1]
-    of_cells = np.split(groups, np.cumsum([len(each) for each in d])[:-1])
-    estimate = float(np.dot(shares, [each.mean() for each in d]))
-    discordant = len(np.unique(groups[np.concatenate(d) != 0]))
+    cells = [(pictures, pictures.labels == label) for pictures in tasks for label in (REAL, FAKE)
+             if (pictures.labels == label).any()]
+    classes = {id(pictures): len(np.unique(pictures.labels)) for pictures in tasks}
+    differences = [pictures.differences[rows] for pictures, rows in cells]
+    shares = [1 / (len(tasks) * classes[id(pictures)]) for pictures, _ in cells]
+    groups = np.unique(np.concatenate([pictures.sources[rows] for pictures, rows in cells]), return_inverse=True)[1]
+    cell_groups = np.split(groups, np.cumsum([len(values) for values in differences])[:-1])
+    estimate = float(np.dot(shares, [values.mean() for values in differences]))
+    discordant = len(np.unique(groups[np.concatenate(differences) != 0]))
     count = len(groups)
-    variance = _variance(d, shares, groups)
-    if discordant >= LEAST_DISCORDANT and variance > 0:
-        differing = float(np.dot(shares, [np.abs(each).mean() for each in d]))
+    variance = _variance(differences, shares, groups)
+    if discordant >= MIN_DISCORDANT and variance > 0:
+        differing = float(np.dot(shares, [np.abs(values).mean() for values in differences]))
         pairs = min(count, (differing - estimate**2) / variance)
         lost, gained = (pairs * (differing + sign * estimate) / 2 for sign in (-1, 1))
         low, high, spread = tango_bound(lost, gained, pairs), -tango_bound(gained, lost, pairs), count * variance
     else:
-        low, high = _few(d, shares, of_cells, estimate)
+        low, high = _bounds_of_few_groups(differences, shares, cell_groups, estimate)
         spread = max(count * ((estimate - low) / float(norm.ppf(CONFIDENCE))) ** 2 if discordant else 0.0,
                      (discordant + 1) / (count + 2))
     return Difference(estimate=estimate, low=max(-1.0, low), high=min(1.0, high), discordant=discordant, spread=spread,
                       pictures=count)
 
 
-def _variance(d: list[Floats], shares: list[float], groups: NDArray[np.integer]) -> float:
+def _variance(differences: list[Floats], shares: list[float], groups: NDArray[np.integer]) -> float:
     """Return the variance of the estimate, from what each source group adds to its deviation."""
-    parts = [share * (each - each.mean()) / len(each) for each, share in zip(d, shares, strict=True)]
+    parts = [share * (values - values.mean()) / len(values) for values, share in zip(differences, shares, strict=True)]
     added = np.bincount(groups, np.concatenate(parts))
     return float((added**2).sum()) * len(added) / max(1, len(added) - 1)
 
 
-def _few(d: list[Floats], shares: list[float], groups: Sequence[NDArray[np.integer]],
-         estimate: float) -> tuple[float, float]:
+def _bounds_of_few_groups(differences: list[Floats], shares: list[float], groups: Sequence[NDArray[np.integer]],
+                          estimate: float) -> tuple[float, float]:
     """Return the bounds from Tango's for each cell of class and task, counted in source groups."""
     below, above = 0.0, 0.0
-    for each, share, of_cell in zip(d, shares, groups, strict=True):
-        present, members = np.unique(of_cell, return_inverse=True)
+    for values, share, cell_groups in zip(differences, shares, groups, strict=True):
+        present, members = np.unique(cell_groups, return_inverse=True)
         sizes = np.bincount(members)
-        lost, gained = (float((np.bincount(members, each == sign) / sizes).sum()) for sign in (-1, 1))
+        lost, gained = (float((np.bincount(members, values == sign) / sizes).sum()) for sign in (-1, 1))
         mean = (gained - lost) / len(present)
         below += (share * (mean - tango_bound(lost, gained, len(present)))) ** 2
         above += (share * (mean + tango_bound(gained, lost, len(present)))) ** 2
@@ -159,28 +160,28 @@ def tango_bound(lost: float, gained: float, pairs: float, confidence: float = CO
     return -1.0 if highest <= -1 else float(root_scalar(excess, bracket=(-1.0, highest), xtol=TOLERANCE).root)
 
 
-def not_worse(found: Difference, delta: float) -> str:
+def not_worse(difference: Difference, delta: float) -> str:
     """Return PASS if the lower bound is above -`delta`, FAIL if the estimate is not, else TOO_FEW."""
-    return _outcome(found, -delta)
+    return _outcome(difference, -delta)
 
 
-def better(found: Difference) -> str:
+def better(difference: Difference) -> str:
     """Return PASS if the lower bound is above 0, FAIL if the estimate is not, else TOO_FEW."""
-    return _outcome(found, 0.0)
+    return _outcome(difference, 0.0)
 
 
-def _outcome(found: Difference, least: float) -> str:
-    return PASS if found.low > least else FAIL if found.estimate <= least else TOO_FEW
+def _outcome(difference: Difference, limit: float) -> str:
+    return PASS if difference.low > limit else FAIL if difference.estimate <= limit else TOO_FEW
 
 
-def more_pictures(found: Difference, margin: float) -> int:
+def more_pictures(difference: Difference, margin: float) -> int:
     """Return how many more pictures are needed to decide with the probability POWER; 1 at least.
 
     n = (z_a + z_b)^2 spread / margin^2. `margin` is a fraction: what the estimate is away from the value that would
     fail, at most delta.
     """
     z = float(norm.ppf(CONFIDENCE) + norm.ppf(POWER))
-    return max(1, math.ceil(z**2 * found.spread / margin**2) - found.pictures)
+    return max(1, math.ceil(z**2 * difference.spread / margin**2) - difference.pictures)
 
 
 def summary(outcomes: list[str]) -> str:

@@ -1,7 +1,7 @@
 """Promotion and rollback: which version serves, and a record of every change that is never rewritten.
 
-A change moves the alias `champion` in one step, which is the moment it takes effect. The record is begun before it and
-completed after it, so a change that was interrupted is completed, or marked as not made, by the next one.
+A change moves the alias `champion` in one step: that is when it takes effect. The record is created before it and
+completed after it, so an interrupted change is completed, or marked as not made, by the next one.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def promote(registry: Registry, version: Version, *, by: str, gate: Path | None 
             raise UserError(f"Version {version.number} is the champion already", where=registry.where)
         loosened: tuple[str, ...] = ()
         if gate is not None:
-            found = read_gate(gate)
-            _check_gate(found, gate, version, None if before is None else find_version(registry, before))
-            loosened = found.loosened
+            report = read_gate(gate)
+            _check_gate(report, gate, version, None if before is None else find_version(registry, before))
+            loosened = report.loosened
         elif before is not None and not forced:
             raise UserError("A promotion needs the report of a gate that passed", where="kedro promote",
                             expected="--gate REPORT", do="run `kedro gate`, or give a reason with --force REASON")
@@ -119,9 +119,9 @@ def history(registry: Registry) -> list[Change]:
 def settle(registry: Registry) -> None:
     """Complete a change that was interrupted after it took effect; mark one that was interrupted before as not made.
 
-    UserError for a record that is none, before anything is changed.
+    UserError for a record of something else, before anything is changed.
     """
-    for record, change in [(each, _read(each)) for each in registry.records(EXPERIMENT)]:
+    for record, change in [(record, _read(record)) for record in registry.records(EXPERIMENT)]:
         if record.status == RUNNING:
             if registry.aliases().get(CHAMPION) == change.after:
                 _complete(registry, change)
@@ -130,11 +130,11 @@ def settle(registry: Registry) -> None:
 
 
 def read_gate(path: Path) -> Gate:
-    """Return what promotion needs of a gate's report; UserError if the file is none."""
+    """Return what promotion needs of a gate's report; UserError if the file is not one."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return Gate(outcome=str(found["outcome"]), candidate=str(found["candidate"]), champion=found["champion"],
-                    loosened=tuple(map(str, found.get("loosened", ()))))
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return Gate(outcome=str(report["outcome"]), candidate=str(report["candidate"]), champion=report["champion"],
+                    loosened=tuple(map(str, report.get("loosened", ()))))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"This is no report of a gate ({error!r})", where=path, expected="the JSON file of kedro gate",
                         do="run kedro gate again") from None
@@ -168,9 +168,9 @@ def _change(registry: Registry, kind: str, *, by: str, before: int | None, after
             shutil.copyfile(gate, Path(folder) / "gate.json")
             registry.keep_files(run, Path(folder))
     registry.set_alias(CHAMPION, after)
-    change = next(each for each in history(registry) if each.run == run)
+    change = next(change for change in history(registry) if change.run == run)
     _complete(registry, change)
-    return next(each for each in history(registry) if each.run == run)
+    return next(change for change in history(registry) if change.run == run)
 
 
 def _complete(registry: Registry, change: Change) -> None:
@@ -186,8 +186,8 @@ def _complete(registry: Registry, change: Change) -> None:
 
 def _champion_before(registry: Registry, rollback: Change) -> int | None:
     """Return the champion before the version that `rollback` went back to, when that was promoted last."""
-    promoted = [each.before for each in history(registry)
-                if each.made and each.kind == PROMOTION and each.after == rollback.after]
+    promoted = [change.before for change in history(registry)
+                if change.made and change.kind == PROMOTION and change.after == rollback.after]
     return promoted[-1] if promoted else None
 
 

@@ -15,7 +15,7 @@ from fakemedia.sources.walking import walk
 EXPERIMENT = "updates"
 PROMOTED, REFUSED = "promoted", "refused"
 """Outcomes beside those of the gate that do not pass; REFUSED: its pictures cannot be learned."""
-LONGEST = 4000
+MAX_CHARACTERS = 4000
 """Characters of a reason, MLflow's limit for a tag being 8,000."""
 
 
@@ -36,25 +36,25 @@ class Outcome:
 
 def files_fingerprint(folder: Path) -> str:
     """Return a hash of the paths, sizes and times of the files in `folder`; UserError if it cannot be listed."""
-    found = []
+    entries = []
     for path in walk(folder):
         status = Path(path).lstat()
-        found.append([path.removeprefix(str(folder)), status.st_size, status.st_mtime_ns])
-    return fingerprint(found)
+        entries.append([path.removeprefix(str(folder)), status.st_size, status.st_mtime_ns])
+    return fingerprint(entries)
 
 
 def record_outcome(registry: Registry, outcome: Outcome) -> None:
     """Add `outcome` to the record."""
     registry.record(EXPERIMENT, f"{outcome.task}: {outcome.outcome}", tags={
         "task": outcome.task, "files": outcome.files, "outcome": outcome.outcome,
-        "version": "" if outcome.version is None else str(outcome.version), "reason": outcome.reason[:LONGEST]})
+        "version": "" if outcome.version is None else str(outcome.version), "reason": outcome.reason[:MAX_CHARACTERS]})
 
 
 def outcomes(registry: Registry) -> list[Outcome]:
     """Return all that was recorded, the first one first."""
-    found = (record.tags for record in registry.records(EXPERIMENT))
+    all_tags = (record.tags for record in registry.records(EXPERIMENT))
     return [Outcome(task=tags["task"], files=tags["files"], outcome=tags["outcome"], reason=tags["reason"],
-                    version=int(tags["version"]) if tags["version"] else None) for tags in found]
+                    version=int(tags["version"]) if tags["version"] else None) for tags in all_tags]
 
 
 def learned_version(registry: Registry, task: str, content: str, champion: Version) -> Version | None:
@@ -63,10 +63,10 @@ def learned_version(registry: Registry, task: str, content: str, champion: Versi
     It was learned from `champion`, is it, or has been promoted before.
     """
     promoted = was_promoted(registry)
-    found = [each for each in list_versions(registry) if each.facts.data.get(f"{task} train") == content
-             and each.facts.tasks[-1:] == (task,)
-             and (each.facts.parent == champion.number or each.number in promoted)]
-    return found[-1] if found else None
+    matching = [version for version in list_versions(registry) if version.facts.data.get(f"{task} train") == content
+                and version.facts.tasks[-1:] == (task,)
+                and (version.facts.parent == champion.number or version.number in promoted)]
+    return matching[-1] if matching else None
 
 
 def was_promoted(registry: Registry) -> Sequence[int]:

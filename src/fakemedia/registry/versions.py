@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fakemedia.scoring.model_card import CardInfo
 
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
-"""Aliases: the version that serves; the one registered last, which wants its place; the champion before this one."""
+"""Aliases: the version that serves; the one registered last, which may replace it; the former champion."""
 EXPERIMENT = "versions"
 
 
@@ -83,14 +83,14 @@ def register(registry: Registry, folder: Path, *, origin: str, parent: int | Non
     facts, files = describe(folder, origin), hashes(folder)
     content = fingerprint(files)
     with registry.changing():
-        known = list_versions(registry)
-        found = next((each for each in known if each.content == content), None)
-        if found is None:
-            number = parent if parent is not None else _parent(folder, known)
+        versions = list_versions(registry)
+        registered = next((version for version in versions if version.content == content), None)
+        if registered is None:
+            number = parent if parent is not None else _parent(folder, versions)
             number = _store(registry, folder, {**asdict(facts), "parent": number}, files)
         else:
-            number = found.number
-        if found is None or CHAMPION not in found.aliases:
+            number = registered.number
+        if registered is None or CHAMPION not in registered.aliases:
             registry.set_alias(CANDIDATE, number)
         return find_version(registry, number)
 
@@ -121,12 +121,13 @@ def _data(meta: Mapping[str, Any]) -> dict[str, str]:
             for split, content in splits.items() if content}
 
 
-def _parent(folder: Path, known: list[Version]) -> int | None:
+def _parent(folder: Path, versions: list[Version]) -> int | None:
     """Return the newest version whose checkpoint the one in `folder` was learned from."""
     from fakemedia.networks.checkpoint import read_meta
 
     parent = read_meta(folder).get("parent")
-    return next((each.number for each in reversed(known) if parent and each.facts.checkpoint == parent), None)
+    return next((version.number for version in reversed(versions)
+                 if parent and version.facts.checkpoint == parent), None)
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -137,10 +138,10 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def check_files(folder: Path, files: Mapping[str, str], *, where: str) -> None:
     """Raise UserError, which names the file, unless `folder` holds exactly `files`, all with their SHA-256."""
-    found = hashes(folder)
-    for name in sorted({*found, *files}):
-        if found.get(name) != files.get(name):
-            state = "is missing" if name not in found else "was added" if name not in files else "was changed"
+    found_hashes = hashes(folder)
+    for name in sorted({*found_hashes, *files}):
+        if found_hashes.get(name) != files.get(name):
+            state = "is missing" if name not in found_hashes else "was added" if name not in files else "was changed"
             raise UserError(f"The file {name} of a registered detector {state}", where=f"{where}: {folder / name}",
                             expected="the files as they were registered",
                             do="put the file back from a copy, or register the detector again")
@@ -148,26 +149,27 @@ def check_files(folder: Path, files: Mapping[str, str], *, where: str) -> None:
 
 def list_versions(registry: Registry) -> list[Version]:
     """Return all versions, the first one first."""
-    named: dict[int, list[str]] = {}
+    aliases: dict[int, list[str]] = {}
     for alias, number in sorted(registry.aliases().items()):
-        named.setdefault(number, []).append(alias)
-    return [_version(entry, tuple(named.get(entry.number, ()))) for entry in registry.entries()]
+        aliases.setdefault(number, []).append(alias)
+    return [_version(entry, tuple(aliases.get(entry.number, ()))) for entry in registry.entries()]
 
 
-def find_version(registry: Registry, wanted: str | int) -> Version:
-    """Return the version with the number or alias `wanted`; UserError, with those that exist, if there is none."""
-    known = list_versions(registry)
-    for each in known:
-        if str(each.number) == str(wanted) or wanted in each.aliases:
-            return each
-    if wanted == CHAMPION:
+def find_version(registry: Registry, number_or_alias: str | int) -> Version:
+    """Return the version with this number or alias; UserError, with those that exist, if there is none."""
+    versions = list_versions(registry)
+    for version in versions:
+        if str(version.number) == str(number_or_alias) or number_or_alias in version.aliases:
+            return version
+    if number_or_alias == CHAMPION:
         raise UserError("There is no champion yet", where=registry.where, expected="a version that was promoted",
-                        do="kedro promote --by YOU" if known else
+                        do="kedro promote --by YOU" if versions else
                         "kedro register SEQUENCE/LABEL, then kedro promote --by YOU")
-    if not known:
+    if not versions:
         raise UserError("The registry has no versions yet", where=registry.where, do="kedro register SEQUENCE/LABEL")
-    names = [*(str(each.number) for each in known), *(alias for each in known for alias in each.aliases)]
-    raise unknown_name("version", wanted, names, where=registry.where)
+    names = [*(str(version.number) for version in versions),
+             *(alias for version in versions for alias in version.aliases)]
+    raise unknown_name("version", number_or_alias, names, where=registry.where)
 
 
 def open_version(registry: Registry, version: Version) -> Path:
