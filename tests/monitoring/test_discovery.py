@@ -46,7 +46,7 @@ def test_from_the_log_to_a_label_file(tmp_path: Path) -> None:
     write_pictures(log, 10, verdict="unknown")
     far = read_far(log, detector="d")
     assert len(far) == 80
-    assert len(read_far(log, detector="d", most=30)) == 30
+    assert len(read_far(log, detector="d", limit=30)) == 30
     pictures.mkdir()
     Image.new("RGB", (9, 9), "red").save(pictures / "red.png")
     far.loc[0, "sha256"] = file_sha256(pictures / "red.png")

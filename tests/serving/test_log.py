@@ -33,8 +33,8 @@ def test_the_oldest_rows_are_removed(tmp_path: Path) -> None:
 
 
 def test_rows_wait_while_the_database_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "FLUSH", 0.02)
-    monkeypatch.setattr(log, "WAITING", 5)
+    monkeypatch.setattr(log, "FLUSH_SECONDS", 0.02)
+    monkeypatch.setattr(log, "MAX_WAITING_ROWS", 5)
     written = ScoreLog(tmp_path / "log.db", rows=100)
 
     def full(self: ScoreLog) -> sqlite3.Connection:

@@ -190,11 +190,11 @@ def test_a_registry_that_does_not_change_is_not_read(service: Callable, registry
     refresh = LiveDetector.refresh
     monkeypatch.setattr(LiveDetector, "refresh", lambda self: read.append(1) or refresh(self))
     for _ in range(20):
-        made.live.look()
+        made.live.check()
     assert len(read) == 1
     for wanted in (2, 1, 2, 1):
         registry.set_alias("champion", wanted)
-        made.live.look()
+        made.live.check()
         assert made.live.current.version.number == wanted
     assert len(read) == 5
 
@@ -207,13 +207,13 @@ def test_what_could_not_be_followed_is_tried_again(service: Callable, registry: 
     kept = file.read_bytes()
     file.write_bytes(b"x")
     registry.set_alias("champion", 2)
-    made.live.look()
+    made.live.check()
     assert "was changed" in made.live.problem
     file.write_bytes(kept)
-    made.live.look()
+    made.live.check()
     assert made.live.current.version.number == 1, "tried again at once"
     time.sleep(0.5)
-    made.live.look()
+    made.live.check()
     assert made.live.current.version.number == 2
     assert made.live.problem == ""
 

@@ -88,17 +88,19 @@ def answer(serving: Serving, picture: Received, computed: Computed, source: str)
         raise ValueError("the network gives scores that are not finite")
     calibration = serving.model.facts.calibration
     count = len(computed.logits)
-    each, _ = probabilities_and_verdicts(calibration, computed.logits, np.full(count, np.nan), np.ones(count, np.int64))
+    crop_p_fakes, _ = probabilities_and_verdicts(calibration, computed.logits, np.full(count, np.nan),
+                                                 np.ones(count, np.int64))
     novelty = None if np.isnan(computed.novelty) else computed.novelty
     logit = float(computed.logits.mean()) if count else None
     p_fakes, verdicts = probabilities_and_verdicts(calibration, np.array([np.nan if logit is None else logit]),
-                               np.array([computed.novelty]), np.array([count]))
+                                                   np.array([computed.novelty]), np.array([count]))
     p_fake, verdict = None if logit is None else float(p_fakes[0]), str(verdicts[0])
     view = picture.view
     score = Score(
         name=picture.name, verdict=verdict, reason=EVEN_PICTURE if logit is None else None, p_fake=p_fake, logit=logit,
-        novelty=novelty, crops=[Crop(top=top, left=left, size=serving.model.facts.crop, p_fake=float(value))
-               for (top, left), value in zip(view.places.tolist(), each, strict=True)],
+        novelty=novelty,
+        crops=[Crop(top=top, left=left, size=serving.model.facts.crop, p_fake=float(crop_p_fake))
+               for (top, left), crop_p_fake in zip(view.places.tolist(), crop_p_fakes, strict=True)],
         seen=view.share, width=view.width, height=view.height, sha256=picture.sha256)
     row = Row(time=time.time(), version=serving.version.number, detector=serving.version.content, source=source,
               sha256=picture.sha256, bytes=picture.bytes, codec=picture.codec, mode=picture.mode,

@@ -53,14 +53,14 @@ class Service:
     token: str = ""
     """What clients must show as bearer token; empty: nothing."""
     working: int = 0
-    """Requests at work."""
+    """Requests in progress."""
     draining: bool = False
-    """Whether the service is about to end, and takes no new requests."""
+    """Whether the service is stopping, and takes no new requests."""
     readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(cores(), "decode"))
     batcher: Batcher = field(init=False)
 
     def __post_init__(self) -> None:
-        self.batcher = Batcher(most=self.config.batch, wait=self.config.wait_ms / 1000,
+        self.batcher = Batcher(max_crops=self.config.batch, wait=self.config.wait_ms / 1000,
                                on_batch=self.counters.crops.observe)
 
     async def score(self, request: Request) -> Scores:
@@ -72,20 +72,21 @@ class Service:
             serving = self.live.current
             try:
                 async with asyncio.timeout(self.config.seconds):
-                    found = await asyncio.gather(*(self._one(serving, name, data, source) for name, data in pictures))
+                    results = await asyncio.gather(*(self._one(serving, name, data, source) for name, data in pictures))
             except TimeoutError:
                 raise Refused(503, f"The scores took more than {self.config.seconds:g} seconds. Try again later, or "
                                    "send fewer pictures.") from None
         finally:
             self.working -= 1
-        if len(found) == 1 and isinstance(found[0], Refused):
-            raise found[0]
-        return self._response(serving, pictures, found)
+        if len(results) == 1 and isinstance(results[0], Refused):
+            raise results[0]
+        return self._response(serving, pictures, results)
 
     def _admit(self, request: Request) -> None:
         # The bytes themselves: headers are read as Latin-1, and a token from the environment need not be UTF-8.
-        given = request.headers.get("authorization", "").encode("latin-1")
-        if self.token and not hmac.compare_digest(given, f"Bearer {self.token}".encode(errors="surrogateescape")):
+        authorization = request.headers.get("authorization", "").encode("latin-1")
+        expected = f"Bearer {self.token}".encode(errors="surrogateescape")
+        if self.token and not hmac.compare_digest(authorization, expected):
             raise Refused(401, "This service needs a token: send the header 'Authorization: Bearer TOKEN'.")
         if self.draining:
             raise Refused(503, "The service is ending. Try again in a moment.")
@@ -96,8 +97,8 @@ class Service:
         computed: Future[Computed] = Future()
         picture = self.readers.submit(self._read, serving, name, data, computed)
         try:
-            found = await asyncio.wrap_future(computed)
-            return answer(serving, picture.result(), found, source)
+            outputs = await asyncio.wrap_future(computed)
+            return answer(serving, picture.result(), outputs, source)
         except Refused as refused:
             return refused
 
@@ -116,22 +117,22 @@ class Service:
         return picture
 
     def _response(self, serving: Serving, pictures: list[tuple[str, bytes]],
-              found: list[tuple[Score, Row] | Refused]) -> Scores:
-        scored = [each for each in found if not isinstance(each, Refused)]
+              results: list[tuple[Score, Row] | Refused]) -> Scores:
+        scored = [result for result in results if not isinstance(result, Refused)]
         for score, _ in scored:
             self.counters.pictures.labels(score.verdict).inc()
         if self.log is not None:
             self.log.add(row for _, row in scored)
         return Scores(detector=known(serving, self.crops_of(serving)), pictures=[
-            Score(name=name[:200], error=each.message) if isinstance(each, Refused) else each[0]
-            for (name, _), each in zip(pictures, found, strict=True)])
+            Score(name=name[:200], error=result.message) if isinstance(result, Refused) else result[0]
+            for (name, _), result in zip(pictures, results, strict=True)])
 
     def crops_of(self, serving: Serving) -> int:
         """Return how many crops of a picture a detector is given, at most."""
         return self.config.crops or serving.model.facts.usual_crops
 
     def close(self) -> None:
-        """Answer what is at work, write the log, end the threads."""
+        """Finish the requests in progress, write the log, stop the threads."""
         self.live.close()
         self.batcher.close()
         self.readers.shutdown()

@@ -36,11 +36,11 @@ class _Job:
 
 
 class Batcher:
-    """One thread that runs the network on the crops that wait, `most` at once."""
+    """One thread that runs the network on the waiting crops, `max_crops` at once."""
 
-    def __init__(self, *, most: int, wait: float, on_batch: Callable[[int], None] = lambda crops: None) -> None:
+    def __init__(self, *, max_crops: int, wait: float, on_batch: Callable[[int], None] = lambda crops: None) -> None:
         """An incomplete batch waits `wait` seconds for more crops; `on_batch` gets the crops of each batch."""
-        self._most, self._wait, self._on_batch = most, wait, on_batch
+        self._max_crops, self._wait, self._on_batch = max_crops, wait, on_batch
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
         self._thread.start()
@@ -48,7 +48,7 @@ class Batcher:
     def submit(self, model: Model, crops: NDArray[np.uint8], answer: Future[Computed]) -> None:
         """Complete `answer` with what `model` gives for the crops of one picture, uint8 (K, crop, crop, 3).
 
-        It is cancelled like any future; what is cancelled before its batch is not computed.
+        It is cancelled like any future; a job that is cancelled before its batch is not computed.
         """
         if len(crops):
             self._jobs.put(_Job(model, crops, answer))
@@ -56,37 +56,37 @@ class Batcher:
             answer.set_result(Computed(logits=np.empty(0), embedding=None, novelty=np.nan))
 
     def close(self) -> None:
-        """Answer what waits, then end the thread."""
+        """Process the waiting jobs, then stop the thread."""
         self._jobs.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        kept: _Job | None = None
+        next_job: _Job | None = None
         while True:
-            job = kept or self._jobs.get()
+            job = next_job or self._jobs.get()
             if job is None:
                 return
-            batch, kept, ended = self._collect(job)
-            running = [each for each in batch if each.answer.set_running_or_notify_cancel()]
+            batch, next_job, ended = self._collect(job)
+            running = [job for job in batch if job.answer.set_running_or_notify_cancel()]
             if running:
                 self._compute(running)
             if ended:
-                if kept is not None and kept.answer.set_running_or_notify_cancel():
-                    self._compute([kept])
+                if next_job is not None and next_job.answer.set_running_or_notify_cancel():
+                    self._compute([next_job])
                 return
 
     def _collect(self, first: _Job) -> tuple[list[_Job], _Job | None, bool]:
         """Return the jobs of a batch for one model, the job that begins the next one, and whether this is the end."""
         batch, crops, until = [first], len(first.crops), time.monotonic() + self._wait
-        while crops < self._most:
+        while crops < self._max_crops:
             try:
-                left = until - time.monotonic()
-                job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
+                remaining = until - time.monotonic()
+                job = self._jobs.get(timeout=remaining) if remaining > 0 else self._jobs.get_nowait()
             except queue.Empty:
                 return batch, None, False
             if job is None:
                 return batch, None, True
-            if job.model is not first.model or crops + len(job.crops) > self._most:
+            if job.model is not first.model or crops + len(job.crops) > self._max_crops:
                 return batch, job, False
             batch.append(job)
             crops += len(job.crops)
@@ -96,12 +96,12 @@ class Batcher:
         crops = np.concatenate([job.crops for job in batch]) if len(batch) > 1 else batch[0].crops
         self._on_batch(len(crops))
         try:
-            found = [batch[0].model.outputs(crops[start:start + self._most])
-                     for start in range(0, len(crops), self._most)]
-            logits = np.concatenate([each.logits for each in found])
-            embeddings = [each.embeddings for each in found if each.embeddings is not None]
+            outputs = [batch[0].model.outputs(crops[start:start + self._max_crops])
+                       for start in range(0, len(crops), self._max_crops)]
+            logits = np.concatenate([part.logits for part in outputs])
+            embeddings = [part.embeddings for part in outputs if part.embeddings is not None]
             rows = np.concatenate(embeddings) if embeddings else None
-        except Exception as error:  # The thread must go on: the requests of this batch get the error.
+        except Exception as error:  # The thread must keep running: the requests of this batch get the error.
             for job in batch:
                 job.answer.set_exception(error)
             return

@@ -9,13 +9,13 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
-def bounded_protocol(most: int, seconds: float) -> type[H11Protocol]:
-    """Return uvicorn's protocol for `most` connections at once; a further one is answered with status 503 and closed.
+def bounded_protocol(max_connections: int, seconds: float) -> type[H11Protocol]:
+    """Return uvicorn's protocol for `max_connections` connections; a further one gets status 503 and is closed.
 
-    A connection without a request at work is closed after `seconds`, whatever arrives on it meanwhile. uvicorn itself
-    bounds the wait between two requests alone: neither that for the first one nor that for the end of its headers.
+    A connection without a request in progress is closed after `seconds`, even if data keep arriving. uvicorn itself
+    limits only the wait between two requests: neither the wait for the first one nor that for the end of its headers.
     """
-    message = json.dumps({"detail": f"{most} connections are open already. Try again in a moment."}).encode()
+    message = json.dumps({"detail": f"{max_connections} connections are open already. Try again in a moment."}).encode()
     refusal = (b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 2\r\n"
                b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(message), message))
 
@@ -25,7 +25,7 @@ def bounded_protocol(most: int, seconds: float) -> type[H11Protocol]:
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self.wait()
-            if len(self.connections) > most:
+            if len(self.connections) > max_connections:
                 transport.write(refusal)
                 transport.close()
 

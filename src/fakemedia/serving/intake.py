@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from fakemedia.serving.refusal import Refused
 from fakemedia.serving.serving_config import ServingConfig
 
-SOURCE = 100
+MAX_SOURCE_CHARACTERS = 100
 """Longest name of a source, characters."""
 
 
@@ -52,18 +52,18 @@ async def read_request(request: Request, config: ServingConfig) -> tuple[list[tu
             source = value
     if not pictures:
         raise Refused(422, "The form has no file. Send at least one picture, such as: curl -F picture=@photo.jpg URL.")
-    return pictures, "".join(mark for mark in source if mark.isprintable())[:SOURCE]
+    return pictures, "".join(character for character in source if character.isprintable())[:MAX_SOURCE_CHARACTERS]
 
 
-async def _bounded(request: Request, most: int) -> AsyncGenerator[bytes, None]:
-    """Yield the body; Refused with 413 as soon as it is, or says to be, longer than `most` bytes."""
-    refused = Refused(413, f"The request has more than {most} bytes. Send fewer or smaller pictures.")
+async def _bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    """Yield the body; Refused with 413 once it has, or declares, more than `max_bytes` bytes."""
+    refused = Refused(413, f"The request has more than {max_bytes} bytes. Send fewer or smaller pictures.")
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > most:
+    if declared.isdecimal() and int(declared) > max_bytes:
         raise refused
     received = 0
-    async for part in request.stream():
-        received += len(part)
-        if received > most:
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > max_bytes:
             raise refused
-        yield part
+        yield chunk

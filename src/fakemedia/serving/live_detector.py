@@ -18,7 +18,7 @@ from fakemedia.scoring.onnx_model import OnnxModel
 
 ONNX = "model.onnx"
 RETRY = 2.0
-"""Seconds until what could not be followed is tried again, though the registry has not changed."""
+"""Seconds until a failed swap is tried again, though the registry has not changed."""
 LOGGER = logging.getLogger("fakemedia.serving")
 
 
@@ -42,7 +42,7 @@ def open_serving(registry: Registry, version: Version) -> Serving:
 
 
 class LiveDetector:
-    """Follows an alias. `current` is replaced in one step; whoever took the former one finishes with it."""
+    """Follows an alias. `current` is replaced in one step; requests that took the former one finish with it."""
 
     def __init__(self, registry: Registry, alias: str, *, on_swap: Callable[[Serving], None] = lambda serving: None,
                  on_failure: Callable[[], None] = lambda: None) -> None:
@@ -50,11 +50,11 @@ class LiveDetector:
         self._registry, self._alias, self._on_swap, self._on_failure = registry, alias, on_swap, on_failure
         self._stop = threading.Event()
         self._stamp: tuple[object, ...] | None = None
-        self._again = 0.0
+        self._next_attempt = 0.0
         self._thread: threading.Thread | None = None
         self.current = open_serving(registry, find_version(registry, alias))
         self.problem = ""
-        """Why the alias could not be followed, the last time that it was tried; empty if it was."""
+        """Why the last attempt to follow the alias failed; empty if it succeeded."""
         on_swap(self.current)
 
     def follow(self, seconds: float) -> None:
@@ -62,37 +62,37 @@ class LiveDetector:
         self._thread = threading.Thread(target=self._run, args=(seconds,), name="alias", daemon=True)
         self._thread.start()
 
-    def look(self) -> None:
-        """`refresh` if the registry has changed or cannot tell, and every RETRY seconds until the alias is followed."""
+    def check(self) -> None:
+        """`refresh` if the registry has changed or has no stamp; every RETRY seconds while the last attempt failed."""
         stamp = self._registry.stamp()
-        if stamp is None or stamp != self._stamp or (self.problem and time.monotonic() >= self._again):
+        if stamp is None or stamp != self._stamp or (self.problem and time.monotonic() >= self._next_attempt):
             self._stamp = stamp
             self.refresh()
-            self._again = time.monotonic() + RETRY
+            self._next_attempt = time.monotonic() + RETRY
 
     def refresh(self) -> None:
         """Serve the version that the alias names now; if it cannot serve, or the alias is gone, keep the former."""
         try:
-            named = self._registry.aliases().get(self._alias)
-            if named is None:
+            number = self._registry.aliases().get(self._alias)
+            if number is None:
                 raise UserError(f"The alias {self._alias!r} names no version any more", where=self._registry.where)
-            if named != self.current.version.number:
-                self.current = open_serving(self._registry, find_version(self._registry, named))
-                LOGGER.info("version %d serves now", named)
+            if number != self.current.version.number:
+                self.current = open_serving(self._registry, find_version(self._registry, number))
+                LOGGER.info("version %d serves now", number)
                 self._on_swap(self.current)
             self.problem = ""
-        except Exception as error:  # The thread must go on: the next look may find what this one did not.
+        except Exception as error:  # The thread must keep running: the next check may succeed.
             if str(error) != self.problem:
                 LOGGER.error("version %d keeps serving: %s", self.current.version.number, error)
             self.problem = str(error)
             self._on_failure()
 
     def close(self) -> None:
-        """End following."""
+        """Stop following the alias."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
 
     def _run(self, seconds: float) -> None:
         while not self._stop.wait(seconds):
-            self.look()
+            self.check()

@@ -1,7 +1,7 @@
 """The log of what was scored: an SQLite database that monitoring reads while the service writes.
 
-One row a picture; the picture itself is not kept. A thread writes every FLUSH seconds, so a killed service loses at
-most the last second. The oldest rows beyond a number are removed. If the disk is full the service keeps running, and
+One row a picture; the picture itself is not kept. A thread writes every FLUSH_SECONDS, so a killed service loses
+at most the last second. The oldest rows beyond a number are removed. If the disk is full the service keeps running, and
 what could not be written is counted.
 """
 
@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from fakemedia.artefacts.files import check_writable
 from fakemedia.core.errors import UserError
 
-FLUSH = 0.5
+FLUSH_SECONDS = 0.5
 """Seconds between two writes."""
-WAITING = 20000
-"""Rows that may wait for the disk at most; further ones push out the oldest."""
-EVERY = 100
+MAX_WAITING_ROWS = 20000
+"""Largest number of rows that wait to be written; further ones push out the oldest."""
+PRUNE_EVERY = 100
 """Writes between two removals of old rows."""
 
 
@@ -98,14 +98,14 @@ class ScoreLog:
         self._thread.start()
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Let `rows` be written within FLUSH seconds."""
+        """Queue `rows` for the next write, within FLUSH_SECONDS."""
         self._waiting.extend(rows)
-        while len(self._waiting) > WAITING:
+        while len(self._waiting) > MAX_WAITING_ROWS:
             self._waiting.popleft()
             self.lost += 1
 
     def close(self) -> None:
-        """Write what waits and end."""
+        """Write the waiting rows and stop."""
         self._stop.set()
         self._thread.join()
 
@@ -119,12 +119,12 @@ class ScoreLog:
 
     def _run(self) -> None:
         writes = 0
-        while not self._stop.wait(FLUSH):
-            writes += self._write(prune=writes % EVERY == 0)
+        while not self._stop.wait(FLUSH_SECONDS):
+            writes += self._write(prune=writes % PRUNE_EVERY == 0)
         self._write(prune=True)
 
     def _write(self, *, prune: bool) -> bool:
-        """Write what waits; what cannot be written waits for the next time."""
+        """Write the waiting rows; those that cannot be written wait for the next write."""
         rows = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not rows:
             return False
@@ -152,8 +152,8 @@ def read_log(path: Path, *, since: float = 0.0, until: float = float("inf")) -> 
 def last_detector(path: Path) -> str | None:
     """Return the content hash of the version that scored last; None if none did. UserError as `read_log`."""
     with _reading(path) as database:
-        found = database.execute("SELECT detector FROM scores ORDER BY id DESC LIMIT 1").fetchone()
-    return None if found is None else str(found[0])
+        row = database.execute("SELECT detector FROM scores ORDER BY id DESC LIMIT 1").fetchone()
+    return None if row is None else str(row[0])
 
 
 def count_sources(path: Path, *, detector: str, since: float = 0.0) -> dict[str, int]:
@@ -166,24 +166,24 @@ def count_sources(path: Path, *, detector: str, since: float = 0.0) -> dict[str,
 
 def read_windows(path: Path, size: int, *, detector: str, source: str | None = None, since: float = 0.0,
                  after: int = 0) -> Iterator[pd.DataFrame]:
-    """Yield windows of `size` pictures that one detector scored in turn, as tables of `read_log`; no incomplete one.
+    """Yield windows of `size` consecutive pictures of one detector, as tables of `read_log`; no incomplete one.
 
     Of one source, or, if it is None, of all. A picture that was sent again, or has no logit, is left out. Rows up to
     the id `after` are skipped. One window is in memory at a time. UserError as `read_log`.
     """
-    which = "detector = :detector AND logit IS NOT NULL AND time >= :since" + (
+    condition = "detector = :detector AND logit IS NOT NULL AND time >= :since" + (
         "" if source is None else " AND source = :source")
-    query = (f"SELECT * FROM scores WHERE id > :after AND id IN (SELECT min(id) FROM scores WHERE {which} "
+    query = (f"SELECT * FROM scores WHERE id > :after AND id IN (SELECT min(id) FROM scores WHERE {condition} "
              "GROUP BY sha256) ORDER BY id")
-    given = {"detector": detector, "source": source, "since": since, "after": after}
+    params = {"detector": detector, "source": source, "since": since, "after": after}
     with _reading(path) as database:
-        for table in pd.read_sql_query(query, database, params=given, chunksize=size):
+        for table in pd.read_sql_query(query, database, params=params, chunksize=size):
             if len(table) == size:
                 yield _arrays(table)
 
 
-def read_far(path: Path, *, detector: str, since: float = 0.0, most: int = 5000) -> pd.DataFrame:
-    """Return the last `most` different pictures that one detector called unknown or unsure, as tables of `read_log`.
+def read_far(path: Path, *, detector: str, since: float = 0.0, limit: int = 5000) -> pd.DataFrame:
+    """Return the last `limit` different pictures that one detector called unknown or unsure, as tables of `read_log`.
 
     Only those with an embedding. UserError as `read_log`.
     """
@@ -191,7 +191,7 @@ def read_far(path: Path, *, detector: str, since: float = 0.0, most: int = 5000)
              "verdict IN ('unknown', 'unsure') AND embedding IS NOT NULL GROUP BY sha256 "
              "ORDER BY 1 DESC LIMIT ?) ORDER BY id")
     with _reading(path) as database:
-        return _arrays(pd.read_sql_query(query, database, params=[detector, since, most]))
+        return _arrays(pd.read_sql_query(query, database, params=[detector, since, limit]))
 
 
 @contextmanager
@@ -209,6 +209,6 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _arrays(table: pd.DataFrame) -> pd.DataFrame:
-    table["embedding"] = pd.Series([None if each is None else np.frombuffer(each, "<f2")
-                                    for each in table["embedding"]], table.index, dtype=object)
+    table["embedding"] = pd.Series([None if values is None else np.frombuffer(values, "<f2")
+                                    for values in table["embedding"]], table.index, dtype=object)
     return table.astype(dict.fromkeys(("logit", "p_fake", "novelty"), float))

@@ -40,10 +40,10 @@ def receive(name: str, data: bytes, facts: Facts, *, crops: int, max_pixels: int
     _check_size(data, max_pixels)
     try:
         picture = read_picture(data)
-        found = view(picture_function(facts.policy, facts.faces)(picture.pixels), facts.crop, crops)
+        picture_view = view(picture_function(facts.policy, facts.faces)(picture.pixels), facts.crop, crops)
     except DecodeError as error:
         raise Refused(422, f"The picture cannot be decoded: {error}. Send a complete, undamaged file.") from None
-    return Received(name=name[:200], view=found, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data),
+    return Received(name=name[:200], view=picture_view, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data),
                     codec=picture.codec, mode=picture.mode, quality=picture.quality)
 
 

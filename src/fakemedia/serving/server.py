@@ -1,4 +1,4 @@
-"""Runs the service: one port, a clean end after SIGTERM."""
+"""Runs the service: one port, a clean shutdown after SIGTERM."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def bound(host: str, port: int) -> socket.socket:
     """Return a socket that is bound to `host` and `port`; UserError if the port is in use or may not be used."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        made = socket.socket(family, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
-        made.listen(1024)
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(1024)
     except OSError as error:
         why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror or error})"
         raise UserError(f"Port {port} {why}", where=f"{host}:{port}", expected="a free port",
                         do="end the other program, or choose another --port") from error
-    return made
+    return listening
 
 
 def http_server(service: Service) -> uvicorn.Server:
@@ -58,7 +58,7 @@ def http_server(service: Service) -> uvicorn.Server:
 
 
 def run(service: Service, listening: socket.socket, echo: Callable[[str], None]) -> None:
-    """Answer requests until Ctrl-C or SIGTERM; then answer those at work, for `drain_seconds` at most, and end."""
+    """Answer requests until Ctrl-C or SIGTERM; then finish those in progress, for at most `drain_seconds`, and stop."""
     server = http_server(service)
     ended = threading.Event()
 
@@ -68,8 +68,8 @@ def run(service: Service, listening: socket.socket, echo: Callable[[str], None])
         finally:
             ended.set()
 
-    # In a thread of its own uvicorn leaves signals alone: they are those of every command here. An event is waited for
-    # because Thread.join, if a signal interrupts it, takes the thread for ended.
+    # In its own thread uvicorn leaves signals to the handlers that all commands share. The loop waits for an event
+    # because Thread.join, if a signal interrupts it, considers the thread finished.
     threading.Thread(target=serve, name="http", daemon=True).start()
     try:
         while not ended.wait(0.5):

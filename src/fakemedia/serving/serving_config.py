@@ -16,7 +16,7 @@ class ServingConfig:
     max_pixels: int = 50000000
     """Largest picture, pixels; a larger one is refused with status 413 before it is decoded."""
     max_requests: int = 32
-    """Most requests at work at once; further ones are refused with status 429."""
+    """Most requests in progress at once; further ones are refused with status 429."""
     max_connections: int = 256
     """Most connections at once, idle ones included; a further one is refused with status 503."""
     seconds: float = 30.0
@@ -25,12 +25,12 @@ class ServingConfig:
     crops: int | None = None
     """Most crops of a picture, as in `kedro score`; None: as many as the detector is best on in validation."""
     batch: int = 8
-    """Most crops that the network gets at once, from all requests together. Few fit into a CPU's caches; a GPU wants
-    64."""
+    """Most crops that the network gets at once, from all requests together. A small batch fits into a CPU's caches; use
+    64 on a GPU."""
     wait_ms: float = 2.0
     """How long an incomplete batch waits for more crops, milliseconds."""
     poll_seconds: float = 0.5
-    """How often it is looked whether a local registry has changed, seconds; only then it is read."""
+    """Seconds between two checks for a change of a local registry; it is read only after a change."""
     poll_server_seconds: float = 5.0
     """How often a registry at an address is asked which version the alias names, seconds."""
     drain_seconds: float = 15.0
