@@ -18,7 +18,7 @@ from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import build_index
 from fakemedia.ingest.parts import index_content
-from fakemedia.ingest.perceptual import look, near_pairs
+from fakemedia.ingest.perceptual import near_pairs, perceptual_facts
 from fakemedia.reporting.audit_page import (
     CAPTION,
     DRAWN,
@@ -258,7 +258,7 @@ def recompressed(image: Image.Image) -> Image.Image:
 def test_perceptual_hash_stands_small_changes(change, most: int) -> None:
     for seed in range(10):
         image = scene(seed, (120, 160))
-        words = [int(look(np.asarray(picture)).phash, 16)
+        words = [int(perceptual_facts(np.asarray(picture)).phash, 16)
                  for picture in (image, change(image).convert("RGB"), scene(seed + 100, (120, 160)))]
         assert (words[0] ^ words[1]).bit_count() <= most
         assert (words[0] ^ words[2]).bit_count() > 12

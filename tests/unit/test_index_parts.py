@@ -35,7 +35,7 @@ from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import Run, build_index, index_fingerprint, index_parts, index_recipe, refreshed
 from fakemedia.ingest.listing import Listing
-from fakemedia.ingest.parts import COLUMNS, Index, Written, index_content, read_index, write_index
+from fakemedia.ingest.parts import COLUMNS, Index, WrittenPart, index_content, read_index, write_index
 from fakemedia.reporting.audit_page import audit_summary
 from fakemedia.sources.folder import FolderSource
 from fakemedia.sources.source import Item
@@ -148,7 +148,7 @@ def same_files(one: Path, other: Path) -> bool:
     return content(one) == content(other)
 
 
-def from_the_last(function: Callable[[Any], Written], jobs: Iterable[Any]) -> Iterator[Written]:
+def from_the_last(function: Callable[[Any], WrittenPart], jobs: Iterable[Any]) -> Iterator[WrittenPart]:
     """Make shards in another order than theirs, from copies, as other processes do."""
     return map(pickle.loads(pickle.dumps(function)), reversed(list(jobs)))
 
@@ -182,7 +182,7 @@ def test_shards_that_were_made_are_not_measured_again(source: FolderSource, tmp_
     one, work = tmp_path / "one", tmp_path / "work"
     expected = stored(in_parts(source, one / "index", pool=pooled(one)).without([broken]), source, one)
 
-    def stopped(function: Callable[[Any], Written], jobs: Iterable[Any]) -> Iterator[Written]:
+    def stopped(function: Callable[[Any], WrittenPart], jobs: Iterable[Any]) -> Iterator[WrittenPart]:
         yield from map(function, islice(jobs, 3))
         raise KeyboardInterrupt
 
@@ -201,7 +201,7 @@ def test_shards_that_were_made_are_not_measured_again(source: FolderSource, tmp_
 
 def test_shards_of_other_files_or_settings_are_not_used(source: FolderSource, tmp_path: Path, small_parts: None,
                                                         decoded: list[int]) -> None:
-    def stopped(function: Callable[[Any], Written], jobs: Iterable[Any]) -> Iterator[Written]:
+    def stopped(function: Callable[[Any], WrittenPart], jobs: Iterable[Any]) -> Iterator[WrittenPart]:
         yield from map(function, jobs)
         raise KeyboardInterrupt
 

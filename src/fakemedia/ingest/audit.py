@@ -18,7 +18,7 @@ from fakemedia.core.types import CLASS_FOLDERS, FAKE, REAL, SPLITS
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import UNREADABLE, check_index
 from fakemedia.ingest.parts import Index, Table, indexed, tally
-from fakemedia.ingest.row_keys import LEAST_SPREAD, Keys, hashes, row_keys
+from fakemedia.ingest.row_keys import MIN_SPREAD, Keys, hashes, row_keys
 from fakemedia.ingest.shortcut import FACTS, container_auc
 from fakemedia.store.faces import NO_FACE
 
@@ -26,7 +26,7 @@ VERSION = 3
 """Version of the rules below: raised when their results change."""
 FAULT, WARNING, NOTE = "fault", "warning", "note"
 COLUMNS = ("task", "finding", "severity", "split", "path", "id", "other", "left_out", "detail")
-SAMPLE = 500_000
+MAX_SAMPLE = 500_000
 """Most images of a task whose container facts are compared."""
 
 
@@ -43,18 +43,18 @@ def audit_task(table: Table, config: AuditConfig) -> pd.DataFrame:
       levels) of another source group in one split, or of any in two splits. The image named is the one that is left out
       first: from train before val before test;
     - `source_leak`: images of one source photograph, video or person are in two splits;
-    - `imbalance`; `shortcut`: codec, mode, quality or size separate real from fake, in at most SAMPLE images;
+    - `imbalance`; `shortcut`: codec, mode, quality or size separate real from fake, in at most MAX_SAMPLE images;
     - `cut` (note): the split was made by rule;
     - notes of the source: `skipped`, `unplaced`, `spelling`; see `fakemedia.sources.source.Note`.
     """
     index = Index.of(_sorted(table)) if isinstance(table, pd.DataFrame) else table
     keys = row_keys(index)
-    numbers = np.unique(np.concatenate([np.flatnonzero(keys.noted), keys.copies(), keys.source_leaks()]))
+    numbers = np.unique(np.concatenate([np.flatnonzero(keys.flagged), keys.copies(), keys.source_leaks()]))
     rows = index.take(numbers)
-    found = [finding for check in (_unreadable, _empty, _sheets, _copies) for finding in check(rows)]
-    found += [*_near_copies(index, keys), *_source_leaks(rows), *_imbalance(index, config.imbalance),
-              *_shortcut(index, config.shortcut_auc), *_cut(index), *_beside(index.notes)]
-    table = pd.DataFrame(found, columns=[name for name in COLUMNS if name not in ("task", "left_out")])
+    findings = [finding for check in (_unreadable, _empty, _sheets, _copies) for finding in check(rows)]
+    findings += [*_near_copies(index, keys), *_source_leaks(rows), *_imbalance(index, config.imbalance),
+                 *_shortcut(index, config.shortcut_auc), *_cut(index), *_source_notes(index.notes)]
+    table = pd.DataFrame(findings, columns=[name for name in COLUMNS if name not in ("task", "left_out")])
     table["left_out"] = table["finding"].isin((*config.quarantine, "no_face"))
     return table.fillna("").assign(task=index.task).loc[:, list(COLUMNS)]
 
@@ -73,46 +73,46 @@ def shared_images(tables: Sequence[Table]) -> pd.DataFrame:
     """Return how many images any two tasks share, as notes in COLUMNS: the same file, in any split and class."""
     indexes = [indexed(table) for table in tables]
     rows = _in_several_tasks(indexes)
-    order = {index.task: place for place, index in enumerate(indexes)}.get
+    order = {index.task: position for position, index in enumerate(indexes)}.get
     pairs = rows.merge(rows, on="id", suffixes=("", "_other"))
     pairs = pairs.loc[pairs["task"].map(order) < pairs["task_other"].map(order)]
     pairs = pairs.assign(crosses=(pairs["split"] == "train") != (pairs["split_other"] == "train"))
-    found = []
+    findings = []
     for (task, other), shared in pairs.groupby(["task", "task_other"], sort=False):
         kinds = " and ".join(sorted(CLASS_FOLDERS[label] for label in shared["label"].unique()))
-        found.append({"task": task, "finding": "shared", "severity": NOTE, "other": other, "left_out": False,
-                      "detail": f"{shared['id'].nunique()} images ({kinds}) are also in {other}; "
-                      f"{shared['crosses'].sum()} of them in train of one task and held out in the other"})
-    found.sort(key=lambda finding: (order(finding["task"]), order(finding["other"])))
-    return pd.DataFrame(found, columns=list(COLUMNS)).fillna("")
+        findings.append({"task": task, "finding": "shared", "severity": NOTE, "other": other, "left_out": False,
+                         "detail": f"{shared['id'].nunique()} images ({kinds}) are also in {other}; "
+                         f"{shared['crosses'].sum()} of them in train of one task and held out in the other"})
+    findings.sort(key=lambda finding: (order(finding["task"]), order(finding["other"])))
+    return pd.DataFrame(findings, columns=list(COLUMNS)).fillna("")
 
 
 def _in_several_tasks(indexes: list[Index]) -> pd.DataFrame:
     """Return the readable rows whose content is in several tasks: id, task, split and label."""
     contents = [np.unique(np.concatenate([hashes(pd.Series(frame.loc[frame["error"] == "", "id"]))
                                           for frame in index.frames(["id", "error"])])) for index in indexes]
-    every = np.sort(np.concatenate([np.empty(0, np.uint64), *contents]))
-    shared = np.unique(every[1:][every[1:] == every[:-1]])
+    sorted_hashes = np.sort(np.concatenate([np.empty(0, np.uint64), *contents]))
+    shared = np.unique(sorted_hashes[1:][sorted_hashes[1:] == sorted_hashes[:-1]])
     columns = ["id", "task", "split", "label"]
-    found = [pd.DataFrame(columns=columns)]
+    frames = [pd.DataFrame(columns=columns)]
     for index in indexes if len(shared) else ():
         for frame in index.frames([*columns, "error"]):
-            found.append(frame.loc[(frame["error"] == "") & np.isin(hashes(frame["id"]), shared), columns])
-    return pd.concat(found, ignore_index=True)
+            frames.append(frame.loc[(frame["error"] == "") & np.isin(hashes(frame["id"]), shared), columns])
+    return pd.concat(frames, ignore_index=True)
 
 
 def kept_rows(table: Table, findings: pd.DataFrame) -> Table:
     """Return the index without the images in the quarantine."""
-    taken = findings.loc[findings["left_out"].astype(bool), "path"].tolist()
+    left_out = findings.loc[findings["left_out"].astype(bool), "path"].tolist()
     if isinstance(table, Index):
-        return table.without(taken)
-    return table.loc[~table["path"].isin(taken)].reset_index(drop=True)
+        return table.without(left_out)
+    return table.loc[~table["path"].isin(left_out)].reset_index(drop=True)
 
 
 def verdict(findings: pd.DataFrame) -> str:
     """Return `fail`, `warn` or `pass` for the findings outside the quarantine."""
-    left = set(findings.loc[~findings["left_out"].astype(bool), "severity"])
-    return "fail" if FAULT in left else "warn" if WARNING in left else "pass"
+    severities = set(findings.loc[~findings["left_out"].astype(bool), "severity"])
+    return "fail" if FAULT in severities else "warn" if WARNING in severities else "pass"
 
 
 def accept(index: Table, findings: pd.DataFrame, config: AuditConfig, *,
@@ -138,18 +138,18 @@ def accept(index: Table, findings: pd.DataFrame, config: AuditConfig, *,
     return kept
 
 
-def _finding(kind: str, severity: str, row: Any = None, **more: str) -> dict[str, str]:
+def _finding(kind: str, severity: str, row: Any = None, **fields: str) -> dict[str, str]:
     image = {} if row is None else {"split": row.split, "path": row.path, "id": row.id}
-    return {"finding": kind, "severity": severity, **image, **more}
+    return {"finding": kind, "severity": severity, **image, **fields}
 
 
-def _each(rows: pd.DataFrame) -> Iterable[Any]:
+def _named_tuples(rows: pd.DataFrame) -> Iterable[Any]:
     """Return the rows as named tuples."""
     return rows.itertuples()
 
 
 def _unreadable(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    for row in _each(rows.loc[rows["error"] != ""]):
+    for row in _named_tuples(rows.loc[rows["error"] != ""]):
         if row.error == NO_FACE:
             yield _finding("no_face", NOTE, row, detail="no face was found, and it is left out")
         else:
@@ -157,79 +157,79 @@ def _unreadable(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
 
 
 def _empty(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    for row in _each(rows.loc[(rows["error"] == "") & (rows["spread"] < LEAST_SPREAD)]):
+    for row in _named_tuples(rows.loc[(rows["error"] == "") & (rows["spread"] < MIN_SPREAD)]):
         yield _finding("empty", WARNING, row, detail=f"grey levels {row.mean:.0f} ± {row.spread:.1f}")
 
 
 def _sheets(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    for row in _each(rows.loc[rows["tiles"] > 0]):
+    for row in _named_tuples(rows.loc[rows["tiles"] > 0]):
         yield _finding("sheet", NOTE, row,
                        detail=f"a grid of {row.tiles} equal tiles; cut_sheets: true in the collection's settings cuts "
                               "it")
 
 
 def _copies(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    whole = _by_split(rows.loc[rows["error"] == ""])
-    for _, group in whole.loc[whole.duplicated("id", keep=False)].groupby("id", sort=False):
+    readable = _by_split(rows.loc[rows["error"] == ""])
+    for _, group in readable.loc[readable.duplicated("id", keep=False)].groupby("id", sort=False):
         contradicts = group["label"].nunique() > 1
-        stays = group.iloc[-1]
-        for row in _each(group if contradicts else group.iloc[:-1]):
+        kept = group.iloc[-1]
+        for row in _named_tuples(group if contradicts else group.iloc[:-1]):
             if contradicts:
                 other = group.loc[group["label"] != row.label].iloc[0]["path"]
                 yield _finding("contradiction", WARNING, row, other=other, detail="the same file is real and fake")
-            elif row.split == stays["split"]:
-                yield _finding("duplicate", WARNING, row, other=stays["path"], detail="the same file again")
+            elif row.split == kept["split"]:
+                yield _finding("duplicate", WARNING, row, other=kept["path"], detail="the same file again")
             else:
-                yield _finding("leak", WARNING, row, other=stays["path"],
-                               detail=f"the same file is in {row.split} and {stays['split']}")
+                yield _finding("leak", WARNING, row, other=kept["path"],
+                               detail=f"the same file is in {row.split} and {kept['split']}")
 
 
 def _near_copies(index: Index, keys: Keys) -> Iterator[dict[str, str]]:
     rows, pairs = keys.near()
     numbers = np.unique(rows[pairs])
-    looked = index.take(numbers, ["split", "path", "id"])
+    images = index.take(numbers, ["split", "path", "id"])
     for members in _clusters(pairs):
-        cluster = looked.iloc[np.searchsorted(numbers, rows[members])]
-        stays = cluster.iloc[-1]
-        for row in _each(cluster.iloc[:-1]):
-            leaks = row.split != stays["split"]
+        cluster = images.iloc[np.searchsorted(numbers, rows[members])]
+        kept = cluster.iloc[-1]
+        for row in _named_tuples(cluster.iloc[:-1]):
+            leaks = row.split != kept["split"]
             yield _finding("near_leak" if leaks else "near_duplicate", WARNING if leaks else NOTE, row,
-                           other=stays["path"], detail="nearly the same picture"
-                           + (f" is in {row.split} and {stays['split']}" if leaks else " again"))
+                           other=kept["path"], detail="nearly the same picture"
+                           + (f" is in {row.split} and {kept['split']}" if leaks else " again"))
 
 
 def _by_split(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of train before those of val before those of test."""
-    order = rows["split"].map({split: place for place, split in enumerate(SPLITS)}.get)
+    order = rows["split"].map({split: position for position, split in enumerate(SPLITS)}.get)
     return rows.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
 
 
 def _clusters(pairs: np.ndarray) -> list[np.ndarray]:
     """Return the sets of rows that `pairs` (P, 2) join, each sorted."""
-    names, at = np.unique(pairs, return_inverse=True)
-    at = at.reshape(pairs.shape)
-    graph = coo_array((np.ones(len(pairs), bool), (at[:, 0], at[:, 1])), shape=(len(names), len(names)))
+    numbers, nodes = np.unique(pairs, return_inverse=True)
+    nodes = nodes.reshape(pairs.shape)
+    graph = coo_array((np.ones(len(pairs), bool), (nodes[:, 0], nodes[:, 1])), shape=(len(numbers), len(numbers)))
     _, cluster = connected_components(graph, directed=False)
     order = np.argsort(cluster, kind="stable")
-    return np.split(names[order], np.flatnonzero(np.diff(cluster[order])) + 1) if len(names) else []
+    return np.split(numbers[order], np.flatnonzero(np.diff(cluster[order])) + 1) if len(numbers) else []
 
 
 def _source_leaks(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
     """Find images of a known source that has images in a later split: train before val before test."""
-    known = _by_split(rows.loc[rows["source"] != rows["id"]])
-    for source, group in known.groupby("source", sort=False):
-        stays = group.iloc[-1]
-        for row in _each(group.loc[group["split"] != stays["split"]]):
-            yield _finding("source_leak", WARNING, row, other=stays["path"],
-                           detail=f"images of the source {source} are in {row.split} and {stays['split']}")
+    with_source = _by_split(rows.loc[rows["source"] != rows["id"]])
+    for source, group in with_source.groupby("source", sort=False):
+        kept = group.iloc[-1]
+        for row in _named_tuples(group.loc[group["split"] != kept["split"]]):
+            yield _finding("source_leak", WARNING, row, other=kept["path"],
+                           detail=f"images of the source {source} are in {row.split} and {kept['split']}")
 
 
-def _beside(notes: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
+def _source_notes(notes: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
     for note in notes:
         yield _finding(note["kind"], WARNING if note["warns"] else NOTE, path=note["path"], detail=note["detail"])
 
 
-def _imbalance(index: Index, most: float) -> Iterator[dict[str, str]]:
+def _imbalance(index: Index, max_ratio: float) -> Iterator[dict[str, str]]:
     by_error = tally(index, ["split", "label", "error"])
     if {label for _, label, _ in by_error} == {FAKE}:  # a task of fakes only: `accept` decides
         return
@@ -238,12 +238,12 @@ def _imbalance(index: Index, most: float) -> Iterator[dict[str, str]]:
         counts[split, label] += count * (error != NO_FACE)
     for split in sorted({split for split, _ in counts}):
         real, fake = counts[split, REAL], counts[split, FAKE]
-        if max(real, fake) > most * min(real, fake):
+        if max(real, fake) > max_ratio * min(real, fake):
             yield _finding("imbalance", WARNING, split=str(split), detail=f"{real} real and {fake} fake images")
 
 
 def _shortcut(index: Index, threshold: float) -> Iterator[dict[str, str]]:
-    rows = index.sample(SAMPLE, [*FACTS, "label", "error"])
+    rows = index.sample(MAX_SAMPLE, [*FACTS, "label", "error"])
     aucs = container_auc(rows.loc[rows["error"] == ""])
     separating = [f"{fact} {auc:.2f}" for fact, auc in aucs.items() if auc > threshold]
     if separating:
@@ -255,5 +255,5 @@ def _shortcut(index: Index, threshold: float) -> Iterator[dict[str, str]]:
 def _cut(index: Index) -> Iterator[dict[str, str]]:
     counts = tally(index, ["split", "cut"])
     if any(cut for _, cut in counts):
-        written = ", ".join(f"{split} {counts[split, ''] + counts[split, 'rule']}" for split in SPLITS)
-        yield _finding("cut", NOTE, detail=f"missing splits were made by rule: {written} images")
+        sizes = ", ".join(f"{split} {counts[split, ''] + counts[split, 'rule']}" for split in SPLITS)
+        yield _finding("cut", NOTE, detail=f"missing splits were made by rule: {sizes} images")

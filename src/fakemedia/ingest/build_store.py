@@ -81,8 +81,8 @@ def build_store(index: Table, source: Source, split: str, folder: str | Path, *,
         if stream:
             images, size = _streamed(rows, policy), 0
         else:
-            donors = [found for place in (folder, pool)
-                      if place and (found := open_decoded(place, policy, fresh=place == pool))]
+            donors = [donor for candidate in (folder, pool)
+                      if candidate and (donor := open_decoded(candidate, policy, fresh=candidate == pool))]
             places, size = _fill(building / PIXELS, rows, source, donors, policy=policy, room=room or Room(),
                                  workers=workers, progress=progress)
             images = _placed(rows, places)
@@ -115,15 +115,15 @@ def ensure_store(index: Table, source: Source, split: str, folder: str | Path, *
 
 def _fill(path: Path, rows: pd.DataFrame, source: Source, donors: list[DecodedPictures], *, policy: str, room: Room,
           workers: int, progress: bool) -> tuple[dict[str, tuple], int]:
-    """Make the pixel file `path`: a donor's file with the wanted pictures, or a new one; return the places."""
+    """Make the pixel file `path`: a donor's file that has all pictures, or a new one; return the places."""
     paths = dict(zip(rows["id"], rows["path"], strict=True))
     for donor in donors:
-        wanted = {id: donor.places[id] for id in paths if id in donor.places}
-        needed = sum(3 * height * width for _, height, width, _ in wanted.values())
+        available = {id: donor.places[id] for id in paths if id in donor.places}
+        needed = sum(3 * height * width for _, height, width, _ in available.values())
         size = donor.path.stat().st_size
-        if len(wanted) == len(paths) and 2 * needed >= size and donor.holds(paths):
+        if len(available) == len(paths) and 2 * needed >= size and donor.holds(paths):
             share_file(donor.path, path)
-            return wanted, size
+            return available, size
     name = f"{rows['task'].iloc[0]} {rows['split'].iloc[0]}"
     with PixelWriter(path, room) as writer:
         for donor in donors:
@@ -142,8 +142,8 @@ def _fill(path: Path, rows: pd.DataFrame, source: Source, donors: list[DecodedPi
 
 
 def _placed(rows: pd.DataFrame, places: dict[str, tuple]) -> pd.DataFrame:
-    found = pd.DataFrame([places[id] for id in rows["id"]], columns=list(PLACES[1:]))
-    return pd.concat([rows[["id", "label", "source"]].reset_index(drop=True), found], axis=1)
+    locations = pd.DataFrame([places[id] for id in rows["id"]], columns=list(PLACES[1:]))
+    return pd.concat([rows[["id", "label", "source"]].reset_index(drop=True), locations], axis=1)
 
 
 def _streamed(rows: pd.DataFrame, policy: str) -> pd.DataFrame:

@@ -30,7 +30,7 @@ _TILE = re.compile(r"(?P<sheet>.*)#tile(?P<number>\d+)-(?P<side>\d+)\+(?P<paddin
 class CutSheets:
     """The pictures of `source`, sheets replaced by their tiles, which have the sheet as source, if it has no other.
 
-    Which files are sheets is found by decoding each of them once; `cache` is the folder that keeps what was found.
+    Which files are sheets is found by decoding each of them once; `cache` is the folder that keeps the results.
     """
 
     source: Source
@@ -53,31 +53,31 @@ class CutSheets:
         """Return the pictures and tiles of `task`, and the notes of the source with one for each sheet."""
         items, notes = listed(self.source, task)
         grids = self._grids(task, items)
-        found = [each for item in items for each in _pictures(item, grids[item.path])]
-        cut = [Note(kind="cut_sheet", path=path, warns=False,
-                    detail=f"cut into {grid.tiles} tiles of {grid.side} pixels, which share it as source")
-               for path, grid in grids.items() if grid]
-        return found, [*notes, *cut]
+        pictures = [picture for item in items for picture in _pictures(item, grids[item.path])]
+        sheet_notes = [Note(kind="cut_sheet", path=path, warns=False,
+                            detail=f"cut into {grid.tiles} tiles of {grid.side} pixels, which share it as source")
+                       for path, grid in grids.items() if grid]
+        return pictures, [*notes, *sheet_notes]
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads a picture, or a tile as PNG; OSError if it cannot be read."""
-        found = _TILE.fullmatch(path)
-        if found is None:
+        match = _TILE.fullmatch(path)
+        if match is None:
             return self.source.reader(path)
-        return partial(_read_tile, self.source.reader(found["sheet"]), int(found["number"]), int(found["side"]),
-                       int(found["padding"]))
+        return partial(_read_tile, self.source.reader(match["sheet"]), int(match["number"]), int(match["side"]),
+                       int(match["padding"]))
 
     def _grids(self, task: str, items: list[Item]) -> dict[str, Grid | None]:
         """Return the grid of each file by its path, None for one that is no sheet."""
-        place, known = self.cache / f"{task}.json", _read(self.cache / f"{task}.json")
-        new = [item for item in items if _key(item) not in known]
-        found = thread_map(lambda item: _grid(self.source.reader(item.path)), new, workers=cores(),
-                           title=f"sheets {task}", total=len(new), progress=True)
-        known |= {_key(item): grid for item, grid in zip(new, found, strict=True)}
-        if new:
-            kept = {_key(item): known[_key(item)] for item in items}
-            write_file(place, json.dumps({"grids": kept, "sha256": _seal(kept)}).encode())
-        return {item.path: Grid(*grid) if (grid := known[_key(item)]) else None for item in items}
+        path, grids = self.cache / f"{task}.json", _read(self.cache / f"{task}.json")
+        new_items = [item for item in items if _key(item) not in grids]
+        new_grids = thread_map(lambda item: _grid(self.source.reader(item.path)), new_items, workers=cores(),
+                               title=f"sheets {task}", total=len(new_items), progress=True)
+        grids |= {_key(item): grid for item, grid in zip(new_items, new_grids, strict=True)}
+        if new_items:
+            current = {_key(item): grids[_key(item)] for item in items}
+            write_file(path, json.dumps({"grids": current, "sha256": _seal(current)}).encode())
+        return {item.path: Grid(*grid) if (grid := grids[_key(item)]) else None for item in items}
 
 
 def _pictures(item: Item, grid: Grid | None) -> list[Item]:
@@ -92,11 +92,11 @@ def _key(item: Item) -> str:
 
 
 def _read(path: Path) -> dict[str, list[int] | None]:
-    """Return what was found before; nothing if the file is missing, damaged or by other rules."""
+    """Return the cached grids; none if the file is missing, damaged or by other rules."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        kept = json.loads(path.read_bytes())
-        if _seal(kept["grids"]) == kept["sha256"]:
-            return kept["grids"]
+        content = json.loads(path.read_bytes())
+        if _seal(content["grids"]) == content["sha256"]:
+            return content["grids"]
     return {}
 
 

@@ -21,14 +21,14 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, FAKE, REAL, SPLITS, check_name
 from fakemedia.ingest.listing import differences, list_images
 from fakemedia.ingest.part_jobs import Job, Measuring, jobs_of, make_part, make_shard, moved_rows, unchanged
-from fakemedia.ingest.parts import PART_ROWS, Index, Table, Written, indexed, tally, write_parts
+from fakemedia.ingest.parts import PART_ROWS, Index, Table, WrittenPart, indexed, tally, write_parts
 from fakemedia.runtime.threads import cores, thread_map
 from fakemedia.sources.source import Source
 from fakemedia.store import decode
 from fakemedia.store.decode import content_id
 from fakemedia.store.pool import Pool
 
-Run = Callable[[Callable[[Job], Written], Iterable[Job]], Iterable[Written]]
+Run = Callable[[Callable[[Job], WrittenPart], Iterable[Job]], Iterable[WrittenPart]]
 """Calls a function with each of some jobs, like `map`, but in any order."""
 UNREADABLE = ("replace or remove it; or leave such images out of training by audit: {quarantine: [unreadable]} in "
               "the collection's settings")
@@ -62,15 +62,15 @@ def index_parts(source: Source, task: str, folder: Path, recipe: Recipe, *, work
     listing = list_images(source, task)
     if previous is not None and unchanged(listing, previous):
         return previous
-    make = Measuring(source, task, workers, moved_rows(listing, previous), None, progress)
+    measuring = Measuring(source, task, workers, moved_rows(listing, previous), None, progress)
     jobs = jobs_of(listing, previous)
     if run is None or len(listing) <= PART_ROWS:
-        with scratch_folder(folder) as building, pool or nullcontext() as kept:
-            written = map(partial(make_part, replace(make, pool=kept), building), jobs)
-            return write_parts(written, listing.notes, building, folder, recipe)
+        with scratch_folder(folder) as building, pool or nullcontext() as open_pool:
+            parts = map(partial(make_part, replace(measuring, pool=open_pool), building), jobs)
+            return write_parts(parts, listing.notes, building, folder, recipe)
     with resumable_folder(folder, recipe.fingerprint) as building:
-        written = sorted(run(partial(make_shard, make, building, pool), jobs), key=lambda part: part.number)
-        index = write_parts(written, listing.notes, building, folder, recipe)
+        parts = sorted(run(partial(make_shard, measuring, building, pool), jobs), key=lambda part: part.number)
+        index = write_parts(parts, listing.notes, building, folder, recipe)
     if pool is not None:
         with pool:
             for number, frame in enumerate(index.frames(["id", "split"])):
@@ -95,12 +95,12 @@ def build_index(source: Source, task: str, *, workers: int, previous: pd.DataFra
     """
     check_name(task)
     listing = list_images(source, task)
-    known = None if previous is None else Index.of(previous)
-    if known is not None and unchanged(listing, known):
+    previous_index = None if previous is None else Index.of(previous)
+    if previous_index is not None and unchanged(listing, previous_index):
         assert previous is not None
         return previous
-    make = Measuring(source, task, workers, moved_rows(listing, known), pool, progress)
-    index = pd.concat(map(make, jobs_of(listing, known)), ignore_index=True)
+    measuring = Measuring(source, task, workers, moved_rows(listing, previous_index), pool, progress)
+    index = pd.concat(map(measuring, jobs_of(listing, previous_index)), ignore_index=True)
     index.attrs["notes"] = listing.notes
     return index
 
@@ -115,8 +115,8 @@ def index_fingerprint(table: Table, split: str) -> str:
         for frame in indexed(table).frames(["split", name]):
             values = frame.loc[frame["split"] == split, name].tolist()
             if values:
-                written = json.dumps(values, separators=(",", ":"), ensure_ascii=False)[1:-1]
-                digest.update((written if first else f",{written}").encode())
+                text = json.dumps(values, separators=(",", ":"), ensure_ascii=False)[1:-1]
+                digest.update((text if first else f",{text}").encode())
                 first = False
     digest.update(b"]]")
     return digest.hexdigest()[:32]
@@ -124,10 +124,10 @@ def index_fingerprint(table: Table, split: str) -> str:
 
 def check_readable(table: Table) -> None:
     """Raise UserError if an image of the index is unreadable: names the first by path, and how many more there are."""
-    bad = pd.concat([frame.loc[frame["error"] != ""] for frame in indexed(table).frames(["path", "error"])])
-    if len(bad):
-        first = bad.iloc[0]
-        more = f" ({len(bad) - 1} more images of the task are unreadable)" if len(bad) > 1 else ""
+    unreadable = pd.concat([frame.loc[frame["error"] != ""] for frame in indexed(table).frames(["path", "error"])])
+    if len(unreadable):
+        first = unreadable.iloc[0]
+        more = f" ({len(unreadable) - 1} more images of the task are unreadable)" if len(unreadable) > 1 else ""
         raise UserError(f"The image cannot be read: {first['error']}{more}", where=first["path"],
                         expected="an undamaged image file", do=UNREADABLE)
 
@@ -140,14 +140,14 @@ def check_index(table: Table, *, fakes_only: bool = False) -> None:
     check_readable(table)
     index = indexed(table)
     counts = tally(index, ["split", "label"])
-    found = {label for _, label in counts}
-    needed = (FAKE,) if fakes_only and found == {FAKE} else (REAL, FAKE)
+    labels = {label for _, label in counts}
+    needed = (FAKE,) if fakes_only and labels == {FAKE} else (REAL, FAKE)
     for split in SPLITS:
         for label in needed:
             if not counts[split, label]:
                 empty = not any(counts[split, other] for other in (REAL, FAKE))
-                lacks = "is empty" if empty else f"has no image of the class {CLASS_FOLDERS[label]}"
-                raise UserError(f"The {split} split {lacks}",
+                problem = "is empty" if empty else f"has no image of the class {CLASS_FOLDERS[label]}"
+                raise UserError(f"The {split} split {problem}",
                                 where=f"task {index.task}, split {split}" if index.task else f"split {split}",
                                 expected="real and fake images in train, val and test",
                                 do="add images there, or, for a task without real images in any split, say real: "
@@ -167,9 +167,9 @@ def refreshed(table: Table, source: Source, task: str) -> Table | None:
     listed.
     """
     index, listing = indexed(table), list_images(source, task)
-    touched = differences(listing, index)
-    if touched is None or not touched.any():
-        return None if touched is None else table
+    changed = differences(listing, index)
+    if changed is None or not changed.any():
+        return None if changed is None else table
 
     def holds(file: tuple[str, str]) -> bool:
         try:
@@ -177,7 +177,7 @@ def refreshed(table: Table, source: Source, task: str) -> Table | None:
         except OSError:
             return False
 
-    files = index.take(np.flatnonzero(touched), ["path", "id"])
+    files = index.take(np.flatnonzero(changed), ["path", "id"])
     pairs = list(zip(files["path"], files["id"], strict=True))
     if not all(thread_map(holds, pairs, workers=cores(), title=f"compare {task}", total=len(pairs), progress=True)):
         return None

@@ -56,10 +56,10 @@ def list_images(source: Source, task: str) -> Listing:
 
 
 def _batches(items: Iterable[Item]) -> Iterator[pa.RecordBatch]:
-    left = iter(items)
-    while some := list(islice(left, PART_ROWS)):
+    remaining = iter(items)
+    while batch := list(islice(remaining, PART_ROWS)):
         yield pa.RecordBatch.from_arrays(
-            [pa.array([getattr(item, field.name) for item in some], field.type) for field in SCHEMA], schema=SCHEMA)
+            [pa.array([getattr(item, field.name) for item in batch], field.type) for field in SCHEMA], schema=SCHEMA)
 
 
 def _order(paths: pa.ChunkedArray) -> NDArray[np.uint64] | None:
@@ -77,16 +77,16 @@ def differences(listing: Listing, index: Index) -> NDArray[np.bool_] | None:
     """
     if index.notes != listing.notes or len(index) != len(listing):
         return None
-    start, touched = 0, []
-    for known in index.frames((*LISTED, "source", "id")):
-        listed, known = listing.frame(start, start + len(known)), known.reset_index(drop=True)
-        same = {name: listed[name] == known[name] for name in LISTED}
-        source = (listed["source"] == known["source"]) | ((listed["source"] == "") & (known["source"] == known["id"]))
+    start, changed = 0, []
+    for indexed in index.frames((*LISTED, "source", "id")):
+        rows, indexed = listing.frame(start, start + len(indexed)), indexed.reset_index(drop=True)
+        same = {name: rows[name] == indexed[name] for name in LISTED}
+        source = (rows["source"] == indexed["source"]) | ((rows["source"] == "") & (indexed["source"] == indexed["id"]))
         if not np.all([source, *(same[name] for name in LISTED if name != "mtime_ns")]):
             return None
-        touched.append(~same["mtime_ns"].to_numpy())
-        start += len(known)
-    return np.concatenate(touched)
+        changed.append(~same["mtime_ns"].to_numpy())
+        start += len(indexed)
+    return np.concatenate(changed)
 
 
 def known_rows(listing: Listing, previous: Index | None) -> Iterator[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
@@ -98,23 +98,23 @@ def known_rows(listing: Listing, previous: Index | None) -> Iterator[tuple[pd.Da
     rows = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
     parts = iter(()) if previous is None else previous.frames()
     for start, images in zip(range(0, max(len(listing), 1), PART_ROWS), listing.parts(), strict=True):
-        more = start + PART_ROWS < len(listing)
-        while not more or not len(rows) or rows["path"].iloc[-1] <= images["path"].iloc[-1]:
+        has_next = start + PART_ROWS < len(listing)
+        while not has_next or not len(rows) or rows["path"].iloc[-1] <= images["path"].iloc[-1]:
             part = next(parts, None)
             if part is None:
                 break
             rows = pd.concat([rows, part], ignore_index=True)
-        here = (rows["path"] <= images["path"].iloc[-1]).to_numpy() if more else np.ones(len(rows), bool)
-        mine, rows = rows.loc[here & (rows["error"] == "").to_numpy()], rows.loc[~here]
-        mine = mine.drop_duplicates("path")
-        at = find(images, mine)
-        yield images, mine.loc[at >= 0].set_axis(at[at >= 0]), mine.loc[at < 0]
+        in_part = (rows["path"] <= images["path"].iloc[-1]).to_numpy() if has_next else np.ones(len(rows), bool)
+        part_rows, rows = rows.loc[in_part & (rows["error"] == "").to_numpy()], rows.loc[~in_part]
+        part_rows = part_rows.drop_duplicates("path")
+        numbers = find(images, part_rows)
+        yield images, part_rows.loc[numbers >= 0].set_axis(numbers[numbers >= 0]), part_rows.loc[numbers < 0]
 
 
 def find(images: pd.DataFrame, rows: pd.DataFrame) -> NDArray[np.int64]:
     """Return the number of the image with the path, size and time of change of each row, -1 for none."""
     keys = ["path", "bytes", "mtime_ns"]
     files = images.drop_duplicates("path")
-    at = pd.MultiIndex.from_arrays([files[key] for key in keys]).get_indexer(
+    positions = pd.MultiIndex.from_arrays([files[key] for key in keys]).get_indexer(
         pd.MultiIndex.from_arrays([rows[key] for key in keys]))
-    return np.where(at >= 0, files.index.to_numpy()[at], -1)
+    return np.where(positions >= 0, files.index.to_numpy()[positions], -1)

@@ -43,7 +43,7 @@ PART_ROWS = 100_000
 """Rows of a part. The content of an index depends on it."""
 NOTES = "notes.json"
 """The file of an index with the notes of the source and the rows of each part."""
-AGAIN = "run the ingestion again: kedro run --tags ingestion"
+RERUN_INGESTION = "run the ingestion again: kedro run --tags ingestion"
 
 
 class Index:
@@ -93,20 +93,20 @@ class Index:
         """
         if not len(numbers):
             return next(self.frames(columns)).iloc[:0]
-        found, start = [], 0
+        frames, start = [], 0
         for part, rows in zip(self._parts, self._rows, strict=True):
             low, high = np.searchsorted(numbers, [start, start + rows])
             if high > low:
-                found.append(self._frame(part, start, rows, list(columns)).iloc[numbers[low:high] - start])
+                frames.append(self._frame(part, start, rows, list(columns)).iloc[numbers[low:high] - start])
             start += rows
-        return pd.concat(found, ignore_index=True)
+        return pd.concat(frames, ignore_index=True)
 
-    def sample(self, most: int, columns: Sequence[str]) -> pd.DataFrame:
-        """Return all rows, or, of more than `most`, that many drawn at random; always the same ones."""
+    def sample(self, max_rows: int, columns: Sequence[str]) -> pd.DataFrame:
+        """Return all rows, or, of more than `max_rows`, that many drawn at random; always the same ones."""
         total = len(self)
-        if total <= most:
+        if total <= max_rows:
             return self.frame(columns)
-        drawn = np.argpartition(bits(derive(0, "sample of an index"), np.arange(total)), most)[:most]
+        drawn = np.argpartition(bits(derive(0, "sample of an index"), np.arange(total)), max_rows)[:max_rows]
         return self.take(np.sort(drawn), columns)
 
     def without(self, paths: Iterable[str]) -> Index:
@@ -118,13 +118,13 @@ class Index:
         return Index(self._parts, self._rows, self.notes, left_out=self._left_out, times=times)
 
     def _frame(self, part: pa.OSFile | pd.DataFrame, start: int, rows: int, columns: list[str]) -> pd.DataFrame:
-        wanted = [*columns, *({"path"} - set(columns) if self._left_out else ())]
+        requested = [*columns, *({"path"} - set(columns) if self._left_out else ())]
         if isinstance(part, pa.OSFile):
-            frame = pq.ParquetFile(part).read(wanted).to_pandas()
-            frame = frame.astype({name: COLUMNS[name] for name in wanted})
+            frame = pq.ParquetFile(part).read(requested).to_pandas()
+            frame = frame.astype({name: COLUMNS[name] for name in requested})
         else:
-            frame = part.loc[:, wanted]
-        if self._times is not None and "mtime_ns" in wanted:
+            frame = part.loc[:, requested]
+        if self._times is not None and "mtime_ns" in requested:
             frame = frame.assign(mtime_ns=self._times[start:start + rows])
         if not self._left_out:
             return frame
@@ -142,10 +142,10 @@ def indexed(table: Table) -> Index:
 
 def tally(table: Table, columns: list[str]) -> Counter[tuple]:
     """Return how many rows each combination of values of several `columns` has."""
-    found: Counter[tuple] = Counter()
+    counts: Counter[tuple] = Counter()
     for frame in indexed(table).frames(columns):
-        found.update(frame.groupby(columns, sort=False).size().to_dict())
-    return found
+        counts.update(frame.groupby(columns, sort=False).size().to_dict())
+    return counts
 
 
 def index_content(table: Table) -> str:
@@ -169,7 +169,7 @@ def _digest(frame: pd.DataFrame) -> str:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenPart:
     """A part that was written."""
 
     number: int
@@ -182,11 +182,11 @@ def _part(folder: Path, number: int) -> Path:
     return folder / f"part-{number:05d}.parquet"
 
 
-def write_part(folder: Path, number: int, frame: pd.DataFrame) -> Written:
+def write_part(folder: Path, number: int, frame: pd.DataFrame) -> WrittenPart:
     """Write the part `number`, PART_ROWS rows but for the last one, atomically."""
     with replacing(_part(folder, number)) as scratch:
         frame.to_parquet(scratch, index=False)
-    return Written(number, len(frame), _digest(frame))
+    return WrittenPart(number, len(frame), _digest(frame))
 
 
 def read_part(folder: Path, number: int) -> pd.DataFrame | None:
@@ -197,26 +197,28 @@ def read_part(folder: Path, number: int) -> pd.DataFrame | None:
         return None
 
 
-def write_parts(written: Iterable[Written], notes: list[dict[str, Any]], building: Path, folder: Path,
+def write_parts(written_parts: Iterable[WrittenPart], notes: list[dict[str, Any]], building: Path, folder: Path,
                 recipe: Recipe) -> Index:
-    """Move the index whose parts are `written` to the scratch folder `building`, in their order, to `folder`; open it.
+    """Move the index with the parts `written_parts`, in their order, from the scratch folder `building` to `folder`.
+
+    Return the index, open.
 
     An older index there stays until all parts are written. Other files in `building` are removed.
     """
-    parts = list(written)
+    parts = list(written_parts)
     rows = [part.rows for part in parts]
     with writing(folder):
         (building / NOTES).write_text(json.dumps({"notes": notes, "rows": rows}), encoding="utf-8")
         files = {path.name: path for path in (building / NOTES, *(_part(building, part.number) for part in parts))}
-        for other in set(building.iterdir()) - set(files.values()):
-            other.unlink()
+        for leftover in set(building.iterdir()) - set(files.values()):
+            leftover.unlink()
         content = _content([part.digest for part in parts], notes)
         write_manifest(make_manifest(recipe, files, content=content), building, folder=True)
         sync(building)
         replace_folder(building, folder)
         sync(folder.parent)
-        former = folder.with_name(f"{folder.name}.parquet")  # Of an earlier version.
-        for path in (former, manifest_path(former, folder=False)):
+        old_file = folder.with_name(f"{folder.name}.parquet")  # Of an earlier version.
+        for path in (old_file, manifest_path(old_file, folder=False)):
             path.unlink(missing_ok=True)
     return read_index(folder)
 
@@ -225,8 +227,8 @@ def write_index(table: Table, folder: Path, recipe: Recipe) -> Index:
     """Write the rows of a table as the index in `folder`, atomically; return it."""
     index = indexed(table)
     with scratch_folder(folder) as building:
-        written = [write_part(building, number, frame) for number, frame in enumerate(index.frames())]
-        return write_parts(written, index.notes, building, folder, recipe)
+        written_parts = [write_part(building, number, frame) for number, frame in enumerate(index.frames())]
+        return write_parts(written_parts, index.notes, building, folder, recipe)
 
 
 def read_index(folder: Path) -> Index:
@@ -236,18 +238,18 @@ def read_index(folder: Path) -> Index:
     """
     while True:
         stamp = _stamp(folder)
-        found = _opened(folder, read_manifest(folder, folder=True))
+        index = _opened(folder, read_manifest(folder, folder=True))
         if _stamp(folder) == stamp:
             break
-    if isinstance(found, UserError):
-        raise found
-    return found
+    if isinstance(index, UserError):
+        raise index
+    return index
 
 
 def _stamp(folder: Path) -> tuple[int, int] | None:
     """Return which file the manifest of an index is; None if there is none.
 
-    It may be missing for a moment while another process replaces the folder: that is waited for.
+    It may be missing for a moment while another process replaces the folder: the function waits for it.
     """
     for _ in range(20):
         with suppress(OSError):
@@ -268,4 +270,4 @@ def _opened(folder: Path, manifest: Manifest | None) -> Index | UserError:
     except UserError as error:
         return error
     except (OSError, ValueError, KeyError) as error:
-        return UserError(f"No index can be read ({error})", where=folder, do=AGAIN)
+        return UserError(f"No index can be read ({error})", where=folder, do=RERUN_INGESTION)

@@ -20,7 +20,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Look:
+class PerceptualFacts:
     """Perceptual hash (16 hex digits), and mean and standard deviation of the grey levels, 0 to 255."""
 
     phash: str
@@ -28,7 +28,7 @@ class Look:
     spread: float
 
 
-def look(pixels: NDArray[np.uint8]) -> Look:
+def perceptual_facts(pixels: NDArray[np.uint8]) -> PerceptualFacts:
     """Return the perceptual facts of a picture, uint8 (H, W, 3).
 
     The hash has a bit for each of the 8 x 8 lowest frequencies of the discrete cosine transform of the picture at
@@ -37,18 +37,18 @@ def look(pixels: NDArray[np.uint8]) -> Look:
     at least 64 per side.
     """
     step = max(1, min(pixels.shape[:2]) // 64)
-    few = pixels[::step, ::step]
-    total = np.add(few[..., 0], few[..., 2], dtype=np.uint16)
-    total += few[..., 1]
-    total += few[..., 1]
+    sampled = pixels[::step, ::step]
+    total = np.add(sampled[..., 0], sampled[..., 2], dtype=np.uint16)
+    total += sampled[..., 1]
+    total += sampled[..., 1]
     grey = (total >> 2).astype(np.uint8)
     small = np.asarray(Image.fromarray(grey).resize((32, 32), Image.Resampling.BOX), np.float32)
     frequencies = (_BASIS @ small @ _BASIS.T).ravel()
-    middle = np.sort(frequencies)[31:33].mean()
+    median = np.sort(frequencies)[31:33].mean()
     counts = np.bincount(grey.ravel(), minlength=256)
     mean = counts @ _LEVELS / grey.size
     spread = np.sqrt(counts @ (_LEVELS - mean) ** 2 / grey.size)
-    return Look(np.packbits(frequencies > middle).tobytes().hex(), float(mean), float(spread))
+    return PerceptualFacts(np.packbits(frequencies > median).tobytes().hex(), float(mean), float(spread))
 
 
 def near_pairs(words: NDArray[np.uint64], *, distance: int = 3,
@@ -62,13 +62,13 @@ def near_pairs(words: NDArray[np.uint64], *, distance: int = 3,
     """
     edges = np.linspace(0, 64, distance + 3).astype(int).tolist()
     masks = [np.uint64(2**high - 2**low) for low, high in pairwise(edges)]
-    found = [np.empty(0, np.int64)]
+    pair_numbers = [np.empty(0, np.int64)]
     for first, second in combinations(masks, 2):
         for i, j in _agreeing(words, first | second, distance):
             i, j = np.minimum(i, j), np.maximum(i, j)
-            chosen = slice(None) if keep is None else keep(i, j)
-            found.append(i[chosen] * len(words) + j[chosen])
-    return np.stack(np.divmod(np.unique(np.concatenate(found)), max(len(words), 1)), 1)
+            selected = slice(None) if keep is None else keep(i, j)
+            pair_numbers.append(i[selected] * len(words) + j[selected])
+    return np.stack(np.divmod(np.unique(np.concatenate(pair_numbers)), max(len(words), 1)), 1)
 
 
 def _agreeing(words: NDArray[np.uint64], mask: np.uint64, distance: int) -> Iterator[tuple[Rows, Rows]]:
@@ -76,13 +76,13 @@ def _agreeing(words: NDArray[np.uint64], mask: np.uint64, distance: int) -> Iter
     order = np.argsort(words & mask, kind="stable")
     words = words[order]
     first = np.flatnonzero((words[1:] ^ words[:-1]) & mask == 0)
-    taken = np.zeros(len(words), np.uint8)
+    pair_counts = np.zeros(len(words), np.uint8)
     step = 1
     while len(first):
-        apart = words[first] ^ words[first + step]
-        first, apart = first[apart & mask == 0], apart[apart & mask == 0]
-        near = first[np.bitwise_count(apart) <= distance]
+        differences = words[first] ^ words[first + step]
+        first, differences = first[differences & mask == 0], differences[differences & mask == 0]
+        near = first[np.bitwise_count(differences) <= distance]
         yield order[near], order[near + step]
-        taken[near] += 1
+        pair_counts[near] += 1
         step += 1
-        first = first[(taken[first] < NEIGHBOURS) & (first + step < len(words))]
+        first = first[(pair_counts[first] < NEIGHBOURS) & (first + step < len(words))]

@@ -55,9 +55,9 @@ def picture_map(function: Callable[[Read], tuple[R, Pixels | None]], jobs: Seque
     this process. Processes work ahead by a limited amount, so memory stays bounded. An exception of `function` ends the
     work and is raised here. UserError if a process is killed.
     """
-    alone = workers == 1 or len(jobs) <= 2 * CHUNK
+    in_process = workers == 1 or len(jobs) <= 2 * CHUNK
     reads = READS if jobs and is_remote(jobs[0]) else 0
-    results = map(function, read_ahead(jobs, reads)) if alone else _in_processes(function, jobs, workers, reads)
+    results = map(function, read_ahead(jobs, reads)) if in_process else _in_processes(function, jobs, workers, reads)
     with tqdm(total=len(jobs), desc=title, unit="image", disable=None if progress else True) as bar:
         for result in results:
             yield result
@@ -67,12 +67,12 @@ def picture_map(function: Callable[[Read], tuple[R, Pixels | None]], jobs: Seque
 def _in_processes(function: Callable[[Read], tuple[R, Pixels | None]], jobs: Sequence[Read], workers: int,
                   reads: int) -> Iterator[tuple[R, Pixels | None]]:
     chunks = [jobs[start:start + CHUNK] for start in range(0, len(jobs), CHUNK)]
-    with contextlib.ExitStack() as ending:
-        crew = [ending.enter_context(_Worker()) for _ in range(min(workers, len(chunks)))]
-        for number, worker in enumerate(crew):
-            worker.begin(function, chunks[number::len(crew)], reads)
+    with contextlib.ExitStack() as stack:
+        pool = [stack.enter_context(_Worker()) for _ in range(min(workers, len(chunks)))]
+        for number, worker in enumerate(pool):
+            worker.begin(function, chunks[number::len(pool)], reads)
         for number, chunk in enumerate(chunks):
-            yield from crew[number % len(crew)].results(len(chunk))
+            yield from pool[number % len(pool)].results(len(chunk))
 
 
 class _Worker:
@@ -86,14 +86,14 @@ class _Worker:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[shared], env={**os.environ, **ALLOCATION})
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._to, self._from = self._process.stdin, self._process.stdout
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         with contextlib.suppress(BrokenPipeError):
-            self._to.close()
-        self._from.close()
+            self._stdin.close()
+        self._stdout.close()
         self._process.wait()
 
     def begin(self, function: Callable, chunks: Sequence[Sequence[Read]], reads: int) -> None:
@@ -104,37 +104,37 @@ class _Worker:
         """Yield the results of the next chunk, which has `length` jobs; release each half when it has been read."""
         while length:
             try:
-                message = pickle.load(self._from)
+                message = pickle.load(self._stdout)
             except (EOFError, pickle.UnpicklingError):
-                raise self._gone() from None
+                raise self._ended_error() from None
             if isinstance(message, Exception):
                 raise message
             length -= len(message)
             half = next(self._halves)
-            for known, start, shape in message:
+            for facts, start, shape in message:
                 if shape is None:
-                    yield known, None
+                    yield facts, None
                 else:
                     size = math.prod(shape)
                     flat = self._received(size) if start is None else half[start:start + size]
-                    yield known, flat.reshape(shape)
+                    yield facts, flat.reshape(shape)
             self._send(b".")
 
     def _send(self, data: bytes) -> None:
         try:
-            self._to.write(data)
-            self._to.flush()
+            self._stdin.write(data)
+            self._stdin.flush()
         except BrokenPipeError:  # Expected of a process that has finished.
             if self._process.wait() != 0:
-                raise self._gone() from None
+                raise self._ended_error() from None
 
     def _received(self, size: int) -> Pixels:
         pixels = np.empty(size, np.uint8)
-        if self._from.readinto(pixels.data) != size:  # type: ignore[attr-defined]
-            raise self._gone()
+        if self._stdout.readinto(pixels.data) != size:  # type: ignore[attr-defined]
+            raise self._ended_error()
         return pixels
 
-    def _gone(self) -> UserError:
+    def _ended_error(self) -> UserError:
         return UserError(f"A process that decodes images ended (status {self._process.wait()})",
                          expected="enough memory for a picture in each process",
                          do="see the messages above; if memory is short, run on fewer cores (taskset)")

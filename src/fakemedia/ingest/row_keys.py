@@ -1,4 +1,4 @@
-"""What the audit holds of every image: some numbers, from which it finds the images that it must examine."""
+"""What the audit keeps in memory of every image: some numbers that tell which images it must examine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fakemedia.core.types import SPLITS
 from fakemedia.ingest.parts import Index
 from fakemedia.ingest.perceptual import near_pairs
 
-LEAST_SPREAD = 1.0
+MIN_SPREAD = 1.0
 """Standard deviation of the grey levels (0 to 255) under which a picture counts as empty."""
-ALIKE = 6.0
+MAX_GREY_DIFFERENCE = 6.0
 """Largest difference in mean and in spread of the grey levels between near duplicates."""
 Rows = NDArray[np.int64]
 COLUMNS = ("id", "source", "split", "phash", "mean", "spread", "tiles", "error")
@@ -35,19 +35,19 @@ class Keys:
     mean: NDArray[np.float64]
     spread: NDArray[np.float64]
     split: NDArray[np.int8]
-    """Its place in SPLITS."""
-    whole: NDArray[np.bool_]
+    """Its position in SPLITS."""
+    readable: NDArray[np.bool_]
     """Whether the image can be read."""
-    noted: NDArray[np.bool_]
+    flagged: NDArray[np.bool_]
     """Whether it is unreadable, nearly empty or a sheet."""
-    sourced: NDArray[np.bool_]
+    has_source: NDArray[np.bool_]
     """Whether the source photograph is known."""
 
     @cached_property
     def order(self) -> Rows:
         """The rows that can be read: train before val before test, by path inside each."""
-        whole = np.flatnonzero(self.whole)
-        return whole[np.argsort(self.split[whole], kind="stable")]
+        readable = np.flatnonzero(self.readable)
+        return readable[np.argsort(self.split[readable], kind="stable")]
 
     def copies(self) -> Rows:
         """Return the rows whose content another row has."""
@@ -55,7 +55,7 @@ class Keys:
 
     def source_leaks(self) -> Rows:
         """Return the rows of known sources that have rows in several splits."""
-        rows = np.flatnonzero(self.sourced)
+        rows = np.flatnonzero(self.has_source)
         rows = rows[np.argsort(self.source[rows], kind="stable")]
         if not len(rows):
             return rows
@@ -70,14 +70,15 @@ class Keys:
         Of rows with one content only the last one counts. Pairs in one split are of different source groups.
         """
         rows = self.order[~_repeated(self.id[self.order])[1]]
-        rows = rows[self.spread[rows] >= LEAST_SPREAD]
+        rows = rows[self.spread[rows] >= MIN_SPREAD]
 
-        def alike(first: Rows, second: Rows) -> NDArray[np.bool_]:
+        def similar(first: Rows, second: Rows) -> NDArray[np.bool_]:
             i, j = rows[first], rows[second]
-            return ((abs(self.mean[i] - self.mean[j]) <= ALIKE) & (abs(self.spread[i] - self.spread[j]) <= ALIKE)
+            return ((abs(self.mean[i] - self.mean[j]) <= MAX_GREY_DIFFERENCE)
+                    & (abs(self.spread[i] - self.spread[j]) <= MAX_GREY_DIFFERENCE)
                     & ((self.split[i] != self.split[j]) | (self.source[i] != self.source[j])))
 
-        return rows, near_pairs(self.phash[rows], keep=alike)
+        return rows, near_pairs(self.phash[rows], keep=similar)
 
 
 def row_keys(index: Index) -> Keys:
@@ -92,14 +93,14 @@ def hashes(texts: Any) -> NDArray[np.uint64]:
 
 
 def _keys(frame: pd.DataFrame) -> dict[str, np.ndarray]:
-    whole = (frame["error"] == "").to_numpy(bool)
-    places = {split: place for place, split in enumerate(SPLITS)}
+    readable = (frame["error"] == "").to_numpy(bool)
+    positions = {split: position for position, split in enumerate(SPLITS)}
     return {
         "id": hashes(frame["id"]), "source": hashes(frame["source"]), "phash": _words(frame["phash"]),
         "mean": frame["mean"].to_numpy(), "spread": frame["spread"].to_numpy(),
-        "split": frame["split"].map(places.get).to_numpy(np.int8), "whole": whole,
-        "noted": np.any([~whole, frame["spread"] < LEAST_SPREAD, frame["tiles"] > 0], axis=0),
-        "sourced": (frame["source"] != frame["id"]).to_numpy(bool),
+        "split": frame["split"].map(positions.get).to_numpy(np.int8), "readable": readable,
+        "flagged": np.any([~readable, frame["spread"] < MIN_SPREAD, frame["tiles"] > 0], axis=0),
+        "has_source": (frame["source"] != frame["id"]).to_numpy(bool),
     }
 
 

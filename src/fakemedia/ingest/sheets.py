@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_TILE = 32
+MIN_TILE = 32
 """Smallest side of a tile, pixels."""
-LEAST_EDGES = 6
+MIN_EDGES = 6
 """Fewest lines between tiles, of both directions together, that make a grid: 4 x 4 tiles have six."""
 PADDINGS = (0, 2)
 """Widths of the lines that separate the tiles; 2 is the default of torchvision's `make_grid`, which adds a border."""
@@ -70,9 +70,9 @@ def grid_of(pixels: NDArray[np.uint8]) -> Grid | None:
 def _sides(height: int, width: int, padding: int) -> list[int]:
     """Return the sides of square tiles that fill the picture, the smallest first: those of a grid also fit its
     multiples."""
-    return [side for side in range(LEAST_TILE, min(height, width) // 2 + 1)
+    return [side for side in range(MIN_TILE, min(height, width) // 2 + 1)
             if (height - padding) % (side + padding) == 0 and (width - padding) % (side + padding) == 0
-            and (height + width) // (side + padding) - 2 >= LEAST_EDGES]
+            and (height + width) // (side + padding) - 2 >= MIN_EDGES]
 
 
 def _steps(lines: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -89,11 +89,11 @@ def _has_lines(steps: NDArray[np.float64], side: int, padding: int) -> bool:
     edges = np.arange(period + padding - 1, len(steps) - 1, period)
     if len(edges) == 0:
         return False
-    found = np.maximum(steps[edges], steps[edges - padding])
+    line_steps = np.maximum(steps[edges], steps[edges - padding])
     inside = np.ones(len(steps), bool)
     inside[[edges, edges - padding]] = False
-    usual = np.quantile(steps[inside], 0.9)
+    typical = np.quantile(steps[inside], 0.9)
     blocks = steps[7::8][inside[7::8]]
     if len(blocks):
-        usual = max(usual, np.quantile(blocks, 0.9))
-    return bool(found.min() > max(CONTRAST * usual, 1.0))
+        typical = max(typical, np.quantile(blocks, 0.9))
+    return bool(line_steps.min() > max(CONTRAST * typical, 1.0))

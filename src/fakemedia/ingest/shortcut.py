@@ -13,7 +13,7 @@ from sklearn.tree import DecisionTreeClassifier
 FACTS = ("codec", "mode", "quality", "width", "height")
 """Container facts of a picture. Not its size in bytes: how well a picture compresses is a property of its content."""
 FOLDS = 5
-LEAST = 10
+MIN_IMAGES = 10
 """Images of each class needed for a result."""
 
 
@@ -21,11 +21,11 @@ def container_auc(rows: pd.DataFrame, seed: int = 0) -> dict[str, float]:
     """Return the AUC with which a small decision tree separates real from fake by each of FACTS alone, and by `all`.
 
     Cross-validated over FOLDS folds, so chance is 0.5; a value within two standard errors of chance (Hanley and McNeil
-    1982, for no difference) is reported as 0.5. Empty with fewer than LEAST images of a class.
+    1982, for no difference) is reported as 0.5. Empty with fewer than MIN_IMAGES images of a class.
     """
     labels = rows["label"].to_numpy()
     counts = np.bincount(labels, minlength=2)
-    if counts.min() < LEAST:
+    if counts.min() < MIN_IMAGES:
         return {}
     noise = 2 * math.sqrt((counts.sum() + 1) / (12 * counts[0] * counts[1]))
     codes = np.stack([pd.factorize(rows[fact], sort=True)[0] for fact in FACTS], 1)

@@ -54,22 +54,22 @@ def _messages(results: Iterable[tuple[Any, Pixels | None]],
     A picture that is larger than a half has no position: its bytes follow the message.
     """
     message: list[tuple] = []
-    half, at = np.empty(0, np.uint8), 0
-    for known, pixels in results:
+    half, position = np.empty(0, np.uint8), 0
+    for facts, pixels in results:
         size = 0 if pixels is None else pixels.size
-        if message and at + size > len(half) >= size:
+        if message and position + size > len(half) >= size:
             yield message, b""
             message = []
         if not message:
-            half, at = next_half(), 0
+            half, position = next_half(), 0
         if pixels is None:
-            message.append((known, None, None))
+            message.append((facts, None, None))
         elif size > len(half):
-            yield [*message, (known, None, pixels.shape)], np.ascontiguousarray(pixels).data
+            yield [*message, (facts, None, pixels.shape)], np.ascontiguousarray(pixels).data
             message = []
         else:
-            half[at:at + size] = pixels.ravel()
-            message.append((known, at, pixels.shape))
-            at += size
+            half[position:position + size] = pixels.ravel()
+            message.append((facts, position, pixels.shape))
+            position += size
     if message:
         yield message, b""
