@@ -11,7 +11,7 @@ from kedro.pipeline import node
 from fakemedia.cli.run_log import FILE, logging_to_file
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import make_stages
-from fakemedia.pipelines.run_progress import QUIET, ParallelProgress, RunProgress, stage_costs
+from fakemedia.pipelines.run_progress import MIN_INTERVAL, ParallelProgress, RunProgress, stage_costs
 from tests.plans import make_plan
 
 PLAN = make_plan(("finetune", "joint"), sequence="demo", stages=make_stages([("a",), ("b",), ("c",)]), seeds=(0,))
@@ -47,9 +47,9 @@ def test_time_left_follows_what_was_measured(clock: Clock, capsys: pytest.Captur
     progress = RunProgress(nodes, [PLAN])
     first = next(each for each in nodes if "finetune" in each.name)
     progress.before_node_run(first)
-    clock.now += QUIET + 2
+    clock.now += MIN_INTERVAL + 2
     progress.after_node_run(first)
-    assert progress.seconds_left() == pytest.approx((QUIET + 2) * (2 * len(PLAN.tasks) - 1))
+    assert progress.seconds_left() == pytest.approx((MIN_INTERVAL + 2) * (2 * len(PLAN.tasks) - 1))
     assert f"Training: 1 of {len(nodes)} stages, about " in capsys.readouterr().out
     for each in nodes:
         if each is not first:

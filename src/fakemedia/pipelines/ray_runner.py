@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LOGGERS = ("fakemedia", "kedro")
 WITH_NETWORK = ("train_", "score_", "perturb_", "measure_")
-"""Names of nodes that compute with a network begin so."""
+"""Beginnings of the names of nodes that compute with a network."""
 
 
 class RayRunner(ProjectRunner):
@@ -59,8 +59,8 @@ class RayRunner(ProjectRunner):
                 self._follow(pipeline, context, hook_manager)
             _Schedule(self, pipeline, catalog, cluster, hooks, run_id, config.cores).run()
 
-    def _progress(self, *given: Any) -> RunProgress:
-        return ParallelProgress(*given)
+    def _progress(self, *args: Any) -> RunProgress:
+        return ParallelProgress(*args)
 
 
 class _Schedule:
@@ -72,13 +72,13 @@ class _Schedule:
         self._hooks, self._run_id, self._cores = hooks, run_id, cores
         self._readers = Counter(chain.from_iterable(node.inputs for node in pipeline.nodes))
         self._running: dict[Any, Node] = {}
-        self._held: dict[str, Any] = {}
+        self._in_memory: dict[str, Any] = {}
 
     def run(self) -> None:
-        needed = {node: set(nodes) for node, nodes in self._pipeline.node_dependencies.items()}
+        dependencies = {node: set(nodes) for node, nodes in self._pipeline.node_dependencies.items()}
         waiting, done = list(self._pipeline.nodes), set[Node]()
         while waiting or self._running:
-            ready = [node for node in waiting if needed[node] <= done]
+            ready = [node for node in waiting if dependencies[node] <= done]
             remote = [node for node in ready if self._writes(node)]
             for node in remote:
                 self._submit(node)
@@ -105,18 +105,18 @@ class _Schedule:
         for name in filter(self._is_stored, node.outputs):
             if (artefact := lineage.artefact(name)) is not None:
                 lineage.currency.recipe(artefact)  # So that no worker checks again what is known to be current.
-        held = tuple(dict.fromkeys(name for name in node.inputs if not self._is_stored(name)))
-        for name in held:
-            if name not in self._held:
-                self._held[name] = self._cluster.put(self._catalog.load(name))
+        in_memory = tuple(dict.fromkeys(name for name in node.inputs if not self._is_stored(name)))
+        for name in in_memory:
+            if name not in self._in_memory:
+                self._in_memory[name] = self._cluster.put(self._catalog.load(name))
         stored = {name: self._catalog[name] for name in (*node.inputs, *node.outputs) if self._is_stored(name)}
-        job = Job(node=node, context=lineage.context, currency=lineage.currency, stored=stored, held=held,
+        job = Job(node=node, context=lineage.context, currency=lineage.currency, stored=stored, in_memory=in_memory,
                   cores=self._cores)
         gpu = node.name.rpartition(".")[2].startswith(WITH_NETWORK)
-        self._running[self._cluster.submit(job, *(self._held[name] for name in held), gpu=gpu)] = node
+        self._running[self._cluster.submit(job, *(self._in_memory[name] for name in in_memory), gpu=gpu)] = node
 
     def _finish(self) -> Node:
-        """Wait for one of the running nodes, take its results, and return it."""
+        """Wait for one of the running nodes, save its results, and return it."""
         reference = self._cluster.first_done(list(self._running))
         node, lineage = self._running.pop(reference), self._catalog.lineage
         assert lineage is not None
@@ -128,7 +128,7 @@ class _Schedule:
             raise answer.error
         for name in node.outputs:
             if not self._is_stored(name):
-                self._catalog.save(name, answer.held[name])
+                self._catalog.save(name, answer.in_memory[name])
             elif (artefact := lineage.artefact(name)) is not None:
                 lineage.currency.saved(artefact)
         self._hook("after_node_run", node, outputs={})
@@ -137,11 +137,11 @@ class _Schedule:
 
     def _release(self, node: Node) -> None:
         self._runner._release_datasets(node, self._catalog, self._readers, self._pipeline)
-        self._held = {name: value for name, value in self._held.items() if self._readers[name] > 0}
+        self._in_memory = {name: value for name, value in self._in_memory.items() if self._readers[name] > 0}
 
-    def _hook(self, name: str, node: Node, **given: Any) -> None:
+    def _hook(self, name: str, node: Node, **arguments: Any) -> None:
         getattr(self._hooks.hook, name)(node=node, catalog=self._catalog, inputs={}, is_async=False,
-                                        run_id=self._run_id, **given)
+                                        run_id=self._run_id, **arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +154,8 @@ class Job:
     """What the command has found to be current."""
     stored: dict[str, AbstractDataset]
     """The files and folders that it reads and writes."""
-    held: tuple[str, ...]
-    """The names of its inputs in memory."""
+    in_memory: tuple[str, ...]
+    """The names of its inputs that are passed by value."""
     cores: int
 
 
@@ -163,7 +163,7 @@ class Job:
 class Answer:
     """What a worker returns of a node."""
 
-    held: dict[str, Any]
+    in_memory: dict[str, Any]
     """Its outputs in memory."""
     logged: list[tuple[str, int, str]]
     """Logger, level and text of its warnings."""
@@ -173,22 +173,22 @@ class Answer:
 def compute(job: Job, *values: Any) -> Answer:
     """Compute a node on a worker; `values` are its inputs in memory."""
     use_cores(job.cores)
-    given = {name: MemoryDataset(value, copy_mode="assign") for name, value in zip(job.held, values, strict=True)}
-    made = {name: MemoryDataset(copy_mode="assign") for name in job.node.outputs if name not in job.stored}
-    catalog = ProjectCatalog(datasets={**job.stored, **given, **made})
+    inputs = {name: MemoryDataset(value, copy_mode="assign") for name, value in zip(job.in_memory, values, strict=True)}
+    outputs = {name: MemoryDataset(copy_mode="assign") for name in job.node.outputs if name not in job.stored}
+    catalog = ProjectCatalog(datasets={**job.stored, **inputs, **outputs})
     catalog.lineage = Lineage(job.context)
     catalog.lineage.currency = job.currency
     catalog.fetch_outputs(job.node.outputs)
     no_hooks: Any = _NullPluginManager()
-    with _noted() as logged:
+    with _warnings() as logged:
         try:
             Task(node=job.node, catalog=catalog, is_async=False, hook_manager=no_hooks).execute()
         except UserError as error:
-            return Answer(held={}, logged=logged, error=error)
-    return Answer(held={name: catalog.load(name) for name in made}, logged=logged)
+            return Answer(in_memory={}, logged=logged, error=error)
+    return Answer(in_memory={name: catalog.load(name) for name in outputs}, logged=logged)
 
 
-class _Notes(logging.Handler):
+class _WarningHandler(logging.Handler):
     """Keeps the text of warnings."""
 
     def __init__(self) -> None:
@@ -200,9 +200,9 @@ class _Notes(logging.Handler):
 
 
 @contextmanager
-def _noted() -> Iterator[list[tuple[str, int, str]]]:
-    """Yield the list of what is logged in the block."""
-    handler = _Notes()
+def _warnings() -> Iterator[list[tuple[str, int, str]]]:
+    """Yield the list of the warnings that are logged in the block."""
+    handler = _WarningHandler()
     for name in LOGGERS:
         logging.getLogger(name).addHandler(handler)
     try:

@@ -36,9 +36,9 @@ class ProjectRunner(SequentialRunner):
     """
 
     def run(self, pipeline: Pipeline, catalog: ProjectCatalog, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Run the nodes of `pipeline` and those that make what these need in memory."""
+        """Run the nodes of `pipeline` and those that produce their inputs in memory."""
         complete = with_memory_inputs(pipeline, catalog)
-        self._asked = len(complete.nodes)
+        self._requested = len(complete.nodes)
         return super().run(complete, catalog, *args, **kwargs)
 
     def _run(self, pipeline: Pipeline, catalog: ProjectCatalog, hook_manager: PluginManager | None = None,
@@ -65,35 +65,35 @@ class ProjectRunner(SequentialRunner):
         return logging.getLogger("kedro.runner")
 
     def _follow(self, pipeline: Pipeline, context: Context, hook_manager: PluginManager) -> None:
-        """Print how many nodes are skipped, and let the run print how far it is."""
-        if len(pipeline.nodes) < self._asked:
-            skipped = self._asked - len(pipeline.nodes)
-            click.echo(f"Skipped: {skipped} of {self._asked} steps, whose results are current")
+        """Print how many nodes are skipped, and register the hook that prints the progress of the run."""
+        if len(pipeline.nodes) < self._requested:
+            skipped = self._requested - len(pipeline.nodes)
+            click.echo(f"Skipped: {skipped} of {self._requested} steps, whose results are current")
         sequences = {str(node.namespace).partition("-")[0] for node in pipeline.nodes if is_shared(node)}
         hook_manager.register(self._progress(pipeline.nodes, [context.plan(name) for name in sorted(sequences)]))
 
-    def _progress(self, *given: Any) -> RunProgress:
-        return RunProgress(*given)
+    def _progress(self, *args: Any) -> RunProgress:
+        return RunProgress(*args)
 
     def _suggest_resume_scenario(self, *args: Any, **kwargs: Any) -> None:
         """Suggest nothing: after a failure the same command resumes."""
 
 
 def with_memory_inputs(pipeline: Pipeline, catalog: ProjectCatalog) -> Pipeline:
-    """Return `pipeline` with the nodes that make its inputs in memory, and the inputs of these in turn.
+    """Return `pipeline` with the nodes that produce its inputs in memory, and, in turn, the inputs of those nodes.
 
-    Sequences of one collection have a node of one name that opens it, each for its own tasks: that of the registered
-    pipeline which shares most nodes with `pipeline` is taken.
+    All sequences of a collection have a node of the same name that opens it, each for its own tasks: the one of the
+    registered pipeline that shares most nodes with `pipeline` is used.
     """
     nodes = {node.name: node for node in pipeline.nodes}
-    registered = sorted(pipelines.values(), key=lambda each: len(nodes.keys() & {node.name for node in each.nodes}))
-    makers = {output: node for each in registered for node in each.nodes for output in node.outputs}
-    left = [name for name in pipeline.inputs() if name in makers and _is_in_memory(name, catalog)]
-    while left:
-        node = makers[left.pop()]
+    registered = sorted(pipelines.values(), key=lambda other: len(nodes.keys() & {node.name for node in other.nodes}))
+    producers = {output: node for other in registered for node in other.nodes for output in node.outputs}
+    missing = [name for name in pipeline.inputs() if name in producers and _is_in_memory(name, catalog)]
+    while missing:
+        node = producers[missing.pop()]
         if node.name not in nodes:
             nodes[node.name] = node
-            left += [name for name in node.inputs if name in makers and _is_in_memory(name, catalog)]
+            missing += [name for name in node.inputs if name in producers and _is_in_memory(name, catalog)]
     return pipeline if len(nodes) == len(pipeline.nodes) else Pipeline(nodes.values())
 
 

@@ -14,6 +14,6 @@ def bound(function: Callable, **settings: Any) -> Callable:
         return function(*args, **settings, **kwargs)
 
     signature = inspect.signature(function)
-    left = [parameter for name, parameter in signature.parameters.items() if name not in settings]
-    call.__signature__ = signature.replace(parameters=left)  # type: ignore[attr-defined]
+    remaining = [parameter for name, parameter in signature.parameters.items() if name not in settings]
+    call.__signature__ = signature.replace(parameters=remaining)  # type: ignore[attr-defined]
     return call

@@ -22,8 +22,9 @@ def compare(*parts: Any, plans: tuple[Plan, ...], measures: tuple[str, ...]) -> 
     from fakemedia.reporting.comparison import compare
 
     distances = {name: table.set_index("task") for name, table in zip(measures, parts, strict=False)}
-    rest = iter(parts[len(measures):])
-    scores = {plan.sequence: pd.concat([next(rest).scores for _ in plan.methods], ignore_index=True) for plan in plans}
+    results = iter(parts[len(measures):])
+    scores = {plan.sequence: pd.concat([next(results).scores for _ in plan.methods], ignore_index=True)
+              for plan in plans}
     return compare(scores, plans, distances)
 
 

@@ -16,7 +16,8 @@ def create_pipeline(plans: Sequence[Plan]) -> Pipeline:
     if len(plans) < 2:
         return Pipeline([])
     distances = [DISTANCES.format(sequence=plan.sequence, measure=measure) for measure in plan.measures]
-    results = [RESULTS.format(sequence=each.sequence, label=method.label) for each in plans for method in each.methods]
+    results = [RESULTS.format(sequence=compared.sequence, label=method.label)
+               for compared in plans for method in compared.methods]
     return Pipeline([
         node(bound(compare, plans=tuple(plans), measures=tuple(plan.measures)), [*distances, *results], "tables",
              name="compare"),

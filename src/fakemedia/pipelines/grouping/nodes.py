@@ -43,10 +43,10 @@ def _feature_network(similarity: SimilarityConfig, context: Context, plan: Plan)
 
     if all(measure.reads != "features" for measure in context.measures(plan.sequence).values()):
         return None, ""
-    named, seed = context.feature_network(plan), derive(similarity.seed, "network")
-    network = plugin.create("networks", named.name, named.settings, seed)
+    network_config, seed = context.feature_network(plan), derive(similarity.seed, "network")
+    network = plugin.create("networks", network_config.name, network_config.settings, seed)
     return context.runtime.place(network), fingerprint([
-        identified(named), seed, plugin.constant("networks", named.name, "VERSION", 1)])
+        identified(network_config), seed, plugin.constant("networks", network_config.name, "VERSION", 1)])
 
 
 def measure_distances(samples: list[TaskSample], *, context: Context, sequence: str, measure: str) -> pd.DataFrame:
@@ -64,10 +64,10 @@ def find_groups(distances: pd.DataFrame, samples: list[TaskSample], train: dict[
 
     assert plan.grouping is not None
     difficulty = transfer.hardness(samples, transfer.Config()) if plan.grouping.order == "hardest_first" else None
-    found = grouping.group_tasks(distances.set_index("task"), plan.grouping, difficulty)
+    grouped = grouping.group_tasks(distances.set_index("task"), plan.grouping, difficulty)
     logger.info("Groups of %s by %s: %s", plan.sequence, plan.grouping.measure,
-                ", ".join(" + ".join(group) for group in found.groups))
-    return grouping.record(found, plan, {task: store.fingerprint for task, store in train.items()})
+                ", ".join(" + ".join(group) for group in grouped.groups))
+    return grouping.record(grouped, plan, {task: store.fingerprint for task, store in train.items()})
 
 
 def announce_training(groups: dict[str, Any]) -> None:

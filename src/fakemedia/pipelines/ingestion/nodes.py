@@ -39,13 +39,13 @@ def open_source(settings: CollectionConfig, *, context: Context, collection: str
     if config is not None:
         forge(config, Path(settings.source["root"]), tasks=tasks, workers=cores())
     source = context.open_source(collection)
-    held = source.tasks()
+    available = source.tasks()
     unread = getattr(source, "unread", {})
-    missing = [task for task in tasks if task not in held]
+    missing = [task for task in tasks if task not in available]
     if missing:
         raise UserError(f"The collection {collection} lacks the tasks {', '.join(missing)}",
                         where=f"collections.{collection}.source", do="see docs/how-to/own-data.md",
-                        expected=f"all tasks of the sequence; there are {', '.join(held) or 'none'}"
+                        expected=f"all tasks of the sequence; there are {', '.join(available) or 'none'}"
                                  + "".join(f"; {path} is {kind}, which is not read" for path, kind in unread.items()))
     return source
 
@@ -69,8 +69,8 @@ def index_images(settings: CollectionConfig, source: Source, *, task: str, folde
         with suppress(UserError):
             previous = read_index(folder)
     run = partial(spread, cluster, f"a part of the index of {task}") if is_connected() else None
-    kept = None if settings.stream else Pool(pool, policy=settings.policy, room=_room(settings, pool.parent))
-    return index_parts(source, task, folder, recipe, workers=cores(), previous=previous, pool=kept, run=run)
+    decoded_pool = None if settings.stream else Pool(pool, policy=settings.policy, room=_room(settings, pool.parent))
+    return index_parts(source, task, folder, recipe, workers=cores(), previous=previous, pool=decoded_pool, run=run)
 
 
 def _room(settings: CollectionConfig, task: Path) -> Room:
@@ -79,8 +79,8 @@ def _room(settings: CollectionConfig, task: Path) -> Room:
     from fakemedia.store.pool import Room
 
     total = float("inf") if settings.max_gib is None else settings.max_gib * GIB
-    taken = sum(path.stat().st_size for path in task.parent.glob("*/*/pixels.u8") if path.parent.parent != task)
-    return Room(total=total, left=total - taken)
+    used = sum(path.stat().st_size for path in task.parent.glob("*/*/pixels.u8") if path.parent.parent != task)
+    return Room(total=total, left=total - used)
 
 
 def audit_images(settings: CollectionConfig, index: Index) -> pd.DataFrame:
@@ -129,9 +129,9 @@ def store_pixels(settings: CollectionConfig, index: Index, source: Source, findi
     from fakemedia.ingest.audit import accept
     from fakemedia.ingest.build_store import ensure_store
 
-    kept = accept(index, findings, settings.audit_config, page=audit, fakes_only=fakes_only)
+    accepted = accept(index, findings, settings.audit_config, page=audit, fakes_only=fakes_only)
     room = _room(settings, pool.parent)
-    stores = tuple(ensure_store(kept, source, split, folder, policy=settings.policy, pool=pool / split, room=room,
+    stores = tuple(ensure_store(accepted, source, split, folder, policy=settings.policy, pool=pool / split, room=room,
                                 stream=settings.stream, workers=cores()) for split, folder in folders.items())
     move_away(pool)
     return stores

@@ -26,12 +26,12 @@ def create_pipeline(context: Context, plans: Sequence[Plan]) -> Pipeline:
     collection = plans[0].collection
     tasks = tuple(dict.fromkeys(task for plan in plans for task in plan.tasks))
     settings = COLLECTION_PARAMETERS.format(collection=collection)
-    opened = node(bound(open_source, context=context, collection=collection, tasks=tasks), settings, "source",
-                  name=f"open_{collection}")
+    source_node = node(bound(open_source, context=context, collection=collection, tasks=tasks), settings, "source",
+                       name=f"open_{collection}")
     stores = {task: {split: SPLIT.format(collection=collection, task=task, split=split) for split in SPLITS}
               for task in tasks}
-    nodes = [opened, *(each for plan in plans for each in _audit_nodes(plan)),
-             *(each for task in tasks for each in _task_nodes(context, plans, task, settings, stores[task]))]
+    nodes = [source_node, *(audit_node for plan in plans for audit_node in _audit_nodes(plan)),
+             *(task_node for task in tasks for task_node in _task_nodes(context, plans, task, settings, stores[task]))]
     return Pipeline(nodes, namespace=f"{collection}-data", parameters={settings}, tags="ingestion",
                     outputs={name for names in stores.values() for name in names.values()})
 
@@ -52,19 +52,20 @@ def _audit_nodes(plan: Plan) -> list[Node]:
 def _task_nodes(context: Context, plans: Sequence[Plan], task: str, settings: str,
                 splits: dict[str, str]) -> list[Node]:
     """Return the nodes that index, audit and store a task, after the audits of all `plans` that have it."""
-    collection, having = plans[0].collection, [plan for plan in plans if task in plan.tasks]
+    collection, task_plans = plans[0].collection, [plan for plan in plans if task in plan.tasks]
     folders = {split: context.path(SPLIT, collection=collection, task=task, split=split) for split in SPLITS}
     pool = folders["train"].with_name("decoded")
-    index, found = f"{task}__index", f"{task}__findings"
-    audit = context.path(AUDIT_PAGE, sequence=having[0].sequence, collection=collection)
+    index, findings = f"{task}__index", f"{task}__findings"
+    audit = context.path(AUDIT_PAGE, sequence=task_plans[0].sequence, collection=collection)
     return [
         node(bound(index_images, task=task, pool=pool, cluster=context.cluster,
                    folder=context.path(INDEX, collection=collection, task=task)),
              [settings, "source"], index, name=f"index_{task}"),
-        node(audit_images, [settings, index], found, name=f"audit_{task}"),
+        node(audit_images, [settings, index], findings, name=f"audit_{task}"),
         node(bound(store_pixels, folders=folders, pool=pool, audit=audit,
-                   fakes_only=all(plan.real == "stored" for plan in having)),
-             [settings, index, "source", found, *map(_page, having)], list(splits.values()), name=f"store_{task}"),
+                   fakes_only=all(plan.real == "stored" for plan in task_plans)),
+             [settings, index, "source", findings, *map(_page, task_plans)], list(splits.values()),
+             name=f"store_{task}"),
     ]
 
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 def judge_windows(config: MonitoringConfig, log: Path, before: pd.DataFrame, reference: pd.DataFrame
                   ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the windows and the reference with what the log holds since the last time, `before` and `reference`.
+    """Return the windows `before` and the `reference`, both extended by the new rows of the log.
 
-    Of the detector that scored last: all sources together, and, if there are several, each large one by itself.
+    Of the detector that scored last: all sources together, and, if there are several, each large one separately.
     """
     from fakemedia.monitoring.timeline import Stream, judge
     from fakemedia.serving.log import count_sources, last_detector
@@ -30,9 +30,9 @@ def judge_windows(config: MonitoringConfig, log: Path, before: pd.DataFrame, ref
         return judge([], partial(_windows, log, config), config, before, reference)
     counts = count_sources(log, detector=detector, since=config.begin)
     large = [name for name, count in counts.items() if count >= config.window][:config.sources]
-    named = [Stream(detector=detector, source=name) for name in large] if len(counts) > 1 else []
-    return judge([Stream(detector=detector, source=None), *named], partial(_windows, log, config), config, before,
-                 reference)
+    sources = large if len(counts) > 1 else []
+    streams = [Stream(detector=detector, source=source) for source in (None, *sources)]
+    return judge(streams, partial(_windows, log, config), config, before, reference)
 
 
 def _windows(log: Path, config: MonitoringConfig, stream: Stream, after: int) -> Iterator[pd.DataFrame]:

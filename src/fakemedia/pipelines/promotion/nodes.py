@@ -42,16 +42,16 @@ class Suite:
     """Returns the folder that keeps the features of a task's pictures."""
 
 
-def choose_versions(*, context: Context, wanted: str = "candidate") -> Pair:
-    """Return the champion and the version `wanted`; UserError without either, or if they are the same."""
+def choose_versions(*, context: Context, number_or_alias: str = "candidate") -> Pair:
+    """Return the champion and the version to compare it with; UserError without either, or if they are the same."""
     from fakemedia.registry.versions import CANDIDATE, CHAMPION, find_version, list_versions
 
     registry = context.open_registry()
     champion = find_version(registry, CHAMPION)
-    if wanted == CANDIDATE and not any(CANDIDATE in each.aliases for each in list_versions(registry)):
+    if number_or_alias == CANDIDATE and not any(CANDIDATE in version.aliases for version in list_versions(registry)):
         raise UserError("There is no candidate", where=registry.where, expected="a version registered after the "
                         "champion", do="kedro update --task NAME --data FOLDER, or kedro register SEQUENCE/LABEL")
-    candidate = find_version(registry, wanted)
+    candidate = find_version(registry, number_or_alias)
     if candidate.number == champion.number:
         raise UserError(f"Version {candidate.number} is the champion itself", where="kedro gate",
                         expected="another version")
@@ -67,14 +67,15 @@ def gather_test_pictures(pair: Pair, *, context: Context, folders: Sequence[Path
     from fakemedia.learning.one_step import folder_stores
     from fakemedia.registry.versions import list_versions
 
-    known = list_versions(pair.registry)
-    project = VersionStores(context, [*ancestors(pair.candidate, known), *ancestors(pair.champion, known)])
-    given = {folder.resolve().name: folder_stores(folder, context.path("step_stores"))["test"] for folder in folders}
-    held = project.stores([task for task in pair.tasks if task not in given], "test")
-    return Suite({task: (given | held)[task] for task in pair.tasks}, project.features)
+    versions = list_versions(pair.registry)
+    project = VersionStores(context, [*ancestors(pair.candidate, versions), *ancestors(pair.champion, versions)])
+    from_folders = {folder.resolve().name: folder_stores(folder, context.path("step_stores"))["test"]
+                    for folder in folders}
+    from_project = project.stores([task for task in pair.tasks if task not in from_folders], "test")
+    return Suite({task: (from_folders | from_project)[task] for task in pair.tasks}, project.features)
 
 
-def score_version(pair: Pair, suite: Suite, *, context: Context, which: str) -> Judged:
+def score_version(pair: Pair, suite: Suite, *, context: Context, role: str) -> Judged:
     """Return the scores of the `champion` or the `candidate` on the test pictures, its files verified.
 
     On as many crops of a picture as it is scored on where it serves.
@@ -84,7 +85,7 @@ def score_version(pair: Pair, suite: Suite, *, context: Context, which: str) -> 
     from fakemedia.registry.versions import open_version
     from fakemedia.scoring.checkpoint_model import open_checkpoint
 
-    version: Version = getattr(pair, which)
+    version: Version = getattr(pair, role)
     folder = open_version(pair.registry, version)
     checkpoint, facts = open_checkpoint(folder)
     crops = facts.usual_crops
@@ -96,7 +97,7 @@ def score_version(pair: Pair, suite: Suite, *, context: Context, which: str) -> 
 
 
 def score_cases(pair: Pair, gate: GateConfig, *, context: Context) -> list[dict[str, str]]:
-    """Return what became of the regression cases."""
+    """Return the outcome of each regression case."""
     from fakemedia.registry.gate_cases import called_fake, judge_cases, read_cases
     from fakemedia.registry.versions import open_version
     from fakemedia.scoring.open_model import open_model
@@ -105,9 +106,9 @@ def score_cases(pair: Pair, gate: GateConfig, *, context: Context) -> list[dict[
     cases = read_cases(folder)
     if cases.empty:
         return []
-    found = [called_fake(open_model(open_version(pair.registry, version), lambda: context.runtime), folder, cases)
-             for version in (pair.champion, pair.candidate)]
-    return judge_cases(cases, *found)
+    called = [called_fake(open_model(open_version(pair.registry, version), lambda: context.runtime), folder, cases)
+              for version in (pair.champion, pair.candidate)]
+    return judge_cases(cases, *called)
 
 
 def judge_candidate(champion: Judged, candidate: Judged, cases: list[dict[str, str]],
@@ -135,12 +136,13 @@ def write_gate_report(report: dict[str, Any], *, context: Context) -> Path:
     return path
 
 
-def run_gate(context: Context, wanted: str = "candidate", folders: Sequence[Path] = ()) -> tuple[dict[str, Any], Path]:
-    """Do all of it; return the report and the path of its JSON file."""
-    pair = choose_versions(context=context, wanted=wanted)
+def run_gate(context: Context, number_or_alias: str = "candidate",
+             folders: Sequence[Path] = ()) -> tuple[dict[str, Any], Path]:
+    """Run all nodes of the gate; return the report and the path of its JSON file."""
+    pair = choose_versions(context=context, number_or_alias=number_or_alias)
     suite = gather_test_pictures(pair, context=context, folders=folders)
-    champion, candidate = (score_version(pair, suite, context=context, which=which)
-                           for which in ("champion", "candidate"))
+    champion, candidate = (score_version(pair, suite, context=context, role=role)
+                           for role in ("champion", "candidate"))
     cases = score_cases(pair, context.gate, context=context)
     report = judge_candidate(champion, candidate, cases, context.gate)
     return report, write_gate_report(report, context=context)

@@ -20,8 +20,8 @@ def create_pipeline(context: Context) -> Pipeline:
     return Pipeline([
         node(bound(choose_versions, context=context), None, "versions", name="choose_versions"),
         node(bound(gather_test_pictures, context=context), "versions", "test_pictures", name="gather_test_pictures"),
-        *(node(bound(score_version, context=context, which=which), ["versions", "test_pictures"], f"{which}_scores",
-               name=f"score_{which}") for which in ("champion", "candidate")),
+        *(node(bound(score_version, context=context, role=role), ["versions", "test_pictures"], f"{role}_scores",
+               name=f"score_{role}") for role in ("champion", "candidate")),
         node(bound(score_cases, context=context), ["versions", GATE_PARAMETERS], "cases", name="score_cases"),
         node(judge_candidate, ["champion_scores", "candidate_scores", "cases", GATE_PARAMETERS], "verdict",
              name="judge_candidate"),

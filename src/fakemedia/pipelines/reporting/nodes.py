@@ -26,14 +26,14 @@ def gather_scores(*results: MethodResults, plan: Plan) -> Results:
     """Return the scores of all methods, checked and laid out by task and run."""
     from fakemedia.reporting.results import gather
 
-    return gather(_joined([each.scores for each in results]), sequence=plan.sequence, network=plan.network.name,
+    return gather(_joined([result.scores for result in results]), sequence=plan.sequence, network=plan.network.name,
                   stages=plan.stages, methods=[method.label for method in plan.methods], seeds=plan.seeds,
                   planned={method.label: plan.seeds_of(method.label) for method in plan.methods})
 
 
 def gather_histories(*results: MethodResults) -> pd.DataFrame:
     """Return how every checkpoint was trained, all methods in one table."""
-    return _joined([each.history for each in results])
+    return _joined([result.history for result in results])
 
 
 def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -51,11 +51,11 @@ def tabulate(scores: Results, *, plan: Plan, families: Mapping[str, str]) -> Tab
     """
     from fakemedia.reporting.tables import make_tables
 
-    first = {each.method: each.label for each in reversed(plan.methods)}
-    trained = {each.label: (each.network.settings.get("architecture", each.network.name), each.tune)
-               for each in plan.methods}
+    first = {method.method: method.label for method in reversed(plan.methods)}
+    trained = {method.label: (method.network.settings.get("architecture", method.network.name), method.tune)
+               for method in plan.methods}
     return make_tables(scores, baseline=first.get("finetune"), upper=first.get("joint"), families=families,
-                       unranked=[each.label for each in plan.methods if each.method == "joint"],
+                       unranked=[method.label for method in plan.methods if method.method == "joint"],
                        trained=trained if len(set(trained.values())) > 1 else {})
 
 
@@ -63,22 +63,22 @@ def tabulate_calibration(*results: MethodResults, plan: Plan) -> pd.DataFrame:
     """Return what the calibration of each checkpoint changes on every test split."""
     from fakemedia.reporting.calibration_table import calibration_table
 
-    calibrations = {key: found for each in results for key, found in each.calibrations.items()}
-    return calibration_table(_joined([each.scores for each in results]), calibrations, stages=plan.stages)
+    calibrations = {key: calibration for result in results for key, calibration in result.calibrations.items()}
+    return calibration_table(_joined([result.scores for result in results]), calibrations, stages=plan.stages)
 
 
 def tabulate_novelty(*results: MethodResults, plan: Plan) -> pd.DataFrame:
     """Return how well novelty tells tasks still to come from the tasks learned, by checkpoint."""
     from fakemedia.reporting.novelty_table import novelty_table
 
-    return novelty_table(_joined([each.scores for each in results]), stages=plan.stages)
+    return novelty_table(_joined([result.scores for result in results]), stages=plan.stages)
 
 
 def tabulate_robustness(*results: MethodResults, plan: Plan) -> pd.DataFrame:
     """Return accuracy and AUC on perturbed images, with intervals, by perturbation and strength."""
     from fakemedia.reporting.robustness_table import robustness_table
 
-    perturbed = [each.perturbed for each in results if each.perturbed is not None]
+    perturbed = [result.perturbed for result in results if result.perturbed is not None]
     return robustness_table(_joined(perturbed), sequence=plan.sequence, network=plan.network.name, tasks=plan.tasks,
                             methods=tuple(method.label for method in plan.methods))
 
@@ -96,7 +96,7 @@ def find_examples(tables: Tables, *results: MethodResults, stores: Mapping[str, 
     """Return example pictures of every task and the worst errors; `stores` are the folders of the test pictures."""
     from fakemedia.reporting.examples import find_examples
 
-    return find_examples(_joined([each.scores for each in results]), tables, stores)
+    return find_examples(_joined([result.scores for result in results]), tables, stores)
 
 
 def write_tables(tables: Tables, histories: pd.DataFrame, novelty: pd.DataFrame,
@@ -108,10 +108,10 @@ def write_tables(tables: Tables, histories: pd.DataFrame, novelty: pd.DataFrame,
     from fakemedia.reporting import grids
     from fakemedia.reporting.history import cost_table
 
-    costs, alone = cost_table(histories), len(tables.methods) == 1
+    costs, single_method = cost_table(histories), len(tables.methods) == 1
     frames = {
         "summary": (tables.summary, [grids.summary_grid(tables)]),
-        "differences": (tables.differences, [] if alone else [grids.differences_grid(tables)]),
+        "differences": (tables.differences, [] if single_method else [grids.differences_grid(tables)]),
         "accuracy": (tables.tasks, [grids.accuracy_grid(tables)]),
         "detection": (grids.detection_table(tables), grids.detection_grids(tables)),
         "matrices": (tables.matrices, grids.matrix_grids(tables)),
@@ -122,7 +122,8 @@ def write_tables(tables: Tables, histories: pd.DataFrame, novelty: pd.DataFrame,
     for table in robustness:
         measures = () if table.empty else ("accuracy", "auc")
         frames["robustness"] = (table, [grids.robustness_grid(table, tables, measure) for measure in measures])
-    printed = {name: grids.printed(frame, drawn, tables.sequence) for name, (frame, drawn) in frames.items()}
+    printed = {name: grids.printed(frame, table_grids, tables.sequence)
+               for name, (frame, table_grids) in frames.items()}
     return tables.runs, printed, grids.headline_text(tables)
 
 
@@ -156,19 +157,19 @@ def write_page(tables: Tables, calibration: pd.DataFrame, novelty: pd.DataFrame,
 def _sources(plan: Plan) -> list[tuple[str, str, str]]:
     """Return where the numbers of the report come from: what, file, command."""
     run = f"kedro run --pipelines {plan.sequence}"
-    least = min(len(plan.seeds_of(each.label)) for each in plan.methods)
-    seeded = f"{run} --params seed={plan.seeds[0]},n_seeds={least}"
+    n_seeds = min(len(plan.seeds_of(method.label)) for method in plan.methods)
+    seeded_run = f"{run} --params seed={plan.seeds[0]},n_seeds={n_seeds}"
     report = f"data/08_reporting/{plan.sequence}"
-    place = f"{plan.sequence}/<label>/seed<seed>/<stage>"
+    path = f"{plan.sequence}/<label>/seed<seed>/<stage>"
     return [
-        ("Everything, from the pictures on", f"{report}/report.html", seeded),
-        ("Checkpoint of a stage, with its history beside it", f"data/06_models/{place}",
-         f"{seeded} --tags <label>"),
-        ("Scores of a checkpoint on all test images", f"data/07_model_output/{place}.parquet",
-         f"{seeded} --tags <label>"),
+        ("Everything, from the pictures on", f"{report}/report.html", seeded_run),
+        ("Checkpoint of a stage, with its history beside it", f"data/06_models/{path}",
+         f"{seeded_run} --tags <label>"),
+        ("Scores of a checkpoint on all test images", f"data/07_model_output/{path}.parquet",
+         f"{seeded_run} --tags <label>"),
         ("Every table, from the scores", f"{report}/tables/*.csv, .tex, .md; {report}/metrics.csv",
-         f"{seeded} --tags reporting"),
+         f"{seeded_run} --tags reporting"),
         ("Every figure, from the scores and histories", f"{report}/figures/*.pdf, .png",
-         f"{seeded} --tags reporting"),
-        ("Only what is missing or stale", "", f"{seeded} --only-missing-outputs"),
+         f"{seeded_run} --tags reporting"),
+        ("Only what is missing or stale", "", f"{seeded_run} --only-missing-outputs"),
     ]

@@ -73,11 +73,11 @@ def score_validation(method: MethodPlan, checkpoint: Checkpoint, train: dict[str
     train, validation = ({task: stores[task] for task in stage.seen} for stores in (train, validation))
     crop, content = method.training.crop, checkpoint.content
     recipe = scores_recipe(checkpoint=content, crop=crop, data=_contents(validation))
-    of_novelty = novelty_recipe(checkpoint=content, crop=crop, data={
+    expected_novelty = novelty_recipe(checkpoint=content, crop=crop, data={
         f"{task} {store.split}": store.fingerprint for stores in (train, validation) for task, store in stores.items()})
-    found = read_novelty(novelty) if _is_whole(path, recipe) and _is_whole(novelty, of_novelty) else None
-    if found is not None:
-        return pd.read_parquet(path), found
+    stored_novelty = read_novelty(novelty) if _is_whole(path, recipe) and _is_whole(novelty, expected_novelty) else None
+    if stored_novelty is not None:
+        return pd.read_parquet(path), stored_novelty
     return validate_checkpoint(checkpoint, train, validation, runtime=context.runtime,
                                features=partial(context.features_folder, collection))
 
@@ -109,11 +109,11 @@ def _contents(suite: dict[str, PixelStore]) -> dict[str, str]:
     return {task: store.fingerprint for task, store in suite.items()}
 
 
-def _unless_current(path: Path, recipe: Recipe, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+def _unless_current(path: Path, recipe: Recipe, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """Return the table at `path` if it was made by `recipe`, otherwise make it."""
     import pandas as pd
 
-    return pd.read_parquet(path) if _is_whole(path, recipe) else make()
+    return pd.read_parquet(path) if _is_whole(path, recipe) else compute()
 
 
 def _is_whole(path: Path, recipe: Recipe) -> bool:
@@ -146,8 +146,8 @@ def collect(*parts: Any, context: Context, runs: tuple[tuple[int, int, Path], ..
     count = len(runs)
     keys = [(seed, stage) for seed, stage, _ in runs]
     scores = _joined(parts[:count], keys, label)
-    calibrations = {(label, *key): each for each, key in zip(parts[count:2 * count], keys, strict=True)
-                    if each is not None}
+    calibrations = {(label, *key): calibration for calibration, key in zip(parts[count:2 * count], keys, strict=True)
+                    if calibration is not None}
     if context.storage is not None:
         for _, _, folder in runs:
             if read_manifest(folder, folder=True) is None:
@@ -161,9 +161,9 @@ def collect(*parts: Any, context: Context, runs: tuple[tuple[int, int, Path], ..
 
 def _joined(tables: Sequence[pd.DataFrame], keys: Sequence[tuple[int, int]], label: str) -> pd.DataFrame:
     """Return the scores of several checkpoints in one table; checkpoints without scores have no rows."""
-    marked = [table.assign(method=label, seed=seed, stage=stage)
-              for table, (seed, stage) in zip(tables, keys, strict=True)]
-    return _concatenated([table for table in marked if len(table)] or marked[:1])
+    labelled = [table.assign(method=label, seed=seed, stage=stage)
+                for table, (seed, stage) in zip(tables, keys, strict=True)]
+    return _concatenated([table for table in labelled if len(table)] or labelled[:1])
 
 
 def _concatenated(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

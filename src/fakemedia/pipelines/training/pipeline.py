@@ -58,12 +58,12 @@ class _Method:
         perturbed = [(seed, last) for seed in self.plan.seeds_of(self.label)] if robust else []
         nodes += [self._perturb(seed, stage) for seed, stage in perturbed]
         nodes.append(self._collect(perturbed))
-        made = {name for each in nodes for name in each.outputs}
-        given = {name for each in nodes for name in each.inputs} - made
+        produced = {name for method_node in nodes for name in method_node.outputs}
+        needed = {name for method_node in nodes for name in method_node.inputs} - produced
         return Pipeline(
             nodes, namespace=f"{self.plan.sequence}-{self.label}",
-            inputs={name for name in given if not name.startswith("params:")},
-            parameters={name for name in given if name.startswith("params:")},
+            inputs={name for name in needed if not name.startswith("params:")},
+            parameters={name for name in needed if name.startswith("params:")},
             outputs={"results": RESULTS.format(sequence=self.plan.sequence, label=self.label)},
         )
 

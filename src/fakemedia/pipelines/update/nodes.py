@@ -86,7 +86,7 @@ def open_champion(*, context: Context) -> Champion:
 def plan_task(request: UpdateConfig, champion: Champion, *, context: Context) -> Plan:
     """Return the plan whose last stage learns the task on top of the champion.
 
-    UserError: a task that it knows, an unknown label, a method that cannot go on.
+    UserError: a task that it knows, an unknown label, a method that cannot be continued.
     """
     from fakemedia.learning.next_stage import next_plan
 
@@ -142,8 +142,8 @@ def _updates(registry: Registry) -> set[str]:
     from fakemedia.registry.versions import list_versions
 
     promoted = was_promoted(registry)
-    return {each.facts.tasks[-1] for each in list_versions(registry)
-            if each.number in promoted and each.facts.origin.partition("/")[0] == UPDATE}
+    return {version.facts.tasks[-1] for version in list_versions(registry)
+            if version.number in promoted and version.facts.origin.partition("/")[0] == UPDATE}
 
 
 @contextmanager
@@ -231,7 +231,7 @@ def register_candidate(champion: Champion, folder: Path, *, context: Context) ->
 
 
 def run_update(context: Context, request: UpdateConfig) -> Version:
-    """Do all of it and return the candidate."""
+    """Run all nodes of the update and return the candidate."""
     with updating(context):
         champion = open_champion(context=context)
         plan = plan_task(request, champion, context=context)

@@ -42,7 +42,7 @@ Ready = Callable[[str, str], bool]
 
 
 def watch_once(context: Context, incoming: Path, by: str, ready: Ready = lambda task, files: True) -> Iterator[Outcome]:
-    """Take each folder in `incoming` that has not been taken yet through the loop, and yield what became of it.
+    """Take each new folder in `incoming` through the loop, and yield its outcome.
 
     A folder's name is its task's. One whose files are recorded is done; after a kill at any point the next call resumes
     from what the registry holds. `ready` says, by task and `files_fingerprint`, whether a folder is complete. UserError
@@ -52,10 +52,10 @@ def watch_once(context: Context, incoming: Path, by: str, ready: Ready = lambda 
     if not incoming.is_dir():
         raise UserError("The folder to watch does not exist", where=incoming, expected="a folder of folders, one for "
                         "each new task")
-    registry, trouble = open_champion(context=context).registry, None
+    registry, first_error = open_champion(context=context).registry, None
     for folder in sorted(path for path in incoming.iterdir() if path.is_dir() and not path.name.startswith(".")):
         files = files_fingerprint(folder)
-        done = any((each.task, each.files) == (folder.name, files) for each in outcomes(registry))
+        done = any((outcome.task, outcome.files) == (folder.name, files) for outcome in outcomes(registry))
         if not done and ready(folder.name, files):
             try:
                 with updating(context):
@@ -64,15 +64,15 @@ def watch_once(context: Context, incoming: Path, by: str, ready: Ready = lambda 
             except MachineError:
                 raise
             except UserError as error:
-                trouble = trouble or error
+                first_error = first_error or error
             else:
                 yield outcome
-    if trouble is not None:
-        raise trouble
+    if first_error is not None:
+        raise first_error
 
 
 def take(context: Context, folder: Path, files: str, by: str) -> Outcome:
-    """Take one folder through the loop, from where an interrupted call stopped; return what became of it.
+    """Take one folder through the loop, from where an interrupted call stopped; return its outcome.
 
     A folder that cannot be learned is REFUSED with the reason. Other errors, such as a full disk, are raised: the next
     call tries again.
@@ -83,8 +83,8 @@ def take(context: Context, folder: Path, files: str, by: str) -> Outcome:
         settle(registry)
     request = UpdateConfig(task=folder.name, data=str(folder.resolve()))
     try:
-        known = folder.name in champion.version.facts.tasks
-        plan = None if known else plan_task(request, champion, context=context)
+        is_learned = folder.name in champion.version.facts.tasks
+        plan = None if is_learned else plan_task(request, champion, context=context)
         index = index_folder(request, champion, plan, context=context)
         stores = store_folder(request, champion, index, context=context)
         version = learned_version(registry, folder.name, stores["train"].fingerprint, champion.version)
