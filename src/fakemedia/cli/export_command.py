@@ -36,10 +36,10 @@ def export(checkpoint: str, to: Path | None, out: Path | None, state: bool, lice
         raise UserError("There is nothing to write", where="kedro export", expected="--to FOLDER or --out FILE.onnx")
     context = load_context() if project_folder() else None
     folder = find_checkpoint(checkpoint, context)
-    for place in (to, out):
-        if place is not None:
-            facts = (write(folder, place) if place is out else
-                     write_detector(folder, place, card_info(folder, context, licence), state=state,
+    for path in (to, out):
+        if path is not None:
+            facts = (write(folder, path) if path is out else
+                     write_detector(folder, path, card_info(folder, context, licence), state=state,
                                     onnx=not lacking("onnx", "onnxscript")))
-            click.echo(f"{place}: {facts.network}, {facts.crop} x {facts.crop} pixels, "
+            click.echo(f"{path}: {facts.network}, {facts.crop} x {facts.crop} pixels, "
                        f"{'calibrated' if facts.calibration else 'not calibrated'}")

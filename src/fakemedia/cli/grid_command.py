@@ -22,8 +22,8 @@ from fakemedia.runtime import launch
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = ("aa", "forgetting", "bwt", "c_auc")
-"""Columns of the table at the end, beside what names a run."""
+TABLE_COLUMNS = ("aa", "forgetting", "bwt", "c_auc")
+"""Columns of the table at the end, beside those that identify a run."""
 
 
 def _list(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...]:
@@ -59,8 +59,8 @@ def grid(sequences: tuple[str, ...], labels: tuple[str, ...], seeds: int | None,
     try:
         run_pipelines(**{**defaults(), "pipelines": names, "params": grid_params, "env": env,
                          "only_missing_outputs": True})
-    except launch.RestartRequired as wanted:
-        launch.restart(wanted.devices)
+    except launch.RestartRequired as error:
+        launch.restart(error.devices)
     if launch.number() == 0:
         click.echo(f"\n{table(context, names).to_string(index=False, float_format='{:.3f}'.format, na_rep='-')}")
         click.echo(f"Table of all runs: {_table_path(context)}")
@@ -108,7 +108,7 @@ def table(context: Context, names: Iterable[str]) -> pd.DataFrame:
             raise UserError("The results of the sequence are not kept", where=name, do="the same command, once more")
         run_ids.append(matching[-1])
     rows = pd.read_csv(_table_path(context)).set_index("run")
-    return rows.loc[run_ids, ["sequence", "network", "method", "seed", *SHOWN]]
+    return rows.loc[run_ids, ["sequence", "network", "method", "seed", *TABLE_COLUMNS]]
 
 
 def _table_path(context: Context) -> Any:

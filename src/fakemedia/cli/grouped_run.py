@@ -40,13 +40,13 @@ def measure_first(options: dict[str, Any], run: Callable[..., Any]) -> None:
 
 def requested_sequences(context: Context, options: dict[str, Any]) -> list[str]:
     """Return the sequences that `kedro run` with `options` runs."""
-    names = {name for pipeline in _named(options) or ["__default__"] for name in pipeline.split(TOGETHER)}
+    names = {name for pipeline in _requested_pipelines(options) or ["__default__"] for name in pipeline.split(TOGETHER)}
     return sorted(context.default_sequence if name == "__default__" else name for name in names - {*RESERVED})
 
 
 def merge_sequences(options: dict[str, Any]) -> dict[str, Any]:
     """Return `options` with all sequences that they name as one pipeline, in which they share their data."""
-    names = _named(options)
+    names = _requested_pipelines(options)
     sequences = [name for name in names if name not in (*RESERVED, "__default__")]
     if len(sequences) < 2:
         return options
@@ -54,8 +54,8 @@ def merge_sequences(options: dict[str, Any]) -> dict[str, Any]:
     return {**options, "pipeline": None, "pipelines": [*others, TOGETHER.join(sequences)]}
 
 
-def _named(options: dict[str, Any]) -> list[str]:
-    """Return the pipelines that `kedro run` with `options` names, each once."""
+def _requested_pipelines(options: dict[str, Any]) -> list[str]:
+    """Return the names of the pipelines that `kedro run` with `options` runs, without duplicates."""
     return [name for name in dict.fromkeys([*(options["pipelines"] or ()), options["pipeline"]]) if name is not None]
 
 

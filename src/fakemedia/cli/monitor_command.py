@@ -60,15 +60,16 @@ def monitor(window: int | None, since: str | None, log: Path | None, discover: b
     run_pipelines(**{**defaults(), "pipelines": ["monitoring"], "params": params})
     after = dataset.load()
     known_keys = {tuple(row[name] for name in WINDOW_KEYS) for row in before.to_dict("records")}
-    new = [row for row in after.to_dict("records") if tuple(row[name] for name in WINDOW_KEYS) not in known_keys]
-    for row in new:
+    new_windows = [row for row in after.to_dict("records")
+                   if tuple(row[name] for name in WINDOW_KEYS) not in known_keys]
+    for row in new_windows:
         click.echo(line(row))
-    if not new:
+    if not new_windows:
         click.echo("No new window")
     click.echo(f"Page: {context.path(MONITORING_PAGE)}")
-    raised = alarms(after, before)
-    if len(raised):
-        click.echo(f"{len(raised)} windows with an alarm: look at the pictures, then update the detector, or set "
+    new_alarms = alarms(after, before)
+    if len(new_alarms):
+        click.echo(f"{len(new_alarms)} windows with an alarm: look at the pictures, then update the detector, or set "
                    "monitoring.since to take what comes now as the reference")
         raise click.exceptions.Exit(ALARM)
 

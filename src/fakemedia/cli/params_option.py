@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 
-def parsed(*given: Any) -> dict[str, Any]:
+def parsed(*args: Any) -> dict[str, Any]:
     """Return the value of an option such as `a.b=1,c=x` as `kedro run` reads it; a callback of click."""
     from kedro.framework.cli.utils import _split_params
 
-    return _split_params(*given) or {}
+    return _split_params(*args) or {}
 
 
 params_option = click.option("--params", default="", callback=parsed, help="Parameters to change, as for kedro run.")

@@ -1,4 +1,4 @@
-"""How a command ends: bad input and stopping give one message without a traceback."""
+"""How a command ends: bad input and interruption give one message without a traceback."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fakemedia.learning.cost import Room
     from fakemedia.store.pixels import PixelStore
 
-FRESH, BEGUN, NEW = "done", "begun", "to train"
+DONE, INTERRUPTED, TO_TRAIN = "done", "begun", "to train"
 EARLIER, TIMED = "earlier stages", "steps timed now"
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -41,7 +41,7 @@ class Planned:
     seed: int
     stage: Stage
     status: str
-    """FRESH: it is skipped; BEGUN: a run was interrupted, and is resumed from its state; NEW."""
+    """DONE: it is skipped; INTERRUPTED: it is resumed from its saved state; TO_TRAIN."""
     epochs: int
     images: int | None
     """Training images per epoch; None if unknown."""
@@ -95,7 +95,7 @@ def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]
         rows.append(Planned(
             method=method, seed=seed, stage=stage, epochs=config.epochs, images=images, room=rooms[method],
             memory=memories[method],
-            status=FRESH if is_current else BEGUN if resume_path(folder).exists() else NEW,
+            status=DONE if is_current else INTERRUPTED if resume_path(folder).exists() else TO_TRAIN,
             steps=None if images is None else steps(config, images),
             seconds=0.0 if is_current else None if rate is None else image_passes / rate))
     return rows, [*notes, *rates.notes()]
@@ -112,9 +112,9 @@ def forecast_text(context: Context, sequence: str) -> str:
     table = pd.DataFrame([{
         "method": row.method, "seed": row.seed, "stage": row.stage.key, "status": row.status,
         "images": _number(row.images), "steps": _number(row.steps and row.epochs * row.steps),
-        "time": "-" if row.status == FRESH else _time(row.seconds), "disk": _size(row.room.checkpoint),
+        "time": "-" if row.status == DONE else _time(row.seconds), "disk": _size(row.room.checkpoint),
     } for row in rows])
-    pending = [row for row in rows if row.status != FRESH]
+    pending = [row for row in rows if row.status != DONE]
     total = f"{len(pending)} of {len(rows)} stages to train"
     if pending:
         unknown = any(row.seconds is None for row in pending)
@@ -132,34 +132,34 @@ class _Rates:
     """Images per second of a method at its first stage and at later ones: from earlier stages, or timed now."""
 
     def __init__(self, context: Context, plan: Plan, store: PixelStore | None) -> None:
-        self.context, self.plan, self.store, self._known = context, plan, store, {}
+        self.context, self.plan, self.store, self._rates = context, plan, store, {}
 
     def of(self, method: str, stage: Stage) -> float | None:
         """Return the rate; None if no such stage was trained and there is no store for timing."""
         key = (method, stage.index == 1)
-        if key not in self._known:
-            self._known[key] = self._noted(*key) or self._timed(*key)
-        rate = self._known[key]
+        if key not in self._rates:
+            self._rates[key] = self._recorded(*key) or self._timed(*key)
+        rate = self._rates[key]
         return None if rate is None else rate[0]
 
     def notes(self) -> Iterator[str]:
         """Yield notes on where the rates come from."""
         for origin in (EARLIER, TIMED):
             rates = [f"{method}{' at its first stage' if first else ''} {rate[0]:.0f}"
-                     for (method, first), rate in self._known.items() if rate and rate[1] == origin]
+                     for (method, first), rate in self._rates.items() if rate and rate[1] == origin]
             if rates:
                 facts = self.context.runtime.facts()
                 yield (f"Images per second from {origin} ({facts['device']}, {facts['precision']}): "
                        f"{', '.join(rates)}. Scoring, what a method computes after a stage and a head's epochs on its "
                        "features are not included.")
 
-    def _noted(self, method: str, first: bool) -> tuple[float, str] | None:
+    def _recorded(self, method: str, first: bool) -> tuple[float, str] | None:
         from fakemedia.learning.cost import noted_rate
 
         if read_tune(self.plan.method(method).tune).kind == "head":
             return None  # the rate of its epochs, which pass over features
-        for other, seed, stage in _stages(self.plan):
-            if other == method and (stage.index == 1) == first:
+        for label, seed, stage in _stages(self.plan):
+            if label == method and (stage.index == 1) == first:
                 folder = _folder(self.context, self.plan, method, seed, stage)
                 rate = noted_rate(self.plan.method(method).at(stage), folder, self.context.runtime)
                 if rate is not None:

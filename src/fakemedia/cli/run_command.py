@@ -62,8 +62,8 @@ def _run(**options: Any) -> Any:
     launch.silence_other_ranks()
     try:
         return run_pipelines(**options)
-    except launch.RestartRequired as wanted:
-        launch.restart(wanted.devices)
+    except launch.RestartRequired as error:
+        launch.restart(error.devices)
 
 
 def _logging() -> AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""The log file of runs: what Kedro says of every node, beside the lines on the terminal."""
+"""The log file of runs: Kedro's messages about every node, beside the lines on the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from fakemedia.artefacts.files import writing
 
 FILE = "logs/run.log"
-LARGEST = 5 * 2**20
+MAX_BYTES = 5 * 2**20
 """Bytes of the file at most; the two before it are kept."""
 LOGGERS = ("kedro", "fakemedia")
 
@@ -22,7 +22,7 @@ def logging_to_file(project: Path) -> Iterator[Path]:
     path = project / FILE
     with writing(path):
         path.parent.mkdir(exist_ok=True)
-        handler = RotatingFileHandler(path, maxBytes=LARGEST, backupCount=2, encoding="utf-8")
+        handler = RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=2, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for name in LOGGERS:
         logging.getLogger(name).addHandler(handler)

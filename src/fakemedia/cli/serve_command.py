@@ -42,7 +42,7 @@ def serve(alias: str, host: str, port: int, token: str, params: dict[str, Any]) 
     run(service, socket, click.echo)
 
 
-def _configured(given: Any) -> Any:
+def _configured(settings: Any) -> Any:
     from fakemedia.serving.serving_config import ServingConfig
 
-    return plugin.configure(ServingConfig, given or {}, where="serving")
+    return plugin.configure(ServingConfig, settings or {}, where="serving")

@@ -37,8 +37,8 @@ def unlearn(run: str, task: str, seed: int | None, out: Path) -> None:
     from fakemedia.learning.unlearn import unlearn as without
     from fakemedia.networks.checkpoint import load
 
-    sequence, *rest = run.split("/")
-    if len(rest) != 1:
+    sequence, *labels = run.split("/")
+    if len(labels) != 1:
         raise UserError("This names no run", where=run, expected="sequence/label, such as demo/ridge")
     if sequence == UPDATE:
         raise UserError("A detector that kedro update has learned cannot unlearn", where=run,

@@ -28,8 +28,8 @@ def versions(changes: bool) -> None:
     registry = load_context().open_registry()
     rows = ([_change_row(entry) for entry in history(registry)] if changes else
             [_version_row(entry) for entry in list_versions(registry)])
-    none = "No promotion yet" if changes else "No version yet: kedro register SEQUENCE/LABEL"
-    click.echo(pd.DataFrame(rows).to_string(index=False) if rows else as_typed(none))
+    empty_message = "No promotion yet" if changes else "No version yet: kedro register SEQUENCE/LABEL"
+    click.echo(pd.DataFrame(rows).to_string(index=False) if rows else as_typed(empty_message))
 
 
 def _version_row(version: Version) -> dict[str, object]:

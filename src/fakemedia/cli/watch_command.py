@@ -37,16 +37,16 @@ def watch(incoming: Path, once: bool, by: str, every: float, params: dict[str, A
 
     context = load_context(params=params)
     if once:
-        found = []
+        outcomes = []
         for outcome in watch_once(context, incoming, by, _announced):
-            found.append(outcome)
+            outcomes.append(outcome)
             _print(outcome)
-        raise click.exceptions.Exit(_status(found))
-    seen: dict[str, str] = {}
+        raise click.exceptions.Exit(_status(outcomes))
+    last_files: dict[str, str] = {}
 
     def unchanged(task: str, files: str) -> bool:
-        before, seen[task] = seen.get(task), files
-        return before == files and _announced(task, files)
+        previous, last_files[task] = last_files.get(task), files
+        return previous == files and _announced(task, files)
 
     click.echo(as_typed(f"Watching {incoming}, every {every:g} seconds"))
     while True:
@@ -59,17 +59,17 @@ def watch(incoming: Path, once: bool, by: str, every: float, params: dict[str, A
 
 
 def _announced(task: str, files: str) -> bool:
-    """Print that `task` is being learned, since no line follows for minutes; return True: its folder is ready."""
+    """Print that `task` is being learned, because no line follows for minutes; return True: its folder is ready."""
     click.echo(as_typed(f"{task}: learning it, then comparing with the champion"))
     return True
 
 
 def _print(outcome: Outcome) -> None:
-    made = f", version {outcome.version}" if outcome.version else ""
-    click.echo(as_typed(f"{outcome.task}: {outcome.outcome}{made}"
+    version = f", version {outcome.version}" if outcome.version else ""
+    click.echo(as_typed(f"{outcome.task}: {outcome.outcome}{version}"
                         + (f"\n  {outcome.reason}" if outcome.reason else "")))
 
 
-def _status(found: list[Outcome]) -> int:
-    kinds = {outcome.outcome for outcome in found}
+def _status(outcomes: list[Outcome]) -> int:
+    kinds = {outcome.outcome for outcome in outcomes}
     return 3 if kinds & {"refused", "fail"} else 4 if "too few to tell" in kinds else 0
