@@ -287,7 +287,7 @@ def test_a_resume_state_of_another_run_is_not_used(train, tmp_path, caplog):
 
 def test_the_earliest_of_the_best_epochs_is_kept(train, monkeypatch):
     accuracies = iter([50.0, 80.0, 80.0, 70.0])
-    monkeypatch.setattr("fakemedia.learning.validation.Validation._accuracy", lambda *_: next(accuracies))
+    monkeypatch.setattr("fakemedia.learning.validation.Validation.accuracies", lambda *_: {"a": next(accuracies)})
     method = Counting()
     kept = train(method=method)
     assert kept.best_epoch == 2
@@ -309,14 +309,14 @@ def test_kept_weights_are_those_of_the_best_epoch(train, monkeypatch):
     config = replace(CONFIG, schedule="constant")
     two_epochs = train(replace(config, epochs=2), validation={})
     accuracies = iter([50.0, 80.0, 80.0, 70.0])
-    monkeypatch.setattr("fakemedia.learning.validation.Validation._accuracy", lambda *_: next(accuracies))
+    monkeypatch.setattr("fakemedia.learning.validation.Validation.accuracies", lambda *_: {"a": next(accuracies)})
     kept = train(config)
     assert all(torch.equal(tensor, kept.weights[name]) for name, tensor in two_epochs.weights.items())
 
 
 def test_patience_counts_from_the_best_epoch(train, monkeypatch):
     accuracies = iter([50.0, 60.0, 55.0, 60.0, 99.0])
-    monkeypatch.setattr("fakemedia.learning.validation.Validation._accuracy", lambda *_: next(accuracies))
+    monkeypatch.setattr("fakemedia.learning.validation.Validation.accuracies", lambda *_: {"a": next(accuracies)})
     assert len(train(replace(CONFIG, epochs=9, patience=2)).history) == 4
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakemedia import methods
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError, unknown_name
 
@@ -97,6 +98,7 @@ def test_a_message_has_four_parts() -> None:
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a folder for plugins outside the package; afterwards it is forgotten."""
     monkeypatch.setattr(plugin, "_roots", list(plugin._roots))
+    monkeypatch.setattr(methods, "__path__", list(methods.__path__))
     (tmp_path / "methods").mkdir()
     yield tmp_path
     sys.modules.pop("fakemedia.methods.mine", None)

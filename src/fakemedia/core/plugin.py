@@ -43,7 +43,7 @@ def add_folder(folder: str | Path) -> None:
         if name.startswith("fakemedia.") and root in Path(getattr(module, "__file__", None) or "/").parents:
             del sys.modules[name]
     importlib.invalidate_caches()
-    for cached in (_parsed, _aliases, names):
+    for cached in (_parsed, _files_below, _aliases, names):
         cached.cache_clear()
 
 
@@ -57,9 +57,14 @@ def _is_plugin(path: Path) -> bool:
     return {"Config", "build"} <= defined
 
 
-def _files(kind: str) -> list[Path]:
-    return [path for root in _roots for path in sorted(root.joinpath(*kind.split(".")).glob("*.py"))
-            if _is_plugin(path)]
+def _files(kind: str) -> tuple[Path, ...]:
+    return _files_below(tuple(_roots), kind)
+
+
+@cache
+def _files_below(roots: tuple[Path, ...], kind: str) -> tuple[Path, ...]:
+    return tuple(path for root in roots for path in sorted(root.joinpath(*kind.split(".")).glob("*.py"))
+                 if _is_plugin(path))
 
 
 def _literal(path: Path, key: str, default: Any) -> Any:

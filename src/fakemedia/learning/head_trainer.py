@@ -181,9 +181,20 @@ class HeadTrainer(StageTrainer):
                               seed=stage.seed, share=share).to(self.runtime.device, 0)
 
     def _validation(self, stage: StageData, images: int) -> Validation:
-        """Return the validation images: a head costs nothing beside their features: no limit of the cost."""
+        """Return the validation images of all tasks in common batches.
+
+        A head costs nothing beside their features: no limit of the cost.
+        """
+        def batches(rows: Mapping[str, NDArray[np.int64]]) -> Sequence[Iterable[Batch]]:
+            stores = [(stage.validation[task], numbers) for task, numbers in rows.items()]
+            values = [self._standardised(self.features(store))[0][torch.from_numpy(numbers)]
+                      for store, numbers in stores]
+            labels = [store.labels[numbers] for store, numbers in stores]
+            joined = np.concatenate(labels) if labels else np.empty(0, np.int64)
+            return [self._batches(torch.cat(values), joined, np.arange(len(joined)))] if labels else []
+
         config = replace(self.config, validation_share=None)
-        return Validation(stage.validation, images, config, self.seed, self.runtime, self.evaluation_batches)
+        return Validation(stage.validation, images, config, self.seed, self.runtime, batches)
 
     @property
     def _examined(self) -> int:

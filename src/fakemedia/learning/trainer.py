@@ -17,7 +17,7 @@ from fakemedia.core.training import TrainingConfig
 from fakemedia.learning.optimizers import Schedule, make_optimizer
 from fakemedia.learning.resume import ResumeFiles
 from fakemedia.learning.training_loop import Trained, TrainingLoop, copied_state
-from fakemedia.learning.validation import Validation
+from fakemedia.learning.validation import HELD, Validation
 from fakemedia.memory.draws import MemoryBatches
 from fakemedia.memory.memory import Memory
 from fakemedia.methods.method import GradientMethod, StageData
@@ -166,7 +166,11 @@ class StageTrainer:
         return self._validation(stage, sum(len(store) for store in stage.train.values())).accuracies(detector)
 
     def _validation(self, stage: StageData, images: int) -> Validation:
-        return Validation(stage.validation, images, self.config, self.seed, self.runtime, self.evaluation_batches)
+        def batches(rows: Mapping[str, NDArray[np.int64]]) -> Sequence[Iterable[Batch]]:
+            return [self.evaluation_batches(stage.validation[task], numbers, HELD // len(rows))
+                    for task, numbers in rows.items()]
+
+        return Validation(stage.validation, images, self.config, self.seed, self.runtime, batches)
 
     def evaluation_batches(self, store: PixelStore, rows: NDArray[np.int64] | None = None,
                            room: int = 0) -> Iterable[Batch]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -39,29 +40,29 @@ class Validation:
 
     def __init__(self, stores: Mapping[str, PixelStore], train_images: int, config: TrainingConfig, seed: int,
                  runtime: Runtime,
-                 batches: Callable[[PixelStore, NDArray[np.int64], int], Iterable[Batch]]) -> None:
+                 batches: Callable[[Mapping[str, NDArray[np.int64]]], Sequence[Iterable[Batch]]]) -> None:
         """Draw the images of each task by `seed`, `validation_images` of them; no stores: none.
 
-        `batches` gives those of a store, of some rows, to be read repeatedly within so many bytes.
+        `batches` returns those of the given rows of the tasks, in order, in parts that can be read repeatedly.
         """
         self._runtime = runtime
-        self._batches: dict[str, tuple[Iterable[Batch], np.ndarray]] = {}
-        for task, store in stores.items():
-            limit = validation_images(config, train_images, len(stores))
-            rows = select_rows(store, limit, derive(seed, "validation", task))[runtime.rank::runtime.world]
-            self._batches[task] = batches(store, rows, HELD // len(stores)), store.labels[rows]
+        rows = {task: select_rows(store, validation_images(config, train_images, len(stores)),
+                                  derive(seed, "validation", task))[runtime.rank::runtime.world]
+                for task, store in stores.items()}
+        self._labels = {task: stores[task].labels[numbers] for task, numbers in rows.items()}
+        self._batches = batches(rows)
 
     def __bool__(self) -> bool:
-        return bool(self._batches)
+        return bool(self._labels)
 
     def accuracies(self, detector: Detector) -> dict[str, float]:
         """Return the accuracy of `detector` at the threshold 0.5 by task, percent, over the images of all processes."""
-        return {task: self._accuracy(detector, *images) for task, images in self._batches.items()}
-
-    def _accuracy(self, detector: Detector, batches: Iterable[Batch], labels: np.ndarray) -> float:
-        count = 0
-        if len(labels):  # Each process has a share, which is empty if there are fewer images than processes.
-            logits = predict_batches(detector, batches, autocast=self._runtime.autocast)
-            count = int(((logits > 0) == (labels == FAKE)).sum())
-        right, images = self._runtime.total(torch.tensor([count, len(labels)], device=self._runtime.device)).tolist()
-        return 100.0 * right / images
+        labels = list(self._labels.values())
+        sizes = [len(part) for part in labels]
+        right = [0 for _ in labels]
+        if any(sizes):  # Each process has a share, which is empty if there are fewer images than processes.
+            logits = predict_batches(detector, chain.from_iterable(self._batches), autocast=self._runtime.autocast)
+            parts = np.split(logits, np.cumsum(sizes)[:-1])
+            right = [int(((part > 0) == (truth == FAKE)).sum()) for part, truth in zip(parts, labels, strict=True)]
+        totals = self._runtime.total(torch.tensor([right, sizes], device=self._runtime.device)).tolist()
+        return {task: 100.0 * count / images for task, count, images in zip(self._labels, *totals, strict=True)}

@@ -86,16 +86,17 @@ class Replay(GradientMethod):
         self.memory = Budget(pictures=config.pictures, mib=config.mib, selection=config.selection)
         self.held: MemoryBatches | None = None
         self.tasks = 0
-        self.weights = self.held_weights = torch.ones(0)
+        self.weights = torch.ones(0)
+        """Weights of a picture of each class, of the new tasks and then of those of the memory, (2 (T + M),)."""
 
     def before_stage(self, stage: StageData, detector: Detector) -> None:
         self.held, self.tasks = memory_batches(stage, "replay"), len(stage.tasks)
         if self.held is None:
             return
-        device = next(detector.parameters()).device
-        counts = np.stack([np.bincount(store.labels, minlength=2) for store in stage.train.values()])
-        memory_counts = np.bincount([label for _, label, _ in cells(self.held.memory.stores)], minlength=2)
-        self.weights, self.held_weights = class_weights(counts).to(device), class_weights(memory_counts).to(device)
+        new = np.stack([np.bincount(store.labels, minlength=2) for store in stage.train.values()])
+        held = np.bincount([label for _, label, _ in cells(self.held.memory.stores)], minlength=2)
+        weights = torch.cat([class_weights(new), class_weights(held).expand(len(self.held.memory.stores), 2)])
+        self.weights = weights.flatten().to(next(detector.parameters()).device)
 
     def mix(self, batch: Batch, step: int) -> Batch:
         """Return the pictures of `batch`, and as many of the memory after them."""
@@ -107,9 +108,8 @@ class Replay(GradientMethod):
         if self.held is None:
             return super().loss(detector, batch, logits)
         losses = F.cross_entropy(logits.float(), batch.labels, reduction="none")
-        (new, old), (labels, old_labels), (tasks, _) = (each.chunk(2) for each in (losses, batch.labels, batch.tasks))
-        learned = (self.weights[tasks, labels] * new).mean()
-        replayed = (self.held_weights[old_labels] * old).mean()
+        weighted = losses * self.weights.index_select(0, 2 * batch.tasks + batch.labels)
+        learned, replayed = weighted.view(2, -1).mean(1)
         earlier = len(self.held.memory.stores)
         share = earlier / (earlier + self.tasks)
         return {"cross_entropy": learned, "replay": replayed, "total": (1 - share) * learned + share * replayed}
