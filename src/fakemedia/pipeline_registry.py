@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from kedro.pipeline import Pipeline
 
 from fakemedia.catalog.names import SPLIT
-from fakemedia.catalog.project_catalog import HANDED_OVER
+from fakemedia.catalog.project_catalog import CURRENT_CONTEXT
 from fakemedia.context.context import Context
 from fakemedia.context.loading import load_context
 from fakemedia.core.plan import TOGETHER
@@ -18,7 +18,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     Names joined by a plus sign, such as `demo+second`, are the pipeline of these sequences together. The context is
     that of the running session, or, without a session, that of KEDRO_ENV.
     """
-    context = HANDED_OVER.get() or load_context()
+    context = CURRENT_CONTEXT.get() or load_context()
     made = {name: _whole(context, (name,)) for name in context.sequences}
     beside = {"monitoring": monitoring.create_pipeline(), "update": update.create_pipeline(context),
               "promotion": promotion.create_pipeline(context)}

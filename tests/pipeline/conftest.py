@@ -14,7 +14,7 @@ from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from fakemedia.catalog.project_catalog import HANDED_OVER
+from fakemedia.catalog.project_catalog import CURRENT_CONTEXT
 from fakemedia.forge import ForgeConfig, forge
 from fakemedia.scoring import onnx_export
 from tests.figures import leave_blank, stub_figures
@@ -29,9 +29,9 @@ SEQUENCES = "conf/base/parameters_sequences.yml"
 @pytest.fixture(autouse=True)
 def no_session() -> Iterator[None]:
     """Let no test see the configuration that another one loaded."""
-    HANDED_OVER.set(None)
+    CURRENT_CONTEXT.set(None)
     yield
-    HANDED_OVER.set(None)
+    CURRENT_CONTEXT.set(None)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""An artefact of the project: where it is stored, and what the current parameters and data make it from."""
+"""An artefact of the project: its path, its inputs, and its recipe under the current parameters and data."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ class Artefact:
     """The recipe, given the content hash of each input by name."""
     inputs: Mapping[str, Artefact] = field(default_factory=dict)
     folder: bool = False
-    """Whether it is a folder whose maker writes the manifest inside."""
+    """Whether it is a folder whose producer writes the manifest inside."""
     read_first: bool = False
-    """Whether a folder that is in the storage alone is fetched before `holds` is asked, as files are."""
+    """Whether a folder that is only in the storage is fetched before `holds` is called, as files are."""
     reused: bool = False
-    """Whether its maker uses one that is not current for the next one."""
+    """Whether its producer uses a stale one to make the next one."""
     holds: Callable[[], bool] = lambda: True
-    """A check of what no manifest records, such as that the source's files are still those indexed."""
+    """A check of facts that no manifest records, such as that the source's files are still those indexed."""
 
 
 class Currency:
     """Checks whether stored results match the current parameters and data: same recipe, and all inputs current.
 
-    A result that is current in the `storage` alone counts too. A positive answer is kept while the command runs, until
+    A result that is current only in the `storage` counts too. A positive answer is cached while the command runs, until
     the artefact is `saved` again.
     """
 
     def __init__(self, storage: Storage | None = None) -> None:
         self._content: dict[Path, str] = {}
         self._storage = storage
-        self._away: set[Path] = set()
+        self._only_in_storage: set[Path] = set()
 
     def content(self, artefact: Artefact) -> str | None:
         """Return the content hash of `artefact` if it is current, else None."""
@@ -58,18 +58,19 @@ class Currency:
 
     def is_here(self, artefact: Artefact) -> bool:
         """Return whether `artefact` is current and in the project's folder."""
-        return self.content(artefact) is not None and artefact.path not in self._away and not is_reduced(artefact.path)
+        return (self.content(artefact) is not None and artefact.path not in self._only_in_storage
+                and not is_reduced(artefact.path))
 
     def fetch(self, artefact: Artefact, *, light: bool = False) -> None:
-        """Fetch `artefact` from the storage if it is current there alone, or missing here; see `Storage.fetch`."""
+        """Fetch `artefact` from the storage if it is current only there, or missing here; see `Storage.fetch`."""
         if self._storage is None:
             return
         current = self.content(artefact) is not None
         missing = not current and read_manifest(artefact.path, folder=artefact.folder) is None
-        if missing or artefact.path in self._away or is_reduced(artefact.path):
+        if missing or artefact.path in self._only_in_storage or is_reduced(artefact.path):
             self._storage.fetch(artefact.path, folder=artefact.folder, light=light)
             if not light:
-                self._away.discard(artefact.path)
+                self._only_in_storage.discard(artefact.path)
 
     def upload(self, artefact: Artefact) -> None:
         """Write `artefact`, which is in the project's folder, to the storage, if there is one."""
@@ -87,9 +88,9 @@ class Currency:
         return artefact.recipe(hashes)
 
     def saved(self, artefact: Artefact) -> None:
-        """Discard the answer for `artefact`, which has just been written."""
+        """Discard the cached answer for `artefact`, which has just been written."""
         self._content.pop(artefact.path, None)
-        self._away.discard(artefact.path)
+        self._only_in_storage.discard(artefact.path)
         if self._storage is not None:
             self._storage.forget(artefact.path, folder=artefact.folder)
 
@@ -104,9 +105,9 @@ class Currency:
         if manifest is None or recipe is None or recipe.fingerprint != manifest.recipe:
             return None
         if artefact.folder and not artefact.read_first:
-            self._away.add(artefact.path)
+            self._only_in_storage.add(artefact.path)
             return manifest
-        if is_current(artefact.path, recipe, folder=artefact.folder):  # It does not hold, whatever is in the storage.
+        if is_current(artefact.path, recipe, folder=artefact.folder):  # `holds` is false, whatever is in the storage.
             return None
         fetched = self._storage.fetch(artefact.path, folder=artefact.folder)
         return manifest if fetched and artefact.holds() else None

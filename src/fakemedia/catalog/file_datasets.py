@@ -36,10 +36,10 @@ class FileDataset(AbstractDataset):
 
     def _write(self, files: dict[str, bytes]) -> None:
         """Write the files, by name, atomically each; those of the last save that are not among them are removed."""
-        before = read_manifest(self._path)
+        previous = read_manifest(self._path)
         for name, data in files.items():
             write_file(self._path.parent / name, data)
-        for name in set(before.files if before else self.written) - set(files):
+        for name in set(previous.files if previous else self.written) - set(files):
             (self._path.parent / name).unlink(missing_ok=True)
         self.written = files
 
@@ -76,7 +76,7 @@ class TableDataset(FileDataset):
         plain.to_parquet(buffer, index=False)
         self._write({self._path.name: buffer.getvalue()})
 
-    @previews.if_there
+    @previews.if_exists
     def preview(self) -> TablePreview:
         """Return the first rows for the viewer."""
         return previews.table(self.load())
@@ -114,7 +114,7 @@ class JSONDataset(FileDataset):
         """Write the mapping atomically."""
         self._write({self._path.name: (json.dumps(data, indent=2) + "\n").encode()})
 
-    @previews.if_there
+    @previews.if_exists
     def preview(self) -> JSONPreview:
         """Return keys and values for the viewer."""
         return previews.facts(self.load())
@@ -135,7 +135,7 @@ class CalibrationDataset(FileDataset):
         """Write the calibration atomically."""
         self._write({self._path.name: data.to_json().encode()})
 
-    @previews.if_there
+    @previews.if_exists
     def preview(self) -> JSONPreview:
         """Return temperature, threshold and band for the viewer."""
         return previews.facts(json.loads(self._read()))
@@ -158,7 +158,7 @@ class NoveltyDataset(FileDataset):
         """Return the hash that the recipes of scores name."""
         return data.content
 
-    @previews.if_there
+    @previews.if_exists
     def preview(self) -> JSONPreview:
         """Return thresholds and tasks for the viewer."""
         return previews.facts({name: value for name, value in json.loads(self._read()).items() if name != "centres"})

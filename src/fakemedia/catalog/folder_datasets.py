@@ -1,4 +1,4 @@
-"""Folders of the project as datasets: their makers write them in place, with the manifest inside."""
+"""Folders of the project as datasets: their producers write them in place, with the manifest inside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FolderDataset(AbstractDataset):
-    """A folder that its maker writes in place; `ProjectCatalog` writes its manifest after each save."""
+    """A folder that its producer writes in place; `ProjectCatalog` writes its manifest after each save."""
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._path = Path(filepath)
@@ -33,7 +33,7 @@ class FolderDataset(AbstractDataset):
         """Write nothing: the folder is written in place."""
 
     def content(self, data: Any) -> str | None:
-        """Return the content hash of `data`; None where its maker writes the manifest."""
+        """Return the content hash of `data`; None where its producer writes the manifest."""
 
     def _exists(self) -> bool:
         return self._path.is_dir()
@@ -51,7 +51,7 @@ class IndexDataset(FolderDataset):
 
         return read_index(self._path)
 
-    @previews.if_there
+    @previews.if_exists
     def preview(self) -> TablePreview:
         """Return the first rows for the viewer."""
         return previews.table(next(self.load().frames()))
@@ -71,7 +71,7 @@ class PixelStoreDataset(FolderDataset):
         if Path(data.folder).resolve() != self._path.resolve():
             raise UserError("The pixel store is in another folder", where=data.folder, expected=self._path)
 
-    @previews.if_there
+    @previews.if_exists
     def preview(self) -> ImagePreview:
         """Return some real and some fake pictures for the viewer."""
         return previews.pictures(self.load())
@@ -94,7 +94,7 @@ class CheckpointDataset(FolderDataset):
             raise UserError("This folder holds another checkpoint", where=self._path,
                             expected="the checkpoint that has just been trained")
 
-    @previews.if_there
+    @previews.if_exists
     def preview(self) -> JSONPreview:
         """Return the configuration of the checkpoint for the viewer."""
         meta = json.loads((self._path / "checkpoint.json").read_text(encoding="utf-8"))

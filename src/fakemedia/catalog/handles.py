@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fakemedia.scoring.model_card import CardInfo
 
-WORDS = ("sequence", "label", "seed", "stage")
+HANDLE_PARTS = ("sequence", "label", "seed", "stage")
 HANDLE = re.compile(r"(?P<sequence>\w+)/(?P<label>\w+)(/(seed)?(?P<seed>\d+))?(/(?P<stage>\d+_[\w-]+))?/?")
 
 
@@ -39,18 +39,18 @@ def find_checkpoint(name: str, context: Context | None) -> Path:
     if sequence in context.sequences and all(key[0] != sequence for key in keys):
         raise UserError(f"Nothing of the sequence {sequence!r} has been trained yet", where=name,
                         do=f"kedro run --pipelines {sequence}")
-    for place, part in enumerate(WORDS):
-        names = sorted({key[place] for key in keys})
+    for position, part in enumerate(HANDLE_PARTS):
+        names = sorted({key[position] for key in keys})
         chosen = handle[part] or (min(names, key=int) if part == "seed" else _last(context, sequence, names))
         if chosen not in names:
             raise unknown_name(f"{part} of a checkpoint", chosen, names, where=name)
-        keys = [key for key in keys if key[place] == chosen]
+        keys = [key for key in keys if key[position] == chosen]
     fetch_missing(context, folders[keys[0]])
     return folders[keys[0]]
 
 
 def fetch_missing(context: Context, folder: Path) -> None:
-    """Make a folder of the project complete here, if its storage has what is missing; UserError if that fails."""
+    """Fetch the missing files of a folder from the project's storage, if there is one; UserError if that fails."""
     if context.storage is not None and (read_manifest(folder, folder=True) is None or is_reduced(folder)):
         context.storage.fetch(folder, folder=True)
 
@@ -88,12 +88,12 @@ def _scores(checkpoint: Path, path: Path) -> pd.DataFrame | None:
 
 def _checkpoint_folders(context: Context) -> dict[tuple[str, ...], Path]:
     """Return the checkpoint folders, on the disk and in the storage, by sequence, method, seed and stage."""
-    places = str(context.path(CHECKPOINT, **{part: f"<{part}>" for part in WORDS}))
-    pattern = re.compile(re.sub("<([a-z]+)>", r"(?P<\1>[^/]+)", re.escape(places)))
+    template = str(context.path(CHECKPOINT, **{part: f"<{part}>" for part in HANDLE_PARTS}))
+    pattern = re.compile(re.sub("<([a-z]+)>", r"(?P<\1>[^/]+)", re.escape(template)))
     in_storage = [] if context.storage is None else map(str, context.storage.folders())
-    on_disk = (path for path in glob.glob(re.sub("<[a-z]+>", "*", places)) if Path(path).is_dir())
+    on_disk = (path for path in glob.glob(re.sub("<[a-z]+>", "*", template)) if Path(path).is_dir())
     matches = (pattern.fullmatch(path) for path in dict.fromkeys((*on_disk, *in_storage)))
-    return {tuple(match[part] for part in WORDS): Path(match[0]) for match in matches if match}
+    return {tuple(match[part] for part in HANDLE_PARTS): Path(match[0]) for match in matches if match}
 
 
 def _last(context: Context, sequence: str, stages: list[str]) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Method = TypeVar("Method", bound=Callable)
 REPORTING_VERSION = 2
-"""Version of tables, figures and pages: raised when the same results give another report."""
+"""Version of tables, figures and pages: raised when the same results give a different report."""
 
 
 def _once(method: Method) -> Method:
@@ -33,9 +33,9 @@ def _once(method: Method) -> Method:
     @wraps(method)
     def call(self: Lineage, *args: Any, **kwargs: Any) -> Any:
         key = (method.__name__, args, tuple(sorted(kwargs.items())))
-        if key not in self._made:
-            self._made[key] = method(self, *args, **kwargs)
-        return self._made[key]
+        if key not in self._cache:
+            self._cache[key] = method(self, *args, **kwargs)
+        return self._cache[key]
 
     return call  # type: ignore[return-value]
 
@@ -46,7 +46,7 @@ class Lineage:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.currency = Currency(context.storage)
-        self._made: dict[Any, Any] = {}
+        self._cache: dict[Any, Any] = {}
         self._kinds: dict[str, Callable[..., Artefact]] = {
             names.INDEX: self.index, names.FINDINGS: self.findings, names.SPLIT: self.store,
             **{entry: self._audit_part(entry) for entry in (names.AUDIT_FINDINGS, names.AUDIT, names.AUDIT_FIGURE,
@@ -68,7 +68,7 @@ class Lineage:
         return None
 
     def hold(self, store: Path) -> None:
-        """Keep the pixels in the folder `store` as long as this process runs, whatever the bound of the cache."""
+        """Protect the pixels in the folder `store` from eviction from the cache as long as this process runs."""
         if self.context.storage is not None:
             self.context.storage.hold(store)
 
@@ -201,7 +201,8 @@ class Lineage:
     def similarity_figures(self, *, sequence: str) -> Artefact:
         """Return the figures of the similarity of the tasks of a sequence."""
         plan = self.context.plan(sequence)
-        distances = {f"distances {each}": self.distances(sequence=sequence, measure=each) for each in plan.measures}
+        distances = {f"distances {measure}": self.distances(sequence=sequence, measure=measure)
+                     for measure in plan.measures}
         return Artefact(path=self.context.path(names.SIMILARITY_FIGURES, sequence=sequence),
                         inputs={**self._train_stores(plan), **distances},
                         recipe=_plain("similarity figures", REPORTING_VERSION, {"crop": plan.training.crop}))
@@ -219,7 +220,7 @@ class Lineage:
         if parent is not None:
             inputs["parent"] = self.checkpoint(sequence=sequence, label=label, stage=parent.key, seed=seed)
 
-        def made_from(hashes: Hashes) -> Recipe:
+        def recipe(hashes: Hashes) -> Recipe:
             data: dict[str, dict[str, str]] = {}
             for name, content in hashes.items():
                 if name != "parent":
@@ -229,7 +230,7 @@ class Lineage:
                                 parent=hashes.get("parent"))
 
         path = self.context.path(names.CHECKPOINT, sequence=sequence, label=label, seed=seed, stage=stage)
-        return Artefact(path=path, inputs=inputs, recipe=made_from, folder=True)
+        return Artefact(path=path, inputs=inputs, recipe=recipe, folder=True)
 
     @_once
     def scores(self, *, sequence: str, label: str, stage: str, seed: str | int) -> Artefact:
@@ -263,12 +264,12 @@ class Lineage:
         """Return the novelty of a checkpoint."""
         from fakemedia.evaluation.novelty import novelty_recipe
 
-        plan, words = self._resolved(sequence), {"sequence": sequence, "label": label, "stage": stage, "seed": seed}
+        plan, fields = self._resolved(sequence), {"sequence": sequence, "label": label, "stage": stage, "seed": seed}
         stores = {(task, split): self.store(collection=plan.collection, task=task, split=split)
                   for task in plan.stage(stage).seen for split in ("train", "val")}
         return Artefact(
-            path=self.context.path(names.NOVELTY, **words),
-            inputs={"checkpoint": self.checkpoint(**words), **{" ".join(key): each for key, each in stores.items()}},
+            path=self.context.path(names.NOVELTY, **fields),
+            inputs={"checkpoint": self.checkpoint(**fields), **{" ".join(key): store for key, store in stores.items()}},
             recipe=lambda hashes: novelty_recipe(
                 checkpoint=hashes["checkpoint"], crop=plan.method(label).training.crop,
                 data={name: content for name, content in hashes.items() if name != "checkpoint"}))
@@ -312,8 +313,10 @@ class Lineage:
     def comparison_part(self, *, sequence: str, part: str) -> Artefact:
         """Return a figure set, table or text of the comparison of a sequence with others."""
         plans = self.context.compared(sequence)
-        distances = {f"distances {each}": self.distances(sequence=sequence, measure=each) for each in plans[0].measures}
-        results = {f"{plan.sequence} {name}": each for plan in plans for name, each in self._results(plan).items()}
+        distances = {f"distances {measure}": self.distances(sequence=sequence, measure=measure)
+                     for measure in plans[0].measures}
+        results = {f"{plan.sequence} {name}": artefact
+                   for plan in plans for name, artefact in self._results(plan).items()}
         return Artefact(path=self._report_path(names.COMPARISON_PART, sequence, part), inputs={**distances, **results},
                         recipe=_plain(f"comparison {part}", REPORTING_VERSION,
                                       {"plans": [_reported(plan) for plan in plans]}))

@@ -24,7 +24,7 @@ SIDE = 96
 Preview = TypeVar("Preview", bound=Callable)
 
 
-def if_there(preview: Preview) -> Preview:
+def if_exists(preview: Preview) -> Preview:
     """Return the method `preview`, which then returns None while the dataset's file is missing."""
 
     @wraps(preview)
@@ -62,9 +62,9 @@ def pictures(store: PixelStore) -> ImagePreview:
     sheet = Image.new("RGB", (PICTURES * (SIDE + 2), 2 * (SIDE + 2)), "white")
     for label in (0, 1):
         rows = np.flatnonzero(store.labels == label)[:PICTURES]
-        tops, lefts = (bound // 2 for bound in store.limits(rows, SIDE))
-        for place, crop in enumerate(store.crops(rows, tops, lefts, SIDE)):
-            sheet.paste(Image.fromarray(crop), (place * (SIDE + 2), label * (SIDE + 2)))
+        tops, lefts = (limit // 2 for limit in store.limits(rows, SIDE))
+        for column, crop in enumerate(store.crops(rows, tops, lefts, SIDE)):
+            sheet.paste(Image.fromarray(crop), (column * (SIDE + 2), label * (SIDE + 2)))
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     return image(buffer.getvalue())

@@ -28,7 +28,7 @@ from fakemedia.context.context import Context
 from fakemedia.context.loading import make_context
 from fakemedia.runtime import launch
 
-HANDED_OVER: ContextVar[Context | None] = ContextVar("context", default=None)
+CURRENT_CONTEXT: ContextVar[Context | None] = ContextVar("context", default=None)
 """From Kedro's context to `register_pipelines`, which Kedro calls without arguments; read only there."""
 
 
@@ -52,26 +52,26 @@ class ProjectCatalog(DataCatalog):
                 self._lineage.currency.upload(artefact)
 
     def fetch(self, ds_names: Iterable[str]) -> None:
-        """Fetch what is in the storage alone, of the datasets named."""
+        """Fetch those of the named datasets that are only in the storage."""
         for artefact in filter(None, map(self._artefact, ds_names)):
             self._lineage.currency.fetch(artefact)
 
     def fetch_outputs(self, ds_names: Iterable[str]) -> None:
-        """Fetch what is in the storage alone, of the results of a node that runs next: those that are current, which it
-        need not make, and those that it uses to make them again."""
+        """Fetch those outputs of the next node that are only in the storage: current ones, which it need not make, and
+        stale ones that it reuses to make them again."""
         for artefact in filter(None, map(self._artefact, ds_names)):
             if artefact.reused or self._lineage.content(artefact) is not None:
                 self._lineage.currency.fetch(artefact)
 
     def upload(self, ds_names: Iterable[str]) -> None:
-        """Write to the storage what it lacks of the current results of the datasets named."""
+        """Write to the storage the current results of the named datasets that it lacks."""
         for artefact in filter(None, map(self._artefact, ds_names)):
             if self._lineage.currency.is_here(artefact):
                 self._lineage.currency.upload(artefact)
 
     def load(self, ds_name: str, version: str | None = None) -> Any:
-        """Load the dataset, fetched from the storage if need be; a streaming pixel store gets the current paths of its
-        files."""
+        """Load the dataset, fetched from the storage if necessary; a streaming pixel store gets the current paths of
+        its files."""
         self.fetch([ds_name])
         data = super().load(ds_name, version)
         if isinstance(self.get(ds_name), PixelStoreDataset) and self.lineage is not None:
@@ -96,8 +96,8 @@ class ProjectCatalog(DataCatalog):
         dataset, currency = self[ds_name], self._lineage.currency
         if isinstance(dataset, FileDataset | FolderDataset) and not artefact.folder:
             recipe = currency.recipe(artefact) or Recipe(producer="stale inputs", version=0)
-            written = dataset.written if isinstance(dataset, FileDataset) else {}
-            write_manifest(make_manifest(recipe, written, content=dataset.content(data)), artefact.path)
+            files = dataset.written if isinstance(dataset, FileDataset) else {}
+            write_manifest(make_manifest(recipe, files, content=dataset.content(data)), artefact.path)
         currency.saved(artefact)
 
 
@@ -107,7 +107,7 @@ class ProjectContext(KedroContext):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.project = make_context(self.config_loader, self.project_path)
-        HANDED_OVER.set(self.project)
+        CURRENT_CONTEXT.set(self.project)
 
     @property
     def params(self) -> dict[str, Any]:

@@ -27,9 +27,9 @@ class FiguresDataset(FileDataset):
 
         if not self._path.exists():
             return []
-        return [RenderedFigure(name=each["name"], caption=each["caption"], wide=each["wide"],
-                               files={kind: self._read(f"{each['name']}.{kind}") for kind in each["files"]})
-                for each in json.loads(self._read())]
+        return [RenderedFigure(name=entry["name"], caption=entry["caption"], wide=entry["wide"],
+                               files={kind: self._read(f"{entry['name']}.{kind}") for kind in entry["files"]})
+                for entry in json.loads(self._read())]
 
     def save(self, data: list[RenderedFigure]) -> None:
         """Write all files atomically, each."""
@@ -38,12 +38,12 @@ class FiguresDataset(FileDataset):
         files = {f"{figure.name}.{kind}": content for figure in data for kind, content in figure.files.items()}
         self._write({**files, self._path.name: (json.dumps(entries, indent=1) + "\n").encode()})
 
-    @previews.if_there
+    @previews.if_exists
     def preview(self) -> ImagePreview | None:
         """Return the figures in one column for the viewer."""
         from fakemedia.reporting.rendering import stacked
 
-        pictures = [each.files["png"] for each in self.load()]
+        pictures = [figure.files["png"] for figure in self.load()]
         return previews.image(stacked(pictures)) if pictures else None
 
 
@@ -60,7 +60,7 @@ class CSVDataset(FileDataset):
         """Write the table atomically."""
         self._write({self._path.name: data.to_csv(index=False).encode()})
 
-    @previews.if_there
+    @previews.if_exists
     def preview(self) -> TablePreview:
         """Return the first rows for the viewer."""
         return previews.table(self.load())
@@ -83,7 +83,7 @@ class PrintedTablesDataset(FileDataset):
                       f"{name}.md": printed.markdown.encode()}
         self._write(files)
 
-    @previews.if_there
+    @previews.if_exists
     def preview(self) -> TablePreview | None:
         """Return the first rows of the first table for the viewer."""
         tables = self.load()
@@ -101,7 +101,7 @@ class TextDataset(FileDataset):
         """Write the text atomically."""
         self._write({self._path.name: data.encode()})
 
-    @previews.if_there
+    @previews.if_exists
     def preview(self) -> HTMLPreview | None:
         """Return the text for the viewer, unless it is a page for the browser."""
         return None if self._path.suffix == ".html" else previews.text(self.load())

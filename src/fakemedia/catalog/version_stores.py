@@ -25,18 +25,18 @@ class VersionStores:
     """The stores of tasks, each in the collection whose pictures a version or one before it has learned."""
 
     def __init__(self, context: Context, versions: Sequence[Version]) -> None:
-        """Look for the tasks of `versions`; the versions that they were learned from should be among them."""
+        """Serve the tasks of `versions`; the versions that they were learned from should be among them."""
         self.context = context
         self._lineage = Lineage(context)
-        self._learned: dict[str, set[str]] = {}
+        self._learned_contents: dict[str, set[str]] = {}
         for version in versions:
             for name, content in version.facts.data.items():
-                self._learned.setdefault(name, set()).add(content)
-        first = [context.plan(name).collection for name in
-                 dict.fromkeys(version.facts.origin.partition("/")[0] for version in versions)
-                 if name in context.sequences]
+                self._learned_contents.setdefault(name, set()).add(content)
+        origins = [context.plan(name).collection for name in
+                   dict.fromkeys(version.facts.origin.partition("/")[0] for version in versions)
+                   if name in context.sequences]
         configured = context.parameters.get("collections") or {}
-        self._collections = list(dict.fromkeys([*first, UPDATE, *configured]))
+        self._collections = list(dict.fromkeys([*origins, UPDATE, *configured]))
 
     def features(self, task: str) -> Path:
         """Return the folder that keeps the features of the pictures of `task`."""
@@ -65,7 +65,7 @@ class VersionStores:
         """Return whether the stores in `collection` are those learned, as far as their contents were recorded."""
         stores = {split: self._open(collection, task, split) for split in SPLITS}
         contents = {f"{task} {split}": store.fingerprint for split, store in stores.items() if store is not None}
-        return bool(contents) and all(content in self._learned.get(name, {content})
+        return bool(contents) and all(content in self._learned_contents.get(name, {content})
                                       for name, content in contents.items())
 
     def _open(self, collection: str, task: str, split: str) -> PixelStore | None:
@@ -81,7 +81,7 @@ class VersionStores:
 
 def ancestors(version: Version, versions: Sequence[Version]) -> list[Version]:
     """Return `version` and those of `versions` that it was learned from, the last one first."""
-    by_number: Mapping[int, Version] = {each.number: each for each in versions}
+    by_number: Mapping[int, Version] = {ancestor.number: ancestor for ancestor in versions}
     chain = [version]
     while (parent := by_number.get(chain[-1].facts.parent or 0)) is not None and parent not in chain:
         chain.append(parent)

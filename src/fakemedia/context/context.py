@@ -46,9 +46,9 @@ class Context:
     catalog: Mapping[str, Mapping[str, Any]]
     """The entries of the catalog, as configured."""
 
-    def path(self, entry: str, **words: object) -> Path:
-        """Return the absolute path of the catalog entry (or pattern) `entry`, its placeholders filled with `words`."""
-        return self.root / self.catalog[entry]["filepath"].format(**words)
+    def path(self, entry: str, **placeholders: object) -> Path:
+        """Return the absolute path of the catalog entry (or pattern) `entry`, its `placeholders` filled."""
+        return self.root / self.catalog[entry]["filepath"].format(**placeholders)
 
     @property
     def sequences(self) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ class Context:
         return plan, *others
 
     def __reduce__(self) -> tuple[type[Context], tuple[Any, ...]]:
-        """A copy, such as that of another machine, finds out what depends on the machine itself."""
+        """Pickle without cached values: a copy on another machine determines anew what depends on the machine."""
         return Context, (self.root, self.parameters, self.catalog)
 
     @cached_property
@@ -121,7 +121,7 @@ class Context:
 
     @cached_property
     def storage(self) -> Storage | None:
-        """Where results are beside the project's folder; None: nowhere."""
+        """The storage that keeps results beside the project's folder; None: there is none."""
         from fakemedia.artefacts.storage import NONE, Storage, StorageConfig
 
         config = plugin.configure(StorageConfig, self.parameters.get("storage") or {}, where="storage")

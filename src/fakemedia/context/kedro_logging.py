@@ -13,7 +13,7 @@ VARIABLE, FILE = "KEDRO_LOGGING_CONFIG", "conf/logging.yml"
 def import_kedro() -> None:
     """Import Kedro with the project's logging configuration or, outside a project, the packaged one.
 
-    Kedro reads it while it is imported. It looks in the working directory alone, and else prints which file it uses.
+    Kedro reads it while it is imported. It looks only in the working directory, and otherwise prints the file it uses.
     """
     if VARIABLE in os.environ:
         return
