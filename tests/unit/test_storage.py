@@ -252,7 +252,7 @@ def test_the_probe_names_address_and_reason(tmp_path: Path, monkeypatch: pytest.
 def test_an_address_that_never_answers_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     end = Event()
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", lambda *_: end.wait(20))
-    monkeypatch.setattr("fakemedia.artefacts.storage.PATIENCE", 0.1)
+    monkeypatch.setattr("fakemedia.artefacts.storage.TIMEOUT", 0.1)
     begun = time.monotonic()
     with pytest.raises(UserError, match=r"(?s)no answer within 0\.1 seconds.*memory://bucket/mine/.probe-"):
         storage(tmp_path).check()
@@ -280,11 +280,11 @@ def test_a_slow_upload_goes_on_while_something_arrives(tmp_path: Path, monkeypat
     real = MemoryFileSystem.put_file
     monkeypatch.setattr(MemoryFileSystem, "put_file", lambda *given, **options: (time.sleep(0.2),
                                                                                 real(*given, **options)))
-    monkeypatch.setattr("fakemedia.artefacts.addresses.PATIENCE", 0.4)
+    monkeypatch.setattr("fakemedia.artefacts.addresses.TIMEOUT", 0.4)
     for number in range(5):
         write_file(tmp_path / f"tree/{number}", b"x")
     storage(tmp_path).upload_tree(tmp_path / "tree")
-    monkeypatch.setattr("fakemedia.artefacts.addresses.PATIENCE", 0.05)
+    monkeypatch.setattr("fakemedia.artefacts.addresses.TIMEOUT", 0.05)
     with pytest.raises(MachineError, match=r"no answer within 0\.05 seconds"):
         storage(tmp_path).upload_tree(tmp_path / "tree")
 

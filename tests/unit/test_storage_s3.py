@@ -92,7 +92,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Start a server that accepts connections and never answers, with short limits for it."""
     for name, value in {"connect_timeout": 1, "read_timeout": 0.3, "retries": {"total_max_attempts": 1}}.items():
         monkeypatch.setitem(addresses.S3_READS, name, value)
-    monkeypatch.setattr(addresses, "PATIENCE", 0.5)
+    monkeypatch.setattr(addresses, "TIMEOUT", 0.5)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     accepted = []

@@ -1,4 +1,4 @@
-"""Addresses of files that are in no folder of this machine, such as `s3://bucket/prefix`, opened through fsspec."""
+"""Addresses of files outside this machine, such as `s3://bucket/prefix`, opened through fsspec."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from fakemedia.core.extras import install
 
 _PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]*://")
 READS = 16
-"""Files that are read at once of an address: a read waits for the network, not for a core."""
+"""Files that are read concurrently from an address: a read waits for the network, not for a core."""
 RIGHTS = "an account that may list, read, write and delete there"
-PATIENCE = 60.0
-"""Seconds after which an address that does not answer counts as out of reach."""
+TIMEOUT = 60.0
+"""Seconds after which an address that does not answer counts as unreachable."""
 S3 = ("s3", "s3a")
 S3_READS = {"connect_timeout": 5, "read_timeout": 10, "retries": {"total_max_attempts": 3}}
-"""With S3_TRIES, a question to a server for S3 ends within PATIENCE; its client's own limits come to many minutes."""
+"""With S3_TRIES, a request to an S3 server ends within TIMEOUT; the client's own limits add up to many minutes."""
 S3_TRIES = 2
-UNDER_WAY, SLOWEST = 2**29, 2**22
-"""Bytes that a client sends at once before it knows of any that it arrived, and those that must arrive in a second."""
+MAX_IN_FLIGHT, MIN_RATE = 2**29, 2**22
+"""Bytes that a client may send before any is acknowledged, and those that must arrive per second."""
 
 
-def is_address(place: object) -> bool:
-    """Return whether `place` is an address such as `s3://bucket/prefix`, and not a path.
+def is_address(value: object) -> bool:
+    """Return whether `value` is an address such as `s3://bucket/prefix`, and not a path.
 
     >>> is_address("s3://bucket/cddb"), is_address("data/01_raw/cddb")
     (True, False)
     """
-    return isinstance(place, str) and _PROTOCOL.match(place) is not None
+    return isinstance(value, str) and _PROTOCOL.match(value) is not None
 
 
 def open_address(address: str) -> tuple[Any, str]:
@@ -63,8 +63,8 @@ def open_address(address: str) -> tuple[Any, str]:
 def put_files(system: Any, paths: Sequence[Path], to: Sequence[str]) -> None:
     """Write files of this machine to a file system, several at once.
 
-    TimeoutError if nothing arrives for PATIENCE seconds and those that it takes at the SLOWEST: a client would wait
-    indefinitely.
+    TimeoutError if nothing arrives for TIMEOUT seconds, plus the time that the bytes in flight take at MIN_RATE: the
+    client itself would wait indefinitely.
     """
     from fsspec.callbacks import Callback
 
@@ -74,27 +74,27 @@ def put_files(system: Any, paths: Sequence[Path], to: Sequence[str]) -> None:
 
     sizes, count = sum(path.stat().st_size for path in paths), Count()
     answered(partial(system.put, list(map(str, paths)), list(to), callback=count),
-             PATIENCE + min(sizes, UNDER_WAY) / SLOWEST, lambda: count.value)
+             TIMEOUT + min(sizes, MAX_IN_FLIGHT) / MIN_RATE, lambda: count.value)
 
 
-def answered(ask: Callable[[], object], seconds: float, done: Callable[[], object] = lambda: None) -> None:
-    """Call `ask`; TimeoutError if it does not end, and the progress `done` stays the same, for `seconds`."""
-    answer: Future[None] = Future()
+def answered(call: Callable[[], object], seconds: float, progress: Callable[[], object] = lambda: None) -> None:
+    """Run `call`; TimeoutError if it does not end, and the value of `progress` stays the same, for `seconds`."""
+    result: Future[None] = Future()
 
-    def wait() -> None:
+    def run() -> None:
         try:
-            ask()
-            answer.set_result(None)
+            call()
+            result.set_result(None)
         except Exception as error:  # Raised to the caller.
-            answer.set_exception(error)
+            result.set_exception(error)
 
-    Thread(target=wait, daemon=True).start()
-    before = done()
-    while not futures.wait([answer], seconds).done:
-        if done() == before:
+    Thread(target=run, daemon=True).start()
+    previous = progress()
+    while not futures.wait([result], seconds).done:
+        if progress() == previous:
             raise TimeoutError(f"no answer within {seconds:.3g} seconds")
-        before = done()
-    answer.result()
+        previous = progress()
+    result.result()
 
 
 @contextmanager
@@ -105,32 +105,32 @@ def reaching(address: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:  # Each file system has kinds of errors of its own.
+    except Exception as error:  # Each file system raises its own kinds of errors.
         raise _failure(address, error) from error
 
 
 def _failure(address: str, error: Exception) -> UserError:
-    why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
     if isinstance(error, ImportError):
         return UserError(f"The package for this kind of address is not installed ({error})", where=address,
                          do=install("storage") if address.startswith("s3") else "install the package that is named")
     if isinstance(error, ValueError) and "Protocol not known" in str(error):
         return UserError(f"There is no such kind of address ({error})", where=address,
                          expected="such as s3://bucket/prefix, gs://bucket/prefix or file:///mnt/share/prefix")
-    if isinstance(error, PermissionError) or "credential" in why.lower():
-        return UserError(f"Access is refused ({why})", where=address, expected=RIGHTS,
+    if isinstance(error, PermissionError) or "credential" in reason.lower():
+        return UserError(f"Access is refused ({reason})", where=address, expected=RIGHTS,
                          do="check the credentials in the environment, such as AWS_ACCESS_KEY_ID or AWS_PROFILE, and "
                             "the policy of the bucket")
     if isinstance(error, FileNotFoundError):
-        return UserError(f"The bucket or the file does not exist ({why})", where=address,
+        return UserError(f"The bucket or the file does not exist ({reason})", where=address,
                          expected="a bucket that exists: none is made", do="create the bucket, or correct the address")
-    return MachineError(f"The storage cannot be reached ({why})", where=address, expected="an address that answers",
+    return MachineError(f"The storage cannot be reached ({reason})", where=address, expected="an address that answers",
                         do="check the connection and the endpoint, such as AWS_ENDPOINT_URL; finished work is kept "
                            "here, and the same command resumes")
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedFile:
     """A file at an address."""
 
     bytes: int
@@ -138,14 +138,14 @@ class Listed:
     """Time of its last change, nanoseconds since the epoch; 0 if the file system knows none."""
 
 
-def list_files(address: str) -> dict[str, Listed]:
+def list_files(address: str) -> dict[str, ListedFile]:
     """Return all files below `address`, by relative path; none if there is no such folder. UserError if it cannot be
     reached."""
     system, base = open_address(address)
     with reaching(address):
-        found = system.find(base, detail=True)
-    return {key.removeprefix(base).lstrip("/"): Listed(facts["size"] or 0, _mtime_ns(facts))
-            for key, facts in found.items() if key.startswith(f"{base}/") and not key.endswith("/")}
+        entries = system.find(base, detail=True)
+    return {key.removeprefix(base).lstrip("/"): ListedFile(facts["size"] or 0, _mtime_ns(facts))
+            for key, facts in entries.items() if key.startswith(f"{base}/") and not key.endswith("/")}
 
 
 def _mtime_ns(facts: dict[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""A bound for what the project's folder holds of results that are at an address too."""
+"""A limit for the size of results in the project's folder that are also at an address."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ def is_large(path: Path) -> bool:
 
 
 def is_reduced(folder: Path) -> bool:
-    """Return whether the large files of `folder` are at the address alone."""
+    """Return whether the large files of `folder` are only at the address."""
     return (folder / REDUCED).exists()
 
 
 class Cache:
-    """Which folders were used when: a file for each in `ledger`, whose time is that of the last use."""
+    """The time of the last use of each folder: the modification time of its file in `ledger`."""
 
     def __init__(self, ledger: Path, root: Path, limit: float) -> None:
         self._ledger, self._root, self._limit = ledger, root, limit
         self._locks = ledger.with_name(f"{ledger.name}.locks")
-        self._held: dict[Path, int] = {}
+        self._descriptors: dict[Path, int] = {}
         self._warned = False
 
     def use(self, folder: Path, *, hold: bool = False) -> None:
-        """Note that `folder` is used; with `hold` no process removes its large files while this one runs."""
+        """Record a use of `folder`; with `hold` no process removes its large files while this one runs."""
         entry = self._ledger / fingerprint(folder.relative_to(self._root).as_posix())
         self._ledger.mkdir(parents=True, exist_ok=True)
         entry.write_text(folder.relative_to(self._root).as_posix(), encoding="utf-8")
-        if hold and folder not in self._held:
-            self._held[folder] = os.open(entry, os.O_RDONLY)
+        if hold and folder not in self._descriptors:
+            self._descriptors[folder] = os.open(entry, os.O_RDONLY)
             with suppress(OSError):  # Not every file system has locks.
-                fcntl.flock(self._held[folder], fcntl.LOCK_SH)
+                fcntl.flock(self._descriptors[folder], fcntl.LOCK_SH)
 
     @contextmanager
     def fetching(self, artefact: Path) -> Iterator[None]:
         """Let one process at a time fetch `artefact`: a second one waits, and finds it complete."""
-        place = self._locks / fingerprint(artefact.relative_to(self._root).as_posix())
-        place.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+        lock_path = self._locks / fingerprint(artefact.relative_to(self._root).as_posix())
+        lock_path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             with suppress(OSError):  # Not every file system has locks.
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -62,27 +62,27 @@ class Cache:
             os.close(descriptor)
 
     def evict(self, is_stored: Callable[[Path], bool], *, room: int = 0) -> None:
-        """Remove the large files of folders that were used longest ago until all, and `room` more, fit in the limit.
+        """Remove the large files of the least recently used folders until all, and `room` more bytes, fit in the limit.
 
-        Those that are held, the one used last, and those of which `is_stored` is not true, stay.
+        Kept are folders that are held, the one used last, and those for which `is_stored` is false.
         """
         if self._limit == float("inf"):
             return
         sizes = {entry: sum(path.stat().st_size for path in _large(self._folder(entry))) for entry in self._entries()}
-        left = self._limit - room - sum(sizes.values())
+        remaining = self._limit - room - sum(sizes.values())
         for entry, size in list(sizes.items())[:-1]:
-            if left >= 0:
+            if remaining >= 0:
                 return
-            if size and self._folder(entry) not in self._held and is_stored(self._folder(entry)):
+            if size and self._folder(entry) not in self._descriptors and is_stored(self._folder(entry)):
                 with _unused(entry) as unused:
                     if unused:
                         (self._folder(entry) / REDUCED).touch()
                         for path in list(_large(self._folder(entry))):
                             path.unlink(missing_ok=True)
-                        left += size
-        if left < 0 and not self._warned:
+                        remaining += size
+        if remaining < 0 and not self._warned:
             logger.warning("The cache of the storage takes %.3g GiB more than storage.cache_gib: that much is in use, "
-                           "or not at the address.", -left / GIB)
+                           "or not at the address.", -remaining / GIB)
             self._warned = True
 
     def _entries(self) -> list[Path]:

@@ -76,7 +76,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path` to write to; what was written becomes `path` at the end.
+    """Yield a temporary name beside `path` to write to; the written file becomes `path` at the end.
 
     The folder is created, and leftovers of killed writers in it are removed. Raises UserError if the disk is full or
     the folder is read-only; an older `path` is then kept.
@@ -118,26 +118,26 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def resumable_folder(target: Path, key: str) -> Iterator[Path]:
-    """Yield a folder beside `target` to build it in. What is in it after an error, or where the writer is killed, is
-    kept for the next call with this `key`; for another key it is removed.
+    """Yield a folder beside `target` to build it in. After an error, or if the writer is killed, its content is kept
+    for the next call with this `key`; for another key it is removed.
 
     While another process builds in it, and where there are no locks, the folder is a scratch folder.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    kept = target.with_name(f".{target.name}.{UNFINISHED}{key}")
-    for other in set(target.parent.glob(f".{target.name}.{UNFINISHED}*")) - {kept}:
-        _remove_if_dead(other)
-    with ExitStack() as ending:
+    unfinished = target.with_name(f".{target.name}.{UNFINISHED}{key}")
+    for stale in set(target.parent.glob(f".{target.name}.{UNFINISHED}*")) - {unfinished}:
+        _remove_if_dead(stale)
+    with ExitStack() as stack:
         try:
-            kept.mkdir(exist_ok=True)
-            descriptor = os.open(kept, os.O_RDONLY)
-            ending.callback(os.close, descriptor)
-            mine = lock_descriptor(descriptor, blocking=False) and _is(kept, descriptor)
+            unfinished.mkdir(exist_ok=True)
+            descriptor = os.open(unfinished, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            is_locked = lock_descriptor(descriptor, blocking=False) and _is(unfinished, descriptor)
         except OSError:
-            mine = False
-        if mine:
-            ending.callback(_remove_if_empty, kept)
-        yield kept if mine else ending.enter_context(scratch_folder(target))
+            is_locked = False
+        if is_locked:
+            stack.callback(_remove_if_empty, unfinished)
+        yield unfinished if is_locked else stack.enter_context(scratch_folder(target))
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -148,29 +148,29 @@ def _remove_if_empty(folder: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove the scratch files and folders in `folder` whose writers were killed: a living writer holds a lock."""
     with suppress(OSError):
-        for left in [entry.path for entry in os.scandir(folder) if _LEFTOVER.fullmatch(entry.name)]:
-            _remove_if_dead(Path(left))
+        for path in [entry.path for entry in os.scandir(folder) if _LEFTOVER.fullmatch(entry.name)]:
+            _remove_if_dead(Path(path))
 
 
-def _remove_if_dead(left: Path) -> None:
+def _remove_if_dead(leftover: Path) -> None:
     with suppress(OSError):
-        descriptor = os.open(left, os.O_RDONLY)
+        descriptor = os.open(leftover, os.O_RDONLY)
         try:
             if not lock_descriptor(descriptor, blocking=False):
                 return
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
             else:
-                left.unlink(missing_ok=True)
+                leftover.unlink(missing_ok=True)
         finally:
             os.close(descriptor)
 
 
-def _locked_scratch(target: Path, make: Callable[[Path], None], ending: str = "") -> tuple[Path, int]:
-    """Make a hidden file or folder beside `target`, and lock it; return it and the descriptor that holds the lock."""
+def _locked_scratch(target: Path, create: Callable[[Path], None], suffix: str = "") -> tuple[Path, int]:
+    """Create a hidden file or folder beside `target` and lock it; return it and the descriptor that holds the lock."""
     while True:
-        scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}{ending}")
-        make(scratch)
+        scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}{suffix}")
+        create(scratch)
         try:
             descriptor = os.open(scratch, os.O_RDONLY)
         except FileNotFoundError:  # Another process removed it as a leftover before it was locked.
@@ -210,9 +210,9 @@ def move_away(folder: Path) -> None:
 
 def replace_folder(new: Path, folder: Path) -> None:
     """Rename the folder `new` to `folder`, at once after an older one there was renamed; then delete that one."""
-    with ExitStack() as ending:
+    with ExitStack() as stack:
         while not moved(new, folder):
             old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old")
             with suppress(FileNotFoundError):  # Another process moved it away first.
                 folder.rename(old)
-                ending.callback(shutil.rmtree, old, ignore_errors=True)
+                stack.callback(shutil.rmtree, old, ignore_errors=True)

@@ -34,7 +34,7 @@ class Recipe:
     """What an artefact is made from."""
 
     producer: str
-    """What makes it, such as `stage` or `scores`."""
+    """The code that makes it, such as `stage` or `scores`."""
     version: int
     """Version of the code that makes it: raised in the producer's module when its results change."""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -71,11 +71,11 @@ def make_manifest(recipe: Recipe, files: Mapping[str, bytes | memoryview | Path]
 
     `content` is the artefact's content hash; None: it follows from the hashes of the files.
     """
-    found = {name: _measured(data) for name, data in sorted(files.items())}
+    measured = {name: _measured(data) for name, data in sorted(files.items())}
     return Manifest(
         recipe=recipe.fingerprint, producer=recipe.producer, version=recipe.version,
         settings=json.loads(json.dumps(dict(recipe.settings), default=_plain)), inputs=dict(recipe.inputs),
-        content=content or fingerprint({name: sha for name, (_, sha) in found.items()}), files=found)
+        content=content or fingerprint({name: sha for name, (_, sha) in measured.items()}), files=measured)
 
 
 def manifest_path(artefact: Path, *, folder: bool) -> Path:
@@ -110,12 +110,12 @@ def read_manifest(artefact: Path, *, folder: bool = False) -> Manifest | None:
 def parse_manifest(data: bytes) -> Manifest | None:
     """Return the manifest in the JSON file `data`; None if it is damaged."""
     try:
-        read = json.loads(data)
-        seal = read.pop(SEAL, None)
-        if seal is not None and seal != _seal(read):  # Manifests of earlier versions have none.
+        values = json.loads(data)
+        seal = values.pop(SEAL, None)
+        if seal is not None and seal != _seal(values):  # Manifests of earlier versions have none.
             return None
-        files = {name: (int(size), str(sha)) for name, (size, sha) in read.pop("files").items()}
-        return Manifest(**read, files=files)
+        files = {name: (int(size), str(sha)) for name, (size, sha) in values.pop("files").items()}
+        return Manifest(**values, files=files)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -130,27 +130,27 @@ def is_current(artefact: Path, recipe: Recipe, *, folder: bool = False) -> bool:
 def has_files(artefact: Path, manifest: Manifest, *, folder: bool = False) -> bool:
     """Return whether all files of `manifest` exist, with their recorded sizes, as they were written.
 
-    The content of files that changed after the manifest was written is compared, by their modification times; that of
-    the others only when they are read. What was compared is not compared again: the manifest is touched.
+    The content of files that changed after the manifest was written, by their modification times, is compared; that of
+    the others only when they are read. The manifest is then touched, so that they are not compared again.
     """
-    place, recorded = (artefact if folder else artefact.parent), manifest_path(artefact, folder=folder)
+    base, manifest_file = (artefact if folder else artefact.parent), manifest_path(artefact, folder=folder)
     try:
-        changed = changed_since(recorded, [place / name for name in manifest.files])
-        if any((place / name).stat().st_size != size for name, (size, _) in manifest.files.items()):
+        changed = changed_since(manifest_file, [base / name for name in manifest.files])
+        if any((base / name).stat().st_size != size for name, (size, _) in manifest.files.items()):
             return False
-        if not all(_matches(path, manifest.files[path.relative_to(place).as_posix()]) for path in changed):
+        if not all(_matches(path, manifest.files[path.relative_to(base).as_posix()]) for path in changed):
             return False
     except OSError:
         return False
     if changed:
-        touch(recorded)
+        touch(manifest_file)
     return True
 
 
 def changed_since(manifest: Path, files: Iterable[Path]) -> list[Path]:
     """Return the `files` that changed after the file `manifest` did; OSError if one does not exist."""
-    written = manifest.stat().st_mtime_ns
-    return [path for path in files if path.stat().st_mtime_ns > written]
+    manifest_time = manifest.stat().st_mtime_ns
+    return [path for path in files if path.stat().st_mtime_ns > manifest_time]
 
 
 def touch(manifest: Path) -> None:
@@ -160,7 +160,7 @@ def touch(manifest: Path) -> None:
 
 
 def read_checked(path: Path) -> bytes:
-    """Return the content of a file that has a manifest of its own, as of one that has none yet.
+    """Return the content of a file, verified if it has a manifest.
 
     UserError if it is missing, or it or its manifest is damaged.
     """
@@ -181,10 +181,10 @@ def read_of(artefact: Path, path: Path) -> bytes:
 
 def verify(artefact: Path, manifest: Manifest, *, folder: bool = False, names: Iterable[str] | None = None) -> None:
     """Read the files of `artefact`, or those of `names`; UserError for one that is missing or not as it was written."""
-    place = artefact if folder else artefact.parent
+    base = artefact if folder else artefact.parent
     for name in manifest.files if names is None else names:
-        if not _matches(place / name, manifest.files[name]):
-            raise damaged(place / name)
+        if not _matches(base / name, manifest.files[name]):
+            raise damaged(base / name)
 
 
 def checked(data: bytes, manifest: Manifest, name: str, where: Path) -> bytes:

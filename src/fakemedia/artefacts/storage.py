@@ -1,7 +1,7 @@
-"""Results at an address, such as a bucket: the project's folder holds what it works on, and is a cache of the rest.
+"""Results at an address, such as a bucket; the project's folder is a cache of them.
 
 An artefact has the same path below the address as below the project's folder. Its manifest is written last and removed
-first, so nothing half-written counts; what is fetched is compared with it.
+first, so an incomplete artefact does not count; fetched files are compared with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fakemedia.artefacts.addresses import PATIENCE, answered, is_address, open_address, put_files, reaching
+from fakemedia.artefacts.addresses import TIMEOUT, answered, is_address, open_address, put_files, reaching
 from fakemedia.artefacts.cache import REDUCED, Cache, is_large, is_reduced
 from fakemedia.artefacts.files import GIB, scratch_folder, write_file, writing
 from fakemedia.artefacts.manifest import (
@@ -29,7 +29,7 @@ from fakemedia.core.errors import UserError
 
 NONE = "none"
 LEDGER = "data/.storage"
-"""The folder, in the project, for what is known of its cache."""
+"""The folder, in the project, for the records of its cache."""
 STATE = ".resume.pt"
 """The ending of the file that is written last beside a folder: it names the others."""
 
@@ -81,7 +81,7 @@ class Storage:
         """Raise UserError unless a small file can be written, listed, read and deleted at the address in time."""
         path = self._root / f".probe-{secrets.token_hex(8)}"
         with reaching(self._url(path)):
-            answered(partial(self._probe, self._key(path), path.name.encode()), PATIENCE)
+            answered(partial(self._probe, self._key(path), path.name.encode()), TIMEOUT)
 
     def _probe(self, key: str, data: bytes) -> None:
         self._files.pipe_file(key, data)
@@ -92,8 +92,8 @@ class Storage:
     def read_all_manifests(self) -> None:
         """Read all manifests at once, which takes less time than one after another."""
         with reaching(self.address):
-            found = [key for key in self._files.find(self._opened[1]) if _is_record(key)]
-            records = self._files.cat(found, on_error="return") if found else {}
+            keys = [key for key in self._files.find(self._opened[1]) if _is_record(key)]
+            records = self._files.cat(keys, on_error="return") if keys else {}
             for error in records.values():
                 if isinstance(error, Exception) and not isinstance(error, FileNotFoundError):
                     raise error
@@ -114,7 +114,7 @@ class Storage:
         return None if data is None else parse_manifest(data)
 
     def forget(self, artefact: Path, *, folder: bool) -> None:
-        """Discard what is known of `artefact`: another process has written it."""
+        """Discard the cached manifest of `artefact`: another process has written it."""
         key = self._key(manifest_path(artefact, folder=folder))
         self._records.pop(key, None)
         self._stale.add(key)
@@ -122,8 +122,8 @@ class Storage:
     def upload(self, artefact: Path, *, folder: bool) -> None:
         """Write `artefact`, which is complete here, to the address, unless it is there already.
 
-        With a folder go the files beside it whose names begin with its own. UserError if that fails; it then counts as
-        missing at the address until it is uploaded again.
+        The files beside a folder whose names begin with its own are uploaded with it. UserError if that fails; the
+        artefact then counts as missing at the address until it is uploaded again.
         """
         if folder and is_reduced(artefact):
             return
@@ -138,8 +138,8 @@ class Storage:
             self._cache.evict(self._is_whole)
 
     def _send(self, artefact: Path, record: Path, data: bytes, *, folder: bool) -> None:
-        key, before = self._key(record), self._record(self._key(record))
-        if before is not None:
+        key, previous_data = self._key(record), self._record(self._key(record))
+        if previous_data is not None:
             self._files.rm_file(key)
         self._records[key] = None
         manifest = parse_manifest(data)
@@ -147,23 +147,23 @@ class Storage:
             return
         if folder:
             files = list(_within(artefact))
-            old = set(self._files.find(self._key(artefact))) - {key}
+            old_keys = set(self._files.find(self._key(artefact))) - {key}
         else:
             files = [artefact.parent / name for name in manifest.files]
-            known = None if before is None else parse_manifest(before)
-            old = {self._key(artefact.parent / name) for name in (known.files if known else ())}
-        inner = [path for path in files if _is_record(path.as_posix())]
-        self._put([path for path in files if path not in inner])
-        self._delete(old - set(map(self._key, files)))
-        self._put([path for path in inner if path != record])
+            previous = None if previous_data is None else parse_manifest(previous_data)
+            old_keys = {self._key(artefact.parent / name) for name in (previous.files if previous else ())}
+        inner_manifests = [path for path in files if _is_record(path.as_posix())]
+        self._put([path for path in files if path not in inner_manifests])
+        self._delete(old_keys - set(map(self._key, files)))
+        self._put([path for path in inner_manifests if path != record])
         self._put([record])
         self._records[key] = data
 
     def fetch(self, artefact: Path, *, folder: bool, light: bool = False) -> bool:
-        """Make `artefact` complete here, if it is at the address; return whether it is.
+        """Fetch the missing files of `artefact`, if it is at the address; return whether it is.
 
         `light`: without the large files of a folder, pixels and weights. UserError if the address cannot be reached, or
-        what is there is damaged.
+        the files there are damaged.
         """
         data = self._record(self._key(manifest_path(artefact, folder=folder)))
         manifest = None if data is None else parse_manifest(data)
@@ -178,9 +178,10 @@ class Storage:
         with reaching(self._url(artefact)):
             sizes = self._sizes(artefact) if folder else {artefact.parent / name: size for name, (size, _) in
                                                           manifest.files.items()}
-            wanted = {path: size for path, size in sizes.items() if path != record and not (light and is_large(path))}
-            known = record.stat().st_mtime_ns if _is_here(record, data) else 0
-            missing = {path: size for path, size in wanted.items() if not _is_as_written(path, size, known)}
+            requested = {path: size for path, size in sizes.items()
+                         if path != record and not (light and is_large(path))}
+            written_ns = record.stat().st_mtime_ns if _is_here(record, data) else 0
+            missing = {path: size for path, size in requested.items() if not _is_as_written(path, size, written_ns)}
             if missing:
                 self._cache.evict(self._is_whole, room=sum(size for path, size in missing.items() if is_large(path)))
                 self._get(artefact, missing, manifest, folder=folder)
@@ -194,10 +195,10 @@ class Storage:
             self._cache.use(artefact)
 
     def _get(self, artefact: Path, missing: Mapping[Path, int], manifest: Manifest, *, folder: bool) -> None:
-        """Fetch files of `artefact`, compare those that its manifest names, and put them in their places."""
-        place, record = (artefact if folder else artefact.parent), manifest_path(artefact, folder=folder)
+        """Fetch files of `artefact`, verify those that its manifest names, and move them to their paths."""
+        base, record = (artefact if folder else artefact.parent), manifest_path(artefact, folder=folder)
         with writing(artefact), scratch_folder(artefact) as building:
-            names = {path: path.relative_to(place).as_posix() for path in missing}
+            names = {path: path.relative_to(base).as_posix() for path in missing}
             self._files.get([self._key(path) for path in missing], [str(building / name) for name in names.values()])
             try:
                 inside = building / artefact.name if not folder else building
@@ -212,14 +213,14 @@ class Storage:
                                 where=self._url(artefact), expected="the files as they were written",
                                 do="run again: it counts as missing from now on") from error
             record.unlink(missing_ok=True)
-            for path, name in sorted(names.items(), key=lambda each: _is_record(each[1])):
+            for path, name in sorted(names.items(), key=lambda item: _is_record(item[1])):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(building / name, path)
 
     def upload_beside(self, folder: Path) -> None:
-        """Make the files beside `folder` whose names begin with its own, such as the state in training, the same there.
+        """Mirror at the address the files beside `folder` whose names begin with its own, such as the training state.
 
-        The state goes last. UserError if that fails.
+        The state is written last. UserError if that fails.
         """
         local = sorted(folder.parent.glob(f"{folder.name}.*"), key=lambda path: path.name.endswith(STATE))
         with reaching(self._url(folder)):
@@ -231,7 +232,8 @@ class Storage:
             self._delete(set(self._beside(folder)) - set(map(self._key, local)))
 
     def fetch_beside(self, folder: Path) -> None:
-        """Fetch the files beside `folder`, those that are missing here or older than there; UserError if that fails."""
+        """Fetch the files beside `folder` that are missing here or older than at the address; UserError if that fails.
+        """
         with reaching(self._url(folder)):
             keys = sorted(self._beside(folder), key=lambda key: key.endswith(STATE))
             for key in keys:
@@ -258,7 +260,7 @@ class Storage:
                 write_file(path, self._files.cat_file(self._key(path)))
 
     def hold(self, folder: Path) -> None:
-        """Keep the large files of `folder` here as long as this process runs."""
+        """Protect the large files of `folder` from eviction as long as this process runs."""
         self._cache.use(folder, hold=True)
 
     def _is_whole(self, folder: Path) -> bool:
@@ -266,9 +268,9 @@ class Storage:
         record = manifest_path(folder, folder=True)
         self.forget(folder, folder=True)
         with reaching(self._url(folder)):
-            there = self._sizes(folder)
+            stored_sizes = self._sizes(folder)
         return _is_here(record, self._record(self._key(record))) and all(
-            there.get(path) == path.stat().st_size for path in _within(folder))
+            stored_sizes.get(path) == path.stat().st_size for path in _within(folder))
 
     def _sizes(self, folder: Path) -> dict[Path, int]:
         base = self._opened[1]
@@ -277,19 +279,19 @@ class Storage:
 
     def _beside(self, folder: Path) -> list[str]:
         start = f"{self._key(folder)}."
-        found = self._files.find(self._key(folder.parent))  # With a depth, errors would be left out.
-        return [key for key in found if key.startswith(start) and "/" not in key.removeprefix(start)]
+        keys = self._files.find(self._key(folder.parent))  # With a depth, errors would be left out.
+        return [key for key in keys if key.startswith(start) and "/" not in key.removeprefix(start)]
 
     def _record(self, key: str) -> bytes | None:
         if key not in self._records:
-            found = None
+            data = None
             if not self._listed or key in self._stale:
                 with reaching(f"{self.address}{key.removeprefix(self._opened[1])}"):
                     try:
-                        found = self._files.cat_file(key)
+                        data = self._files.cat_file(key)
                     except FileNotFoundError:
-                        found = None
-            self._records[key] = found
+                        data = None
+            self._records[key] = data
         return self._records[key]
 
     def _put(self, paths: list[Path]) -> None:
@@ -330,10 +332,10 @@ def _is_here(record: Path, data: bytes | None) -> bool:
         return False
 
 
-def _is_as_written(path: Path, size: int, known: int) -> bool:
-    """Return whether a file has its size, and was not changed since the time `known`, nanoseconds."""
+def _is_as_written(path: Path, size: int, written_ns: int) -> bool:
+    """Return whether a file has its size, and was not changed since the time `written_ns`, nanoseconds."""
     try:
         status = path.stat()
     except OSError:
         return False
-    return status.st_size == size and status.st_mtime_ns <= known
+    return status.st_size == size and status.st_mtime_ns <= written_ns

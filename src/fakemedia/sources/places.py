@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
 
-from fakemedia.artefacts.addresses import Listed, is_address, list_files, read_file
+from fakemedia.artefacts.addresses import ListedFile, is_address, list_files, read_file
 from fakemedia.artefacts.files import read_regular
 from fakemedia.sources import walking
 from fakemedia.sources.pictures import is_ignored
@@ -88,7 +88,7 @@ class Remote:
     root: str
 
     @cached_property
-    def files(self) -> dict[str, Listed]:
+    def files(self) -> dict[str, ListedFile]:
         """The files by path, in order, but for hidden ones; UserError if they cannot be listed."""
         return {path: file for path, file in sorted(list_files(self.root).items())
                 if not any(map(is_ignored, path.split("/")))}
