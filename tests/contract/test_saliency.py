@@ -14,7 +14,7 @@ from fakemedia.core import plugin
 from fakemedia.core.errors import UserError
 from fakemedia.networks import convnet
 from fakemedia.networks.detector import Detector
-from fakemedia.scoring.overlays import _whole, overlay
+from fakemedia.scoring.overlays import _merged_maps, overlay
 from fakemedia.scoring.saliency import METHODS, grad_cam, method_of, saliency
 
 NAMES = plugin.names("networks")
@@ -162,6 +162,6 @@ def test_overlay_is_the_picture_beside_its_marked_copy() -> None:
 def test_maps_of_padded_and_overlapping_crops_are_at_their_places() -> None:
     maps = np.ones((2, 8, 8), np.float32)
     maps[1] = 0.5
-    found = _whole((6, 10), maps, np.array([[-1, -2], [-1, 2]]))
+    found = _merged_maps((6, 10), maps, np.array([[-1, -2], [-1, 2]]))
     assert (found[:, :6] == 1).all()
     assert (found[:, 6:] == 0.5).all()

@@ -24,7 +24,7 @@ from fakemedia.scoring.model import Facts
 from fakemedia.scoring.open_model import open_model
 from fakemedia.scoring.paths import MediaFiles
 from fakemedia.scoring.scores import score_files
-from fakemedia.scoring.summary import FEW, csv_table, describe, summarise
+from fakemedia.scoring.summary import MAX_LISTED, csv_table, describe, summarise
 from tests.scoring import CROP, calibration, cpu, pictures, write_calibration, write_checkpoint, write_pictures
 from tests.unit.conftest import GivenPictures
 
@@ -243,16 +243,16 @@ class TestCommand:
 
 
 def test_many_pictures_are_summarised(model: CheckpointModel) -> None:
-    count = FEW + 30
+    count = MAX_LISTED + 30
     scores = pd.DataFrame({"path": [f"{i}.png" for i in range(count)], "p_fake": np.linspace(0, 1, count),
                            "verdict": ["not flagged"] * 20 + ["fake"] * 30, "logit": 0.0, "error": "", "reason": "",
                            "crops": 4, "seen": 0.25})
-    scores.loc[:FEW + 4, "error"] = "why"
+    scores.loc[:MAX_LISTED + 4, "error"] = "why"
     scores.attrs["seconds"] = 0.5
     text = summarise(scores, MediaFiles())
     assert f"{count - 1}.png" in text
     assert f"{count - 6}.png" not in text
-    assert f"{FEW + 5} skipped" in text
+    assert f"{MAX_LISTED + 5} skipped" in text
     assert "and 5 more" in text
     assert "25 scored: 25 fake\n25% of a picture was seen (median), 100 images a second" in text
 

@@ -40,9 +40,9 @@ def test_a_picture_of_any_size_is_covered_evenly(size: tuple[int, int], crops: i
     assert seen.crops.shape == (crops, 64, 64, 3)
     assert seen.share == pytest.approx(share)
     assert (seen.height, seen.width) == size
-    middle = seen.places.mean(axis=0) + 32
+    middle = seen.positions.mean(axis=0) + 32
     np.testing.assert_allclose(middle, np.array(size) / 2, atol=1)
-    for crop, (top, left) in zip(seen.crops, seen.places, strict=True):
+    for crop, (top, left) in zip(seen.crops, seen.positions, strict=True):
         if min(size) >= 64:
             np.testing.assert_array_equal(crop, picture[top:top + 64, left:left + 64])
 
@@ -78,8 +78,8 @@ def test_a_photograph_in_the_corner_of_a_page_is_what_is_looked_at() -> None:
     page[504:, :96] = noise(96, 96)
     assert content_box(page) == (504, 600, 0, 96)
     seen = view(page, 64)
-    assert (seen.places.min(axis=0) >= (504, 0)).all()
-    assert (seen.places.max(axis=0) <= (536, 32)).all()
+    assert (seen.positions.min(axis=0) >= (504, 0)).all()
+    assert (seen.positions.max(axis=0) <= (536, 32)).all()
     assert (len(seen.crops), seen.share) == (4, 1)
 
 
@@ -87,7 +87,7 @@ def test_a_small_photograph_on_a_page_is_padded_by_itself() -> None:
     page = np.full((600, 800, 3), 255, np.uint8)
     page[100:130, 300:350] = photograph = noise(30, 50)
     np.testing.assert_array_equal(view(page, 64).crops[0], centre_crop(photograph, 64))
-    assert view(page, 64).places.tolist() == [[83, 293]]
+    assert view(page, 64).positions.tolist() == [[83, 293]]
 
 
 def test_empty_crops_are_replaced_by_others() -> None:

@@ -59,17 +59,17 @@ def task_estimates(scores: pd.DataFrame, learned: tuple[str, ...],
     rows = np.array([task in learned for task in tasks])
     groups = images = np.zeros(len(tasks), np.int64)
     n_sources = scores.loc[scores["task"].isin(learned), "source"].nunique()
-    for place, frame in frames.items():
+    for threshold, frame in frames.items():
         bootstrap = measure(gather(frame.assign(method="detector", seed=0, stage=1), sequence="of the model card",
                                    network="", stages=make_stages([tasks])))
         groups, images = bootstrap.task_groups, bootstrap.images
         parts = {"accuracy": (bootstrap.accuracy[:, 0, 0], bootstrap.accuracy_draws[:, :, 0, 0], PERCENT),
                  "tnr": (bootstrap.by_class[:, 0, 0], bootstrap.by_class_draws[:, :, 0, 0], PERCENT),
                  "tpr": (bootstrap.by_class[:, 0, 1], bootstrap.by_class_draws[:, :, 0, 1], PERCENT)}
-        if place == AT_HALF:
+        if threshold == AT_HALF:
             parts["auc"] = (bootstrap.auc[:, 0, 0], bootstrap.auc_draws[:, :, 0, 0], FRACTION)
         for name, (values, draws, bounds) in parts.items():
-            key = name if name == "auc" else f"{name} {place}"
+            key = name if name == "auc" else f"{name} {threshold}"
             intervals[key] = over_seeds(values, draws, bootstrap.seed_weights, groups=groups, bounds=bounds)
             if rows.any():
                 means[key] = _mean(values, draws, bounds, rows, bootstrap.seed_weights, n_sources)

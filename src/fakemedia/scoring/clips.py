@@ -42,7 +42,7 @@ from fakemedia.store.faces import NO_FACE, Detector, FaceChoice, NoFaceError
 FRAMES = 16
 """Frames of a video, by default."""
 LEVEL = 0.95
-LOUDEST = 3
+N_LOUDEST = 3
 """Frames with the highest P(fake) that are named."""
 DISAGREE = "its frames disagree: the interval holds the threshold"
 
@@ -104,7 +104,7 @@ def clip_reader(facts: Facts, frames: int, crops: int, *, faces: Detector | None
     There are `frames` at most, `crops` of each at most; with `faces` a frame is its largest face, and those without a
     face are left out; `whole` keeps the full frames.
     """
-    keep = picture_function(facts.policy, faces)
+    prepare = picture_function(facts.policy, faces)
     shares = [(number + 0.5) / frames for number in range(frames)]
 
     def read(path: Path) -> Clip | str:
@@ -113,7 +113,7 @@ def clip_reader(facts: Facts, frames: int, crops: int, *, faces: Detector | None
             with open_regular(path) as file:
                 for frame in frames_at(file, shares):
                     with suppress(NoFaceError):
-                        picture = keep(np.asarray(frame.image))
+                        picture = prepare(np.asarray(frame.image))
                         pictures.setdefault(frame.seconds, LoadedPicture(
                             view=view(picture, facts.crop, crops), sha256="", picture=picture if whole else None))
             if not pictures:
@@ -156,7 +156,7 @@ def _score(model: Model, path: Path, clip: Clip, batch_size: int, on_batch: OnBa
     mean, bounds = np.array([logits.mean()]), np.array(mean_interval(logits))
     probability = expit if calibration is None else calibration.probability
     p_fake, (low, high) = float(probability(mean)[0]), probability(bounds)
-    loudest = scored.sort_values("p_fake", ascending=False, kind="stable").head(LOUDEST)
+    loudest = scored.sort_values("p_fake", ascending=False, kind="stable").head(N_LOUDEST)
     description = ", ".join(f"{clip.seconds[index]:.2f} s {p_fake:.3f}" for index, p_fake in loudest["p_fake"].items())
     disagree = calibration is not None and low <= calibration.threshold < high
     novelty = float(scored["novelty"].mean())

@@ -41,7 +41,7 @@ def write_detector(checkpoint: Path, out: Path, info: CardInfo, *, state: bool =
     SHA-256 of each file and, with `onnx`, model.onnx. With `state` it also gets method.safetensors, from which another
     task can be learned; a memory in it holds training pictures. An older detector in `out` is replaced.
 
-    UserError if `checkpoint` is none or damaged, if `out` holds anything else, or if it cannot be written.
+    UserError if `checkpoint` is damaged or no checkpoint, if `out` holds anything else, or if it cannot be written.
     """
     from fakemedia.memory.memory import Memory
     from fakemedia.networks.checkpoint import META, METHOD, WEIGHTS, load
@@ -118,7 +118,7 @@ def _stages(folder: Path, meta: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the facts of all stages that led to the checkpoint in `folder`, those whose folders are beside it."""
     from fakemedia.networks.checkpoint import content_of
 
-    by_content = {content_of(each): each for each in _siblings(folder)}
+    by_content = {content_of(sibling): sibling for sibling in _siblings(folder)}
     lineage = [meta]
     while (parent := by_content.get(lineage[0].get("parent") or "")) is not None:
         lineage.insert(0, parent)

@@ -1,4 +1,5 @@
-"""The files of a large scoring, listed once and cut into shards: what is scored later, or elsewhere, is the same."""
+"""The files of a large scoring run, listed once and cut into shards: a resumed run, or a worker, scores the same files.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fakemedia.artefacts.files import replacing
-from fakemedia.scoring.paths import MediaFiles, each_medium, no_media_error
+from fakemedia.scoring.paths import MediaFiles, iterate_media, no_media_error
 
 SHARD = 1024
 """Files that are scored at once, and whose scores are one part of the result."""
@@ -22,19 +23,20 @@ SCHEMA = pa.schema([("path", pa.binary()), ("clip", pa.bool_())])
 def write_list(patterns: Sequence[str], path: Path) -> MediaFiles:
     """Write the pictures and videos at the paths `patterns` to the Parquet file `path`, a row group for each shard.
 
-    Return the other files there, and the folders that cannot be listed. Files are in the order of `paths.each_medium`.
-    Memory is that of the names in the largest folder. UserError if a path does not exist, or there is no file.
+    Return the other files there, and the folders that cannot be listed. Files are in the order of
+    `paths.iterate_media`. Memory is that of the names in the largest folder. UserError if a path does not exist, or
+    there is no file.
     """
-    found, count = MediaFiles(), 0
-    media = each_medium(patterns, found)
+    others, count = MediaFiles(), 0
+    media = iterate_media(patterns, others)
     with replacing(path) as scratch, pq.ParquetWriter(scratch, SCHEMA) as writer:
         while shard := list(islice(media, SHARD)):
             paths, clips = zip(*((os.fsencode(os.path.abspath(path)), is_clip) for path, is_clip in shard), strict=True)
             writer.write_table(pa.table([pa.array(paths, pa.binary()), pa.array(clips, pa.bool_())], schema=SCHEMA))
             count += len(shard)
         if not count:
-            raise no_media_error(patterns, found)
-    return found
+            raise no_media_error(patterns, others)
+    return others
 
 
 def shard_sizes(path: Path) -> list[int]:

@@ -33,10 +33,10 @@ class Facts:
     decoder: Mapping[str, str] = field(default_factory=dict)
     """Versions of the libraries that decoded its training pictures; empty in checkpoints of earlier versions."""
     faces: Detector | None = None
-    """The detector by which its training pictures were cropped to faces, as what it scores is; None: they were not, or
-    an earlier version did not record it."""
+    """The face detector that cropped its training pictures, and crops the pictures that it scores; None: they were not
+    cropped, or an earlier version did not record it."""
     novelty: Novelty | None = None
-    """Which pictures are like none of the tasks; None: it was not measured, as by earlier versions."""
+    """The measure of pictures that are like none of the tasks; None: it was not fitted, as by earlier versions."""
     weights_sha256: str = ""
     """SHA-256 of the checkpoint's weights; empty in ONNX files of earlier versions."""
 

@@ -68,11 +68,11 @@ def model_card(info: CardInfo, facts: Facts, stages: Sequence[Mapping[str, Any]]
 def _front_matter(info: CardInfo, facts: Facts, meta: Mapping[str, Any], measured: Sequence[TaskEstimates]) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    results = [EvalResult(task_type="image-classification", dataset_type=each.name, dataset_name=f"{each.name}, test",
+    results = [EvalResult(task_type="image-classification", dataset_type=task.name, dataset_name=f"{task.name}, test",
                           metric_type=kind, metric_value=round(estimate.mean / scale, 4),
-                          metric_name=_named(name, estimate, scale))
-               for each in measured if each.points
-               for name, estimate in each.values.items()
+                          metric_name=_metric_name(name, estimate, scale))
+               for task in measured if task.points
+               for name, estimate in task.values.items()
                for kind, scale in [HUB_METRICS.get(name.split()[0], ("", 1))] if kind and np.isfinite(estimate.mean)]
     method = meta.get("method", {}).get("name")
     tags = ["deepfake-detection", "continual-learning", facts.network, *([method] if method else [])]
@@ -81,7 +81,7 @@ def _front_matter(info: CardInfo, facts: Facts, meta: Mapping[str, Any], measure
                          metrics=[kind for kind, _ in HUB_METRICS.values()] if results else None).to_yaml()
 
 
-def _named(name: str, estimate: Estimate, scale: int) -> str:
+def _metric_name(name: str, estimate: Estimate, scale: int) -> str:
     span = interval(estimate.low / scale, estimate.high / scale, 3)
     return f"{'AUC' if name == 'auc' else name}{f', 95 % interval {span}' if span else ''}"
 
@@ -90,7 +90,7 @@ def _tasks(info: CardInfo, facts: Facts, stages: Sequence[Mapping[str, Any]],
            measured: Sequence[TaskEstimates]) -> list[dict[str, str]]:
     learned = {task: stage["stage"]["index"] for stage in stages for task in stage["stage"]["tasks"]}
     learned = {**dict.fromkeys(facts.tasks, ""), **learned}
-    names = dict.fromkeys([*learned, *(each.name for each in measured if each.points)])
+    names = dict.fromkeys([*learned, *(task.name for task in measured if task.points)])
     return [{"name": escape_markdown(name), "family": info.families.get(name, ""),
              "stage": (str(learned[name]) or "learned") if name in learned else ""} for name in names]
 
@@ -106,26 +106,26 @@ def _data(stages: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
 def _tables(facts: Facts, measured: Sequence[TaskEstimates]) -> list[dict[str, Any]]:
     if not measured:
         return []
-    shown = [_table("At P(fake) = 0.5", measured, {
+    tables = [_table("At P(fake) = 0.5", measured, {
         "accuracy": f"accuracy {AT_HALF}", "true positives": f"tpr {AT_HALF}", "true negatives": f"tnr {AT_HALF}",
         "AUC": "auc"}, {"EER": ("eer", 3), "found at 1 % false alarms": ("tpr_1", 1),
                         "found at 5 % false alarms": ("tpr_5", 1)})]
     if facts.calibration is not None:
-        shown.append(_table(f"At the calibrated threshold, P(fake) = {facts.calibration.threshold:.3f}", measured, {
+        tables.append(_table(f"At the calibrated threshold, P(fake) = {facts.calibration.threshold:.3f}", measured, {
             "accuracy": f"accuracy {CALIBRATED}", "true positives": f"tpr {CALIBRATED}",
             "true negatives": f"tnr {CALIBRATED}"},
             {"not unsure": ("coverage", 1), "accuracy of those": ("accuracy_sure", 1), "ECE": ("ece_calibrated", 3)}))
-    return shown
+    return tables
 
 
 def _table(title: str, measured: Sequence[TaskEstimates], estimates: Mapping[str, str],
            points: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
     rows = []
-    for each in measured:
-        cells = [_cell(each.values.get(key), 3 if key == "auc" else 1) for key in estimates.values()]
-        cells += [number(each.points.get(key, float("nan")), decimals) for key, decimals in points.values()]
-        rows.append([escape_markdown(each.name) + ("" if each.learned else " (not learned)"), each.images,
-                     each.sources, *cells])
+    for task in measured:
+        cells = [_cell(task.values.get(key), 3 if key == "auc" else 1) for key in estimates.values()]
+        cells += [number(task.points.get(key, float("nan")), decimals) for key, decimals in points.values()]
+        rows.append([escape_markdown(task.name) + ("" if task.learned else " (not learned)"), task.images,
+                     task.sources, *cells])
     return {"title": title, "header": ["task", "pictures", "photographs", *estimates, *points], "rows": rows}
 
 
@@ -154,11 +154,11 @@ def _novelty(novelty: Novelty | None) -> str:
 
 def _limits(facts: Facts, measured: Sequence[TaskEstimates]) -> Iterator[str]:
     yield f"It sees crops of {facts.crop} pixels, not the whole picture at once; traces elsewhere are missed."
-    chance = [escape_markdown(each.name) for each in measured if each.points and not each.values["auc"].low > 0.5]
+    chance = [escape_markdown(task.name) for task in measured if task.points and not task.values["auc"].low > 0.5]
     if chance:
         yield f"It is not shown to be better than chance on: {', '.join(chance)}."
-    missed = [escape_markdown(each.name) for each in measured
-              if each.points and each.values[f"tpr {AT_HALF}"].mean < 50]
+    missed = [escape_markdown(task.name) for task in measured
+              if task.points and task.values[f"tpr {AT_HALF}"].mean < 50]
     if missed:
         yield f"It calls more than half of the fakes real, at 0.5, of: {', '.join(missed)}."
     if facts.calibration is None or facts.calibration.always_unsure:

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from fakemedia.runtime.device import Runtime
 
 
-def open_model(place: Path, runtime: Callable[[], Runtime]) -> Model:
-    """Return the model at `place`: a checkpoint or detector folder, which computes by `runtime`, or an ONNX file.
+def open_model(path: Path, runtime: Callable[[], Runtime]) -> Model:
+    """Return the model at `path`: a checkpoint or detector folder, which computes by `runtime`, or an ONNX file.
 
     UserError if there is none, or it is damaged.
     """
-    if place.suffix == SUFFIX:
-        return OnnxModel(place)
-    checkpoint, facts = (open_detector if is_detector(place) else open_checkpoint)(place)
+    if path.suffix == SUFFIX:
+        return OnnxModel(path)
+    checkpoint, facts = (open_detector if is_detector(path) else open_checkpoint)(path)
     return CheckpointModel(checkpoint, facts, runtime())

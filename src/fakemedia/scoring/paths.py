@@ -33,12 +33,12 @@ class MediaFiles:
 
 
 def find_media(paths: Iterable[str], *, without: Path | None = None) -> MediaFiles:
-    """Return the pictures and videos at `paths`, except those below the folder `without`; see `each_medium`.
+    """Return the pictures and videos at `paths`, except those below the folder `without`; see `iterate_media`.
 
     UserError if a path does not exist, or neither is found.
     """
     paths, media = list(paths), MediaFiles()
-    for path, is_clip in each_medium(paths, media):
+    for path, is_clip in iterate_media(paths, media):
         if without is None or without.absolute() not in Path(os.path.abspath(path)).parents:
             (media.clips if is_clip else media.files).append(path)
     if not media.files and not media.clips:
@@ -46,7 +46,7 @@ def find_media(paths: Iterable[str], *, without: Path | None = None) -> MediaFil
     return media
 
 
-def each_medium(patterns: Iterable[str], others: MediaFiles) -> Iterator[tuple[Path, bool]]:
+def iterate_media(patterns: Iterable[str], others: MediaFiles) -> Iterator[tuple[Path, bool]]:
     """Yield the pictures and videos at the paths `patterns`, each once, and whether it is a video.
 
     Other files are counted in `others`, and folders that cannot be listed are named there.
@@ -56,9 +56,10 @@ def each_medium(patterns: Iterable[str], others: MediaFiles) -> Iterator[tuple[P
     else is a glob (`**` for any depth). Memory grows with the number of files only where paths hold one another.
     UserError if a path does not exist.
     """
-    places = [place for text in patterns for place in _places(text)]
-    media = chain.from_iterable(_below(place, others) if os.path.isdir(place) else [_medium(place)] for place in places)
-    if _are_disjoint(places):
+    matches = [match for text in patterns for match in _matches(text)]
+    media = chain.from_iterable(_below(match, others) if os.path.isdir(match) else [_medium(match)]
+                                for match in matches)
+    if _are_disjoint(matches):
         yield from media
         return
     seen: set[str] = set()
@@ -77,22 +78,22 @@ def no_media_error(patterns: Iterable[str], media: MediaFiles) -> UserError:
                               f"{others or 'no file'}")
 
 
-def _places(text: str) -> list[str]:
-    places = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))
-    if not places:
+def _matches(text: str) -> list[str]:
+    matches = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))
+    if not matches:
         raise UserError("There is no such file or folder", where=shown(text),
                         expected="files, folders, or globs such as 'photos/**/*.jpg'")
-    return places
+    return matches
 
 
-def _are_disjoint(places: list[str]) -> bool:
-    """Return whether none of `places` is another one, or below it."""
-    absolute = sorted(Path(os.path.abspath(place)).parts for place in places)
+def _are_disjoint(paths: list[str]) -> bool:
+    """Return whether none of `paths` equals another one, or is below it."""
+    absolute = sorted(Path(os.path.abspath(path)).parts for path in paths)
     return all(after[:len(before)] != before for before, after in pairwise(absolute))
 
 
-def _medium(place: str) -> tuple[Path, bool]:
-    return Path(place), _is(VIDEOS, Path(place))
+def _medium(path: str) -> tuple[Path, bool]:
+    return Path(path), _is(VIDEOS, Path(path))
 
 
 def _is(media: Media, path: Path) -> bool:
@@ -112,15 +113,15 @@ def _below(folder: str, media: MediaFiles) -> Iterator[tuple[Path, bool]]:
         media.unreadable[Path(error.filename)] = str(error.strerror)
 
     visited = set()
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=refused):
-        real = os.path.realpath(place)
+    for current, folders, names in os.walk(folder, followlinks=True, onerror=refused):
+        real = os.path.realpath(current)
         if real in visited:  # A link to a parent folder.
             folders.clear()
             continue
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(name for name in names if not is_ignored(name)):
-            path = Path(place, name)
+            path = Path(current, name)
             if _is(PICTURES, path):
                 yield path, False
             elif _is(VIDEOS, path):
@@ -132,4 +133,5 @@ def _below(folder: str, media: MediaFiles) -> Iterator[tuple[Path, bool]]:
 def shown(path: str | Path) -> str:
     """Return a path as one printable line, for any bytes."""
     text = os.fsencode(path).decode(errors="backslashreplace")
-    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
+    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode()
+                   for character in text)

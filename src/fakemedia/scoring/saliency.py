@@ -74,8 +74,8 @@ def input_gradient(network: Detector, inputs: Tensor) -> NDArray[np.floating]:
     """
     from captum.attr import Saliency
 
-    sharp = Saliency(partial(_margins, network)).attribute(inputs).amax(1).cpu().numpy()
-    return gaussian_filter(sharp, BLUR * max(sharp.shape[1:]), axes=(1, 2))
+    gradients = Saliency(partial(_margins, network)).attribute(inputs).amax(1).cpu().numpy()
+    return gaussian_filter(gradients, BLUR * max(gradients.shape[1:]), axes=(1, 2))
 
 
 METHODS: dict[str, Callable[[Detector, Tensor], NDArray[np.floating]]] = {
@@ -90,12 +90,12 @@ def last_map_layer(network: Detector, inputs: Tensor) -> nn.Module | None:
     None if no layer gives a map of more than one position a side for normalised `inputs` (N, 3, H, W).
     """
     best: nn.Module | None = None
-    most = 2
+    max_positions = 2
 
     def compare(layer: nn.Module, _: tuple, output: object) -> None:
-        nonlocal best, most
-        if isinstance(output, Tensor) and output.ndim == 4 and _positions(output) >= most:
-            best, most = layer, _positions(output)
+        nonlocal best, max_positions
+        if isinstance(output, Tensor) and output.ndim == 4 and _positions(output) >= max_positions:
+            best, max_positions = layer, _positions(output)
 
     hooks = [layer.register_forward_hook(compare) for layer in network.body.modules() if not list(layer.children())]
     try:

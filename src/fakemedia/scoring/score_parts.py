@@ -49,7 +49,7 @@ VERSION = 1
 """Version of the scores of a file: raised when they change."""
 SUFFIX = ".parquet"
 FILES, LOCK = "_files.parquet", ".lock"
-QUIET = 10.0
+MIN_INTERVAL = 10.0
 """Seconds between two lines about the progress, at least."""
 SCHEMA = pa.schema([
     ("path", pa.string()), ("p_fake", pa.float64()), ("verdict", pa.string()), ("reason", pa.string()),
@@ -102,19 +102,20 @@ def score_in_parts(model: Model, patterns: Sequence[str], folder: Path, options:
                          inputs={**_detector(model.facts), "files": files.content})
         job = Job(folder=folder, checkpoint=checkpoint.absolute(), options=options, recipe=recipe)
         sizes = shard_sizes(folder / FILES)
-        missing = [number for number in range(len(sizes)) if not is_current(part(folder, number), _of(recipe, number))]
+        missing = [number for number in range(len(sizes))
+                   if not is_current(part(folder, number), _part_recipe(recipe, number))]
         n_scored = sum(sizes) - sum(sizes[number] for number in missing)
         if n_scored:
             echo(f"Scored before: {n_scored:,} of {sum(sizes):,} files")
         progress = _Progress(done=n_scored, total=sum(sizes), echo=echo)
-        numbers = (_here(model, job, missing) if cluster is None or not missing else
+        numbers = (_in_process(model, job, missing) if cluster is None or not missing else
                    _on_cluster(cluster, replace(job, runtime=asdict(runtime()), cores=cluster.cores), missing))
         for number in numbers:
             progress.add(sizes[number])
 
 
 def part(folder: Path, number: int) -> Path:
-    """Return where a part is written."""
+    """Return the path of a part."""
     return folder / f"part-{number:06d}{SUFFIX}"
 
 
@@ -129,15 +130,15 @@ def write_part(model: Model, job: Job, number: int) -> int:
     scores = score_media(model, media, **asdict(job.options), progress=False)
     table = score_table(scores, model.facts, job.folder.parent)
     table["path"] = [os.fsencode(path).decode(errors="backslashreplace") for path in table["path"]]
-    place = part(job.folder, number)
-    with replacing(place) as scratch:
+    path = part(job.folder, number)
+    with replacing(path) as scratch:
         pq.write_table(pa.Table.from_pandas(table, SCHEMA, preserve_index=False).replace_schema_metadata(), scratch)
-    write_manifest(make_manifest(_of(job.recipe, number), {place.name: place}), place)
+    write_manifest(make_manifest(_part_recipe(job.recipe, number), {path.name: path}), path)
     return number
 
 
 def score_shard(job: Job, number: int) -> int:
-    """Score a shard on a worker, which opens the detector once; UserError if that is another one."""
+    """Score a shard on a worker, which opens the detector once; UserError if the detector was changed."""
     use_cores(job.cores)
     model = _opened(job.checkpoint, tuple(sorted(job.runtime.items())))
     if any(job.recipe.inputs[name] != value for name, value in _detector(model.facts).items()):
@@ -146,7 +147,7 @@ def score_shard(job: Job, number: int) -> int:
     return write_part(model, job, number)
 
 
-def _here(model: Model, job: Job, missing: Sequence[int]) -> Iterator[int]:
+def _in_process(model: Model, job: Job, missing: Sequence[int]) -> Iterator[int]:
     return (write_part(model, job, number) for number in missing)
 
 
@@ -184,7 +185,7 @@ def _detector(facts: Facts) -> dict[str, str]:
             "novelty": "none" if novelty is None else fingerprint(novelty.to_json())}
 
 
-def _of(recipe: Recipe, number: int) -> Recipe:
+def _part_recipe(recipe: Recipe, number: int) -> Recipe:
     return replace(recipe, settings={**recipe.settings, "part": number})
 
 
@@ -205,15 +206,15 @@ def _listed(paths: Sequence[str], folder: Path, recipe: Recipe, echo: Callable[[
         raise UserError("The folder for the scores has other content", where=f"{folder}: {others[0]}",
                         expected="a new folder, or one of kedro score")
     media = write_list(paths, path)
-    for place, why in media.unreadable.items():
-        echo(f"Skipped: {place}: {why}")
+    for unreadable, reason in media.unreadable.items():
+        echo(f"Skipped: {unreadable}: {reason}")
     manifest = make_manifest(recipe, {FILES: path})
     write_manifest(manifest, path)
     return manifest
 
 
 def _check_same(manifest: Manifest, recipe: Recipe, folder: Path) -> None:
-    old, new = ({**each.settings, **each.inputs, "version of scores": each.version} for each in (manifest, recipe))
+    old, new = ({**entry.settings, **entry.inputs, "version of scores": entry.version} for entry in (manifest, recipe))
     differences = [f"{name}: {_short(old.get(name))} instead of {_short(value)}"
                    for name, value in new.items() if old.get(name) != value]
     if differences:
@@ -242,20 +243,20 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 class _Progress:
-    """Prints now and then how many files are scored, how fast, and how long the rest will take."""
+    """Prints from time to time how many files are scored, the rate, and the remaining time."""
 
     def __init__(self, *, done: int, total: int, echo: Callable[[str], None]) -> None:
-        self._before, self._done, self._total, self._print = done, done, total, echo
-        self._begun = self._printed = time.monotonic()
+        self._initial, self._done, self._total, self._print = done, done, total, echo
+        self._start = self._last_print = time.monotonic()
 
     def add(self, files: int) -> None:
         """Count the files of a part."""
         self._done += files
         now = time.monotonic()
-        if self._done < self._total and now - self._printed < QUIET:
+        if self._done < self._total and now - self._last_print < MIN_INTERVAL:
             return
-        rate = (self._done - self._before) / max(now - self._begun, 1e-9)
+        rate = (self._done - self._initial) / max(now - self._start, 1e-9)
         remaining = timedelta(seconds=round((self._total - self._done) / rate))
         self._print(f"Scored {self._done:,} of {self._total:,} files, {rate:.0f} a second"
                    + (f", about {remaining} left" if self._done < self._total else ""))
-        self._printed = now
+        self._last_print = now

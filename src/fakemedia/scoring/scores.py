@@ -80,7 +80,7 @@ def score_files(model: Model, files: Sequence[Path | Pixels], *, batch_size: int
     tables = []
     while batch := list(islice(pairs, chunk)):
         table = score_batch(model, batch, batch_size)
-        loaded = [each for _, each in batch if isinstance(each, LoadedPicture)]
+        loaded = [picture for _, picture in batch if isinstance(picture, LoadedPicture)]
         if on_batch is not None and loaded:
             on_batch(table.loc[table["error"] == ""], loaded)
         tables.append(table)
@@ -101,12 +101,12 @@ def reader(policy: str, size: int, crops: int, *, faces: Detector | None = None,
     It takes a picture in memory, uint8 (H, W, 3), too. `size` is the side of its crops, pixels, `crops` their number at
     most; with `faces` the picture is its largest face; `whole` keeps the full picture.
     """
-    keep = picture_function(policy, faces)
+    prepare = picture_function(policy, faces)
 
     def read(file: Path | Pixels) -> LoadedPicture | str:
         try:
             data = read_regular(file) if isinstance(file, Path) else b""
-            picture = keep(decode(data) if isinstance(file, Path) else file)
+            picture = prepare(decode(data) if isinstance(file, Path) else file)
         except DecodeError as error:
             return str(error)
         except OSError as error:
@@ -120,11 +120,11 @@ def reader(policy: str, size: int, crops: int, *, faces: Detector | None = None,
 def picture_function(policy: str, faces: Detector | None) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
     """Return the function from a decoded picture, uint8 (H, W, 3), to what is scored of it: its largest face, if a
     detector of `faces` is given (NoFaceError: there is none), under `policy`."""
-    keep = policy_function(policy)
+    apply_policy = policy_function(policy)
     if faces is None:
-        return keep
+        return apply_policy
     check_detector(faces)
-    return lambda picture: keep(crop_face(picture, faces))
+    return lambda picture: apply_policy(crop_face(picture, faces))
 
 
 def picture_outputs(model: Model, views: Sequence[View], batch_size: int) -> tuple[Floats, Floats]:
@@ -132,16 +132,16 @@ def picture_outputs(model: Model, views: Sequence[View], batch_size: int) -> tup
 
     The novelty is NaN too if the detector has none. UserError if the network gives scores that are not finite.
     """
-    counts = np.array([len(each.crops) for each in views])
-    crops = [crop for each in views for crop in each.crops]
+    counts = np.array([len(picture_view.crops) for picture_view in views])
+    crops = [crop for picture_view in views for crop in picture_view.crops]
     if not crops:
         return np.full(len(views), np.nan), np.full(len(views), np.nan)
     outputs = [model.outputs(np.stack(crops[start:start + batch_size])) for start in range(0, len(crops), batch_size)]
-    logits = np.concatenate([each.logits for each in outputs])
+    logits = np.concatenate([output.logits for output in outputs])
     if not np.isfinite(logits).all():
         raise UserError("The network gives scores that are not finite", where=f"checkpoint {model.facts.fingerprint}",
                         do="choose another checkpoint")
-    embeddings = [each.embeddings for each in outputs if each.embeddings is not None]
+    embeddings = [output.embeddings for output in outputs if output.embeddings is not None]
     return _means(logits, counts), picture_novelty(model.facts.novelty,
                                                    np.concatenate(embeddings) if embeddings else None, counts)
 
@@ -166,23 +166,23 @@ def _means(values: Floats, counts: NDArray[np.int64]) -> Floats:
 
 def score_batch(model: Model, batch: Sequence[tuple[str | Path, LoadedPicture | str]], batch_size: int) -> pd.DataFrame:
     """Return the rows of `score_files` for files that were read, or the reasons why they could not be."""
-    loaded = [each for _, each in batch if isinstance(each, LoadedPicture)]
-    is_loaded = np.array([isinstance(each, LoadedPicture) for _, each in batch])
-    logits, novelty = picture_outputs(model, [each.view for each in loaded], batch_size)
-    counts = np.array([len(each.view.crops) for each in loaded])
+    loaded = [picture for _, picture in batch if isinstance(picture, LoadedPicture)]
+    is_loaded = np.array([isinstance(item, LoadedPicture) for _, item in batch])
+    logits, novelty = picture_outputs(model, [picture.view for picture in loaded], batch_size)
+    counts = np.array([len(picture.view.crops) for picture in loaded])
     p_fake, verdicts = probabilities_and_verdicts(model.facts.calibration, logits, novelty, counts)
     values = pd.DataFrame({
         "p_fake": p_fake, "verdict": verdicts, "reason": np.where(np.isnan(logits), EVEN_PICTURE, ""),
         "novelty": novelty, "logit": logits,
-        "crops": counts, "seen": [each.view.share for each in loaded],
-        "width": [each.view.width for each in loaded], "height": [each.view.height for each in loaded],
-        "sha256": [each.sha256 for each in loaded],
+        "crops": counts, "seen": [picture.view.share for picture in loaded],
+        "width": [picture.view.width for picture in loaded], "height": [picture.view.height for picture in loaded],
+        "sha256": [picture.sha256 for picture in loaded],
     }, index=np.flatnonzero(is_loaded))
     table = values.reindex(range(len(batch)))
     table = table.fillna({"verdict": "", "reason": "", "sha256": "", "crops": 0, "width": 0, "height": 0, "seen": 0.0})
     table = table.astype({"crops": np.int64, "width": np.int64, "height": np.int64})
     table.insert(0, "path", pd.Series([str(name) for name, _ in batch], dtype=object))  # not all names are Unicode
-    table["error"] = [each if isinstance(each, str) else "" for _, each in batch]
+    table["error"] = [item if isinstance(item, str) else "" for _, item in batch]
     return table
 
 

@@ -20,31 +20,31 @@ from fakemedia.scoring.scores import VERDICTS
 from fakemedia.store.decoders import differences, installed
 from fakemedia.store.faces import Detector
 
-FEW = 20
+MAX_LISTED = 20
 """Pictures that are listed one by one; of more, those with the highest P(fake)."""
-HIGHEST = 5
+N_HIGHEST = 5
 VERDICT_WIDTH = max(map(len, VERDICTS))
-CLIP = ("frames", "p_low", "p_high", "loudest")
+CLIP_COLUMNS = ("frames", "p_low", "p_high", "loudest")
 """The columns that only videos fill; see `score_clips`."""
 NOT_INDEPENDENT = ("Intervals of videos (95 %) assume independent frames. Frames of one video are not, so that the "
                    "uncertainty is larger.")
-FOLDERS = 20
-"""Folders that are counted one by one at most."""
+MAX_FOLDERS = 20
+"""Largest number of folders that are counted one by one."""
 
 
-def describe(facts: Facts, place: Path, crops: int, faces: Detector | None = None) -> str:
-    """Return which detector is used, on what, and how to interpret its scores."""
+def describe(facts: Facts, path: Path, crops: int, faces: Detector | None = None) -> str:
+    """Return the lines that tell which detector is used, on what, and how to interpret its scores."""
     weights = f", weights {facts.weights_sha256[:12]}" if facts.weights_sha256 else ""
     view = (f"up to {crops} crops of {facts.crop} x {facts.crop} pixels a picture, evenly spread" if crops > 1
             else f"the centre {facts.crop} x {facts.crop} pixels of a picture")
     return "\n".join([
-        f"Detector: {shown(os.path.relpath(place))} ({facts.network}{weights})",
+        f"Detector: {shown(os.path.relpath(path))} ({facts.network}{weights})",
         f"  knows {', '.join(facts.tasks) or 'no task'}; fakes of other generators may be not flagged",
         f"  sees {view}",
         *_faces(facts, faces),
         *_other_decoders(facts),
-        f"Calibration: {_reading(facts.calibration, crops)}",
-        f"Novelty: {_known(facts.novelty)}",
+        f"Calibration: {_calibration_text(facts.calibration, crops)}",
+        f"Novelty: {_novelty_text(facts.novelty)}",
     ])
 
 
@@ -64,14 +64,14 @@ def _other_decoders(facts: Facts) -> Iterator[str]:
                "pixels of lossy formats may differ")
 
 
-def _known(novelty: Novelty | None) -> str:
+def _novelty_text(novelty: Novelty | None) -> str:
     if novelty is None:
         return "none, so that no picture is called unknown"
     return (f"unknown where a picture is farther from these tasks than {QUANTILE:.0%} of {novelty.images} validation "
             "images")
 
 
-def _reading(calibration: Calibration | None, crops: int) -> str:
+def _calibration_text(calibration: Calibration | None, crops: int) -> str:
     if calibration is None:
         return "none\n  P(fake) is the network's own and means nothing certain"
     warning = "\n  fitted to centre crops alone: P(fake) of several crops is not calibrated"
@@ -88,9 +88,9 @@ def summarise(scores: pd.DataFrame, media: MediaFiles) -> str:
     """Return the scores of a few pictures, or the highest of many; what was skipped and why; counts and speed."""
     scores = joined([scores])
     scored = scores.loc[scores["error"] == ""]
-    is_short = len(scored) <= FEW
-    shown_rows = scored if is_short else scored.sort_values("p_fake", ascending=False, kind="stable").head(HIGHEST)
-    lines = [] if is_short else [f"The {HIGHEST} files with the highest P(fake):"]
+    is_short = len(scored) <= MAX_LISTED
+    shown_rows = scored if is_short else scored.sort_values("p_fake", ascending=False, kind="stable").head(N_HIGHEST)
+    lines = [] if is_short else [f"The {N_HIGHEST} files with the highest P(fake):"]
     lines += _rows(shown_rows)
     lines += [*_by_folder(scored), *_skipped(scores, media)]
     shares = scored.loc[scored["crops"] > 0, "seen"]
@@ -110,20 +110,20 @@ def summarise_parts(parts: Sequence[Path], folder: Path) -> str:
     """
     import pyarrow.parquet as pq
 
-    columns = ["path", "p_fake", "verdict", "reason", "seen", "error", *CLIP]
+    columns = ["path", "p_fake", "verdict", "reason", "seen", "error", *CLIP_COLUMNS]
     counts, skipped, lines, highest = Counter(), 0, [], []
     for part in parts:
         rows = pq.read_table(part, columns=columns).to_pandas()
         rows["path"] = [os.path.normpath(folder / path) for path in rows["path"]]
         scored, failed = rows.loc[rows["error"] == ""], rows.loc[rows["error"] != ""]
         counts.update(scored["verdict"])
-        highest = [pd.concat([*highest, scored]).sort_values("p_fake", ascending=False, kind="stable").head(HIGHEST)]
+        highest = [pd.concat([*highest, scored]).sort_values("p_fake", ascending=False, kind="stable").head(N_HIGHEST)]
         skipped += len(failed)
-        lines += reasons(failed, MediaFiles())[:FEW - len(lines)]
+        lines += reasons(failed, MediaFiles())[:MAX_LISTED - len(lines)]
     if not counts.total():
         raise UserError("No picture or video could be scored", where="; ".join(lines),
                         expected="picture or video files")
-    text = ["", f"The {HIGHEST} files with the highest P(fake):", *_rows(highest[0])]
+    text = ["", f"The {N_HIGHEST} files with the highest P(fake):", *_rows(highest[0])]
     if skipped:
         rest = [f"  and {skipped - len(lines):,} more, in the column error"] if skipped > len(lines) else []
         text += ["", f"{skipped:,} skipped:", *(f"  {line}" for line in lines), *rest]
@@ -131,28 +131,29 @@ def summarise_parts(parts: Sequence[Path], folder: Path) -> str:
 
 
 def _rows(rows: pd.DataFrame) -> list[str]:
-    """Return a line for each of the scores, under a head."""
+    """Return a line for each of the scores, under a header."""
     return [f"P(fake)  {'verdict':{VERDICT_WIDTH}}   seen  file"] + [
         f"{'      -' if np.isnan(p_fake) else f'{p_fake:7.3f}'}  {verdict:{VERDICT_WIDTH}} {seen:5.0%}  "
         + shown(path) + (f" ({note})" if note else "")
         for p_fake, verdict, seen, path, note in zip(
-            *(rows[name] for name in ("p_fake", "verdict", "seen", "path")), map(_more, _each(rows)), strict=True)]
+            *(rows[name] for name in ("p_fake", "verdict", "seen", "path")), map(_note, _named_tuples(rows)),
+            strict=True)]
 
 
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the scores of pictures (`score_files`) and videos (`score_clips`) as one table; pictures have 0 frames."""
     scores = pd.concat([table.assign(path=table["path"].astype(object)) for table in tables], ignore_index=True)
-    scores = scores.reindex(columns=[*scores.columns, *(name for name in CLIP if name not in scores)])
+    scores = scores.reindex(columns=[*scores.columns, *(name for name in CLIP_COLUMNS if name not in scores)])
     scores = scores.fillna({"frames": 0, "loudest": ""}).astype({"frames": int, "loudest": object})
     scores.attrs["seconds"] = sum(table.attrs.get("seconds", 0.0) for table in tables)
     return scores
 
 
-def _each(rows: pd.DataFrame) -> Iterator[Any]:
+def _named_tuples(rows: pd.DataFrame) -> Iterator[Any]:
     return iter(rows.itertuples())
 
 
-def _more(row: Any) -> str:
+def _note(row: Any) -> str:
     """Return the note behind a file's path: of a video frames, interval and loudest frames; a reason."""
     if not row.frames:
         return row.reason
@@ -198,17 +199,17 @@ def _by_folder(scored: pd.DataFrame) -> Iterator[str]:
         folders.setdefault(os.path.dirname(path) or ".", Counter())[verdict] += 1
     if len(folders) > 1:
         yield ""
-        for folder in sorted(folders)[:FOLDERS]:
+        for folder in sorted(folders)[:MAX_FOLDERS]:
             yield f"{shown(folder)}: {_counts(folders[folder])}"
-        if len(folders) > FOLDERS:
-            yield f"and {len(folders) - FOLDERS} more folders"
+        if len(folders) > MAX_FOLDERS:
+            yield f"and {len(folders) - MAX_FOLDERS} more folders"
 
 
 def reasons(scores: pd.DataFrame, media: MediaFiles) -> list[str]:
     """Return a line for each file or folder that was skipped: its path and why."""
     skipped = scores.loc[scores["error"] != ""]
     pairs = [*zip(skipped["path"], skipped["error"], strict=True), *media.unreadable.items()]
-    return [f"{shown(path)}: {why}" for path, why in pairs]
+    return [f"{shown(path)}: {reason}" for path, reason in pairs]
 
 
 def _skipped(scores: pd.DataFrame, media: MediaFiles) -> Iterator[str]:
@@ -224,5 +225,5 @@ def _skipped(scores: pd.DataFrame, media: MediaFiles) -> Iterator[str]:
 
 
 def shortened(lines: list[str]) -> Iterable[str]:
-    """Return the lines, or the first FEW of them and the number of the rest."""
-    return lines if len(lines) <= FEW else [*lines[:FEW], f"and {len(lines) - FEW} more"]
+    """Return the lines, or the first MAX_LISTED of them and the number of the rest."""
+    return lines if len(lines) <= MAX_LISTED else [*lines[:MAX_LISTED], f"and {len(lines) - MAX_LISTED} more"]

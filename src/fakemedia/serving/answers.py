@@ -100,7 +100,7 @@ def answer(serving: Serving, picture: Received, computed: Computed, source: str)
         name=picture.name, verdict=verdict, reason=EVEN_PICTURE if logit is None else None, p_fake=p_fake, logit=logit,
         novelty=novelty,
         crops=[Crop(top=top, left=left, size=serving.model.facts.crop, p_fake=float(crop_p_fake))
-               for (top, left), crop_p_fake in zip(view.places.tolist(), crop_p_fakes, strict=True)],
+               for (top, left), crop_p_fake in zip(view.positions.tolist(), crop_p_fakes, strict=True)],
         seen=view.share, width=view.width, height=view.height, sha256=picture.sha256)
     row = Row(time=time.time(), version=serving.version.number, detector=serving.version.content, source=source,
               sha256=picture.sha256, bytes=picture.bytes, codec=picture.codec, mode=picture.mode,
