@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from fakemedia.monitoring import drift
-from fakemedia.monitoring.drift import LEAST_PICTURES, STATISTICS, Window, exceeded, make_reference, measure
+from fakemedia.monitoring.drift import MIN_INCREASE, STATISTICS, Window, exceeded, make_reference, measure
 
 
 def window(rng: np.random.Generator, count: int = 40, *, shift: float = 0.0, unsure: float = 0.2,
@@ -52,7 +52,7 @@ def test_draws_are_measured_as_windows_are(monkeypatch: pytest.MonkeyPatch) -> N
     chosen, logits = drift._draws(3, 10), np.concatenate([each.logits for each in past])
     assert chosen.sum(1).tolist() == [10] * 8
     assert chosen[6].nonzero()[0].tolist() == [*range(10, 20)]
-    cloud = drift._Cloud([each.embeddings for each in past if each.embeddings is not None])
+    cloud = drift._ReferenceEmbeddings([each.embeddings for each in past if each.embeddings is not None])
     by_sorting, by_sums = drift._ks_to_rest(logits, chosen), cloud.to_rest()
     for row, ks, mmd in zip(chosen, by_sorting, by_sums, strict=True):
         assert ks == pytest.approx(ks_2samp(logits[row], logits[~row]).statistic)
@@ -60,9 +60,9 @@ def test_draws_are_measured_as_windows_are(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_large_windows_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drift, "MOST", 8)
+    monkeypatch.setattr(drift, "MAX_COMPARED", 8)
     rng = np.random.default_rng(2)
-    cloud = drift._Cloud([rng.normal(size=(20, 3)) for _ in range(3)])
+    cloud = drift._ReferenceEmbeddings([rng.normal(size=(20, 3)) for _ in range(3)])
     assert cloud.rows.shape == (24, 3)
     assert np.isfinite(cloud.squared_mmd(window_of(rng.normal(size=(20, 3)))))
 
@@ -103,8 +103,8 @@ def test_reference_that_varies_over_time_has_higher_thresholds() -> None:
 def test_first_unknown_pictures_are_no_drift() -> None:
     rng = np.random.default_rng(5)
     reference = make_reference([window(rng) for _ in range(3)])
-    assert reference.thresholds["unknown"] == LEAST_PICTURES / 40
-    assert "unknown" not in exceeded({"unknown": LEAST_PICTURES / 40}, reference.thresholds)
+    assert reference.thresholds["unknown"] == MIN_INCREASE / 40
+    assert "unknown" not in exceeded({"unknown": MIN_INCREASE / 40}, reference.thresholds)
 
 
 def test_detector_without_embeddings_and_constant_ones() -> None:

@@ -95,7 +95,7 @@ def _tile(path: Path) -> Image.Image:
 
 
 def discover(far: pd.DataFrame, folder: Path, pictures: Path | None) -> list[Path]:
-    """Write the label file of the rows `far` of the log, `serving.log.read_far`, in `folder`; return what was written.
+    """Write the label file of the rows `far` of the log, `serving.log.read_far`, in `folder`; return the written files.
 
     With the folder `pictures`, a contact sheet of each cluster, in the order of the label file. UserError if no picture
     is far, or the label file there holds labels.
@@ -108,22 +108,22 @@ def discover(far: pd.DataFrame, folder: Path, pictures: Path | None) -> list[Pat
         raise UserError("The label file holds labels already", where=path, do="move it away, then run again")
     files = find_files(pictures, far["sha256"]) if pictures else {}
     table = to_label(far["sha256"], *cluster(np.stack(far["embedding"].tolist())))
-    sheets = {folder / f"cluster_{number}.png": [files[each] for each in rows["sha256"] if each in files]
+    sheets = {folder / f"cluster_{number}.png": [files[sha256] for sha256 in rows["sha256"] if sha256 in files]
               for number, rows in table.groupby("cluster")}
     outputs = {path: table.to_csv(index=False).encode(),
                **{sheet: contact_sheet(paths) for sheet, paths in sheets.items() if paths}}
     for old in folder.glob("cluster_*.png"):
         old.unlink()
-    for place, data in outputs.items():
-        write_file(place, data)
+    for output, data in outputs.items():
+        write_file(output, data)
     return [*outputs]
 
 
-def read_labels(path: Path, known: Iterable[str]) -> Mapping[str, str]:
+def read_labels(path: Path, logged_hashes: Iterable[str]) -> Mapping[str, str]:
     """Return the labels, `real` or `fake`, that a person gave in a label file, by SHA-256.
 
-    `known` are the SHA-256 of the log. UserError for a file that cannot be read, pictures or labels that are unknown, a
-    picture with two labels, and a file without any label.
+    `logged_hashes` are the SHA-256 of the log. UserError for a file that cannot be read, pictures or labels that are
+    unknown, a picture with two labels, and a file without any label.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -134,7 +134,7 @@ def read_labels(path: Path, known: Iterable[str]) -> Mapping[str, str]:
     if not rows or not set(HEADER) <= set(rows[0]):
         raise UserError("The label file lacks columns, or has no rows", where=path,
                         expected=f"the columns {', '.join(HEADER)}")
-    known_hashes, labels = set(known), {}
+    known_hashes, labels = set(logged_hashes), {}
     for number, row in enumerate(rows, start=2):
         sha256, label = (row["sha256"] or "").strip(), (row["label"] or "").strip().lower()
         where = f"{path}, line {number}"
@@ -154,9 +154,9 @@ def read_labels(path: Path, known: Iterable[str]) -> Mapping[str, str]:
 def write_labelled(labels: Mapping[str, str], files: Mapping[str, Path], folder: Path) -> dict[str, int]:
     """Copy the pictures that have a label to `folder`, as an update takes them; return how many were copied of each.
 
-    `labels` and `files` by SHA-256. A picture without a file is left out. The folder appears complete: one that is
-    watched is never learned half. UserError if `folder` is not empty, and if no picture that is labelled fake has a
-    file.
+    `labels` and `files` by SHA-256. A picture without a file is left out. The folder appears complete, so that
+    `kedro watch` never learns half of it. UserError if `folder` is not empty, and if no picture that is labelled fake
+    has a file.
     """
     not_empty = UserError("The folder for the labelled pictures is not empty", where=folder,
                           expected="a new or empty folder")
@@ -168,9 +168,9 @@ def write_labelled(labels: Mapping[str, str], files: Mapping[str, Path], folder:
                         expected="a folder that holds the pictures of the label file")
     with writing(folder), scratch_folder(folder) as building:
         for sha256, label in labelled.items():
-            place = building / CLASS_FOLDERS[label == "fake"]
-            place.mkdir(exist_ok=True)
-            shutil.copyfile(files[sha256], place / f"{sha256}{files[sha256].suffix.lower()}")
+            class_folder = building / CLASS_FOLDERS[label == "fake"]
+            class_folder.mkdir(exist_ok=True)
+            shutil.copyfile(files[sha256], class_folder / f"{sha256}{files[sha256].suffix.lower()}")
         if not moved(building, folder):
             raise not_empty
     return dict(Counter(labelled.values()))

@@ -37,13 +37,13 @@ LEVELS = {"mmd": 0.1, "ks": 0.1, "unsure": 0.0125, "unknown": 0.0125}
 """Share of the windows of a stream that does not change in which each threshold may be exceeded."""
 DRAWS = 1000
 """Draws of a window from the reference, for the thresholds."""
-MOST = 500
+MAX_COMPARED = 500
 """Pictures of a window whose embeddings are compared."""
-MOST_REFERENCE = 2500
+MAX_REFERENCE_COMPARED = 2500
 """The same for all reference windows together."""
-LEAST_PICTURES = 3
-"""Unsure or unknown pictures in a window, beyond the share of the reference, that are never drift. A share of 0 among
-so many pictures as the reference has says no more (rule of three)."""
+MIN_INCREASE = 3
+"""Number of unsure or unknown pictures in a window, beyond the share of the reference, that never counts as drift: a
+share of 0 among the pictures of a reference does not exclude so many (rule of three)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +88,11 @@ def make_reference(windows: Sequence[Window]) -> Reference:
         flags = np.concatenate([getattr(window, name) for window in windows]).astype(np.float64)
         statistics[name] = partial(_increase, name, float(flags.mean()))
         sums = membership @ flags
-        values[name] = np.maximum(sums / size - (flags.sum() - sums) / (len(flags) - size), LEAST_PICTURES / size)
+        values[name] = np.maximum(sums / size - (flags.sum() - sums) / (len(flags) - size), MIN_INCREASE / size)
     embeddings = [window.embeddings for window in windows if window.embeddings is not None]
     if len(embeddings) == len(windows):
-        cloud = _Cloud(embeddings)
-        statistics["mmd"], values["mmd"] = cloud.squared_mmd, cloud.to_rest()
+        reference_embeddings = _ReferenceEmbeddings(embeddings)
+        statistics["mmd"], values["mmd"] = reference_embeddings.squared_mmd, reference_embeddings.to_rest()
     return Reference(statistics=statistics, thresholds={name: _threshold(values[name], 1 - LEVELS[name])
                                                         for name in values})
 
@@ -144,12 +144,14 @@ def _increase(name: str, share: float, window: Window) -> float:
     return float(getattr(window, name).mean()) - share
 
 
-class _Cloud:
-    """Embeddings of the reference windows, at most MOST of each, with the statistics that the MMD needs."""
+class _ReferenceEmbeddings:
+    """Embeddings of the reference windows, at most MAX_COMPARED of each, with the statistics that the MMD needs."""
 
     def __init__(self, embeddings: Sequence[NDArray[np.floating]]) -> None:
-        self.windows, self.size = len(embeddings), min(len(embeddings[0]), MOST, MOST_REFERENCE // len(embeddings))
-        rows = np.concatenate([each[_sample(len(each), self.size)] for each in embeddings]).astype(np.float64)
+        self.windows = len(embeddings)
+        self.size = min(len(embeddings[0]), MAX_COMPARED, MAX_REFERENCE_COMPARED // self.windows)
+        rows = np.concatenate([window_rows[_sample(len(window_rows), self.size)]
+                               for window_rows in embeddings]).astype(np.float64)
         self.mean, deviation = rows.mean(0), rows.std(0)
         self.deviation = np.where(deviation > 0, deviation, 1)
         self.rows = (rows - self.mean) / self.deviation

@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True, kw_only=True)
 class MonitoringConfig:
-    """How the log of scored pictures is watched."""
+    """How the log of scored pictures is monitored."""
 
     window: int = 200
     """Pictures of a window."""
     reference: int = 5
-    """How many windows, the first of each source, later ones are compared with."""
+    """Number of windows, the first of each source, that later ones are compared with."""
     since: str = ""
-    """Pictures scored before this time are ignored: ISO date, or date and time, UTC if it says no zone. The reference
+    """Pictures scored before this time are ignored: ISO date, or date and time, in UTC if it has no zone. The reference
     begins there. Empty: the whole log."""
     sources: int = 20
-    """How many sources, those with most pictures, are watched each by itself, beside all together."""
+    """Number of sources, those with most pictures, that are monitored separately, beside all together."""
 
     def __post_init__(self) -> None:
         if self.window < 20 or self.reference < 2 or self.sources < 0:

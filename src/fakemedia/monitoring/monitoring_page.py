@@ -15,26 +15,26 @@ from fakemedia.reporting.rendering import RenderedFigure, render_figure
 
 TITLES = {"mmd": "Embeddings: MMD²", "ks": "Logits: Kolmogorov-Smirnov", "unsure": "Unsure, beyond the reference",
           "unknown": "Unknown, beyond the reference"}
-MOST_FIGURES = 6
-MOST_ROWS = 100
+MAX_FIGURES = 6
+MAX_ROWS = 100
 HEADER = ("Window", "Source", "Version", "From", "To", "Pictures", *STATISTICS, "Result")
 
 
 def draw_timeline(windows: pd.DataFrame) -> list[RenderedFigure]:
-    """Return a figure for each stream of the detector that was judged last, at most MOST_FIGURES."""
+    """Return a figure for each stream of the detector that was judged last, at most MAX_FIGURES."""
     judged = windows.loc[windows["kind"] == "judged"]
     figures = []
     for number, rows in enumerate(part for _, part in _latest(judged).groupby(KEYS, sort=False)):
         titles = {name: title for name, title in TITLES.items() if rows[name].notna().to_numpy().any()}
         scope, source = rows["scope"].iloc[0], rows["source"].iloc[0]
-        if number < MOST_FIGURES:
+        if number < MAX_FIGURES:
             figures.append(render_figure(f"timeline_{number + 1}", timeline_figure(rows, titles),
-                               f"{_where(scope, source)}: every statistic and its threshold, by window."))
+                                         f"{_where(scope, source)}: every statistic and its threshold, by window."))
     return figures
 
 
 def monitoring_page(windows: pd.DataFrame, timeline: list[RenderedFigure], config: MonitoringConfig) -> str:
-    """Return the page: whether the last windows alarm, the figures, and the last MOST_ROWS windows."""
+    """Return the page: whether the last windows alarm, the figures, and the last MAX_ROWS windows."""
     latest = _latest(windows)
     current = alarms(latest, windows)
     with_alarm = windows.loc[windows["alarm"] != ""]
@@ -43,9 +43,9 @@ def monitoring_page(windows: pd.DataFrame, timeline: list[RenderedFigure], confi
                        last=None if windows.empty else _time(max(windows["end"].tolist())),
                        now=[(_where(row["scope"], row["source"]), [TITLES[name] for name in row["alarm"].split()],
                              int(row["number"])) for row in current.to_dict("records")],
-                       alarms=_table(with_alarm.iloc[::-1].head(MOST_ROWS)) if len(with_alarm) else None,
-                       windows=_table(windows.sort_values("end", ascending=False).head(MOST_ROWS)),
-                       left_out=max(0, len(windows) - MOST_ROWS))
+                       alarms=_table(with_alarm.iloc[::-1].head(MAX_ROWS)) if len(with_alarm) else None,
+                       windows=_table(windows.sort_values("end", ascending=False).head(MAX_ROWS)),
+                       left_out=max(0, len(windows) - MAX_ROWS))
 
 
 def _latest(windows: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,8 @@
-"""The windows of every source, judged one after another: what `kedro monitor` tells and keeps.
+"""The windows of every source, judged one after another: the results that `kedro monitor` prints and stores.
 
-A stream is what one detector scored of one source, or of all sources together. Its first windows are the reference.
-They are kept, with the results, so that the log may forget them, and a later run continues after the last window.
+A stream is the pictures of one source, or of all sources together, that one detector scored. Its first windows are the
+reference. They are stored with the results, so that the log may drop them, and a later run continues after the last
+window.
 """
 
 from __future__ import annotations
@@ -63,27 +64,28 @@ def no_windows() -> pd.DataFrame:
 
 def judge(streams: Iterable[Stream], windows: Windows, config: MonitoringConfig, before: pd.DataFrame,
           reference: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the tables of windows (COLUMNS) and of reference pictures (REFERENCE_COLUMNS) with what is new.
+    """Return the tables of windows (COLUMNS) and of reference pictures (REFERENCE_COLUMNS), with the new rows.
 
     `before` and `reference` are the tables of the previous call; rows made with other settings are dropped.
     """
     recipe = made_by(config)
-    before, reference = (each.loc[each["made_by"] == recipe] for each in (before, reference))
+    before, reference = (table.loc[table["made_by"] == recipe] for table in (before, reference))
     rows, pictures = [before], [reference]
     for stream in streams:
-        earlier_windows, reference_rows = _of(before, stream), _of(reference, stream)
+        earlier_windows, reference_rows = _rows_of(before, stream), _rows_of(reference, stream)
         last = None if earlier_windows.empty else earlier_windows.to_dict("records")[-1]
         members = [_window(part) for _, part in reference_rows.groupby("number", sort=True)]
         tables = windows(stream, 0 if last is None else int(last["last_id"]))
-        stream_rows, new = _judged(tables, members, last, config)
+        stream_rows, new_reference = _judged(tables, members, last, config)
         rows.append(pd.DataFrame([{"made_by": recipe, **stream.keys, **row} for row in stream_rows], columns=COLUMNS))
-        pictures += [_kept(table, {"made_by": recipe, **stream.keys, "number": number}) for number, table in new]
+        pictures += [_reference_rows(table, {"made_by": recipe, **stream.keys, "number": number})
+                     for number, table in new_reference]
     return _joined(rows), _joined(pictures)
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Return `tables` as one; those without rows are ignored, so that column types stay."""
-    return pd.concat([each for each in tables if len(each)] or tables[:1], ignore_index=True)
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def alarms(windows: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +94,7 @@ def alarms(windows: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     return windows.loc[(windows["alarm"] != "") & (latest | ~windows["last_id"].isin(before["last_id"].tolist()))]
 
 
-def _of(table: pd.DataFrame, stream: Stream) -> pd.DataFrame:
+def _rows_of(table: pd.DataFrame, stream: Stream) -> pd.DataFrame:
     mask = (table[KEYS].to_numpy(object) == np.array(list(stream.keys.values()), object)).all(axis=1)
     return pd.DataFrame(table.loc[mask])
 
@@ -104,7 +106,7 @@ def _judged(tables: Iterator[pd.DataFrame], members: list[Window], last: Mapping
     `members` are the windows of the reference, `last` is the row of the window before.
     """
     number, exceeded_before = (0, ()) if last is None else (int(last["number"]), tuple(str(last["exceeded"]).split()))
-    rows, new, reference = [], [], None
+    rows, new_reference, reference = [], [], None
     for table in tables:
         number += 1
         row = {"version": int(table["version"].iloc[-1]), "number": number, "last_id": int(table["id"].iloc[-1]),
@@ -112,19 +114,20 @@ def _judged(tables: Iterator[pd.DataFrame], members: list[Window], last: Mapping
                "kind": "reference", "exceeded": "", "alarm": ""}
         if len(members) < config.reference:
             members.append(_window(table))
-            new.append((number, table))
+            new_reference.append((number, table))
         else:
             reference = reference or make_reference(members)
             row |= _measured(_window(table), reference, exceeded_before)
             exceeded_before = tuple(row["exceeded"].split())
         rows.append(row)
-    return rows, new
+    return rows, new_reference
 
 
 def _measured(window: Window, reference: Reference, exceeded_before: tuple[str, ...]) -> Mapping[str, object]:
     values = measure(window, reference)
     names = exceeded(values, reference.thresholds)
-    return {"kind": "judged", **values, **{f"{name}_threshold": each for name, each in reference.thresholds.items()},
+    thresholds = {f"{name}_threshold": threshold for name, threshold in reference.thresholds.items()}
+    return {"kind": "judged", **values, **thresholds,
             "exceeded": " ".join(names), "alarm": " ".join(name for name in names if name in exceeded_before)}
 
 
@@ -138,9 +141,10 @@ def _window(table: pd.DataFrame) -> Window:
                   if len(arrays) == len(embeddings) else None, **flags)
 
 
-def _kept(table: pd.DataFrame, keys: Mapping[str, object]) -> pd.DataFrame:
+def _reference_rows(table: pd.DataFrame, keys: Mapping[str, object]) -> pd.DataFrame:
     rows = {"logit": table["logit"], "unsure": table["verdict"] == "unsure", "unknown": table["verdict"] == "unknown",
-            "embedding": [None if each is None else each.astype("<f2").tobytes() for each in table["embedding"]]}
+            "embedding": [None if embedding is None else embedding.astype("<f2").tobytes()
+                          for embedding in table["embedding"]]}
     return pd.DataFrame(rows, index=table.index).assign(**keys).loc[:, REFERENCE_COLUMNS]
 
 
