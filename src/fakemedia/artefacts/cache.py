@@ -98,7 +98,7 @@ def _large(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _unused(entry: Path) -> Iterator[bool]:
-    """Yield whether no process holds the folder of `entry`; none can hold it meanwhile."""
+    """Yield whether no process holds the folder of `entry`; none can hold it inside the block."""
     descriptor, unused = os.open(entry, os.O_RDONLY), True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -209,7 +209,7 @@ def move_away(folder: Path) -> None:
 
 
 def replace_folder(new: Path, folder: Path) -> None:
-    """Rename the folder `new` to `folder`, at once after an older one there was renamed; then delete that one."""
+    """Rename the folder `new` to `folder`, immediately after renaming an older one there; then delete that one."""
     with ExitStack() as stack:
         while not moved(new, folder):
             old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old")

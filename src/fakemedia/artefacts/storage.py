@@ -36,7 +36,7 @@ STATE = ".resume.pt"
 
 @dataclass(frozen=True, kw_only=True)
 class StorageConfig:
-    """Where results are, beside the project's folder."""
+    """Where results are stored, beside the project's folder."""
 
     address: str = NONE
     """`none`: in the project's folder alone; or an address that the results are written to, and fetched from where the
@@ -90,7 +90,7 @@ class Storage:
         self._files.rm_file(key)
 
     def read_all_manifests(self) -> None:
-        """Read all manifests at once, which takes less time than one after another."""
+        """Read all manifests concurrently, which takes less time than one after another."""
         with reaching(self.address):
             keys = [key for key in self._files.find(self._opened[1]) if _is_record(key)]
             records = self._files.cat(keys, on_error="return") if keys else {}

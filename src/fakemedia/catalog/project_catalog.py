@@ -92,7 +92,7 @@ class ProjectCatalog(DataCatalog):
         return self.lineage.artefact(ds_name)
 
     def _record(self, artefact: Artefact, ds_name: str, data: Any) -> None:
-        """Write the manifest of what was saved; a result made from stale inputs is never current."""
+        """Write the manifest of the saved data; a result made from stale inputs is never current."""
         dataset, currency = self[ds_name], self._lineage.currency
         if isinstance(dataset, FileDataset | FolderDataset) and not artefact.folder:
             recipe = currency.recipe(artefact) or Recipe(producer="stale inputs", version=0)

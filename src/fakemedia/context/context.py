@@ -102,7 +102,7 @@ class Context:
         return plan, *others
 
     def __reduce__(self) -> tuple[type[Context], tuple[Any, ...]]:
-        """Pickle without cached values: a copy on another machine determines anew what depends on the machine."""
+        """Pickle without cached values: a copy on another machine recomputes those that depend on the machine."""
         return Context, (self.root, self.parameters, self.catalog)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The audit of a task: what is wrong with its data."""
+"""The audit of a task: problems of its data."""
 
 from __future__ import annotations
 
@@ -128,9 +128,9 @@ def accept(index: Table, findings: pd.DataFrame, config: AuditConfig, *,
         rows = findings.loc[(findings["severity"] == severity) & ~findings["left_out"].astype(bool)]
         first = rows.iloc[0]
         kinds = ", ".join(f"{kind}: {count}" for kind, count in rows["finding"].value_counts().items())
-        what = f"The image cannot be read: {first['detail']}" if state == "fail" else (
+        problem = f"The image cannot be read: {first['detail']}" if state == "fail" else (
             f"The audit warns, and the collection is strict: {first['finding']}, {first['detail']}")
-        raise UserError(f"{what} (in all {kinds})", where=first["path"] or f"task {first['task']}",
+        raise UserError(f"{problem} (in all {kinds})", where=first["path"] or f"task {first['task']}",
                         expected="data without such findings",
                         do=f"{UNREADABLE}; all findings: {page}" if page else "replace or remove it")
     kept = kept_rows(index, findings)

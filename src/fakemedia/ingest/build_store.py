@@ -131,10 +131,10 @@ def _fill(path: Path, rows: pd.DataFrame, source: Source, donors: list[DecodedPi
                            disable=None if progress else True):
                 if (pixels := donor.read(id)) is not None:
                     writer.write(id, pixels, donor.places[id][-1])
-        new = [id for id in paths if id not in writer.places]
-        measured = picture_map(partial(measure, policy=policy), [source.reader(paths[id]) for id in new],
+        missing = [id for id in paths if id not in writer.places]
+        measured = picture_map(partial(measure, policy=policy), [source.reader(paths[id]) for id in missing],
                                workers=workers, title=f"decode {name}", progress=progress)
-        for id, ((facts, check), pixels) in zip(new, measured, strict=True):
+        for id, ((facts, check), pixels) in zip(missing, measured, strict=True):
             if pixels is None or facts["id"] != id:
                 raise not_as_indexed(paths[id], facts["error"])
             writer.write(id, pixels, check)

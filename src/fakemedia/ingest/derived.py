@@ -20,9 +20,9 @@ from fakemedia.store.decode import DecodeError, Picture, read_picture
 
 
 def derived(source: Source, config: CollectionConfig, *, cache: Path) -> Source:
-    """Return the source of the pictures that the collection asks for; `source` itself if it asks for no others.
+    """Return the source of the pictures that the settings ask for; `source` itself if they ask for no others.
 
-    `cache` is a folder for what is known of sheets. UserError if the package of the detector of faces is not installed.
+    `cache` is a folder for the grids of sheets. UserError if the package of the detector of faces is not installed.
     """
     if config.cut_sheets:
         source = CutSheets(source, cache)

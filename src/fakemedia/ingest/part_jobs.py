@@ -37,8 +37,8 @@ def moved_rows(listing: Listing, previous: Index | None) -> pd.DataFrame:
 def jobs_of(listing: Listing, previous: Index | None) -> Iterator[Job]:
     """Yield the images part by part, with the rows that are known of them."""
     parts = -(-len(listing) // PART_ROWS)
-    for number, (images, known, _) in enumerate(known_rows(listing, previous)):
-        yield Job(number, parts, images, known)
+    for number, (images, known_part_rows, _) in enumerate(known_rows(listing, previous)):
+        yield Job(number, parts, images, known_part_rows)
 
 
 @dataclass(frozen=True)

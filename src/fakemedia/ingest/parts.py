@@ -55,8 +55,8 @@ class Index:
     def __init__(self, parts: Sequence[pa.OSFile | pd.DataFrame], rows: Sequence[int],
                  notes: list[dict[str, Any]], *, left_out: frozenset[str] = frozenset(),
                  times: NDArray[np.int64] | None = None) -> None:
-        """Take `parts` of so many `rows` each; `left_out` are paths whose rows are skipped, and `times` replaces the
-        column `mtime_ns`."""
+        """Use `parts`, whose numbers of rows are `rows`; `left_out` are paths whose rows are skipped, and `times`
+        replaces the column `mtime_ns`."""
         self._parts, self._rows, self._left_out, self._times = list(parts), list(rows), left_out, times
         self.notes = notes
         self.task = next((str(frame["task"].iloc[0]) for frame in self.frames(["task"]) if len(frame)), "")
@@ -234,7 +234,7 @@ def write_index(table: Table, folder: Path, recipe: Recipe) -> Index:
 def read_index(folder: Path) -> Index:
     """Open an index; UserError if it is missing, or names the part that is damaged.
 
-    Its files stay open: another process may replace the index meanwhile.
+    Its files stay open, because another process may replace the index at any time.
     """
     while True:
         stamp = _stamp(folder)

@@ -48,7 +48,7 @@ def picture_map(function: Callable[[Read], tuple[R, Pixels | None]], jobs: Seque
                 title: str, progress: bool) -> Iterator[tuple[R, Pixels | None]]:
     """Yield `function` of each job, in order, under a progress bar: the facts of a picture, and the picture.
 
-    A job reads the file of a picture; several that read at an address are called ahead, at once.
+    A job reads the file of a picture; jobs that read at an address are called ahead, several concurrently.
 
     A picture, uint8 (H, W, 3), is valid until the next result is requested. With several `workers` and enough jobs,
     `function` and the jobs are pickled for processes that import only what these need; otherwise the work is done in

@@ -30,12 +30,12 @@ class Grid:
     side: int
     """Of a tile, pixels."""
     padding: int
-    """Width of the lines between tiles, pixels; where there are some, they are around all tiles, too."""
+    """Width of the lines between tiles, pixels; above 0 they also surround the whole grid."""
     tiles: int
 
 
 def tiles_of(pixels: NDArray[np.uint8]) -> int:
-    """Return how many tiles a picture, uint8 (H, W, 3), is a grid of; 0 if it is none."""
+    """Return how many tiles a picture, uint8 (H, W, 3), is a grid of; 0 if it is not a grid."""
     grid = grid_of(pixels)
     return 0 if grid is None else grid.tiles
 
@@ -49,7 +49,7 @@ def tile(pixels: NDArray[np.uint8], number: int, side: int, padding: int) -> NDA
 
 
 def grid_of(pixels: NDArray[np.uint8]) -> Grid | None:
-    """Return the grid of tiles that a picture, uint8 (H, W, 3), is; None if it is none.
+    """Return the grid of tiles that a picture, uint8 (H, W, 3), shows; None if it is not a grid.
 
     Between two tiles, grey levels step along the whole line. A picture whose sides do not fit equal square tiles is
     not examined.

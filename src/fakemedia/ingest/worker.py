@@ -38,9 +38,9 @@ def serve(shared: int) -> None:
         function, chunks, reads = pickle.load(source)
         jobs = read_ahead(chain.from_iterable(chunks), reads)
         for chunk in chunks:
-            for message, rest in _messages(map(function, islice(jobs, len(chunk))), next_half):
+            for message, payload in _messages(map(function, islice(jobs, len(chunk))), next_half):
                 pickle.dump(message, sink)
-                sink.write(rest)
+                sink.write(payload)
                 sink.flush()
     except Exception as error:
         pickle.dump(error if isinstance(error, UserError) else RuntimeError(traceback.format_exc()), sink)

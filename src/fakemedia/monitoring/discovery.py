@@ -112,8 +112,8 @@ def discover(far: pd.DataFrame, folder: Path, pictures: Path | None) -> list[Pat
               for number, rows in table.groupby("cluster")}
     outputs = {path: table.to_csv(index=False).encode(),
                **{sheet: contact_sheet(paths) for sheet, paths in sheets.items() if paths}}
-    for old in folder.glob("cluster_*.png"):
-        old.unlink()
+    for old_sheet in folder.glob("cluster_*.png"):
+        old_sheet.unlink()
     for output, data in outputs.items():
         write_file(output, data)
     return [*outputs]

@@ -104,7 +104,7 @@ class _Schedule:
         self._hook("before_node_run", node)
         for name in filter(self._is_stored, node.outputs):
             if (artefact := lineage.artefact(name)) is not None:
-                lineage.currency.recipe(artefact)  # So that no worker checks again what is known to be current.
+                lineage.currency.recipe(artefact)  # So that no worker checks it again.
         in_memory = tuple(dict.fromkeys(name for name in node.inputs if not self._is_stored(name)))
         for name in in_memory:
             if name not in self._in_memory:

@@ -14,7 +14,7 @@ from fakemedia.core.errors import MachineError, UserError
 LOCAL = "sqlite:///"
 """How the address of a local database begins; its absolute path follows."""
 SECONDS = 4.0
-"""How long a locked database or a silent server is waited for."""
+"""Seconds to wait for a locked database or a server that does not answer."""
 SERVERS = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
 
 

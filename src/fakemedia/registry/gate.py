@@ -165,7 +165,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _not_worse(name: str, role: str, points: float, *tasks: Pictures) -> dict[str, Any]:
-    """Return the row of one old task, or of the mean over several, that may lose so many points."""
+    """Return the row of one old task, or of the mean over several, which may lose at most `points`."""
     delta, difference = points / 100, compare(*tasks)
     outcome = not_worse(difference, delta)
     reason = (f"{name}: {100 * difference.estimate:+.1f} points" if outcome == FAIL else

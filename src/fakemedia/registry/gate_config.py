@@ -28,7 +28,7 @@ class GateConfig:
                 if value > default]
 
     def allowed_loss(self, tasks: int) -> float:
-        """Return the largest loss on each of so many old tasks, percentage points."""
+        """Return the largest loss on each of this number of old tasks, percentage points."""
         return self.delta if tasks == 1 else max(self.delta, self.delta_task)
 
     def __post_init__(self) -> None:

@@ -75,7 +75,7 @@ class Difference:
 
     estimate: float
     low: float
-    """One-sided lower bound; -1 where a class has no pictures to tell from."""
+    """One-sided lower bound; -1 where a class has no pictures."""
     high: float
     """One-sided upper bound."""
     discordant: int
@@ -185,5 +185,5 @@ def more_pictures(difference: Difference, margin: float) -> int:
 
 
 def summary(outcomes: list[str]) -> str:
-    """Return the outcome of all checks: FAIL if one fails, else TOO_FEW if one cannot tell, else PASS."""
+    """Return the outcome of all checks: FAIL if one fails, else TOO_FEW if one is undecided, else PASS."""
     return FAIL if FAIL in outcomes else TOO_FEW if TOO_FEW in outcomes else PASS

@@ -1,4 +1,4 @@
-"""What became of each folder of a new task: an append-only record in the registry."""
+"""The outcome of each folder of a new task: an append-only record in the registry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_CHARACTERS = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a folder."""
+    """The outcome of a folder."""
 
     task: str
     files: str
@@ -51,7 +51,7 @@ def record_outcome(registry: Registry, outcome: Outcome) -> None:
 
 
 def outcomes(registry: Registry) -> list[Outcome]:
-    """Return all that was recorded, the first one first."""
+    """Return all recorded outcomes, the oldest first."""
     all_tags = (record.tags for record in registry.records(EXPERIMENT))
     return [Outcome(task=tags["task"], files=tags["files"], outcome=tags["outcome"], reason=tags["reason"],
                     version=int(tags["version"]) if tags["version"] else None) for tags in all_tags]

@@ -1,4 +1,4 @@
-"""How well a detector tells fake from real pictures of each task, for its model card."""
+"""How well a detector separates fake from real pictures of each task, for its model card."""
 
 from __future__ import annotations
 

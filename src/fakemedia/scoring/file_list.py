@@ -15,7 +15,7 @@ from fakemedia.artefacts.files import replacing
 from fakemedia.scoring.paths import MediaFiles, iterate_media, no_media_error
 
 SHARD = 1024
-"""Files that are scored at once, and whose scores are one part of the result."""
+"""Files of a shard, whose scores are one part of the result."""
 SCHEMA = pa.schema([("path", pa.binary()), ("clip", pa.bool_())])
 """Absolute path, as the system's bytes, and whether the file is a video."""
 

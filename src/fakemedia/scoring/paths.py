@@ -71,7 +71,7 @@ def iterate_media(patterns: Iterable[str], others: MediaFiles) -> Iterator[tuple
 
 
 def no_media_error(patterns: Iterable[str], media: MediaFiles) -> UserError:
-    """Return the error for paths at which neither a picture nor a video is."""
+    """Return the error for paths without pictures and videos."""
     others = ", ".join(f"{count} {suffix}" for suffix, count in media.others.most_common(5))
     return UserError("There is no picture or video", where=", ".join(map(shown, patterns)),
                      expected=f"files that end in {', '.join((*PICTURES.suffixes, *VIDEOS.suffixes))}; found "

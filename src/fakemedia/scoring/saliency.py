@@ -19,8 +19,8 @@ from fakemedia.evaluation.predict import evaluating
 from fakemedia.networks.detector import Detector
 
 POSITIONS = 7
-"""Positions along a side that the feature map of Grad-CAM has at least, if the network has such a map: as many as the
-last one has for pictures of 224 pixels. Smaller crops are explained by an earlier map."""
+"""Smallest number of positions along a side of the feature map of Grad-CAM, if the network has such a map: that of the
+last map for pictures of 224 pixels. Smaller crops are explained by an earlier map."""
 BLUR = 1 / 32
 """Standard deviation of the blur of input gradients, as a share of the picture's side."""
 

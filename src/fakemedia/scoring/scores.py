@@ -118,8 +118,8 @@ def reader(policy: str, size: int, crops: int, *, faces: Detector | None = None,
 
 
 def picture_function(policy: str, faces: Detector | None) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
-    """Return the function from a decoded picture, uint8 (H, W, 3), to what is scored of it: its largest face, if a
-    detector of `faces` is given (NoFaceError: there is none), under `policy`."""
+    """Return the function from a decoded picture, uint8 (H, W, 3), to the pixels that are scored: its largest face, if
+    a detector of `faces` is given (NoFaceError: there is none), under `policy`."""
     apply_policy = policy_function(policy)
     if faces is None:
         return apply_policy

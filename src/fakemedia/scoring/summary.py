@@ -125,8 +125,8 @@ def summarise_parts(parts: Sequence[Path], folder: Path) -> str:
                         expected="picture or video files")
     text = ["", f"The {N_HIGHEST} files with the highest P(fake):", *_rows(highest[0])]
     if skipped:
-        rest = [f"  and {skipped - len(lines):,} more, in the column error"] if skipped > len(lines) else []
-        text += ["", f"{skipped:,} skipped:", *(f"  {line}" for line in lines), *rest]
+        remainder = [f"  and {skipped - len(lines):,} more, in the column error"] if skipped > len(lines) else []
+        text += ["", f"{skipped:,} skipped:", *(f"  {line}" for line in lines), *remainder]
     return "\n".join([*text, "", f"{counts.total():,} scored: {_counts(counts)}"])
 
 

@@ -1,1 +1,1 @@
-"""A detector of the registry as an HTTP service: scores of pictures, a web page, and a log of what was scored."""
+"""A detector of the registry as an HTTP service: scores of pictures, a web page, and a log of scored pictures."""

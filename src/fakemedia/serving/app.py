@@ -103,7 +103,7 @@ class Service:
             return refused
 
     def _read(self, serving: Serving, name: str, data: bytes, computed: Future[Computed]) -> Received:
-        """Decode a picture and hand it to the network, which completes `computed`; CancelledError if nobody waits."""
+        """Decode a picture and submit its crops with `computed`; CancelledError if the request was cancelled."""
         if computed.cancelled():
             raise CancelledError
         try:

@@ -66,11 +66,11 @@ class Batcher:
             job = next_job or self._jobs.get()
             if job is None:
                 return
-            batch, next_job, ended = self._collect(job)
+            batch, next_job, is_closed = self._collect(job)
             running = [job for job in batch if job.answer.set_running_or_notify_cancel()]
             if running:
                 self._compute(running)
-            if ended:
+            if is_closed:
                 if next_job is not None and next_job.answer.set_running_or_notify_cancel():
                     self._compute([next_job])
                 return

@@ -10,7 +10,7 @@ LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Counters:
-    """The metrics of one service, in a collector of its own."""
+    """The metrics of one service, in its own collector."""
 
     def __init__(self) -> None:
         self.collector = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""The log of what was scored: an SQLite database that monitoring reads while the service writes.
+"""The log of scored pictures: an SQLite database that monitoring reads while the service writes.
 
 One row a picture; the picture itself is not kept. A thread writes every FLUSH_SECONDS, so a killed service loses
 at most the last second. The oldest rows beyond a number are removed. If the disk is full the service keeps running, and
@@ -79,7 +79,7 @@ def packed(embedding: NDArray[np.floating] | None) -> bytes | None:
 
 
 class ScoreLog:
-    """Writes rows in a thread of its own."""
+    """Writes rows in its own thread."""
 
     def __init__(self, path: Path, *, rows: int) -> None:
         """Open or create the database; at most `rows` are kept. UserError if it cannot be written, or is damaged."""

@@ -35,7 +35,7 @@ class Received:
 def receive(name: str, data: bytes, facts: Facts, *, crops: int, max_pixels: int) -> Received:
     """Return a picture file with its crops for the detector of `facts`, `crops` at most.
 
-    Refused with 413 for more than `max_pixels` pixels, 415 for what is no picture, 422 for one that is damaged.
+    Refused with 413 for more than `max_pixels` pixels, 415 for data that are no picture, 422 for a damaged picture.
     """
     _check_size(data, max_pixels)
     try:
@@ -48,7 +48,7 @@ def receive(name: str, data: bytes, facts: Facts, *, crops: int, max_pixels: int
 
 
 def _check_size(data: bytes, max_pixels: int) -> None:
-    """Read the header alone; formats that Pillow reads with a package of their own are left to `read_picture`."""
+    """Read only the header; formats for which Pillow needs another package are left to `read_picture`."""
     if not data:
         raise Refused(422, "The file is empty. Send a picture.")
     try:

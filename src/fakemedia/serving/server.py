@@ -23,7 +23,7 @@ from fakemedia.serving.serving_config import ServingConfig
 def make_service(registry: Registry, *, alias: str, config: ServingConfig, log: Path | None, token: str) -> Service:
     """Return the service of the version that `alias` names, which is followed; UserError if it cannot serve.
 
-    `log` is the database of what is scored; None: nothing is logged.
+    `log` is the database of scored pictures; None: nothing is logged.
     """
     counters = Counters()
     live = LiveDetector(registry, alias, on_failure=counters.swap_failures.inc, on_swap=counters.swapped)
@@ -42,8 +42,8 @@ def bound(host: str, port: int) -> socket.socket:
         listening.bind(address)
         listening.listen(1024)
     except OSError as error:
-        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror or error})"
-        raise UserError(f"Port {port} {why}", where=f"{host}:{port}", expected="a free port",
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror or error})"
+        raise UserError(f"Port {port} {reason}", where=f"{host}:{port}", expected="a free port",
                         do="end the other program, or choose another --port") from error
     return listening
 
@@ -60,24 +60,24 @@ def http_server(service: Service) -> uvicorn.Server:
 def run(service: Service, listening: socket.socket, echo: Callable[[str], None]) -> None:
     """Answer requests until Ctrl-C or SIGTERM; then finish those in progress, for at most `drain_seconds`, and stop."""
     server = http_server(service)
-    ended = threading.Event()
+    finished = threading.Event()
 
     def serve() -> None:
         try:
             server.run(sockets=[listening])
         finally:
-            ended.set()
+            finished.set()
 
     # In its own thread uvicorn leaves signals to the handlers that all commands share. The loop waits for an event
     # because Thread.join, if a signal interrupts it, considers the thread finished.
     threading.Thread(target=serve, name="http", daemon=True).start()
     try:
-        while not ended.wait(0.5):
+        while not finished.wait(0.5):
             pass
     except KeyboardInterrupt:
         service.draining = True
         echo(f"Stopping; requests in progress: {service.working}")
         server.should_exit = True
-        ended.wait(service.config.drain_seconds + 2)
+        finished.wait(service.config.drain_seconds + 2)
     finally:
         service.close()

@@ -32,11 +32,11 @@ class ServingConfig:
     poll_seconds: float = 0.5
     """Seconds between two checks for a change of a local registry; it is read only after a change."""
     poll_server_seconds: float = 5.0
-    """How often a registry at an address is asked which version the alias names, seconds."""
+    """Seconds between two requests to a registry at an address for the version that the alias names."""
     drain_seconds: float = 15.0
     """How long requests may take to end after SIGTERM, seconds."""
     log: str = "data/09_registry/scores.db"
-    """SQLite database of what was scored, relative to the project; empty: nothing is logged."""
+    """SQLite database of the scored pictures, relative to the project; empty: nothing is logged."""
     log_rows: int = 1000000
     """Most pictures in the log; the oldest are removed."""
 

@@ -59,7 +59,7 @@ def measure_distances(samples: list[TaskSample], *, context: Context, sequence: 
 
 def find_groups(distances: pd.DataFrame, samples: list[TaskSample], train: dict[str, PixelStore], *,
                 plan: Plan) -> dict[str, Any]:
-    """Return the groups of tasks that the sequence learns in turn, and what they were made from."""
+    """Return the groups of tasks that the sequence learns in turn, and the inputs that they were made from."""
     from fakemedia.similarity import grouping, transfer
 
     assert plan.grouping is not None

@@ -54,8 +54,8 @@ def index_images(settings: CollectionConfig, source: Source, *, task: str, folde
                  cluster: ClusterConfig) -> Index:
     """Return the index of a task, in `folder`: one row per image.
 
-    Files that an index there knows are not decoded again, if it was made by the same code and settings; what is
-    decoded is kept in `pool` for the stores. On a `cluster` the parts of a large task are made by several workers.
+    Files that an index there contains are not decoded again, if it was made by the same code and settings; the decoded
+    pictures are kept in `pool` for the stores. On a `cluster` the parts of a large task are made by several workers.
     """
     from fakemedia.artefacts.manifest import is_current
     from fakemedia.ingest.derived import derivation
@@ -84,7 +84,7 @@ def _room(settings: CollectionConfig, task: Path) -> Room:
 
 
 def audit_images(settings: CollectionConfig, index: Index) -> pd.DataFrame:
-    """Return what is wrong with a task, one row per finding."""
+    """Return the findings about a task, one row each."""
     from fakemedia.ingest.audit import audit_task, verdict
 
     findings = audit_task(index, settings.audit_config)

@@ -37,7 +37,7 @@ def create_pipeline(context: Context, plans: Sequence[Plan]) -> Pipeline:
 
 
 def _audit_nodes(plan: Plan) -> list[Node]:
-    """Return the nodes that show what is wrong with the tasks of a sequence."""
+    """Return the nodes that report the findings about the tasks of a sequence."""
     sequence = plan.sequence
     parts = [f"{task}__{part}" for part in ("index", "findings") for task in plan.tasks]
     return [

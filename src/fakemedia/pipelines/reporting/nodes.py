@@ -68,7 +68,7 @@ def tabulate_calibration(*results: MethodResults, plan: Plan) -> pd.DataFrame:
 
 
 def tabulate_novelty(*results: MethodResults, plan: Plan) -> pd.DataFrame:
-    """Return how well novelty tells tasks still to come from the tasks learned, by checkpoint."""
+    """Return how well novelty separates future tasks from the tasks learned, by checkpoint."""
     from fakemedia.reporting.novelty_table import novelty_table
 
     return novelty_table(_joined([result.scores for result in results]), stages=plan.stages)
