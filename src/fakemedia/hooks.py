@@ -19,7 +19,7 @@ from fakemedia.context.checks import check_trainable
 from fakemedia.context.context import Context
 from fakemedia.core.errors import UserError
 from fakemedia.core.hashing import fingerprint
-from fakemedia.core.plan import RESERVED, TOGETHER, Plan
+from fakemedia.core.plan import RESERVED, SEPARATOR, Plan
 from fakemedia.pipelines.runner import is_shared
 from fakemedia.runtime import launch
 
@@ -157,7 +157,7 @@ def _check_stages(context: Context, sequence: str, label: str) -> None:
 
 def _sequences(context: Context, run_params: dict[str, Any]) -> list[str]:
     pipeline_names = run_params.get("pipeline_names") or ["__default__"]
-    names = dict.fromkeys(name for name_list in pipeline_names for name in name_list.split(TOGETHER))
+    names = dict.fromkeys(name for name_list in pipeline_names for name in name_list.split(SEPARATOR))
     return [context.default_sequence if name == "__default__" else name for name in names if name not in RESERVED]
 
 

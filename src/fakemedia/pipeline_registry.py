@@ -8,7 +8,7 @@ from fakemedia.catalog.names import SPLIT
 from fakemedia.catalog.project_catalog import CURRENT_CONTEXT
 from fakemedia.context.context import Context
 from fakemedia.context.loading import load_context
-from fakemedia.core.plan import TOGETHER
+from fakemedia.core.plan import SEPARATOR
 from fakemedia.pipelines import comparison, grouping, ingestion, monitoring, promotion, reporting, training, update
 
 
@@ -33,7 +33,7 @@ class _Pipelines(dict[str, Pipeline]):
         self._context = context
 
     def __missing__(self, name: str) -> Pipeline:
-        sequences = name.split(TOGETHER)
+        sequences = name.split(SEPARATOR)
         if len(sequences) == 1:
             raise KeyError(name)
         return _whole(self._context, sequences)

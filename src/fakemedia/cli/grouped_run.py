@@ -15,7 +15,7 @@ from fakemedia.catalog.lineage import Lineage
 from fakemedia.context.context import Context
 from fakemedia.context.loading import load_context
 from fakemedia.core.errors import UserError
-from fakemedia.core.plan import RESERVED, TOGETHER, Plan
+from fakemedia.core.plan import RESERVED, SEPARATOR, Plan
 
 REGISTRY = "fakemedia.pipeline_registry"
 FIRST = ("ingestion", "grouping")
@@ -32,7 +32,7 @@ def measure_first(options: dict[str, Any], run: Callable[..., Any]) -> None:
     context = load_context(env=options["env"], conf_source=options["conf_source"], params=options["params"])
     ungrouped = _needing_groups(context, requested_sequences(context, options))
     if ungrouped:
-        grouping_options = {**options, "pipeline": None, "pipelines": [TOGETHER.join(ungrouped)], "tags": FIRST,
+        grouping_options = {**options, "pipeline": None, "pipelines": [SEPARATOR.join(ungrouped)], "tags": FIRST,
                             "only_missing_outputs": False}
         run(**{**grouping_options, **dict.fromkeys(SELECTIONS, ())})
         pipelines.configure(REGISTRY)
@@ -40,7 +40,8 @@ def measure_first(options: dict[str, Any], run: Callable[..., Any]) -> None:
 
 def requested_sequences(context: Context, options: dict[str, Any]) -> list[str]:
     """Return the sequences that `kedro run` with `options` runs."""
-    names = {name for pipeline in _requested_pipelines(options) or ["__default__"] for name in pipeline.split(TOGETHER)}
+    names = {name for pipeline in _requested_pipelines(options) or ["__default__"]
+             for name in pipeline.split(SEPARATOR)}
     return sorted(context.default_sequence if name == "__default__" else name for name in names - {*RESERVED})
 
 
@@ -51,7 +52,7 @@ def merge_sequences(options: dict[str, Any]) -> dict[str, Any]:
     if len(sequences) < 2:
         return options
     others = [name for name in names if name not in sequences]
-    return {**options, "pipeline": None, "pipelines": [*others, TOGETHER.join(sequences)]}
+    return {**options, "pipeline": None, "pipelines": [*others, SEPARATOR.join(sequences)]}
 
 
 def _requested_pipelines(options: dict[str, Any]) -> list[str]:

@@ -9,11 +9,12 @@ from fakemedia.core.plan import Plan
 def check_comparable(plan: Plan, other: Plan) -> None:
     """Raise UserError unless both sequences learn the same tasks, with a method and a seed in common."""
     where = f"sequences.{plan.sequence}.against: {other.sequence}"
-    labels = [each.label for each in plan.methods if each.label in {method.label for method in other.methods}]
+    labels = [method.label for method in plan.methods if method.label in {theirs.label for theirs in other.methods}]
     if not labels:
         raise UserError("The sequences have no method in common", where=where, expected="one at least")
-    facts, other_facts = ({"collection": each.collection, "tasks": sorted(each.tasks),
-                           "crop": [each.method(label).training.crop for label in labels]} for each in (plan, other))
+    facts, other_facts = ({"collection": sequence.collection, "tasks": sorted(sequence.tasks),
+                           "crop": [sequence.method(label).training.crop for label in labels]}
+                          for sequence in (plan, other))
     for key, value in facts.items():
         if other_facts[key] != value:
             raise UserError(f"The sequences differ in {key}", where=where, expected=f"{value}, as {plan.sequence} has",

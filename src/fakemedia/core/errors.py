@@ -25,7 +25,7 @@ class UserError(ValueError):
 
 
 class MachineError(UserError):
-    """The machine is at fault, not what was given to it: a full disk, a locked database. A later try may succeed."""
+    """The machine is at fault, not the input: a full disk, a locked database. A later attempt may succeed."""
 
 
 def unknown_name(kind: str, name: object, names: Iterable[object], *, where: object = None) -> UserError:

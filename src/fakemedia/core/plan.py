@@ -24,11 +24,11 @@ PARAMETERS = ("sequence", "seed", "n_seeds", "similarity", "collections", "robus
 SEQUENCE_KEYS = ("collection", "tasks", "network", "tune", "training", "methods", "stages", "measures", "against",
                  "n_seeds", "labels", "real")
 RESERVED = ("monitoring", "promotion", "update")
-"""Names of the pipelines of production, which no sequence may have, nor a collection: `kedro update` makes one."""
-TOGETHER = "+"
-"""Between the names of sequences that run together, in the name of their pipeline."""
-REALS = ("own", "stored")
-MOST_SEEDS = 1000
+"""Names of the pipelines of production, which no sequence or collection may have: `kedro update` creates one."""
+SEPARATOR = "+"
+"""Separates the names of sequences that run together, in the name of their pipeline."""
+REAL_SOURCES = ("own", "stored")
+MAX_SEEDS = 1000
 LABEL_KEYS = ("method", "network", "tune", "training", "n_seeds")
 """The keys of a label, beside the settings of its method."""
 
@@ -48,12 +48,12 @@ class Plugin:
         ends in a colon is a prefix.
         """
         value = self.settings.get("pretrained")
-        known = plugin.constant("networks", self.name, "PRETRAINED", ("imagenet", "none"))
-        prefixes = tuple(name for name in known if name.endswith(":"))
-        return None if value is None or value in known or str(value).startswith(prefixes) else str(value)
+        accepted = plugin.constant("networks", self.name, "PRETRAINED", ("imagenet", "none"))
+        prefixes = tuple(name for name in accepted if name.endswith(":"))
+        return None if value is None or value in accepted or str(value).startswith(prefixes) else str(value)
 
     def rooted(self, root: Path) -> Plugin:
-        """Return the network with a relative path under `pretrained` counted from `root`."""
+        """Return the network with a relative path under `pretrained` resolved against `root`."""
         if self.weights_file is None:
             return self
         return replace(self, settings={**self.settings, "pretrained": str(root / self.weights_file)})
@@ -114,7 +114,7 @@ class Plan:
     measures: Mapping[str, Plugin] = field(default_factory=dict)
     """The measures of similarity by the name that the configuration gives them."""
     grouping: GroupingConfig | None = None
-    """How the stages are found; None: they are given. While `stages` is empty, they are not known yet."""
+    """How the stages are computed; None: they are configured. While `stages` is empty, they are not computed yet."""
     against: tuple[str, ...] = ()
     """Sequences of the same tasks that this one is compared with."""
     real: str = "own"
@@ -122,11 +122,11 @@ class Plan:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """All tasks of the sequence, in the order in which they are learned, or as listed while that is not known."""
+        """All tasks of the sequence, in the order in which they are learned, or as listed until that is known."""
         return self.stages[-1].seen if self.stages else self.listed
 
     def seeds_of(self, label: str) -> tuple[int, ...]:
-        """Return the seeds that `label` runs with: the first ones of `seeds`, or all."""
+        """Return the seeds that `label` runs with: the first `n_seeds` of `seeds`, or all."""
         return self.seeds[:self.method(label).n_seeds]
 
     @property
@@ -182,9 +182,9 @@ class Plan:
         return stage.seen if has_correction else self.validated_tasks(label, stage)
 
     def rooted(self, root: Path) -> Plan:
-        """Return the plan with relative paths of weights files counted from `root`, the project's folder."""
+        """Return the plan with relative paths of weights files resolved against `root`, the project's folder."""
         return replace(self, network=self.network.rooted(root),
-                       methods=tuple(replace(each, network=each.network.rooted(root)) for each in self.methods))
+                       methods=tuple(replace(method, network=method.network.rooted(root)) for method in self.methods))
 
     def check(self, root: Path) -> None:
         """Raise UserError for weights under `pretrained` that are neither a file nor a name that the network accepts.
@@ -192,22 +192,23 @@ class Plan:
         Relative paths count from `root`. Nothing is imported.
         """
         networks = {f"sequences.{self.sequence}.network": self.network}
-        networks |= {f"sequences.{self.sequence}.methods.{each.label}.network": each.network for each in self.methods}
+        networks |= {f"sequences.{self.sequence}.methods.{method.label}.network": method.network
+                     for method in self.methods}
         for where, network in networks.items():
             file = network.weights_file
             if file is not None and not (root / file).exists():
-                known = plugin.constant("networks", network.name, "PRETRAINED", ("imagenet", "none"))
+                accepted = plugin.constant("networks", network.name, "PRETRAINED", ("imagenet", "none"))
                 raise UserError(f"The weights {file!r} of the network {network.name} do not exist",
-                                where=f"{where}.pretrained", expected=f"{', '.join(known)}, or the path of a weights "
-                                f"file or checkpoint folder; a relative one counts from {root}")
+                                where=f"{where}.pretrained", expected=f"{', '.join(accepted)}, or the path of a "
+                                f"weights file or checkpoint folder; a relative one counts from {root}")
 
     def resolved(self) -> Plan:
         """Check every plugin's settings and fill in defaults; imports the plugins, hence torch."""
         where = f"sequences.{self.sequence}"
         return replace(self, network=_resolved("networks", self.network, f"{where}.network"), methods=tuple(
-            replace(each, network=_resolved("networks", each.network, f"{where}.methods.{each.label}.network"),
-                    settings=_resolved("methods", each.plugin, f"{where}.methods.{each.label}").settings)
-            for each in self.methods))
+            replace(method, network=_resolved("networks", method.network, f"{where}.methods.{method.label}.network"),
+                    settings=_resolved("methods", method.plugin, f"{where}.methods.{method.label}").settings)
+            for method in self.methods))
 
 
 def _resolved(kind: str, plugin: Plugin, where: str) -> Plugin:
@@ -238,7 +239,8 @@ def _similarity(parameters: Mapping[str, Any], entry: Mapping[str, Any], groupin
     origins = dict.fromkeys(measures, f"{where}.measures")
     if grouping is not None:
         origins.setdefault(grouping.measure, f"{where}.stages.measure")
-    resolved = {check_name(name, kind="measure"): config.measure(name, where=place) for name, place in origins.items()}
+    resolved = {check_name(name, kind="measure"): config.measure(name, where=origin)
+                for name, origin in origins.items()}
     return config, {name: Plugin(name=measure, settings=settings) for name, (measure, settings) in resolved.items()}
 
 
@@ -270,7 +272,7 @@ def _training(value: Any, base: TrainingConfig | None, by_task: ByTask, tasks: t
 
 
 def _method(label: Any, value: Any, base: MethodPlan, tasks: tuple[str, ...], where: str) -> MethodPlan:
-    """Return the method that the label `label` configures; `base` has the defaults, and the least number of seeds."""
+    """Return the method that the label `label` configures; `base` has the defaults, and the minimum number of seeds."""
     settings = dict(_mapping(value, where))
     keys = {key: settings.pop(key) for key in LABEL_KEYS if key in settings}
     method = keys.get("method", label)
@@ -284,7 +286,7 @@ def _method(label: Any, value: Any, base: MethodPlan, tasks: tuple[str, ...], wh
         network=_network(keys["network"], base.network, f"{where}.network") if "network" in keys else base.network,
         tune=_tune(keys["tune"], f"{where}.tune") if "tune" in keys else base.tune,
         training=training, by_task=by_task,
-        n_seeds=max(base.n_seeds or 1, _integer(keys.get("n_seeds", 1), "n_seeds", 1, where, MOST_SEEDS)),
+        n_seeds=max(base.n_seeds or 1, _integer(keys.get("n_seeds", 1), "n_seeds", 1, where, MAX_SEEDS)),
     )
 
 
@@ -305,8 +307,8 @@ def _methods(entry: Mapping[str, Any], network: Plugin, training: TrainingConfig
 
 
 def _real(value: Any, where: str) -> str:
-    if value not in REALS:
-        raise unknown_name("source of real pictures", value, REALS, where=where)
+    if value not in REAL_SOURCES:
+        raise unknown_name("source of real pictures", value, REAL_SOURCES, where=where)
     return value
 
 
@@ -320,19 +322,19 @@ def _tasks(value: Any, where: str) -> tuple[str, ...]:
     return tasks
 
 
-def _integer(value: Any, key: str, least: int, where: str, most: float = inf) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        limit = "" if most == inf else f" and at most {most}"
-        raise UserError(f"{value!r} does not fit the key {key!r}", expected=f"an integer of at least {least}{limit}",
+def _integer(value: Any, key: str, minimum: int, where: str, maximum: float = inf) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+        limit = "" if maximum == inf else f" and at most {maximum}"
+        raise UserError(f"{value!r} does not fit the key {key!r}", expected=f"an integer of at least {minimum}{limit}",
                         where=where)
     return value
 
 
 def _with_seeds(plan: Plan, seed: int) -> Plan:
     """Return the plan with the seeds from `seed` on: as many as the label with most of them runs with."""
-    n_seeds = max(each.n_seeds or 1 for each in plan.methods)
+    n_seeds = max(method.n_seeds or 1 for method in plan.methods)
     return replace(plan, seeds=tuple(range(seed, seed + n_seeds)), methods=tuple(
-        replace(each, n_seeds=None if each.n_seeds == n_seeds else each.n_seeds) for each in plan.methods))
+        replace(method, n_seeds=None if method.n_seeds == n_seeds else method.n_seeds) for method in plan.methods))
 
 
 def _sequence_parameters(parameters: Mapping[str, Any], sequence: str) -> Mapping[str, Any]:
@@ -370,7 +372,7 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
 
     Checks names and keys without importing any plugin. Raises UserError for an unknown sequence, method, network,
     collection, measure or key, a task or label name that cannot be used, a task named twice, an empty list of tasks or
-    methods, and stages that cannot be made. Where groups are still to be found, the plan has no stages (see
+    methods, and invalid stages. Where groups are still to be computed, the plan has no stages (see
     `with_groups`).
     """
     entry, where = _sequence_parameters(parameters, sequence), f"sequences.{sequence}"
@@ -387,7 +389,7 @@ def make_plan(parameters: Mapping[str, Any], sequence: str) -> Plan:
     similarity, measures = _similarity(parameters, entry, grouping, where)
     seed = _integer(parameters.get("seed", 0), "seed", 0, "parameters.yml")
     n_seeds = _integer(entry.get("n_seeds", parameters.get("n_seeds", 1)), "n_seeds", 1,
-                       where if "n_seeds" in entry else "parameters.yml", MOST_SEEDS)
+                       where if "n_seeds" in entry else "parameters.yml", MAX_SEEDS)
     plan = Plan(
         sequence=sequence, collection=collection, listed=tasks, network=network, training=training,
         stages=() if isinstance(stages, GroupingConfig) else make_stages(list(stages)), grouping=grouping,

@@ -43,8 +43,8 @@ def add_folder(folder: str | Path) -> None:
         if name.startswith("fakemedia.") and root in Path(getattr(module, "__file__", None) or "/").parents:
             del sys.modules[name]
     importlib.invalidate_caches()
-    for cached in (_parsed, _files_below, _aliases, names):
-        cached.cache_clear()
+    for cached_function in (_parsed, _files_below, _aliases, names):
+        cached_function.cache_clear()
 
 
 @cache
@@ -69,7 +69,8 @@ def _files_below(roots: tuple[Path, ...], kind: str) -> tuple[Path, ...]:
 
 def _literal(path: Path, key: str, default: Any) -> Any:
     for node in _parsed(path).body:
-        if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == key for to in node.targets):
+        if isinstance(node, ast.Assign) and any(isinstance(target, ast.Name) and target.id == key
+                                                for target in node.targets):
             return ast.literal_eval(node.value)
     return default
 
@@ -79,7 +80,7 @@ def _aliases(kind: str) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return the plugin and the entry of each short name of `kind`; files take precedence over short names."""
     files = _files(kind)
     return {alias: (path.stem, entry) for path in reversed(files) for alias, entry in
-            _literal(path, "ALIASES", {}).items() if alias not in {each.stem for each in files}}
+            _literal(path, "ALIASES", {}).items() if alias not in {file.stem for file in files}}
 
 
 def alias(kind: str, name: str) -> tuple[str, dict[str, Any]] | None:
@@ -207,6 +208,6 @@ def create(kind: str, name: str, settings: Mapping[str, Any], *args: Any, where:
 def resolve(kind: str, name: str, settings: Mapping[str, Any], *, where: object = None) -> Any:
     """Return the plugin's checked `Config`, the settings of a short name, defaults and preset filled in."""
     module = load(kind, name, where=where)
-    place = where if where is not None else f"{kind} {name!r}"
+    location = where if where is not None else f"{kind} {name!r}"
     _, preset = alias(kind, name) or (name, {})
-    return configure(module.Config, {**preset, **settings}, where=place, presets=getattr(module, "PRESETS", None))
+    return configure(module.Config, {**preset, **settings}, where=location, presets=getattr(module, "PRESETS", None))

@@ -63,20 +63,20 @@ class SimilarityConfig:
         return settings["measure"], {key: value for key, value in settings.items() if key != "measure"}
 
 
-def _check_measure(name: Any, known: Sequence[str] | set[str], where: str) -> None:
-    if name not in known:
-        raise unknown_name("measure", name, known, where=where)
+def _check_measure(name: Any, accepted: Sequence[str] | set[str], where: str) -> None:
+    if name not in accepted:
+        raise unknown_name("measure", name, accepted, where=where)
 
 
 def read_stages(value: Any, tasks: Sequence[str], *, where: str) -> GroupingConfig | tuple[Group, ...]:
-    """Return the meaning of a sequence's `stages`: the groups of tasks to learn, or how they are found.
+    """Return the meaning of a sequence's `stages`: the groups of tasks to learn, or how they are computed.
 
     UserError for an invalid value, listed groups that do not contain each task once, and more groups than tasks.
     """
     if value is None or value == "given":
         return tuple((task,) for task in tasks)
     if isinstance(value, list):
-        return _by_hand(value, tasks, where)
+        return _listed_groups(value, tasks, where)
     if value != "grouped" and not isinstance(value, Mapping):
         raise UserError(f"{value!r} is not a valid way to make stages", where=where, expected=STAGES)
     config = configure(GroupingConfig, {} if value == "grouped" else value, where=where)
@@ -92,7 +92,7 @@ def read_stages(value: Any, tasks: Sequence[str], *, where: str) -> GroupingConf
     return config
 
 
-def _by_hand(groups: list, tasks: Sequence[str], where: str) -> tuple[Group, ...]:
+def _listed_groups(groups: list, tasks: Sequence[str], where: str) -> tuple[Group, ...]:
     if not all(isinstance(group, list) and group for group in groups):
         raise UserError("A group is not a list of tasks", where=where, expected=STAGES)
     grouped = [task for group in groups for task in group]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from fakemedia.core import plugin
 from fakemedia.core.errors import UserError, unknown_name
 
-LEAST_CROP = 8
+MIN_CROP = 8
 """Smallest crop, pixels: the strides of a network reduce smaller images to an empty map."""
 
 TRAINING_PRESETS: dict[str, dict[str, Any]] = {
@@ -83,10 +83,10 @@ class TrainingConfig:
         for key in ("epochs", "batch_size", "validation_every", "period"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} of at least 1")
-        if self.augment not in (known := ("none", *plugin.names("store.augmentations"))):
-            raise ValueError(f"augment: one of {', '.join(known)}")
-        if self.crop < LEAST_CROP:
-            raise ValueError(f"crop of at least {LEAST_CROP}")
+        if self.augment not in (augmentations := ("none", *plugin.names("store.augmentations"))):
+            raise ValueError(f"augment: one of {', '.join(augmentations)}")
+        if self.crop < MIN_CROP:
+            raise ValueError(f"crop of at least {MIN_CROP}")
         for key in ("patience", "validation_max"):
             value = getattr(self, key)
             if value is not None and value < 1:
@@ -110,26 +110,27 @@ def read_by_task(value: Any, tasks: Iterable[str], training: TrainingConfig, *, 
         return {}
     if not isinstance(value, Mapping):
         raise UserError(f"{value!r} is not a mapping", where=where, expected="tasks, each with keys of the training")
-    known = tuple(tasks)
+    task_names = tuple(tasks)
     for task, keys in value.items():
-        place = f"{where}.{task}"
-        if task not in known:
-            raise unknown_name("task", task, known, where=where)
+        location = f"{where}.{task}"
+        if task not in task_names:
+            raise unknown_name("task", task, task_names, where=where)
         if not isinstance(keys, Mapping):
-            raise UserError(f"{keys!r} is not a mapping", where=place, expected="keys of the training")
+            raise UserError(f"{keys!r} is not a mapping", where=location, expected="keys of the training")
         if "crop" in keys:
-            raise UserError("The crop cannot differ between stages", where=place,
+            raise UserError("The crop cannot differ between stages", where=location,
                             expected="one crop for all stages of a label", do="set it in training.crop")
-        plugin.configure(TrainingConfig, {**vars(training), **keys}, where=place)
+        plugin.configure(TrainingConfig, {**vars(training), **keys}, where=location)
     return {task: dict(keys) for task, keys in value.items()}
 
 
 def training_at(training: TrainingConfig, by_task: ByTask, tasks: Iterable[str]) -> TrainingConfig:
     """Return `training` with the keys of `by_task` for `tasks`, those of one stage; UserError if two tasks differ."""
-    own: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for task in tasks:
         for key, value in by_task.get(task, {}).items():
-            if own.setdefault(key, value) != value:
-                raise UserError(f"The tasks of one stage are to be trained with two values of {key}: {own[key]!r} and "
-                                f"{value!r}", where=f"training.stages.{task}", expected="one value a stage")
-    return plugin.configure(TrainingConfig, {**vars(training), **own}, where="training.stages") if own else training
+            if changes.setdefault(key, value) != value:
+                raise UserError(f"The tasks of one stage are to be trained with two values of {key}: {changes[key]!r} "
+                                f"and {value!r}", where=f"training.stages.{task}", expected="one value a stage")
+    return (plugin.configure(TrainingConfig, {**vars(training), **changes}, where="training.stages") if changes
+            else training)
