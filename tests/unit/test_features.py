@@ -159,7 +159,7 @@ def test_what_was_read_is_held_until_its_files_change(store: PixelStore, tmp_pat
     path.write_bytes(path.read_bytes())
     cache(tmp_path, runtime=runtime).read(store)
     assert reads == ["centre"]
-    monkeypatch.setattr("fakemedia.runtime.device.HELD", first.values.nbytes - 1)
+    monkeypatch.setattr("fakemedia.runtime.device.ARRAY_CACHE_BYTES", first.values.nbytes - 1)
     small = Runtime(accelerator="cpu", precision="float32")
     reads.clear()
     for _ in range(2):

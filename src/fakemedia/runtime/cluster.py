@@ -26,9 +26,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 NONE, LOCAL = "none", "local"
 CLIENT = "ray://"
-OBJECTS = 2**28
+OBJECT_STORE_BYTES = 2**28
 """Bytes of shared memory that a cluster on this machine takes for results in memory; more goes to the disk."""
-COMPARED = ("torch", "numpy", "ray")
+COMPARED_PACKAGES = ("torch", "numpy", "ray")
 """Packages whose versions the workers share with the command."""
 
 
@@ -77,14 +77,15 @@ class Cluster:
                                       max_retries=self._config.retries).remote(*arguments)
 
     def each(self, calls: Iterable[tuple[Any, ...]], *, gpu: bool, what: Callable[..., str]) -> Iterator[Any]:
-        """Yield the results of the function for the arguments `calls`, as they are done; a few calls wait ahead.
+        """Yield the results of the function for the arguments `calls`, in the order of completion; a few calls are
+        submitted ahead.
 
         `what` names what a call computes.
         """
-        left, running = iter(calls), dict[Any, tuple[Any, ...]]()
-        ahead = 2 * max(1, int(self._ray.cluster_resources().get("CPU", 1) // self._config.cores))
+        remaining_calls, running = iter(calls), dict[Any, tuple[Any, ...]]()
+        limit = 2 * max(1, int(self._ray.cluster_resources().get("CPU", 1) // self._config.cores))
         while True:
-            for call in islice(left, ahead - len(running)):
+            for call in islice(remaining_calls, limit - len(running)):
                 running[self.submit(*call, gpu=gpu)] = call
             if not running:
                 return
@@ -111,22 +112,22 @@ class Cluster:
     def check(self, folder: Path, *, reads: Sequence[Path] = ()) -> None:
         """Raise UserError unless every machine has the code of this command, reads and writes its `folder`, and sees
         the files and folders `reads`."""
-        machines = [each for each in self._ray.nodes() if each["Alive"] and each["Resources"].get("CPU", 0) >= 1]
-        largest = max((each["Resources"]["CPU"] for each in machines), default=0)
+        machines = [node for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+        largest = max((node["Resources"]["CPU"] for node in machines), default=0)
         if largest < self._config.cores:
             raise UserError(f"No machine of the cluster has {self._config.cores} processor cores",
                             where="cluster.cores", expected=f"at most {largest:g}")
         token = folder / f".cluster-{secrets.token_hex(8)}"
         token.write_text(token.name, encoding="utf-8")
         try:
-            found = [(each["NodeManagerHostname"], self._facts_of(each, token, reads)) for each in machines]
+            machine_facts = [(node["NodeManagerHostname"], self._facts_of(node, token, reads)) for node in machines]
         finally:
             token.unlink()
-        own = facts(str(token), reads, written=True)
-        wrong = [f"{host}: {differences}" for host, theirs in found
-                 if (differences := ", ".join(_differences(own, theirs)))]
-        if wrong:
-            raise UserError(f"Workers cannot take part: {'; '.join(wrong)}",
+        local_facts = facts(str(token), reads, written=True)
+        mismatches = [f"{host}: {differences}" for host, worker_facts in machine_facts
+                      if (differences := ", ".join(_differences(local_facts, worker_facts)))]
+        if mismatches:
+            raise UserError(f"Workers cannot take part: {'; '.join(mismatches)}",
                             where=f"cluster.address: {self._config.address}", expected="the same code and packages on "
                             f"every machine, and the folder {folder}, readable and writable under this path",
                             do="install the same version there, or mount the folder; see docs/how-to/cluster.md")
@@ -134,8 +135,8 @@ class Cluster:
     def _facts_of(self, machine: dict[str, Any], token: Path, reads: Sequence[Path]) -> dict[str, str]:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        there = NodeAffinitySchedulingStrategy(machine["NodeID"], soft=False)
-        call = self._ray.remote(facts).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+        on_machine = NodeAffinitySchedulingStrategy(machine["NodeID"], soft=False)
+        call = self._ray.remote(facts).options(num_cpus=0, max_retries=0, scheduling_strategy=on_machine)
         try:
             return self._ray.get(call.remote(str(token), reads), timeout=6 * self._config.patience)
         except self._ray.exceptions.GetTimeoutError:
@@ -146,7 +147,7 @@ class Cluster:
 
 @contextmanager
 def connected(config: ClusterConfig, function: Callable) -> Iterator[Cluster]:
-    """Yield the cluster of `config` for calls of `function`; one that is connected already is used, and left so.
+    """Yield the cluster of `config` for calls of `function`; an existing connection is used, and stays open.
 
     Leaving ends the calls that still run: their workers get SIGTERM, and a stage in training saves its state. Ray's own
     cancellation is not used, because it aborts the process where a call ends at the same moment (ray issue 54846).
@@ -159,9 +160,9 @@ def connected(config: ClusterConfig, function: Callable) -> Iterator[Cluster]:
     _check_address(config)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     local = {"num_cpus": config.cores * (config.workers or max(1, cores() // config.cores)),
-             "object_store_memory": OBJECTS, "include_dashboard": False}
+             "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     logging.getLogger("ray").setLevel(logging.ERROR)
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous_handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=False,
                  address=config.address, **(local if config.address == LOCAL else {}))
@@ -169,7 +170,7 @@ def connected(config: ClusterConfig, function: Callable) -> Iterator[Cluster]:
         raise _unreachable(config, str(error).strip().partition("\n")[0]) from error
     try:
         with suppress(ValueError):  # Ray sets a handler of its own; only the main thread may put ours back.
-            for number, handler in before.items():
+            for number, handler in previous_handlers.items():
                 signal.signal(number, handler)
         yield Cluster(config, function)
     finally:
@@ -182,27 +183,27 @@ def is_connected() -> bool:
 
 
 def spread(config: ClusterConfig, what: str, function: Callable[[T], R], jobs: Iterable[T]) -> Iterator[R]:
-    """Yield `function` of each of `jobs`, as they are done, computed by workers of the cluster that this process is
-    connected to; a worker that waits for them lends its cores. `what` names a job."""
+    """Yield `function` of each of `jobs` in the order of completion, computed by workers of the cluster that this
+    process is connected to; a worker that waits for them lends its cores. `what` names a job."""
     cluster = Cluster(config, call)
-    held = cluster.put((function, config.cores))
-    yield from cluster.each(((held, job) for job in jobs), gpu=False, what=lambda *_: what)
+    function_reference = cluster.put((function, config.cores))
+    yield from cluster.each(((function_reference, job) for job in jobs), gpu=False, what=lambda *_: what)
 
 
-def call(given: tuple[Callable[[T], R], int], job: T) -> R:
+def call(function_and_cores: tuple[Callable[[T], R], int], job: T) -> R:
     """Call a function with a job on a worker; the tuple is the function and the worker's number of cores."""
-    function, count = given
+    function, count = function_and_cores
     use_cores(count)
     return function(job)
 
 
 def facts(token: str, reads: Sequence[Path] = (), *, written: bool = False) -> dict[str, str]:
-    """Return what must be equal on all machines: code, versions, whether the folder of the file `token` is theirs, and
-    whether they see the files and folders `reads`.
+    """Return what must be equal on all machines: code, versions, whether they see the folder of the file `token`, and
+    the files and folders `reads`.
 
-    `written`: the file was written here, and is not there any more.
+    `written`: this process wrote the file, which is removed already.
     """
-    versions = {name: _version(name) for name in COMPARED}
+    versions = {name: _version(name) for name in COMPARED_PACKAGES}
     return {"code of fakemedia": code_fingerprint(PACKAGE), "Python": platform.python_version(), **versions,
             "the folder": "is there" if written else _access(Path(token)),
             **{str(path): "is there" if os.access(path, os.R_OK) else "is not there" for path in reads}}
@@ -215,12 +216,12 @@ def code_fingerprint(package: Path) -> str:
 
 
 def _access(token: Path) -> str:
-    own = token.with_name(f"{token.name}-{secrets.token_hex(4)}")
+    probe = token.with_name(f"{token.name}-{secrets.token_hex(4)}")
     try:
         if token.read_text(encoding="utf-8") != token.name:
             return "is another one"
-        own.write_text("", encoding="utf-8")
-        own.unlink()
+        probe.write_text("", encoding="utf-8")
+        probe.unlink()
     except FileNotFoundError:
         return "is not there"
     except OSError as error:
@@ -228,13 +229,13 @@ def _access(token: Path) -> str:
     return "is there"
 
 
-def _differences(own: dict[str, str], theirs: dict[str, str]) -> Iterator[str]:
-    if "answer" in theirs:
-        yield f"no answer ({theirs['answer']})"
+def _differences(expected: dict[str, str], actual: dict[str, str]) -> Iterator[str]:
+    if "answer" in actual:
+        yield f"no answer ({actual['answer']})"
         return
-    for name, value in own.items():
-        if theirs[name] != value:
-            yield f"{name} {theirs[name]}" if value == "is there" else f"{name} {theirs[name]} instead of {value}"
+    for name, value in expected.items():
+        if actual[name] != value:
+            yield f"{name} {actual[name]}" if value == "is there" else f"{name} {actual[name]} instead of {value}"
 
 
 def _version(package: str) -> str:
@@ -245,7 +246,7 @@ def _version(package: str) -> str:
 
 
 def _check_address(config: ClusterConfig) -> None:
-    """Raise UserError for an address that is none, and for a machine that does not listen there."""
+    """Raise UserError for an invalid address, and for a machine that does not listen there."""
     if config.address in (LOCAL, "auto"):
         return
     host, _, port = config.address.removeprefix(CLIENT).rpartition(":")
@@ -258,8 +259,8 @@ def _check_address(config: ClusterConfig) -> None:
         raise _unreachable(config, str(error)) from error
 
 
-def _unreachable(config: ClusterConfig, why: str) -> UserError:
-    return UserError(f"The cluster cannot be reached ({why})", where=f"cluster.address: {config.address}",
+def _unreachable(config: ClusterConfig, reason: str) -> UserError:
+    return UserError(f"The cluster cannot be reached ({reason})", where=f"cluster.address: {config.address}",
                      expected="a Ray cluster that runs, with the version of Ray that is installed here",
                      do="start one with: ray start --head; or compute on this machine: cluster.address=local")
 

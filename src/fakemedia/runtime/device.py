@@ -28,12 +28,12 @@ from fakemedia.runtime.peers import HOST, check_same, own_facts
 from fakemedia.runtime.threads import cores
 
 Network = TypeVar("Network", bound=nn.Module)
-PATIENCE = timedelta(days=7)
-"""How long other ranks wait for rank 0, which ingests the data."""
-EVALUATED = 512
+PEER_TIMEOUT = timedelta(days=7)
+"""How long the other ranks wait for rank 0, which ingests the data."""
+EVALUATION_BATCH = 512
 """Images in an evaluation batch on a GPU."""
-HELD = 2**28
-"""Bytes of arrays that a process holds rather than reads again."""
+ARRAY_CACHE_BYTES = 2**28
+"""Bytes of the arrays that a process keeps in memory rather than reading them again."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt in glibc's malloc.h."""
 Precision = Literal["float32", "bfloat16"]
@@ -148,12 +148,12 @@ class Runtime:
     @cached_property
     def held(self) -> LRUCache[Hashable, NDArray[Any]]:
         """Arrays that this process has read and may need again, those used last."""
-        return LRUCache(HELD, getsizeof=lambda array: array.nbytes)
+        return LRUCache(ARRAY_CACHE_BYTES, getsizeof=lambda array: array.nbytes)
 
     def seed(self, seed: int) -> None:
         """Seed torch's generators, of the CPU and of the device.
 
-        On a CPU, `torch.manual_seed` would note for each kind of absent device where it was called from: 1 ms.
+        On a CPU, `torch.manual_seed` would record the call stack for each kind of absent device: 1 ms.
         """
         (torch.default_generator if self.device.type == "cpu" else torch).manual_seed(seed)
 
@@ -181,7 +181,7 @@ class Runtime:
 
     def evaluation_batch(self, batch_size: int) -> int:
         """Return the batch size of evaluation, given that of training."""
-        return max(batch_size, EVALUATED) if self.device.type == "cuda" else batch_size
+        return max(batch_size, EVALUATION_BATCH) if self.device.type == "cuda" else batch_size
 
     def check_same(self, facts: Mapping[str, str]) -> None:
         """Raise UserError in every process if `facts` differ between processes; the message names those that differ."""
@@ -225,7 +225,7 @@ class Runtime:
     @contextmanager
     def reproducible(self, seed: int = 0) -> Iterator[None]:
         """Use deterministic kernels where available, and torch's generators from `seed`; restore both afterwards."""
-        before = torch.are_deterministic_algorithms_enabled()
+        were_deterministic = torch.are_deterministic_algorithms_enabled()
         warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
         memory: Any = torch.utils.deterministic
         fill = memory.fill_uninitialized_memory
@@ -238,7 +238,7 @@ class Runtime:
                 yield
         finally:
             memory.fill_uninitialized_memory = fill
-            torch.use_deterministic_algorithms(before, warn_only=warn_only)
+            torch.use_deterministic_algorithms(were_deterministic, warn_only=warn_only)
 
     @cached_property
     def _kind(self) -> str:
@@ -269,7 +269,7 @@ class Runtime:
         processes, local = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
         # DDP then builds its gradient buckets once, not after the first step: a resumed run sums in the same order.
         find_unused = self._kind == "cpu" and processes > 2
-        strategy = DDPStrategy(timeout=PATIENCE, find_unused_parameters=find_unused) if processes > 1 else "auto"
+        strategy = DDPStrategy(timeout=PEER_TIMEOUT, find_unused_parameters=find_unused) if processes > 1 else "auto"
         fabric = Fabric(accelerator=self._kind, devices=local, num_nodes=processes // local, precision="32-true",
                         strategy=strategy,
                         plugins=[] if processes > 1 else [LightningEnvironment()])  # SLURM's tasks are not ours.

@@ -15,7 +15,7 @@ from fakemedia.core.invocation import program
 from fakemedia.runtime import signals
 from fakemedia.runtime.threads import cores
 
-TURN = 2.0
+REPORT_DELAY = 2.0
 """Seconds that ranks above 0 wait for rank 0 to report an error."""
 
 
@@ -57,7 +57,7 @@ def silence_other_ranks() -> None:
 def let_others_report() -> None:
     """Wait a moment before a rank above 0 reports an error: rank 0 may report the same, and end all processes."""
     if int(os.environ.get("LOCAL_RANK", 0)) > 0:
-        time.sleep(TURN)
+        time.sleep(REPORT_DELAY)
 
 
 def lost_peer(error: BaseException | None) -> bool:
@@ -82,7 +82,7 @@ def killed_message(failures: Mapping[int, Any]) -> str | None:
 
 
 def _launch() -> None:
-    """Do what torchrun does, but let the processes report why they ended."""
+    """Run as torchrun does, but let the processes report why they ended."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main

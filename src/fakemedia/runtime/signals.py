@@ -41,9 +41,9 @@ def watched() -> Iterator[None]:
     global _watching
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in GRACE
-              if signal.getsignal(number) != signal.SIG_IGN}
-    former_descriptor = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    previous_handlers = {number: signal.signal(number, signal.default_int_handler) for number in GRACE
+                         if signal.getsignal(number) != signal.SIG_IGN}
+    previous_descriptor = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     watcher = threading.Thread(target=_watch, args=(reader,), daemon=True, name="stopping")
     watcher.start()
     _watching = True
@@ -51,8 +51,8 @@ def watched() -> Iterator[None]:
         yield
     finally:
         _watching = False
-        signal.set_wakeup_fd(former_descriptor)
-        for number, handler in before.items():
+        signal.set_wakeup_fd(previous_descriptor)
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
         writer.close()
         watcher.join()
@@ -61,7 +61,7 @@ def watched() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
-    """Let the signals wait inside the block: yield a function that says whether one came.
+    """Let the signals wait inside the block: yield a function that returns whether one arrived.
 
     A signal that arrived raises KeyboardInterrupt at the end of the block. Outside the main thread, where Python
     delivers no signals, nothing is changed.
@@ -70,12 +70,12 @@ def deferred() -> Iterator[Callable[[], bool]]:
         yield lambda: False
         return
     arrived: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in GRACE
-              if signal.getsignal(number) != signal.SIG_IGN}
+    previous_handlers = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in GRACE
+                         if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield lambda: bool(arrived)
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
     if arrived:
         raise KeyboardInterrupt
@@ -124,11 +124,11 @@ def _end() -> None:
     os._exit(STATUS)
 
 
-def _leave_alone() -> None:
+def _restore_default_handlers() -> None:
     """Restore the handlers in a forked process: a signal to a worker is not one to this command."""
     if _watching:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-os.register_at_fork(after_in_child=_leave_alone)
+os.register_at_fork(after_in_child=_restore_default_handlers)
