@@ -24,7 +24,7 @@ from fakemedia.ingest.audit import accept, audit_task
 from fakemedia.ingest.build_store import build_store
 from fakemedia.ingest.collection import AuditConfig
 from fakemedia.ingest.index import build_index
-from fakemedia.sources import archive, places, table
+from fakemedia.sources import archive, data_folders, table
 from fakemedia.sources.folder import FolderSource
 from fakemedia.store.pixels import PixelStore
 
@@ -37,10 +37,10 @@ def encoded(codec: str, image: Image.Image | None = None, **options) -> bytes:
     return buffer.getvalue()
 
 
-def flipped(data: bytes, *places: int) -> bytes:
+def flipped(data: bytes, *positions: int) -> bytes:
     out = bytearray(data)
-    for place in places:
-        out[place] ^= 0xFF
+    for position in positions:
+        out[position] ^= 0xFF
     return bytes(out)
 
 
@@ -190,7 +190,7 @@ def test_a_file_without_permission_is_found(tmp_path: Path, monkeypatch: pytest.
             raise PermissionError(13, "Permission denied")
         return read_regular(path, size)
 
-    monkeypatch.setattr(places, "read_regular", read)
+    monkeypatch.setattr(data_folders, "read_regular", read)
     _, findings, _ = outcome(tmp_path)
     assert findings[["finding", "detail"]].to_numpy().tolist() == [["unreadable", "Permission denied"]]
 

@@ -299,7 +299,7 @@ from pathlib import Path
 from fakemedia.artefacts import files
 from fakemedia.ingest import build_store, index, parts
 from fakemedia.store.pool import PixelWriter, Pool, Room
-from fakemedia.sources import places
+from fakemedia.sources import data_folders
 from fakemedia.sources.folder import FolderSource
 source, work = FolderSource(Path(sys.argv[1])), Path(sys.argv[2])
 real = files.read_regular
@@ -312,7 +312,7 @@ def read(path, size):
         time.sleep(60)
     return real(path, size)
 
-places.read_regular = read
+data_folders.read_regular = read
 if sys.argv[3] == "index":
     with Pool(work / "decoded", policy="native", room=Room()) as pool:
         index.build_index(source, "gan", workers=1, pool=pool, progress=False)

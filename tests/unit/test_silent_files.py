@@ -112,7 +112,7 @@ def test_a_table_of_sources_without_permission_is_named(tmp_path: Path, monkeypa
     def refused(path: Path, size: int) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("fakemedia.sources.places.read_regular", refused)
+    monkeypatch.setattr("fakemedia.sources.data_folders.read_regular", refused)
     with pytest.raises(UserError, match=r"table of sources cannot be read: Permission denied"):
         open_source("folder", root).items("a")
 

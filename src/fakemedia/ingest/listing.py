@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fakemedia.ingest.parts import COLUMNS, PART_ROWS, Index
-from fakemedia.sources.source import Item, Source, found
+from fakemedia.sources.source import Item, Source, listing_of
 
 LISTED = ("path", "split", "label", "class_name", "bytes", "cut", "mtime_ns")
 """The columns from the source's listing; `source` too, unless it is empty."""
@@ -51,7 +51,7 @@ class Listing:
 
 def list_images(source: Source, task: str) -> Listing:
     """Return the images of `task`, and what the source found beside them; UserError as `Source.items`."""
-    items, notes = found(source, task)
+    items, notes = listing_of(source, task)
     return Listing(items, [asdict(note) for note in notes])
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from fakemedia.sources.data_folders import root_of
 from fakemedia.sources.file_tree import Tree
-from fakemedia.sources.places import root_of
 from fakemedia.sources.tree_source import TreeSource, by_task, task_above_split
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from fakemedia.sources.data_folders import root_of
 from fakemedia.sources.file_tree import Tree
-from fakemedia.sources.places import root_of
-from fakemedia.sources.tree_source import Place, TreeSource, by_task
+from fakemedia.sources.tree_source import Placement, TreeSource, by_task
 
 TASKS = ("biggan", "crn", "cyclegan", "faceforensics", "gaugan", "glow", "imle", "san", "stargan", "stylegan",
          "whichfaceisreal", "wild")
-THEIRS = {"deepfake": "faceforensics", "stargan_gf": "stargan"}
-"""Tasks that have another name in the archives."""
+ARCHIVE_NAMES = {"deepfake": "faceforensics", "stargan_gf": "stargan"}
+"""The tasks that have another name in the archives, by that name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +27,17 @@ class Config:
 
 
 def _task(folders: tuple[str, ...]) -> int | None:
-    """Return the place of the innermost folder that is a task: an archive may have the name of a task too."""
-    return next((index for index in reversed(range(len(folders))) if folders[index] in (*TASKS, *THEIRS)), None)
+    """Return the index of the innermost folder that is a task: an archive may have the name of a task too."""
+    return next((index for index in reversed(range(len(folders))) if folders[index] in (*TASKS, *ARCHIVE_NAMES)), None)
 
 
-def _place(path: str) -> Place | None:
-    """Return the place of a file: the authors' val is the test split."""
-    place = by_task(path, _task)
-    return place and replace(place, task=THEIRS.get(place.task, place.task),
-                             split="test" if place.split == "val" else place.split)
+def _placement(path: str) -> Placement | None:
+    """Return the placement of a file: the authors' val is the test split."""
+    placement = by_task(path, _task)
+    return placement and replace(placement, task=ARCHIVE_NAMES.get(placement.task, placement.task),
+                                 split="test" if placement.split == "val" else placement.split)
 
 
 def build(config: Config) -> TreeSource:
     """Return the source; nothing is read yet."""
-    return TreeSource(Tree(root_of(config.root)), _place, exact=True)
+    return TreeSource(Tree(root_of(config.root)), _placement, exact=True)

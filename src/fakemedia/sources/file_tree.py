@@ -1,4 +1,4 @@
-"""Files in a folder, or inside archives, listed and read alike and without unpacking."""
+"""Files in a folder, or inside archives, listed and read in the same way, without unpacking."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import IO
 from fakemedia.artefacts.addresses import read_file
 from fakemedia.artefacts.files import GIB, read_regular, replacing
 from fakemedia.core.errors import UserError
-from fakemedia.sources.places import Remote
+from fakemedia.sources.data_folders import RemoteFolder
 from fakemedia.sources.split_names import shown
 from fakemedia.sources.walking import is_folder, walk
 
@@ -28,7 +28,8 @@ _KINDS = {".7z": "a 7z archive", ".rar": "a RAR archive", ".zst": "a Zstandard a
           ".tzst": "a Zstandard archive", ".gz": "a gzip file", ".bz2": "a bzip2 file", ".xz": "an xz file",
           ".zipx": "a zipx archive"}
 """Archives that are not read, by the ending of their names."""
-_STARTS = {b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!": "a RAR archive", b"\x28\xb5\x2f\xfd": "a Zstandard archive"}
+_SIGNATURES = {b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!": "a RAR archive",
+               b"\x28\xb5\x2f\xfd": "a Zstandard archive"}
 """The same by their first bytes."""
 MAX_FILE = 2**28
 """Largest file inside an archive that is read, bytes."""
@@ -67,15 +68,15 @@ class Tree:
     def entries(self) -> dict[str, Entry]:
         """The files by POSIX path. UserError: no such folder, or an archive that is damaged or not safe."""
         if isinstance(self.root, str):
-            return _at_address(self.root)
+            return _remote_entries(self.root)
         if not is_folder(self.root):
             if self.root.is_file():
-                return dict(_of_archive(self.root, self.root.parent))
+                return dict(_archive_entries(self.root, self.root.parent))
             raise UserError("The folder or archive of the data does not exist", where=self.root,
                             do="see docs/how-to/own-data.md")
         entries: dict[str, Entry] = {}
         for path in map(Path, walk(self.root)):
-            members = _of_archive(path, self.root) if is_archive(path) else _of_file(path, self.root)
+            members = _archive_entries(path, self.root) if is_archive(path) else _file_entries(path, self.root)
             for key, entry in members:
                 if key in entries:
                     raise UserError(f"Two files of the data have one name, {key}", where=path,
@@ -106,8 +107,8 @@ def _read(read: Callable[[], bytes]) -> bytes:
         raise OSError(f"{type(error).__name__}: {error}") from None
 
 
-def _at_address(root: str) -> dict[str, Entry]:
-    files = Remote(root).files
+def _remote_entries(root: str) -> dict[str, Entry]:
+    files = RemoteFolder(root).files
     if not files:
         raise UserError("The folder of the data does not exist", where=root,
                         expected="a folder of pictures: archives are read on this machine alone",
@@ -116,7 +117,7 @@ def _at_address(root: str) -> dict[str, Entry]:
             for path, file in files.items()}
 
 
-def _of_file(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
+def _file_entries(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
     try:
         status = path.stat()
     except OSError:
@@ -127,7 +128,7 @@ def _of_file(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
         yield shown(path.relative_to(root).as_posix()), entry
 
 
-def _of_archive(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
+def _archive_entries(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
     stem = next((path.name[:-len(ending)] for ending in sorted(ARCHIVES, key=len, reverse=True)
                  if path.name.lower().endswith(ending)), path.stem)
     prefix = path.parent.relative_to(root) / stem
@@ -141,7 +142,7 @@ def _of_archive(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
         yield shown((prefix / name).as_posix()), entry
 
 
-def _checked(name: str, path: Path, members: dict[str, Entry]) -> str:
+def _checked_name(name: str, path: Path, members: dict[str, Entry]) -> str:
     """Return the name of a file in the archive `path`; UserError unless it is safe and new."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     problem = ("is no file" if not parts else
@@ -162,30 +163,31 @@ def _refuse_nested(name: str, path: Path) -> None:
 
 def _zip_members(path: Path) -> dict[str, Entry]:
     mtime_ns = path.stat().st_mtime_ns
-    archive = _opened(path, mtime_ns)
+    archive = _open_zip(path, mtime_ns)
     files = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
     if len(files) == 1 and files[0].filename.lower().endswith(TARS):
         return _tar_members(_unpacked(path, lambda: archive.open(files[0])), archive_path=path)
     members: dict[str, Entry] = {}
     for info in files:
-        name = _checked(info.filename.replace("\\", "/"), path, members)  # Some programs write Windows' separators.
+        # Some programs write Windows' separators.
+        name = _checked_name(info.filename.replace("\\", "/"), path, members)
         _refuse_nested(name, path)
         if info.flag_bits & 1:
             raise UserError(f"The archive is encrypted ({name!r})", where=path, do="unpack it, and point root there")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise UserError(f"The archive holds a link, {name!r}", where=path, expected="files and folders only")
-        members[name] = Entry(info.file_size, mtime_ns, partial(_from_zip, path, mtime_ns, info))
+        members[name] = Entry(info.file_size, mtime_ns, partial(_read_from_zip, path, mtime_ns, info))
     return members
 
 
 @lru_cache(maxsize=32)
-def _opened(path: Path, mtime_ns: int) -> zipfile.ZipFile:
+def _open_zip(path: Path, mtime_ns: int) -> zipfile.ZipFile:
     """Return a zip, kept open in this process among the last ones used; another `mtime_ns` is another zip."""
     return zipfile.ZipFile(path)
 
 
-def _from_zip(path: Path, mtime_ns: int, info: zipfile.ZipInfo, size: int = MAX_FILE + 1) -> bytes:
-    with _opened(path, mtime_ns).open(info) as file:
+def _read_from_zip(path: Path, mtime_ns: int, info: zipfile.ZipInfo, size: int = MAX_FILE + 1) -> bytes:
+    with _open_zip(path, mtime_ns).open(info) as file:
         data = file.read(size)
     if len(data) > MAX_FILE:
         raise OSError(f"{info.filename} is larger than {MAX_FILE} bytes")
@@ -197,7 +199,8 @@ def _tar_members(path: Path, archive_path: Path | None = None) -> dict[str, Entr
     original = archive_path or path
     plain = path
     if not tarfile.is_tarfile(path):
-        kind = next((kind for start, kind in _STARTS.items() if read_regular(path, 8).startswith(start)), None)
+        kind = next((kind for signature, kind in _SIGNATURES.items()
+                     if read_regular(path, 8).startswith(signature)), None)
         raise UserError(f"The file is {kind}" if kind else "The archive is damaged, or none", where=original,
                         expected=f"an archive of the kinds {', '.join(ARCHIVES)}",
                         do="unpack it, and point root to the folder" if kind else "download it again")
@@ -211,16 +214,16 @@ def _tar_members(path: Path, archive_path: Path | None = None) -> dict[str, Entr
         for info in archive:
             if info.isdir():
                 continue
-            name = _checked(info.name, original, members)
+            name = _checked_name(info.name, original, members)
             if not info.isreg() or info.issparse():
                 raise UserError(f"The archive holds a link or device, {name!r}", where=original,
                                 expected="files and folders alone")
             _refuse_nested(name, original)
-            members[name] = Entry(info.size, mtime_ns, partial(_from_tar, plain, info.offset_data, info.size))
+            members[name] = Entry(info.size, mtime_ns, partial(_read_from_tar, plain, info.offset_data, info.size))
     return members
 
 
-def _from_tar(path: Path, offset: int, length: int, size: int = MAX_FILE + 1) -> bytes:
+def _read_from_tar(path: Path, offset: int, length: int, size: int = MAX_FILE + 1) -> bytes:
     if min(length, size) > MAX_FILE:
         raise OSError(f"larger than {MAX_FILE} bytes")
     with path.open("rb", buffering=0) as file:

@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS
+from fakemedia.sources.data_folders import DataFolder, data_folder, root_of
 from fakemedia.sources.groups import is_sources_table, with_sources
 from fakemedia.sources.layout import check_layout, class_folders, split_folders
 from fakemedia.sources.pictures import HEAD, PICTURES, respelled, skipped, unplaced
-from fakemedia.sources.places import Place, place_at, root_of
 from fakemedia.sources.source import Item, Note
 from fakemedia.sources.split_names import label_named, shown
 
@@ -37,14 +37,14 @@ class FolderSource:
     root: Path | str
 
     @cached_property
-    def _place(self) -> Place:
-        return place_at(self.root)
+    def _data(self) -> DataFolder:
+        return data_folder(self.root)
 
     def tasks(self) -> list[str]:
         """Return the names of the folders under `root` that hold a split, sorted; UserError without `root`."""
-        if not self._place.is_folder(""):
+        if not self._data.is_folder(""):
             raise UserError("The folder of the data does not exist", where=self.root)
-        return [name for name in self._place.subfolders("") if split_folders(self._place, name)]
+        return [name for name in self._data.subfolders("") if split_folders(self._data, name)]
 
     def items(self, task: str) -> list[Item]:
         """Return the images of `task`, sorted by path.
@@ -55,18 +55,18 @@ class FolderSource:
 
     def listing(self, task: str) -> tuple[list[Item], list[Note]]:
         """Return the images of `task`, sorted by path, and notes on other files; UserError as `items`."""
-        check_layout(self._place, [task], fakes_only=True)
+        check_layout(self._data, [task], fakes_only=True)
         items: list[Item] = []
         others: dict[str, Counter[str]] = defaultdict(Counter)
-        for folder in class_folders(self._place, task):
-            for file in self._place.walk(folder.path):
+        for folder in class_folders(self._data, task):
+            for file in self._data.walk(folder.path):
                 relative = shown(file[len(folder.path) + 1:])
                 subfolder, _, name = relative.rpartition("/")
-                if not PICTURES.includes(name, lambda file=file: self._place.reader(file, HEAD)()):
+                if not PICTURES.includes(name, lambda file=file: self._data.reader(file, HEAD)()):
                     others[folder.path][PurePosixPath(name).suffix.lower()] += 1
                     continue
                 path = f"{shown(folder.path)}/{relative}"
-                size, mtime_ns = self._place.status(file)
+                size, mtime_ns = self._data.status(file)
                 items.append(Item(path=path, split=folder.split, label=folder.label, class_name=subfolder, source="",
                                   bytes=size, mtime_ns=mtime_ns))
         items = self._with_sources(task, sorted(items, key=lambda item: item.path))
@@ -74,34 +74,34 @@ class FolderSource:
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads the file `path`, relative to `root`; OSError if it cannot be read."""
-        return self._place.reader(path)
+        return self._data.reader(path)
 
     def _spellings(self, task: str) -> list[Note]:
-        names = {f"{task}/{name}": split for name, split in split_folders(self._place, task).items()}
-        names |= {folder.path: CLASS_FOLDERS[folder.label] for folder in class_folders(self._place, task)}
+        names = {f"{task}/{name}": split for name, split in split_folders(self._data, task).items()}
+        names |= {folder.path: CLASS_FOLDERS[folder.label] for folder in class_folders(self._data, task)}
         return respelled(names)
 
     def _unplaced(self, task: str) -> Counter[str]:
         """Count the pictures of the task's folder that are in no class folder, by folder."""
-        splits = split_folders(self._place, task)
+        splits = split_folders(self._data, task)
         counts: Counter[str] = Counter()
         for level in ("", *splits):
             folder = f"{task}/{level}" if level else task
-            folders = self._place.subfolders(folder)
-            counts[folder] += sum(PICTURES.is_named(name) for name in self._place.names(folder) if name not in folders)
+            folders = self._data.subfolders(folder)
+            counts[folder] += sum(PICTURES.is_named(name) for name in self._data.names(folder) if name not in folders)
             for name in folders:
                 if name not in splits if not level else label_named(name) is None:
-                    counts[f"{folder}/{name}"] += sum(map(PICTURES.is_named, self._place.walk(f"{folder}/{name}")))
+                    counts[f"{folder}/{name}"] += sum(map(PICTURES.is_named, self._data.walk(f"{folder}/{name}")))
         return +counts
 
     def _with_sources(self, task: str, items: list[Item]) -> list[Item]:
         """Return the items with their sources from the task's table, if there is one."""
-        name = next(filter(is_sources_table, self._place.names(task)), None)
+        name = next(filter(is_sources_table, self._data.names(task)), None)
         if name is None:
             return items
-        table = self._place.full(f"{task}/{name}")
+        table = self._data.full(f"{task}/{name}")
         try:
-            return with_sources(items, self._place.reader(f"{task}/{name}")(), task, table)
+            return with_sources(items, self._data.reader(f"{task}/{name}")(), task, table)
         except OSError as error:
             raise UserError(f"The table of sources cannot be read: {error.strerror or error}", where=table) from None
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from fakemedia.sources.data_folders import root_of
 from fakemedia.sources.file_tree import Tree
-from fakemedia.sources.places import root_of
-from fakemedia.sources.tree_source import Place, TreeSource, by_task
+from fakemedia.sources.tree_source import Placement, TreeSource, by_task
 
 TASKS = ("biggan", "crn", "cyclegan", "deepfake", "gaugan", "imle", "progan", "san", "seeingdark", "stargan",
          "stylegan", "stylegan2", "whichfaceisreal")
@@ -28,12 +28,12 @@ def _task(folders: tuple[str, ...]) -> int | None:
     return next((index for index in reversed(range(len(folders))) if folders[index] in TASKS), None)
 
 
-def _place(path: str) -> Place | None:
-    """Return the place; all of the set is test data, in any folder."""
-    place = by_task(path, _task)
-    return place and replace(place, split="")
+def _placement(path: str) -> Placement | None:
+    """Return the placement of a file; all of the set is test data, in any folder."""
+    placement = by_task(path, _task)
+    return placement and replace(placement, split="")
 
 
 def build(config: Config) -> TreeSource:
     """Return the source; nothing is read yet."""
-    return TreeSource(Tree(root_of(config.root)), _place)
+    return TreeSource(Tree(root_of(config.root)), _placement)

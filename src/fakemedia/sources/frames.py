@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 FORMATS = ("3gp", "asf", "avi", "flv", "m4v", "matroska", "mov", "mp4", "mpeg", "mpegts", "mpegvideo", "webm")
 """Formats by FFmpeg's names that are read: none that names other files or addresses, such as playlists."""
-ESTIMATED = ("mpeg", "mpegts", "mpegvideo")
+WITHOUT_INDEX = ("mpeg", "mpegts", "mpegvideo")
 """Formats without an index, whose length FFmpeg estimates."""
 INSTALL = install("video")
-_TURNS = {90: Image.Transpose.ROTATE_90, -90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180,
-          -180: Image.Transpose.ROTATE_180}
+_ROTATIONS = {90: Image.Transpose.ROTATE_90, -90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180,
+              -180: Image.Transpose.ROTATE_180}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def _package() -> ModuleType:
 
 def _length(container: Any, stream: Any) -> float:
     """Return the length of a video in units of `stream.time_base`: that of its stream or file, or of its packets."""
-    is_estimated = container.format.name in ESTIMATED
+    is_estimated = container.format.name in WITHOUT_INDEX
     if stream.duration and not is_estimated:
         return stream.duration
     if container.duration and not is_estimated:  # Matroska and WebM give no length of a stream.
@@ -82,7 +82,7 @@ def _frame(container: Any, stream: Any, start: int, after: int) -> Frame:
             break
     if frame is None:
         raise OSError("the video has no frame there")
-    transposition = _TURNS.get(round(getattr(frame, "rotation", 0)))
+    transposition = _ROTATIONS.get(round(getattr(frame, "rotation", 0)))
     image = frame.to_image()
     return Frame(seconds=float(((frame.pts or 0) - start) * stream.time_base), codec=stream.codec_context.name,
                  image=image if transposition is None else image.transpose(transposition), mode=str(frame.format.name))

@@ -82,11 +82,11 @@ class HuggingFaceSource:
                 splits = datasets.load_dataset(self.config.dataset)
             else:
                 files = sorted(Path(self.config.root).glob("*.parquet"))
-                named: dict[str, list[str]] = {}
+                files_by_split: dict[str, list[str]] = {}
                 for file in files:
                     part = next((name for name in SPLIT_NAMES if file.name.lower().startswith(name)), "all")
-                    named.setdefault(part, []).append(str(file))
-                splits = datasets.load_dataset("parquet", data_files=named)
+                    files_by_split.setdefault(part, []).append(str(file))
+                splits = datasets.load_dataset("parquet", data_files=files_by_split)
         except Exception as error:  # The library raises many kinds of errors, also for a data set that does not exist.
             raise UserError(f"The data set cannot be loaded ({error})", where=self._where,
                             do="check its name, or point root to a folder with Parquet files") from None

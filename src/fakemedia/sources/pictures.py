@@ -17,8 +17,8 @@ HEAD = 32
 """First bytes of picture files."""
 IGNORED = ("thumbs.db", "desktop.ini")
 """Files that operating systems add."""
-_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"\xff\x0a",
-           b"\0\0\0\x0cJXL \r\n", b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51")
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"\xff\x0a",
+               b"\0\0\0\x0cJXL \r\n", b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51")
 _BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 """Kinds of ISO media files that are pictures."""
 
@@ -26,7 +26,7 @@ _BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1
 def starts_like_picture(head: bytes) -> bool:
     """Return whether a file that starts with `head` is a picture: BMP, GIF, JPEG, JPEG 2000, JPEG XL, PNG, PNM, TIFF,
     WebP, AVIF or HEIC."""
-    return (head.startswith(_STARTS)
+    return (head.startswith(_SIGNATURES)
             or (head[:2] == b"BM" and head[6:10] == bytes(4))
             or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
             or (head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace())

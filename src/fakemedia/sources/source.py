@@ -66,13 +66,13 @@ class Source(Protocol):
         ...
 
 
-def found(source: Source, task: str) -> tuple[Iterable[Item], list[Note]]:
-    """Return the images of `task`, in any order, and what the source found beside them; UserError as `items`."""
+def listing_of(source: Source, task: str) -> tuple[Iterable[Item], list[Note]]:
+    """Return the images of `task`, in any order, and the source's notes on other files; UserError as `items`."""
     listing = getattr(source, "listing", None)
     return (source.items(task), []) if listing is None else listing(task)
 
 
 def listed(source: Source, task: str) -> tuple[list[Item], list[Note]]:
-    """Return the same as `found`, with the images as a list, sorted by path."""
-    items, notes = found(source, task)
+    """Return the same as `listing_of`, with the images as a list, sorted by path."""
+    items, notes = listing_of(source, task)
     return sorted(items, key=lambda item: item.path), notes

@@ -48,5 +48,5 @@ def on_disk(root: Path, path: str) -> str:
     NFD). The path as it is, if none of them exists."""
     raw = _ESCAPED.sub(lambda byte: bytes.fromhex(byte[1]).decode("utf-8", "surrogateescape"), path)
     spellings = (path, raw, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path))
-    places = [os.path.join(root, name) for name in spellings]
-    return next((place for place in places if os.path.lexists(place)), places[0])
+    candidates = [os.path.join(root, name) for name in spellings]
+    return next((candidate for candidate in candidates if os.path.lexists(candidate)), candidates[0])

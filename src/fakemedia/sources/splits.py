@@ -28,8 +28,8 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
 from fakemedia.sources.source import Item
 
-ALL = {"train": 0.6, "val": 0.2, "test": 0.2}
-OF_TRAIN = 0.25
+DEFAULT_SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
+HELD_OUT_SHARE = 0.25
 """Share of train that becomes the one held-out split that is missing."""
 NONE = -1
 """The index of an empty split."""
@@ -53,19 +53,20 @@ def complete(items: Sequence[Item], *, exact: bool = False, where: object = None
     return list(_completed(items, items, partial(_by_exact_counts, items) if exact else None, where))
 
 
-def completed(first: Iterable[Item], again: Iterable[Item], *, where: object = None) -> Iterator[Item]:
-    """Yield the items that `complete` would return for `again`, with 60 bytes of memory an image.
+def completed(first_pass: Iterable[Item], second_pass: Iterable[Item], *, where: object = None) -> Iterator[Item]:
+    """Yield the items that `complete` would return for `second_pass`, with 60 bytes of memory an image.
 
-    `first` has the same images in the same order; their sizes and times are not used. Neither is kept as a list.
+    `first_pass` has the same images in the same order; their sizes and times are not used. Neither is kept as a list.
     """
-    return _completed(first, again, None, where)
+    return _completed(first_pass, second_pass, None, where)
 
 
-def _completed(first: Iterable[Item], again: Iterable[Item], assign: Assign | None, where: object) -> Iterator[Item]:
-    facts = np.fromiter(map(_facts, first), FACTS)
+def _completed(first_pass: Iterable[Item], second_pass: Iterable[Item], assign: Assign | None,
+               where: object) -> Iterator[Item]:
+    facts = np.fromiter(map(_facts, first_pass), FACTS)
     splits, assigned = _assigned(facts, assign or partial(_by_hash, facts), where)
     del facts
-    for item, split, is_assigned in zip(again, splits.tobytes(), assigned.tobytes(), strict=True):
+    for item, split, is_assigned in zip(second_pass, splits.tobytes(), assigned.tobytes(), strict=True):
         yield replace(item, split=SPLITS[split], cut="rule") if is_assigned else item
 
 
@@ -90,11 +91,11 @@ def _assigned(facts: NDArray, assign: Assign, where: object) -> tuple[NDArray[np
     for pool in (pool for pools in from_train.values() for pool in pools):
         movable[pool] = True
     for pools, fixed in ((from_train, ~movable), (unassigned, np.ones(len(facts), bool))):
-        of_source = np.full(len(names) + 1, NONE, np.int8)  # The last place is that of items without a source.
+        source_splits = np.full(len(names) + 1, NONE, np.int8)  # The last one is that of items without a source.
         fixed_rows = fixed & facts["has_source"] & (splits != NONE)
-        np.maximum.at(of_source, sources[fixed_rows], splits[fixed_rows])
+        np.maximum.at(source_splits, sources[fixed_rows], splits[fixed_rows])
         _assign_pools({shares: np.concatenate(pool) for shares, pool in pools.items()}, facts["split"], sources,
-                      of_source, assign, splits)
+                      source_splits, assign, splits)
         for pool in (pool for rows in pools.values() for pool in rows):
             is_assigned[pool] = True
     return splits, is_assigned
@@ -111,30 +112,30 @@ def position(name: str) -> float:
     return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=6).digest(), "big") / 2**48
 
 
-def _assign_pools(pools: Mapping[tuple[tuple[str, float], ...], NDArray[np.int64]], given: NDArray[np.int8],
-                  sources: NDArray[np.int64], of_source: NDArray[np.int8], assign: Assign,
+def _assign_pools(pools: Mapping[tuple[tuple[str, float], ...], NDArray[np.int64]], given_splits: NDArray[np.int8],
+                  sources: NDArray[np.int64], source_splits: NDArray[np.int8], assign: Assign,
                   splits: NDArray[np.int8]) -> None:
     """Write the split of each item of `pools` to `splits`, int8 (N,), as an index in SPLITS.
 
-    `given`, int8 (N,), are the splits in the data. `of_source`, int8 (S + 1,), is the split of each source photograph,
-    NONE where there is none yet; `sources`, int64 (N,), are the items' indices in it. An item gets the split of its
-    source; one that is cut from train only if its class has that split as a target. A source that is cut from train in
-    both classes moves to a split that is a target of both, or stays in train.
+    `given_splits`, int8 (N,), are those in the data. `source_splits`, int8 (S + 1,), is the split of each source
+    photograph, NONE where there is none yet; `sources`, int64 (N,), are the items' indices in it. An item gets the
+    split of its source; one that is cut from train only if its class has that split as a target. A source that is cut
+    from train in both classes moves to a split that is a target of both, or stays in train.
     """
-    common = np.full(len(of_source), (1 << len(SPLITS)) - 1)
+    common = np.full(len(source_splits), (1 << len(SPLITS)) - 1)
     for shares, rows in pools.items():
         common[sources[rows]] &= sum(1 << SPLITS.index(split) for split, _ in shares)
     for shares, rows in pools.items():
-        source = sources[rows]
-        has_source, source_split = source >= 0, of_source[source]
-        allowed = np.isin(source_split, [SPLITS.index(split) for split, _ in shares])
-        follows_source = has_source & (source_split != NONE) & ((given[rows] == NONE) | allowed)
-        assigned = source_split.copy()
+        row_sources = sources[rows]
+        has_source, row_source_splits = row_sources >= 0, source_splits[row_sources]
+        allowed = np.isin(row_source_splits, [SPLITS.index(split) for split, _ in shares])
+        follows_source = has_source & (row_source_splits != NONE) & ((given_splits[rows] == NONE) | allowed)
+        assigned = row_source_splits.copy()
         assigned[~follows_source] = assign(rows[~follows_source], dict(shares))
-        stays = has_source & (given[rows] != NONE) & ~follows_source & (common[source] >> assigned & 1 == 0)
+        stays = has_source & (given_splits[rows] != NONE) & ~follows_source & (common[row_sources] >> assigned & 1 == 0)
         assigned[stays] = SPLITS.index("train")
         splits[rows] = assigned
-        of_source[source[has_source]] = assigned[has_source]
+        source_splits[row_sources[has_source]] = assigned[has_source]
 
 
 def _shares(facts: NDArray, label: int, where: object) -> tuple[dict[str, float], NDArray[np.int64]]:
@@ -146,8 +147,8 @@ def _shares(facts: NDArray, label: int, where: object) -> tuple[dict[str, float]
     unassigned = rows[splits == NONE]
     if len(unassigned):
         targets = missing or SPLITS
-        total = sum(ALL[split] for split in targets)
-        return {split: ALL[split] / total for split in targets}, unassigned
+        total = sum(DEFAULT_SHARES[split] for split in targets)
+        return {split: DEFAULT_SHARES[split] / total for split in targets}, unassigned
     if not missing:
         return {}, unassigned
     if "train" in missing:
@@ -157,15 +158,15 @@ def _shares(facts: NDArray, label: int, where: object) -> tuple[dict[str, float]
                         do="add images for train, or leave the split of some images empty")
     train = rows[splits == SPLITS.index("train")]
     if len(missing) == 1:
-        return {"train": 1 - OF_TRAIN, missing[0]: OF_TRAIN}, train
-    return dict(ALL), train
+        return {"train": 1 - HELD_OUT_SHARE, missing[0]: HELD_OUT_SHARE}, train
+    return dict(DEFAULT_SHARES), train
 
 
 def _by_hash(facts: NDArray, rows: NDArray[np.int64], shares: Mapping[str, float]) -> NDArray[np.int8]:
     """Return the split of each of `rows` that the position of its group gives, int8."""
     edges = np.cumsum(list(shares.values()))
-    chosen = np.searchsorted(edges, facts["at"][rows], side="right").clip(max=len(edges) - 1)
-    return np.array([SPLITS.index(split) for split in shares], np.int8)[chosen]
+    split_indices = np.searchsorted(edges, facts["at"][rows], side="right").clip(max=len(edges) - 1)
+    return np.array([SPLITS.index(split) for split in shares], np.int8)[split_indices]
 
 
 def _by_exact_counts(items: Sequence[Item], rows: NDArray[np.int64], shares: Mapping[str, float]) -> NDArray[np.int8]:
@@ -175,15 +176,15 @@ def _by_exact_counts(items: Sequence[Item], rows: NDArray[np.int64], shares: Map
     single-image groups then fill each split up to its count. Content classes are spread evenly over the splits.
     """
     groups: dict[str, list[Item]] = defaultdict(list)
-    own_items = [items[row] for row in rows.tolist()]
-    for item in own_items:
+    row_items = [items[row] for row in rows.tolist()]
+    for item in row_items:
         groups[group(item)].append(item)
     kinds: dict[tuple[int, ...], list[list[Item]]] = defaultdict(list)
     for members in groups.values():
         kinds[tuple(sorted(item.label for item in members))].append(members)
     split_of: dict[str, str] = {}
     assigned_counts: Counter[tuple[int, str]] = Counter()
-    totals = Counter(item.label for item in own_items)
+    totals = Counter(item.label for item in row_items)
     for labels in sorted(kinds, key=lambda labels: (-len(labels), labels)):
         ranked = _ranked(kinds[labels])
         counts = _counts(len(ranked), shares)
@@ -194,7 +195,7 @@ def _by_exact_counts(items: Sequence[Item], rows: NDArray[np.int64], shares: Map
             for item in members:
                 split_of[item.path] = split
                 assigned_counts[item.label, split] += 1
-    return np.array([SPLITS.index(split_of[item.path]) for item in own_items], np.int8)
+    return np.array([SPLITS.index(split_of[item.path]) for item in row_items], np.int8)
 
 
 def _counts(total: int, shares: Mapping[str, float]) -> dict[str, int]:

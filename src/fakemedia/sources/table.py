@@ -15,7 +15,7 @@ import pandas as pd
 
 from fakemedia.core.errors import UserError
 from fakemedia.core.types import SPLITS, check_name
-from fakemedia.sources.places import Place, place_at, root_of
+from fakemedia.sources.data_folders import DataFolder, data_folder, root_of
 from fakemedia.sources.source import Item, Note
 from fakemedia.sources.split_names import split_named
 from fakemedia.sources.splits import completed
@@ -23,7 +23,7 @@ from fakemedia.sources.text_table import decoded, header_of
 
 LABELS = {"0": 0, "0.0": 0, "real": 0, "0_real": 0, "false": 0, "1": 1, "1.0": 1, "fake": 1, "1_fake": 1, "true": 1}
 """Spellings of the labels: true is fake."""
-NEEDED, KNOWN = ("path", "label"), ("path", "label", "task", "split", "source", "generator")
+REQUIRED_COLUMNS, COLUMNS = ("path", "label"), ("path", "label", "task", "split", "source", "generator")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +48,12 @@ class TableSource:
     task: str
 
     @cached_property
-    def _place(self) -> Place:
-        return place_at(self.root)
+    def _data(self) -> DataFolder:
+        return data_folder(self.root)
 
     @property
     def _where(self) -> Path | str:
-        return self._place.full(self.table)
+        return self._data.full(self.table)
 
     def tasks(self) -> list[str]:
         """Return the names of the tasks, sorted; UserError for a table that cannot be used."""
@@ -70,22 +70,22 @@ class TableSource:
             raise UserError(f"The table has no images of the task {task}", where=self._where,
                             expected=f"one of {', '.join(self.tasks())}")
         where = f"{self._where}, task {task}"
-        return completed(_items(rows, lambda path: (0, 0)), _items(rows, self._place.status), where=where), []
+        return completed(_items(rows, lambda path: (0, 0)), _items(rows, self._data.status), where=where), []
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads an image file; OSError if it cannot be read."""
-        return self._place.reader(path)
+        return self._data.reader(path)
 
     @cached_property
     def _rows(self) -> pd.DataFrame:
         rows = self._table()
-        missing = [name for name in NEEDED if name not in rows]
+        missing = [name for name in REQUIRED_COLUMNS if name not in rows]
         if missing:
             raise self._error(f"The table lacks the column {missing[0]}")
-        for name in KNOWN:
+        for name in COLUMNS:
             if name not in rows:
                 rows[name] = self.task if name == "task" else ""
-        text = pd.DataFrame(rows[list(KNOWN)].astype("str").where(rows[list(KNOWN)].notna(), ""))
+        text = pd.DataFrame(rows[list(COLUMNS)].astype("str").where(rows[list(COLUMNS)].notna(), ""))
         path = pd.Series(text["path"])
         self._check(path != "", "has no path")
         text["label"] = label = pd.Series(text["label"]).str.strip().str.lower().map(LABELS.get)
@@ -100,12 +100,12 @@ class TableSource:
 
     def _table(self) -> pd.DataFrame:
         try:
-            data = self._place.reader(self.table)()
+            data = self._data.reader(self.table)()
             if PurePosixPath(self.table).suffix.lower() == ".parquet":
                 rows = pd.read_parquet(io.BytesIO(data))
                 return rows.rename(columns={name: str(name).strip().lower() for name in rows})
             text = decoded(data, self._where)
-            delimiter, columns = header_of(text, NEEDED, self._where)
+            delimiter, columns = header_of(text, REQUIRED_COLUMNS, self._where)
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pd.errors.ParserWarning)  # Rows with more cells than the header.
                 return pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, na_values=[""],
@@ -130,7 +130,8 @@ class TableSource:
 
     def _error(self, message: str) -> UserError:
         return UserError(message, where=self._where, do="see docs/how-to/own-data.md",
-                         expected=f"columns {' and '.join(NEEDED)}, and optionally task, split, source, generator")
+                         expected=f"columns {' and '.join(REQUIRED_COLUMNS)}, "
+                                  "and optionally task, split, source, generator")
 
 
 def _items(rows: pd.DataFrame, status: Callable[[str], tuple[int, int]]) -> Iterator[Item]:

@@ -19,7 +19,7 @@ from fakemedia.sources.splits import complete
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """Where a file belongs, by the folders above it; `split` may be empty."""
 
     task: str
@@ -32,8 +32,8 @@ class Place:
     """The folders of its class and, if it has one, its split, as paths, with the usual name of each."""
 
 
-def by_task(path: str, task_of: Callable[[tuple[str, ...]], int | None]) -> Place | None:
-    """Return the place of the file `path`, or None if it has none.
+def by_task(path: str, task_of: Callable[[tuple[str, ...]], int | None]) -> Placement | None:
+    """Return the placement of the file `path`, or None if it belongs to no class of a task.
 
     `task_of` returns which of the folders above the class folder is the task. The class folder is the innermost
     `0_real` or `1_fake`, or else one of another usual spelling, unless there are both real and fake ones. The first
@@ -49,19 +49,20 @@ def by_task(path: str, task_of: Callable[[tuple[str, ...]], int | None]) -> Plac
     label = label_named(folders[label_at])
     assert label is not None
     between = range(task_at + 1, label_at)
-    split_at = next((place for place in between if split_named(folders[place])), None)
-    classes = [folders[place] for place in (*between, *range(label_at + 1, len(folders))) if place != split_at]
+    split_at = next((index for index in between if split_named(folders[index])), None)
+    classes = [folders[index] for index in (*between, *range(label_at + 1, len(folders))) if index != split_at]
     split = "" if split_at is None else split_named(folders[split_at]) or ""
-    named = [("/".join(folders[:label_at + 1]), CLASS_FOLDERS[label])]
+    usual_names = [("/".join(folders[:label_at + 1]), CLASS_FOLDERS[label])]
     if split_at is not None:
-        named.append(("/".join(folders[:split_at + 1]), split))
-    return Place(folders[task_at], split, label, "/".join(classes), "/".join(folders[:task_at + 1]), tuple(named))
+        usual_names.append(("/".join(folders[:split_at + 1]), split))
+    return Placement(folders[task_at], split, label, "/".join(classes), "/".join(folders[:task_at + 1]),
+                     tuple(usual_names))
 
 
 def task_above_split(folders: tuple[str, ...]) -> int | None:
-    """Return the place of the task among the folders above a class folder: above the split, or the last one."""
-    split = next((index for index, folder in enumerate(folders) if split_named(folder)), len(folders))
-    return split - 1 if split else None
+    """Return the index of the task among the folders above a class folder: above the split, or the last one."""
+    split_at = next((index for index, folder in enumerate(folders) if split_named(folder)), len(folders))
+    return split_at - 1 if split_at else None
 
 
 def _class_folder(folders: tuple[str, ...]) -> int | None:
@@ -90,24 +91,25 @@ class TreeSource:
     """The images of a tree, each placed by its path; see `fakemedia.sources.source.Source`."""
 
     tree: Tree
-    place: Callable[[str], Place | None]
+    placement_of: Callable[[str], Placement | None]
     media: Media = PICTURES
     exact: bool = False
     """Whether missing splits are made by exact counts; see `fakemedia.sources.splits.complete`."""
 
     @cached_property
-    def _placed(self) -> dict[str, TaskFiles]:
+    def _files_by_task(self) -> dict[str, TaskFiles]:
         files_by_task: dict[str, TaskFiles] = defaultdict(TaskFiles)
-        for path, place in self._places.items():
+        for path, placement in self._placements.items():
             name, entry = PurePosixPath(path).name, self.tree.entries[path]
-            task = files_by_task[place.task]
+            task = files_by_task[placement.task]
             if self.media.includes(name, self.tree.reader(path, HEAD)):
-                task.names |= place.folders
-                task.items.append(Item(path=path, split=place.split, label=place.label, class_name=place.class_name,
-                                       source="", bytes=entry.bytes, mtime_ns=entry.mtime_ns))
+                task.names |= placement.folders
+                task.items.append(Item(path=path, split=placement.split, label=placement.label,
+                                       class_name=placement.class_name, source="", bytes=entry.bytes,
+                                       mtime_ns=entry.mtime_ns))
             else:
-                task.others[place.folders[0][0]][PurePosixPath(name).suffix.lower()] += 1
-        tasks = {place.path: place.task for place in self._places.values()}
+                task.others[placement.folders[0][0]][PurePosixPath(name).suffix.lower()] += 1
+        tasks = {placement.path: placement.task for placement in self._placements.values()}
         for path in self.tree.entries:
             folder, _, name = path.rpartition("/")
             if is_sources_table(name) and folder in tasks:
@@ -115,23 +117,24 @@ class TreeSource:
         return {task: files for task, files in files_by_task.items() if files.items}
 
     @cached_property
-    def _places(self) -> dict[str, Place]:
-        """The places of the files that have one, by path.
+    def _placements(self) -> dict[str, Placement]:
+        """The placements of the files that have one, by path.
 
-        A class folder without a split has none inside a task that has splits.
+        Files of a class folder without a split have none inside a task that has splits.
         """
-        places = {path: place for path in self.tree.entries
-                  if not is_ignored(PurePosixPath(path).name) and (place := self.place(path))}
-        with_splits = {place.path for place in places.values() if place.split}
-        return {path: place for path, place in places.items()
-                if place.split or with_splits.isdisjoint(str(parent) for parent in PurePosixPath(place.path).parents)}
+        placements = {path: placement for path in self.tree.entries
+                      if not is_ignored(PurePosixPath(path).name) and (placement := self.placement_of(path))}
+        with_splits = {placement.path for placement in placements.values() if placement.split}
+        return {path: placement for path, placement in placements.items()
+                if placement.split
+                or with_splits.isdisjoint(str(parent) for parent in PurePosixPath(placement.path).parents)}
 
     @cached_property
     def _unplaced(self) -> Counter[str]:
-        """How many files of the source's kind in each folder have no place."""
+        """Number of files of the source's kind without a placement, by folder."""
         return Counter(PurePosixPath(path).parent.as_posix() for path in self.tree.entries
                        if self.media.is_named(path) and not is_ignored(PurePosixPath(path).name)
-                       and path not in self._places)
+                       and path not in self._placements)
 
     @property
     def unread(self) -> dict[str, str]:
@@ -141,28 +144,28 @@ class TreeSource:
     def tasks(self) -> list[str]:
         """Return the names of the tasks, sorted; UserError without `root`, for an archive that is not safe, and where
         there is no task, but archives of kinds that are not read."""
-        if not self._placed and self.tree.unread:
+        if not self._files_by_task and self.tree.unread:
             path, kind = next(iter(self.tree.unread.items()))
             raise UserError(f"There are no tasks, and {path} is {kind}, which is not read", where=self.tree.root,
                             do="unpack it, and point root to the folder")
-        return sorted(self._placed)
+        return sorted(self._files_by_task)
 
     def items(self, task: str) -> list[Item]:
         """Return the images of `task`; missing splits are made by rule. UserError if there are none."""
-        return complete(self.files(task), exact=self.exact, where=self.place_of(task))
+        return complete(self.files(task), exact=self.exact, where=self.location_of(task))
 
     def files(self, task: str) -> list[Item]:
         """Return the files of `task` as items, with the splits that are given. UserError if there are none."""
-        if task not in self._placed:
+        if task not in self._files_by_task:
             raise UserError(f"There are no {self.media.name} of the task {task}", where=self.tree.root,
                             expected=f"one of {', '.join(self.tasks()) or 'no task'}",
                             do="see docs/how-to/own-data.md")
-        items = self._placed[task].items
-        for table in self._placed[task].tables:
+        items = self._files_by_task[task].items
+        for table in self._files_by_task[task].tables:
             items = self._with_sources(items, table)
         return items
 
-    def place_of(self, task: str) -> str:
+    def location_of(self, task: str) -> str:
         """Return the location of `task` for error messages."""
         return f"{self.tree.root}, task {task}"
 
@@ -181,17 +184,17 @@ class TreeSource:
 
     def notes(self, task: str) -> list[Note]:
         """Return notes on other files in the folders of `task`, and on files that belong to no task."""
-        files = self._placed[task]
+        files = self._files_by_task[task]
         unread_notes = [Note(kind="skipped", path=path, warns=True, detail=f"{kind}, which is not read: unpack it")
-                        for path, kind in self._of(task, self.tree.unread).items()]
+                        for path, kind in self._entries_of(task, self.tree.unread).items()]
         return [*respelled(files.names), *skipped(files.others, self.media),
-                *unplaced(self._of(task, self._unplaced), self.media), *unread_notes]
+                *unplaced(self._entries_of(task, self._unplaced), self.media), *unread_notes]
 
-    def _of(self, task: str, values_by_path: dict) -> dict:
-        """Return the entries whose path is in a folder of `task`, or in one of no task."""
-        others = set(self._placed) - {task}
+    def _entries_of(self, task: str, values_by_path: dict) -> dict:
+        """Return the entries whose path is in a folder of `task`, or in a folder that belongs to no task."""
+        other_tasks = set(self._files_by_task) - {task}
         return {path: value for path, value in values_by_path.items()
-                if task in (parts := PurePosixPath(path).parts) or others.isdisjoint(parts)}
+                if task in (parts := PurePosixPath(path).parts) or other_tasks.isdisjoint(parts)}
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads an image file; OSError if it cannot be read."""

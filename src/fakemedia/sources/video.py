@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from fakemedia.sources.data_folders import root_of
 from fakemedia.sources.excerpts import excerpt
 from fakemedia.sources.file_tree import Tree
 from fakemedia.sources.frames import frames_at
 from fakemedia.sources.pictures import PICTURES, Media
-from fakemedia.sources.places import root_of
 from fakemedia.sources.source import Item, Note
 from fakemedia.sources.splits import complete
 from fakemedia.sources.tree_source import TreeSource, by_task, task_above_split
@@ -56,7 +56,7 @@ class VideoSource:
         picture. UserError if there is no such task."""
         frames = [replace(video, path=f"{video.path}#{frame:04d}-{self.frames}", source=video.source or video.path)
                   for video in self.videos.files(task) for frame in range(self.frames)]
-        return complete(frames, where=self.videos.place_of(task))
+        return complete(frames, where=self.videos.location_of(task))
 
     def listing(self, task: str) -> tuple[list[Item], list[Note]]:
         """Return the items of `task`, and what is in its folders or belongs to no task; UserError as `items`."""
@@ -87,5 +87,5 @@ VIDEOS = Media("videos", SUFFIXES, starts_like_video)
 
 def build(config: Config) -> VideoSource:
     """Return the source; nothing is read yet."""
-    place = partial(by_task, task_of=task_above_split)
-    return VideoSource(TreeSource(Tree(root_of(config.root)), place, VIDEOS), config.frames)
+    placement_of = partial(by_task, task_of=task_above_split)
+    return VideoSource(TreeSource(Tree(root_of(config.root)), placement_of, VIDEOS), config.frames)

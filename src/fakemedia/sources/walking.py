@@ -13,11 +13,11 @@ from fakemedia.sources.pictures import HEAD, is_ignored
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether `path` is a folder; UserError if permissions do not allow to find out."""
+    """Return whether `path` is a folder; UserError if permissions do not allow to determine that."""
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except PermissionError as error:
-        raise _closed(path, error) from None
+        raise _unreadable(path, error) from None
     except OSError:
         return False
 
@@ -49,7 +49,7 @@ def _walk(folder: str, visited: set[tuple[int, int]]) -> Iterator[str]:
     try:
         status = os.stat(folder)
     except OSError as error:
-        raise _closed(folder, error) from None
+        raise _unreadable(folder, error) from None
     if (status.st_dev, status.st_ino) in visited:
         return
     visited.add((status.st_dev, status.st_ino))
@@ -72,10 +72,10 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return sorted((entry for entry in entries if not is_ignored(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
-        raise _closed(folder, error) from None
+        raise _unreadable(folder, error) from None
 
 
-def _closed(folder: str | Path, error: OSError) -> UserError:
+def _unreadable(folder: str | Path, error: OSError) -> UserError:
     return UserError(f"The folder cannot be read ({error.strerror})", where=folder,
                      expected="a folder that you may list",
                      do="change its permissions, or remove it from the data")

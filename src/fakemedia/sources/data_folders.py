@@ -16,7 +16,7 @@ from fakemedia.sources.pictures import is_ignored
 from fakemedia.sources.split_names import on_disk
 
 
-class Place(Protocol):
+class DataFolder(Protocol):
     """A folder with the files of a source; paths in it are POSIX and relative, and `` is the folder itself."""
 
     def full(self, path: str) -> Path | str:
@@ -24,7 +24,7 @@ class Place(Protocol):
         ...
 
     def is_folder(self, path: str) -> bool:
-        """Return whether a folder exists; UserError if that cannot be found out."""
+        """Return whether a folder exists; UserError if that cannot be determined."""
         ...
 
     def names(self, folder: str) -> list[str]:
@@ -49,7 +49,7 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True)
-class Disk:
+class LocalFolder:
     """A folder of this machine."""
 
     root: Path
@@ -68,7 +68,7 @@ class Disk:
 
     def walk(self, folder: str) -> Iterator[str]:
         start = len(os.path.join(self.root, "")) if str(self.root) != "." else 0
-        return (place[start:] for place in walking.walk(self.root / folder))
+        return (path[start:] for path in walking.walk(self.root / folder))
 
     def status(self, path: str) -> tuple[int, int]:
         try:
@@ -82,8 +82,8 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A folder at an address, listed once. What is read of it is not kept here."""
+class RemoteFolder:
+    """A folder at an address, listed once; the contents of its files are not kept."""
 
     root: str
 
@@ -136,9 +136,9 @@ def root_of(root: str) -> Path | str:
     return root if is_address(root) else Path(root)
 
 
-def place_at(root: str | Path | Place) -> Place:
-    """Return the place at a path or an address."""
+def data_folder(root: str | Path | DataFolder) -> DataFolder:
+    """Return the folder at a path or an address."""
     if isinstance(root, (str, Path)):
         location = root_of(str(root)) if isinstance(root, str) else root
-        return Remote(location) if isinstance(location, str) else Disk(location)
+        return RemoteFolder(location) if isinstance(location, str) else LocalFolder(location)
     return root
