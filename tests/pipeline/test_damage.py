@@ -153,5 +153,5 @@ def test_files_that_were_only_touched_are_compared_once(made: Path, tmp_path: Pa
     monkeypatch.setattr(pixels, "checksum", lambda data: read.append(1) or real(data))
     store = project / "data/03_primary/tiny/gan/train"
     os.utime(store / PIXELS)
-    assert [PixelStore.open(store).is_whole() for _ in range(2)] == [True, True]
+    assert [PixelStore.open(store).is_intact() for _ in range(2)] == [True, True]
     assert len(read) == len(PixelStore.open(store))

@@ -19,7 +19,7 @@ from fakemedia.core.errors import UserError
 from fakemedia.core.plugin import configure
 from fakemedia.core.types import CLASS_FOLDERS, SPLITS
 from fakemedia.forge import ForgeConfig, families, forge, is_forged, tasks
-from fakemedia.forge.patches import LEAST_CONTRAST, random_crop
+from fakemedia.forge.patches import MIN_CONTRAST, random_crop
 from fakemedia.forge.photographs import find_photographs
 
 TASKS = {
@@ -152,7 +152,7 @@ def test_a_flat_region_is_not_cropped():
     for seed in range(20):
         crop = random_crop(Image.fromarray(picture), 40, (1.0, 1.0), np.random.default_rng(seed))
         assert crop.shape == (40, 40, 3)
-        assert crop.mean(axis=2).std() >= LEAST_CONTRAST
+        assert crop.mean(axis=2).std() >= MIN_CONTRAST
 
 
 def test_a_flat_photograph_still_gives_a_crop():

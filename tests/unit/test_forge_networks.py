@@ -15,7 +15,7 @@ from fakemedia.core.plugin import create
 from fakemedia.core.rng import generator
 from fakemedia.forge import ForgeConfig, forge, is_forged, neural_sr, neural_translation
 from fakemedia.forge.installed import installed_file, one_thread
-from fakemedia.forge.ncnn import HALF, read_chain
+from fakemedia.forge.ncnn import FLOAT16_TAG, read_chain
 
 ONE = ForgeConfig(tasks={"sr": {"family": "neural_sr"}}, size=32, per_class={"train": 7, "val": 2, "test": 4})
 
@@ -29,7 +29,7 @@ def chain(folder: Path, *, half: bool, damage: bytes = b"") -> tuple[Path, list[
     param.write_text("7767517\n3 3\nInput input 0 1 a\n"
                      "Convolution one 1 1 a b 0=5 1=3 5=1 6=135 9=2 -23310=1,0.100000\n"
                      "Deconvolution two 1 1 b c 0=3 1=4 3=2 4=3 5=1 6=240\n")
-    form, tag = ("<f2", HALF) if half else ("<f4", 0)
+    form, tag = ("<f2", FLOAT16_TAG) if half else ("<f4", 0)
     weights = b""
     for weight, bias in zip((first, second), biases, strict=True):
         values = weight.astype(form).tobytes()

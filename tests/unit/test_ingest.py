@@ -255,7 +255,7 @@ def test_recipes_follow_versions_and_settings(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_disk_is_bounded(source: FolderSource, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"(?s)more than 1e-05 GiB.*raise max_gib, set stream: true"):
-        ingest(source, tmp_path / "work", room=Room(total=1e-5 * GIB, left=1e-5 * GIB))
+        ingest(source, tmp_path / "work", room=Room(total=1e-5 * GIB, remaining=1e-5 * GIB))
     assert not list((tmp_path / "work").iterdir())
 
 
@@ -290,7 +290,7 @@ def test_pixels_are_the_same_with_and_without_the_page_cache(tmp_path: Path, mon
             writer.write(str(number), pixels, "")
     monkeypatch.undo()
     assert (tmp_path / "pixels").read_bytes() == b"".join(pixels.tobytes() for pixels in pictures)
-    assert writer.places["1"] == (14700, 70, 70, "")
+    assert writer.locations["1"] == (14700, 70, 70, "")
 
 
 KILLED = """

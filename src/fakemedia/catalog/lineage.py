@@ -124,7 +124,7 @@ class Lineage:
     @_once
     def store(self, *, collection: str, task: str, split: str) -> Artefact:
         """Return the pixel store of a split; its content is that of its pictures, labels and source groups."""
-        from fakemedia.ingest.build_store import is_whole, store_recipe
+        from fakemedia.ingest.build_store import is_intact, store_recipe
         from fakemedia.ingest.index import index_fingerprint
 
         settings = self.context.collection(collection)
@@ -132,7 +132,7 @@ class Lineage:
         path = self.context.path(names.SPLIT, collection=collection, task=task, split=split)
         return Artefact(
             path=path, folder=True, reused=True, inputs={"index": index, "findings": findings},
-            holds=lambda: is_whole(path),
+            holds=lambda: is_intact(path),
             recipe=lambda _: store_recipe(index_fingerprint(self._kept(index.path, findings.path), split),
                                           policy=settings.policy, stream=settings.stream))
 

@@ -17,7 +17,8 @@ def resize(image: Float, size: tuple[int, int], method: Image.Resampling) -> Flo
     """Return the image resampled to `size` = (height, width), without rounding."""
     height, width = size
     channels = np.moveaxis(image, 2, 0).astype(np.float32)
-    return np.stack([np.asarray(Image.fromarray(c).resize((width, height), method)) for c in channels], axis=2)
+    return np.stack([np.asarray(Image.fromarray(channel).resize((width, height), method))
+                     for channel in channels], axis=2)
 
 
 def shrink(image: Float, factor: float) -> Float:
@@ -53,6 +54,6 @@ def repainted(picture: NDArray[np.uint8], image: Float, strength: float) -> Floa
     The mean of the channels of `image` gets the mean and standard deviation of that of `picture`; the
     difference of the two is added to all channels.
     """
-    before, after = picture.astype(np.float32).mean(axis=2), image.mean(axis=2)
-    matched = (after - after.mean()) * (before.std() / max(float(after.std()), 1e-6)) + before.mean()
-    return picture + strength * (matched - before)[..., None]
+    original, structure = picture.astype(np.float32).mean(axis=2), image.mean(axis=2)
+    matched = (structure - structure.mean()) * (original.std() / max(float(structure.std()), 1e-6)) + original.mean()
+    return picture + strength * (matched - original)[..., None]

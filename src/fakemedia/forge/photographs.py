@@ -53,7 +53,7 @@ class Photograph:
                             do=f"repair or remove it ({error})") from None
 
 
-def _installed(path: str) -> Photograph:
+def _packaged_photograph(path: str) -> Photograph:
     package, _, relative = path.partition("/")
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec else None
@@ -64,7 +64,7 @@ def _installed(path: str) -> Photograph:
     return Photograph(name=file.stem, path=file)
 
 
-def _inside(folder: Path, root: Path) -> list[Photograph]:
+def _photographs_in(folder: Path, root: Path) -> list[Photograph]:
     paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     files = [path for path in paths if path.suffix.lower() in SUFFIXES or _is_photograph(path)]
     if len(files) < len(paths):
@@ -96,14 +96,14 @@ def find_photographs(location: str, seed: int) -> dict[str, list[Photograph]]:
     are divided 60/20/20 by `seed`. Raises UserError for a missing folder and for a split without photographs.
     """
     if location == PACKAGED:
-        return {split: [_installed(path) for path in paths] for split, paths in _PACKAGED_SPLIT.items()}
+        return {split: [_packaged_photograph(path) for path in paths] for split, paths in _PACKAGED_SPLIT.items()}
     root = Path(location)
     if not root.is_dir():
         raise UserError("There is no such folder of photographs", where=root, expected="a folder, or 'packaged'")
     if any((root / split).is_dir() for split in SPLITS):
-        by_split = {split: _inside(root / split, root) if (root / split).is_dir() else [] for split in SPLITS}
+        by_split = {split: _photographs_in(root / split, root) if (root / split).is_dir() else [] for split in SPLITS}
     else:
-        by_split = _divide(_inside(root, root), seed)
+        by_split = _divide(_photographs_in(root, root), seed)
     for split, photographs in by_split.items():
         if not photographs:
             raise UserError(f"No photograph for the split {split!r}", where=root,

@@ -82,13 +82,13 @@ def forge(config: ForgeConfig, root: Path, *, tasks: Iterable[str] | None = None
     `<task>/sources.csv` names the photograph behind every picture, `<task>/forge.json` records how the task was made.
     An existing task with the same record is kept; one with another record is replaced. Pictures depend only on the
     configuration, not on `workers` (processes; by default one per core). Raises UserError for invalid settings or
-    photographs, and for an existing folder that the forge has not made. Nothing incomplete is left behind.
+    photographs, and for an existing folder that the forge did not create. No incomplete task remains.
     """
     photographs = find_photographs(config.photographs, config.seed)
     jobs = _jobs(config, photographs)
     selected = [_task(name, config) for name in (config.tasks if tasks is None else tasks)]
     recipes = {task.name: _recipe(task, photographs) for task in selected}
-    pending = [task for task in selected if not _is_made(root / task.name, recipes[task.name])]
+    pending = [task for task in selected if not _is_current(root / task.name, recipes[task.name])]
     if not pending:
         return
     root.mkdir(parents=True, exist_ok=True)
@@ -102,9 +102,9 @@ def forge(config: ForgeConfig, root: Path, *, tasks: Iterable[str] | None = None
                 for split in SPLITS:
                     for label in CLASS_FOLDERS:
                         (folder / split / label).mkdir(parents=True)
-                for _ in run(_make, repeat(task), jobs, repeat(folder)):
+                for _ in run(_write_pictures, repeat(task), jobs, repeat(folder)):
                     bar.update()
-                _describe(folder, jobs, recipes[task.name])
+                _write_description(folder, jobs, recipes[task.name])
                 while not moved(folder, root / task.name):
                     move_away(root / task.name)
 
@@ -112,7 +112,7 @@ def forge(config: ForgeConfig, root: Path, *, tasks: Iterable[str] | None = None
 def is_forged(config: ForgeConfig, root: Path, task: str) -> bool:
     """Return whether `task` exists in `root` as `config` would make it."""
     photographs = find_photographs(config.photographs, config.seed)
-    return _is_made(root / task, _recipe(_task(task, config), photographs))
+    return _is_current(root / task, _recipe(_task(task, config), photographs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +148,13 @@ def _jobs(config: ForgeConfig, photographs: Mapping[str, list[Photograph]]) -> l
             for start, photograph in enumerate(photographs[split][:count])]
 
 
-def _make(task: _Task, job: _Job, folder: Path) -> None:
-    maker = load(FAMILIES, task.family).build(task.settings)
+def _write_pictures(task: _Task, job: _Job, folder: Path) -> None:
+    forge_crop = load(FAMILIES, task.family).build(task.settings)
     photograph = job.photograph.read()
     for index in job.indices:
         rng = generator(task.config.seed, task.name, job.split, index)
         crop = random_crop(photograph, task.config.size, task.config.scale, rng)
-        for label, picture in zip(CLASS_FOLDERS, maker(crop, rng), strict=True):
+        for label, picture in zip(CLASS_FOLDERS, forge_crop(crop, rng), strict=True):
             # Stored without compression, so that the file size does not reveal smooth pictures.
             Image.fromarray(picture).save(folder / _path(job.split, label, index), compress_level=0)
 
@@ -176,7 +176,7 @@ def _recipe(task: _Task, photographs: Mapping[str, list[Photograph]]) -> Recipe:
                          for split, split_photographs in photographs.items() for photograph in split_photographs})
 
 
-def _is_made(folder: Path, recipe: Recipe) -> bool:
+def _is_current(folder: Path, recipe: Recipe) -> bool:
     if not folder.exists():
         return False
     try:
@@ -187,7 +187,7 @@ def _is_made(folder: Path, recipe: Recipe) -> bool:
     return recorded == recipe.fingerprint
 
 
-def _describe(folder: Path, jobs: list[_Job], recipe: Recipe) -> None:
+def _write_description(folder: Path, jobs: list[_Job], recipe: Recipe) -> None:
     sources = sorted((_path(job.split, label, index), job.photograph.name)
                      for job in jobs for label in CLASS_FOLDERS for index in job.indices)
     with (folder / "sources.csv").open("w", encoding="utf-8", newline="") as file:

@@ -19,9 +19,9 @@ from fakemedia.ingest.process_pool import picture_map
 from fakemedia.sources.source import Source
 from fakemedia.store import decode, policies
 from fakemedia.store.decoders import decoder_versions, merged
-from fakemedia.store.images import IMAGES, PIXELS, PLACES, Facts, write_images
+from fakemedia.store.images import IMAGES, LOCATION_COLUMNS, PIXELS, Facts, write_images
 from fakemedia.store.pixels import Files, PixelStore, not_as_indexed
-from fakemedia.store.policies import NATIVE, kept_size, policy_function
+from fakemedia.store.policies import NATIVE, policy_function, stored_size
 from fakemedia.store.pool import DecodedPictures, PixelWriter, Room, open_decoded, share_file
 
 VERSION = 1
@@ -83,11 +83,11 @@ def build_store(index: Table, source: Source, split: str, folder: str | Path, *,
         else:
             donors = [donor for candidate in (folder, pool)
                       if candidate and (donor := open_decoded(candidate, policy, fresh=candidate == pool))]
-            places, size = _fill(building / PIXELS, rows, source, donors, policy=policy, room=room or Room(),
-                                 workers=workers, progress=progress)
-            images = _placed(rows, places)
+            locations, size = _fill(building / PIXELS, rows, source, donors, policy=policy, room=room or Room(),
+                                    workers=workers, progress=progress)
+            images = _with_locations(rows, locations)
             decoder = merged([decoder, *({name: donor.decoder[name] for name in decoder if name in donor.decoder}
-                                         for donor in donors if not donor.places.keys().isdisjoint(places))])
+                                         for donor in donors if not donor.locations.keys().isdisjoint(locations))])
         facts = Facts(policy=policy, bytes=size, task=str(rows["task"].iloc[0]), split=split, images=len(rows),
                       streams=stream, decoder=decoder, faces=getattr(source, "detector", ""))
         write_images(images, facts, building)
@@ -115,10 +115,10 @@ def ensure_store(index: Table, source: Source, split: str, folder: str | Path, *
 
 def _fill(path: Path, rows: pd.DataFrame, source: Source, donors: list[DecodedPictures], *, policy: str, room: Room,
           workers: int, progress: bool) -> tuple[dict[str, tuple], int]:
-    """Make the pixel file `path`: a donor's file that has all pictures, or a new one; return the places."""
+    """Make the pixel file `path`: a donor's file that has all pictures, or a new one; return the locations."""
     paths = dict(zip(rows["id"], rows["path"], strict=True))
     for donor in donors:
-        available = {id: donor.places[id] for id in paths if id in donor.places}
+        available = {id: donor.locations[id] for id in paths if id in donor.locations}
         needed = sum(3 * height * width for _, height, width, _ in available.values())
         size = donor.path.stat().st_size
         if len(available) == len(paths) and 2 * needed >= size and donor.holds(paths):
@@ -127,27 +127,27 @@ def _fill(path: Path, rows: pd.DataFrame, source: Source, donors: list[DecodedPi
     name = f"{rows['task'].iloc[0]} {rows['split'].iloc[0]}"
     with PixelWriter(path, room) as writer:
         for donor in donors:
-            for id in tqdm([id for id in paths if id in donor.places], desc=f"copy {name}", unit="image",
+            for id in tqdm([id for id in paths if id in donor.locations], desc=f"copy {name}", unit="image",
                            disable=None if progress else True):
                 if (pixels := donor.read(id)) is not None:
-                    writer.write(id, pixels, donor.places[id][-1])
-        missing = [id for id in paths if id not in writer.places]
+                    writer.write(id, pixels, donor.locations[id][-1])
+        missing = [id for id in paths if id not in writer.locations]
         measured = picture_map(partial(measure, policy=policy), [source.reader(paths[id]) for id in missing],
                                workers=workers, title=f"decode {name}", progress=progress)
         for id, ((facts, check), pixels) in zip(missing, measured, strict=True):
             if pixels is None or facts["id"] != id:
                 raise not_as_indexed(paths[id], facts["error"])
             writer.write(id, pixels, check)
-    return writer.places, writer.bytes
+    return writer.locations, writer.bytes
 
 
-def _placed(rows: pd.DataFrame, places: dict[str, tuple]) -> pd.DataFrame:
-    locations = pd.DataFrame([places[id] for id in rows["id"]], columns=list(PLACES[1:]))
-    return pd.concat([rows[["id", "label", "source"]].reset_index(drop=True), locations], axis=1)
+def _with_locations(rows: pd.DataFrame, locations: dict[str, tuple]) -> pd.DataFrame:
+    location_table = pd.DataFrame([locations[id] for id in rows["id"]], columns=list(LOCATION_COLUMNS[1:]))
+    return pd.concat([rows[["id", "label", "source"]].reset_index(drop=True), location_table], axis=1)
 
 
 def _streamed(rows: pd.DataFrame, policy: str) -> pd.DataFrame:
-    sizes = [kept_size(policy, height, width) for height, width in zip(rows["height"], rows["width"], strict=True)]
+    sizes = [stored_size(policy, height, width) for height, width in zip(rows["height"], rows["width"], strict=True)]
     return rows[["id", "label", "source"]].assign(
         offset=0, height=[height for height, _ in sizes], width=[width for _, width in sizes], checksum="")
 
@@ -163,12 +163,12 @@ def _holds_something_else(folder: Path) -> bool:
 
 
 def _is_store(folder: Path, recipe: Recipe) -> bool:
-    return is_current(folder, recipe, folder=True) and is_whole(folder)
+    return is_current(folder, recipe, folder=True) and is_intact(folder)
 
 
-def is_whole(folder: Path) -> bool:
+def is_intact(folder: Path) -> bool:
     """Return whether `folder` holds a complete pixel store, as it was written."""
     try:
-        return PixelStore.open(folder).is_whole()
+        return PixelStore.open(folder).is_intact()
     except UserError:
         return False

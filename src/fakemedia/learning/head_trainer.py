@@ -130,10 +130,10 @@ class FeatureBatches(TrainBatches):
         """Return the draws of an epoch, the number of each picture's view as `tops`."""
         draws = super()._draw(epoch)
         views = integers(derive(self.seed, "view", epoch), np.arange(len(draws.rows)), self._views)
-        return replace(draws, tops=views, places=views * self._starts[-1] + self._starts[draws.tasks] + draws.rows)
+        return replace(draws, tops=views, positions=views * self._starts[-1] + self._starts[draws.tasks] + draws.rows)
 
     def _batch(self, draws: Draws, epoch: int) -> Batch:
-        images = self._inputs.index_select(0, torch.from_numpy(draws.places))
+        images = self._inputs.index_select(0, torch.from_numpy(draws.positions))
         return Batch(images=images, labels=torch.from_numpy(draws.labels), tasks=torch.from_numpy(draws.tasks),
                      rows=torch.from_numpy(draws.rows))
 

@@ -82,7 +82,7 @@ def _opened(folder: Path) -> PixelStore | None:
     """Return the store in `folder` if its pictures can be read."""
     try:
         store = PixelStore.open(folder)
-        return None if store.streams or not store.is_whole() else store
+        return None if store.streams or not store.is_intact() else store
     except UserError:
         return None
 

@@ -44,13 +44,13 @@ class Batch:
         """Return the batch on `device`; a GPU copies it without the host waiting if it is `pinned`."""
         if self.images.device == torch.device(device):
             return self
-        return self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
+        return self._map(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
 
     def pinned(self) -> Batch:
         """Return a batch of the host's memory in pinned memory, which a GPU copies without waiting."""
-        return self._each(lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor)
+        return self._map(lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return replace(self, **{name: change(tensor) for name, tensor in vars(self).items() if tensor is not None})
 
 
@@ -64,12 +64,12 @@ class Draws:
     tops: Any
     lefts: Any
     mirrored: Any
-    places: Any
+    positions: Any
     """Positions in the epoch."""
 
-    def at(self, places: Any) -> Draws:
-        """Return the draws at `places`, a slice or positions."""
-        return Draws(**{name: values[places] for name, values in vars(self).items()})
+    def at(self, positions: Any) -> Draws:
+        """Return the draws at `positions`, a slice or indices."""
+        return Draws(**{name: values[positions] for name, values in vars(self).items()})
 
     def to(self, device: torch.device) -> Draws:
         """Return the draws as tensors on `device`."""
@@ -215,17 +215,17 @@ class TrainBatches:
             labels[at] = store.labels[rows[at]]
             max_tops[at], max_lefts[at] = store.limits(rows[at], self.crop)
         flips = integers(derive(self.seed, "flip", epoch), positions, 2) if self.flip else np.zeros_like(rows)
-        return Draws(tasks=tasks, rows=rows, labels=labels, mirrored=flips.astype(bool), places=positions,
+        return Draws(tasks=tasks, rows=rows, labels=labels, mirrored=flips.astype(bool), positions=positions,
                      tops=integers(derive(self.seed, "top", epoch), positions, max_tops + 1),
                      lefts=integers(derive(self.seed, "left", epoch), positions, max_lefts + 1))
 
     def _order(self, task: int, epoch: int, count: int) -> NDArray[np.int64]:
         """Return the rows of the store `task` in `epoch`, (count,): pass after pass over the store."""
         size = len(self.stores[task])
-        passes, places = np.divmod(np.arange(epoch * count, (epoch + 1) * count), size)
+        passes, positions = np.divmod(np.arange(epoch * count, (epoch + 1) * count), size)
         orders = {number: np.argsort(bits(derive(self.seed, "order", task, number), np.arange(size)), kind="stable")
                   for number in np.unique(passes).tolist()}
-        return np.concatenate([order[places[passes == number]] for number, order in orders.items()])
+        return np.concatenate([order[positions[passes == number]] for number, order in orders.items()])
 
     def _batch(self, draws: Draws, epoch: int) -> Batch:
         images = np.empty((len(draws.rows), self.crop, self.crop, 3), np.uint8)
@@ -235,7 +235,7 @@ class TrainBatches:
         mirrored = np.flatnonzero(draws.mirrored)
         images[mirrored] = _mirrored(images[mirrored])
         if self._augment is not None:
-            images = augmented(images, self._augment, derive(self.seed, "augment", epoch), draws.places)
+            images = augmented(images, self._augment, derive(self.seed, "augment", epoch), draws.positions)
         batch = _batch(images, draws.labels, draws.tasks, draws.rows)
         return batch.pinned() if self._device.type == "cuda" else batch  # in the thread that makes it
 

@@ -106,12 +106,12 @@ def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
 def _formats(data: bytes) -> tuple[str, ...]:
     """Return the formats that `data` may have; DecodeError for one whose package is not installed."""
     if data[4:8] == b"ftyp" and data[8:12] in HEIC and b"avif" not in data[8:64]:
-        return (_added("HEIF"),)
-    return (_added("JXL"),) if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")) else CODECS
+        return (_registered_format("HEIF"),)
+    return (_registered_format("JXL"),) if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")) else CODECS
 
 
 @cache
-def _added(kind: str) -> str:
+def _registered_format(kind: str) -> str:
     """Return a format of EXTRAS after its package has added it to Pillow."""
     try:
         if kind == "HEIF":

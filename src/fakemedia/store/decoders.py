@@ -18,7 +18,7 @@ _EXACT = {name.lower() for name in CODECS} - set(LIBRARIES)
 
 
 def decoder_versions(codecs: Iterable[str]) -> dict[str, str]:
-    """Return the versions here of the libraries that decode pictures of `codecs`; other names are those of videos.
+    """Return the installed versions of the libraries that decode `codecs`; unknown codecs are those of videos.
 
     Formats without loss (PNG, BMP, ...) have none: every library gives the same pixels.
     """
@@ -48,7 +48,7 @@ def differences(first: Mapping[str, str], other: Mapping[str, str]) -> list[str]
 
 
 def installed(libraries: Iterable[str]) -> dict[str, str]:
-    """Return the versions here of libraries that `decoder_versions` names."""
+    """Return the installed versions of libraries that `decoder_versions` names."""
     return {name: str(features.version(name)) if name in LIBRARIES.values() else _version(name) for name in libraries}
 
 

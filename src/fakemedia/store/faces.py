@@ -31,14 +31,14 @@ VERSION = 1
 """Version of the cropped pictures: raised when their pixels change."""
 MARGIN = 1.3
 """Side of the square that is cropped, relative to the face."""
-SIDE = 320
+DETECTION_SIDE = 320
 """Pictures are reduced by an integer to find faces while their shorter side stays above this, pixels."""
-LEAST = 32
-"""Pictures with a shorter side than this, pixels, show no face: detectors look at windows of 12 to 24."""
-SMALLEST = 16
-"""The smallest face that is looked for: the shorter side of the picture divided by this."""
-CONFIDENCE = 0.9
-"""Of `mtcnn`, from which a face counts."""
+MIN_SIDE = 32
+"""Pictures with a shorter side than this, pixels, show no face: detectors use windows of 12 to 24."""
+FACE_DIVISOR = 16
+"""The smallest face that is detected: the shorter side of the picture divided by this."""
+MIN_CONFIDENCE = 0.9
+"""Minimum confidence of `mtcnn` in a face."""
 NO_FACE = "no face was found"
 
 
@@ -53,9 +53,9 @@ def crop_face(picture: NDArray[np.uint8], detector: Detector) -> NDArray[np.uint
     none; UserError: the package of the detector is not installed.
     """
     height, width, _ = picture.shape
-    if min(height, width) < LEAST:
+    if min(height, width) < MIN_SIDE:
         raise NoFaceError(NO_FACE)
-    step = max(1, min(height, width) // SIDE)
+    step = max(1, min(height, width) // DETECTION_SIDE)
     small = np.asarray(Image.fromarray(picture).reduce(step))
     faces = _frontal(small) if detector == "frontal" else _mtcnn(small)
     left, top, box_width, box_height = max(faces, key=lambda box: box[2] * box[3], default=(0.0, 0.0, 0.0, 0.0))
@@ -85,8 +85,8 @@ def _frontal(picture: NDArray[np.uint8]) -> Boxes:
 
 def _mtcnn(picture: NDArray[np.uint8]) -> Boxes:
     networks = _networks(threading.get_ident())
-    networks.min_face_size = max(SMALLEST, min(picture.shape[:2]) // SMALLEST)
-    return [tuple(face["box"]) for face in networks.detect_faces(picture) if face["confidence"] >= CONFIDENCE]
+    networks.min_face_size = max(FACE_DIVISOR, min(picture.shape[:2]) // FACE_DIVISOR)
+    return [tuple(face["box"]) for face in networks.detect_faces(picture) if face["confidence"] >= MIN_CONFIDENCE]
 
 
 @cache

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from fakemedia.artefacts.files import sync
 
 PIXELS, IMAGES = "pixels.u8", "images.parquet"
-PLACES = ("id", "offset", "height", "width", "checksum")
-"""The columns of every such table: content id, bytes before the picture, its size, and `decode.checksum` of it."""
+LOCATION_COLUMNS = ("id", "offset", "height", "width", "checksum")
+"""The columns of every such table: content id, bytes before the picture, its size, and its `decode.checksum`."""
 FORMAT = 3
 """Version of the files."""
 _KEY = b"fakemedia.pictures"

@@ -23,8 +23,8 @@ from fakemedia.store.decode import DecodeError, checksum, content_id, decode
 from fakemedia.store.images import FORMAT, IMAGES, PIXELS, read_facts
 from fakemedia.store.policies import policy_function
 
-AGAIN = "run the ingestion again: kedro run --tags ingestion"
-REBUILD = "delete the folder and run the ingestion again"
+INGEST_ADVICE = "run the ingestion again: kedro run --tags ingestion"
+REBUILD_ADVICE = "delete the folder and run the ingestion again"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Files:
     def decoded(self, id: str, policy: str) -> NDArray[np.uint8]:
         """Return a picture under `policy`, uint8 (H, W, 3); UserError if its file is not the one that was indexed."""
         if id not in self.paths:
-            raise UserError(f"The data no longer has an image of the content {id}", do=AGAIN)
+            raise UserError(f"The data no longer has an image of the content {id}", do=INGEST_ADVICE)
         path = self.paths[id]
         try:
             data = self.source.reader(path)()
@@ -77,7 +77,7 @@ class PixelStore:
             checked((self.folder / IMAGES).read_bytes(), manifest, IMAGES, self.folder / IMAGES)
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0].rstrip(".")
-            raise UserError(f"No pixel store can be opened ({reason})", where=self.folder, do=REBUILD,
+            raise UserError(f"No pixel store can be opened ({reason})", where=self.folder, do=REBUILD_ADVICE,
                             expected=f"a complete pixel store of format {FORMAT}") from None
         self.task, self.split, self.policy = self._facts.task, self._facts.split, self._facts.policy
         self.streams, self.decoder, self.faces = self._facts.streams, self._facts.decoder, self._facts.faces
@@ -150,7 +150,7 @@ class PixelStore:
             yield
         except OSError as error:
             raise UserError(f"The pixel store was removed after it was opened ({error.strerror})", where=self.folder,
-                            do=REBUILD) from None
+                            do=REBUILD_ADVICE) from None
 
     def __getitem__(self, i: int) -> NDArray[np.uint8]:
         """Return image `i`, uint8 (H, W, 3): a read-only view of the file, or freshly decoded."""
@@ -183,7 +183,7 @@ class PixelStore:
                 with suppress(OSError):
                     (self.folder / FOLDER_MANIFEST).unlink()
                 raise UserError(f"Image {i} (id {self.ids[i]}) of the pixel store is damaged", where=self.folder,
-                                do=AGAIN)
+                                do=INGEST_ADVICE)
             self._unchecked[i] = False
 
     def limits(self, rows: NDArray[np.integer], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -230,20 +230,20 @@ class PixelStore:
         return as_strided(self._pixels, (slots, height - size + 1, width - size + 1, size, 3 * size),
                           (height * line, line, 3, line, 1), writeable=False)
 
-    def is_whole(self) -> bool:
+    def is_intact(self) -> bool:
         """Return whether the pixels are those that were written; they are read only if the file changed since."""
         manifest = self.folder / FOLDER_MANIFEST
         try:
             if self.streams or not changed_since(manifest, [self.folder / PIXELS]):
                 return True
-            list(thread_map(self._is_whole, range(len(self)), workers=cores(), title=f"verify {self.task} {self.split}",
-                            total=len(self), progress=True))
+            list(thread_map(self._check_image, range(len(self)), workers=cores(),
+                            title=f"verify {self.task} {self.split}", total=len(self), progress=True))
         except (OSError, UserError):
             return False
         touch(manifest)
         return True
 
-    def _is_whole(self, i: int) -> None:
+    def _check_image(self, i: int) -> None:
         self._check(np.array([i]))
 
     def verify(self) -> None:
@@ -255,4 +255,4 @@ class PixelStore:
 def not_as_indexed(path: str, error: str = "") -> UserError:
     """Return the error for an image file that is not the indexed one; `error` is the reason if it cannot be read."""
     problem = f"cannot be read: {error}" if error else "changed after it was indexed"
-    return UserError(f"The image {problem}", where=path, do=AGAIN)
+    return UserError(f"The image {problem}", where=path, do=INGEST_ADVICE)

@@ -18,7 +18,7 @@ NATIVE = "native"
 POLICIES = ("native", "resize:<n>", "jpeg:<q>")
 """`native`: every picture unchanged, since resampling erases the traces that detectors rely on. `resize:<n>`: the
 shorter side becomes n pixels, bicubic. `jpeg:<q>`: real and fake pictures are both recompressed, at quality q."""
-LONGEST = {"JPEG": 65500, "WEBP": 16383}
+MAX_SIDES = {"JPEG": 65500, "WEBP": 16383}
 """Longest side that a format, or its library, allows, pixels."""
 
 Pixels = NDArray[np.uint8]
@@ -33,13 +33,14 @@ def policy_function(policy: str) -> Callable[[Pixels], Pixels]:
     bounds = {"resize": (1, 8192), "jpeg": (1, 100)}
     if name not in bounds:
         raise unknown_name("policy", policy, POLICIES)
-    least, most = bounds[name]
-    if not number.isdecimal() or not least <= int(number) <= most:
-        raise UserError(f"The policy {policy!r} cannot be used", expected=f"{name}:<number from {least} to {most}>")
+    minimum, maximum = bounds[name]
+    if not number.isdecimal() or not minimum <= int(number) <= maximum:
+        raise UserError(f"The policy {policy!r} cannot be used",
+                        expected=f"{name}:<number from {minimum} to {maximum}>")
     return _resizer(int(number)) if name == "resize" else partial(recompressed, codec="JPEG", quality=int(number))
 
 
-def kept_size(policy: str, height: int, width: int) -> tuple[int, int]:
+def stored_size(policy: str, height: int, width: int) -> tuple[int, int]:
     """Return the height and width that a picture has under `policy`."""
     name, _, number = policy.partition(":")
     if name != "resize":
@@ -50,7 +51,7 @@ def kept_size(policy: str, height: int, width: int) -> tuple[int, int]:
 
 def _resizer(side: int) -> Callable[[Pixels], Pixels]:
     def resize(pixels: Pixels) -> Pixels:
-        height, width = kept_size(f"resize:{side}", *pixels.shape[:2])
+        height, width = stored_size(f"resize:{side}", *pixels.shape[:2])
         return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
     return resize
@@ -62,9 +63,9 @@ def recompressed(pixels: Pixels, codec: str, quality: int) -> Pixels:
     UserError for a picture that the format cannot hold.
     """
     height, width, _ = pixels.shape
-    if max(height, width) > LONGEST[codec]:
+    if max(height, width) > MAX_SIDES[codec]:
         raise UserError(f"A picture of {width} x {height} pixels is too large for {codec}",
-                        expected=f"sides of at most {LONGEST[codec]} pixels",
+                        expected=f"sides of at most {MAX_SIDES[codec]} pixels",
                         do="leave this compression out, or set the collection's policy to resize:<n>")
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, codec, quality=quality)

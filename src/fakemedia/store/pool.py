@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fakemedia.artefacts.files import GIB, move_away, moved, scratch_folder, sync
 from fakemedia.core.errors import UserError
 from fakemedia.store.decode import checksum
-from fakemedia.store.images import IMAGES, PIXELS, PLACES, Facts, read_facts, write_images
+from fakemedia.store.images import IMAGES, LOCATION_COLUMNS, PIXELS, Facts, read_facts, write_images
 from fakemedia.store.policies import policy_function
 
 BLOCK = 2**23
@@ -30,19 +30,19 @@ BLOCK = 2**23
 
 @dataclass
 class Room:
-    """How many bytes of decoded pictures may still be written; `total` is the user's limit."""
+    """The bytes of decoded pictures that may still be written; `total` is the user's limit."""
 
     total: float = float("inf")
-    left: float = float("inf")
+    remaining: float = float("inf")
 
     def take(self, size: int, where: Path) -> None:
         """Reserve `size` bytes; UserError if they are not available."""
-        if size > self.left:
+        if size > self.remaining:
             raise UserError(f"The decoded pictures need more than {self.total / GIB:g} GiB", where=where,
                             expected="no more than max_gib of the collection",
                             do="raise max_gib, set stream: true to decode during training, or set a policy such as "
                                "resize:256")
-        self.left -= size
+        self.remaining -= size
 
 
 class PixelWriter:
@@ -51,14 +51,14 @@ class PixelWriter:
     They bypass the page cache if the file system allows it, since freeing the cache costs more than writing. A
     thread writes one block while the next is filled.
 
-    `places`: id -> (offset in bytes, height, width, checksum). UserError if there is no `room` or the disk is full.
+    `locations`: id -> (offset in bytes, height, width, checksum). UserError if there is no `room` or the disk is full.
     """
 
     def __init__(self, path: Path, room: Room) -> None:
-        self.places: dict[str, tuple[int, int, int, str]] = {}
+        self.locations: dict[str, tuple[int, int, int, str]] = {}
         self.bytes = 0
         self._path, self._room = path, room
-        self._block, self._other = (memoryview(mmap.mmap(-1, BLOCK)) for _ in range(2))
+        self._block, self._spare = (memoryview(mmap.mmap(-1, BLOCK)) for _ in range(2))
         self._used = 0
         self._thread = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
@@ -66,11 +66,11 @@ class PixelWriter:
 
     def write(self, id: str, pixels: NDArray[np.uint8], check: str) -> None:
         """Append a picture, uint8 (H, W, 3), of the checksum `check`, unless it is stored already."""
-        if id in self.places:
+        if id in self.locations:
             return
         self._room.take(pixels.nbytes, self._path.parent)
         data = np.ascontiguousarray(pixels).data.cast("B")
-        self.places[id] = (self.bytes, *pixels.shape[:2], check)
+        self.locations[id] = (self.bytes, *pixels.shape[:2], check)
         self.bytes += len(data)
         while data:
             part = data[:BLOCK - self._used]
@@ -80,7 +80,7 @@ class PixelWriter:
             if self._used == BLOCK:
                 self._wait()
                 self._writing = self._thread.submit(self._put, self._block)
-                self._block, self._other, self._used = self._other, self._block, 0
+                self._block, self._spare, self._used = self._spare, self._block, 0
 
     def _wait(self) -> None:
         if self._writing is not None:
@@ -101,7 +101,7 @@ class PixelWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Write what is left and wait until all is on the disk; after an error only close the file."""
+        """Write the rest and wait until it is on the disk; after an error only close the file."""
         try:
             if kind is None:
                 self._wait()
@@ -129,7 +129,7 @@ def _use_cache(file: int) -> bool:
 
 
 class DecodedPictures:
-    """A folder with a pixel file and a table of the places in it: a pixel store, or what an index left for one."""
+    """A folder with a pixel file and a table of its pictures: a pixel store, or the decoded pictures of an index."""
 
     def __init__(self, folder: Path, policy: str, *, fresh: bool = False) -> None:
         """Open the folder, whose pictures are trusted without reading them if they are `fresh`.
@@ -142,19 +142,19 @@ class DecodedPictures:
             raise ValueError("other pictures")
         self.path = folder / PIXELS
         self.decoder = facts.decoder
-        table = pd.read_parquet(folder / IMAGES, columns=list(PLACES))
-        self.places = {row[0]: row[1:] for row in table.itertuples(index=False, name=None)}
+        table = pd.read_parquet(folder / IMAGES, columns=list(LOCATION_COLUMNS))
+        self.locations = {row[0]: row[1:] for row in table.itertuples(index=False, name=None)}
         self._file = self.path.open("rb", buffering=0)
 
     def holds(self, ids: Iterable[str]) -> bool:
         """Return whether all pictures of `ids` are there as they were written."""
-        return all(id in self.places if self._fresh else self.read(id) is not None for id in ids)
+        return all(id in self.locations if self._fresh else self.read(id) is not None for id in ids)
 
     def read(self, id: str) -> NDArray[np.uint8] | None:
         """Return a picture, uint8 (H, W, 3), or None if it is missing or damaged."""
-        if id not in self.places:
+        if id not in self.locations:
             return None
-        offset, height, width, expected = self.places[id]
+        offset, height, width, expected = self.locations[id]
         data = os.pread(self._file.fileno(), 3 * height * width, offset)
         return np.frombuffer(data, np.uint8).reshape(height, width, 3) if checksum(data) == expected else None
 
@@ -208,7 +208,7 @@ class Pool:
             return
         for id in ids:
             if (pixels := decoded.read(id)) is not None:
-                self.add(split, id, pixels, decoded.places[id][-1])
+                self.add(split, id, pixels, decoded.locations[id][-1])
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
@@ -216,23 +216,23 @@ class Pool:
             self._files.__exit__(kind, error, trace)
             if kind is None and self._writers:
                 for split, writer in self._writers.items():
-                    _write_places(self._building / split, writer, self.policy)
+                    _write_locations(self._building / split, writer, self.policy)
                 while not moved(self._building, self._folder):
                     move_away(self._folder)
         finally:
             self._scratch.__exit__(kind, error, trace)
 
 
-def _write_places(folder: Path, writer: PixelWriter, policy: str) -> None:
+def _write_locations(folder: Path, writer: PixelWriter, policy: str) -> None:
     """Write the table of decoded pictures that belong to no store yet."""
-    table = pd.DataFrame([(id, *place) for id, place in writer.places.items()], columns=list(PLACES))
+    table = pd.DataFrame([(id, *location) for id, location in writer.locations.items()], columns=list(LOCATION_COLUMNS))
     write_images(table, Facts(policy=policy, bytes=writer.bytes, images=len(table)), folder)
     sync(folder)
 
 
-def share_file(path: Path, to: Path) -> None:
+def share_file(path: Path, target: Path) -> None:
     """Make `to` a hard link to the file `path`, or a copy if the file system has none."""
     try:
-        os.link(path, to)
+        os.link(path, target)
     except OSError:
-        shutil.copyfile(path, to)
+        shutil.copyfile(path, target)

@@ -44,18 +44,18 @@ class ResidentPixels:
         """
         images = self._firsts[tasks] + rows
         widths = self._widths[images]
-        places = torch.arange(size, device=images.device)
-        across = torch.where(mirrored[:, None], size - 1 - places, places)
-        y = _reflected(self._heights[images], tops, places, size)
-        x = _reflected(widths, lefts, across, size)
+        offsets = torch.arange(size, device=images.device)
+        column_offsets = torch.where(mirrored[:, None], size - 1 - offsets, offsets)
+        y = _reflected(self._heights[images], tops, offsets, size)
+        x = _reflected(widths, lefts, column_offsets, size)
         pixels = (self._starts[images, None, None] + y[:, :, None] * widths[:, None, None]) + x[:, None, :]
         return self._pixels[pixels].permute(0, 3, 1, 2)
 
 
-def _reflected(lengths: Tensor, starts: Tensor, places: Tensor, size: int) -> Tensor:
+def _reflected(lengths: Tensor, starts: Tensor, offsets: Tensor, size: int) -> Tensor:
     """Return the positions (N, size) in lines of `lengths` that crops at `starts` of the padded lines show."""
     period = (2 * (lengths - 1)).clamp(min=1)[:, None]
-    positions = (places + (starts - (size - lengths).clamp(min=0) // 2)[:, None]) % period
+    positions = (offsets + (starts - (size - lengths).clamp(min=0) // 2)[:, None]) % period
     return torch.minimum(positions, period - positions)
 
 

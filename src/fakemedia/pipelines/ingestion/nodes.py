@@ -80,7 +80,7 @@ def _room(settings: CollectionConfig, task: Path) -> Room:
 
     total = float("inf") if settings.max_gib is None else settings.max_gib * GIB
     used = sum(path.stat().st_size for path in task.parent.glob("*/*/pixels.u8") if path.parent.parent != task)
-    return Room(total=total, left=total - used)
+    return Room(total=total, remaining=total - used)
 
 
 def audit_images(settings: CollectionConfig, index: Index) -> pd.DataFrame:

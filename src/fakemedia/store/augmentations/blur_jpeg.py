@@ -1,7 +1,7 @@
 """Blur and JPEG compression, each at random (Wang et al. 2020, Section 4.1).
 
 Gaussian blur with a standard deviation of 0 to 3 pixels and JPEG of quality 30 to 100, both uniform. The compression
-sees the crop at a random place of its grid of 8 x 8 blocks, as pictures that are compressed before they are cropped.
+sees the crop at a random offset of its grid of 8 x 8 blocks, as pictures that are compressed before they are cropped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fakemedia.store.augmentations.augmentation import Augment, Crops
 from fakemedia.store.policies import recompressed
 
 ALIASES = {"blur_jpeg_01": {"probability": 0.1}}
-LARGEST_SIGMA, QUALITIES, BLOCK = 3.0, (30, 100), 8
+MAX_SIGMA, QUALITIES, BLOCK = 3.0, (30, 100), 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ def build(config: Config) -> Augment:
     def blur_jpeg(crop: Crops, seed: int) -> Crops:
         rng = generator(seed, "blur_jpeg")
         blurred, compressed = rng.random(2) < config.probability
-        sigma, quality = rng.uniform(0, LARGEST_SIGMA), int(rng.integers(QUALITIES[0], QUALITIES[1] + 1))
+        sigma, quality = rng.uniform(0, MAX_SIGMA), int(rng.integers(QUALITIES[0], QUALITIES[1] + 1))
         top, left = rng.integers(0, BLOCK, 2)
         if blurred:
             crop = gaussian_filter(crop.astype(np.float32), (sigma, sigma, 0)).round().astype(np.uint8)
