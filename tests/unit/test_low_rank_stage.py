@@ -18,7 +18,7 @@ from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.sequence import check_stages, learn_stage, restore_network, score_checkpoint
 from fakemedia.networks.checkpoint import Checkpoint
-from fakemedia.networks.tuning import low_rank_places
+from fakemedia.networks.tuning import low_rank_layers
 from fakemedia.runtime.device import Runtime
 from tests.plans import make_plan
 
@@ -68,7 +68,7 @@ def test_an_interrupted_stage_ends_as_an_uninterrupted_one_with_plain_weights(
     assert same(whole, learn(network, folder=tmp_path / "stage"))
     start = plugin.create("networks", network.name, network.settings, derive(0, "network"))
     assert whole.weights.keys() == start.state_dict().keys()
-    updated = {id(layer.weight) for layer in low_rank_places(start.body)}
+    updated = {id(layer.weight) for layer in low_rank_layers(start.body)}
     for name, tensor in start.state_dict(keep_vars=True).items():
         change = whole.weights[name] - tensor.detach()
         assert bool(change.any()) == (id(tensor) in updated or name.startswith("head.")), name

@@ -60,15 +60,15 @@ def with_reals(store: PixelStore, memory: Memory) -> PixelStore:
 
     The tasks of the memory alternate, each in its order of preference, from the start again after its last picture.
     """
-    lenders = [lender for lender in memory.stores.values() if has_reals(lender)]
-    if has_reals(store) or not lenders:
+    donors = [donor for donor in memory.stores.values() if has_reals(donor)]
+    if has_reals(store) or not donors:
         return store
-    offsets = np.cumsum([len(store), *(len(lender) for lender in lenders)])
-    rounds, numbers = np.divmod(np.arange(len(store)), len(lenders))
+    offsets = np.cumsum([len(store), *(len(donor) for donor in donors)])
+    rounds, numbers = np.divmod(np.arange(len(store)), len(donors))
     added_rows = np.empty(len(store), np.int64)
-    for number, (offset, lender) in enumerate(zip(offsets, lenders, strict=False)):
-        rows = np.flatnonzero(lender.labels == REAL)
-        rows = rows[np.argsort(lender.images["rank"].to_numpy()[rows], kind="stable")]
+    for number, (offset, donor) in enumerate(zip(offsets, donors, strict=False)):
+        rows = np.flatnonzero(donor.labels == REAL)
+        rows = rows[np.argsort(donor.images["rank"].to_numpy()[rows], kind="stable")]
         selected = numbers == number
         added_rows[selected] = offset + rows[rounds[selected] % len(rows)]
-    return AddedReals([store, *lenders], np.concatenate([np.arange(len(store)), added_rows]))
+    return AddedReals([store, *donors], np.concatenate([np.arange(len(store)), added_rows]))

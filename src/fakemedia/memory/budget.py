@@ -38,7 +38,7 @@ def quotas(sizes: Mapping[Cell, int], budget: int) -> dict[Cell, int]:
     {'a': 2, 'b': 5, 'c': 5}
     """
     quota, remaining = {}, budget
-    for number, cell in enumerate(sorted(sizes, key=lambda each: sizes[each])):
+    for number, cell in enumerate(sorted(sizes, key=lambda cell: sizes[cell])):
         quota[cell] = min(sizes[cell], remaining // (len(sizes) - number))
         remaining -= quota[cell]
     return {cell: quota[cell] for cell in sizes}

@@ -16,7 +16,7 @@ from fakemedia.store.batches import Batch
 from fakemedia.store.crops import centre
 from fakemedia.store.resident import ResidentPixels
 
-TOGETHER = 64
+BLOCK_STEPS = 64
 """Steps whose pictures are drawn together."""
 
 
@@ -44,24 +44,25 @@ class MemoryBatches:
         `tasks` are positions in the memory. `at_centre`: centre crops, as they are. `draw` names one of several
         batches of a step. `whole`: the same batch in every process, not a share.
         """
-        positions, tasks, rows, labels = self._drawn(step, size, draw, (0, 1) if whole else (self._rank, self._world))
+        positions, tasks, rows, labels = self._step_draws(step, size, draw,
+                                                          (0, 1) if whole else (self._rank, self._world))
         return Batch(images=self._images(tasks, rows, positions, at_centre, draw), labels=torch.from_numpy(labels),
                      tasks=torch.from_numpy(tasks), rows=torch.from_numpy(rows)).to(self.device)
 
-    def _drawn(self, step: int, size: int, draw: str, share: tuple[int, int]) -> NDArray[np.int64]:
-        """Return positions, tasks, rows and labels of the pictures of a step, (4, size); drawn for TOGETHER steps."""
-        (block, place), (rank, world) = divmod(step, TOGETHER), share
+    def _step_draws(self, step: int, size: int, draw: str, share: tuple[int, int]) -> NDArray[np.int64]:
+        """Return positions, tasks, rows and labels of a step's pictures, (4, size), drawn for BLOCK_STEPS steps."""
+        (block, offset), (rank, world) = divmod(step, BLOCK_STEPS), share
         if draw not in self._blocks or self._blocks[draw][:2] != ((block, size), share):
-            steps = (block * TOGETHER + np.arange(TOGETHER)) * world + rank
+            steps = (block * BLOCK_STEPS + np.arange(BLOCK_STEPS)) * world + rank
             positions = (steps[:, None] * size + np.arange(size)).reshape(-1)
             tasks, rows, labels = np.empty((3, len(positions)), np.int64)
             for number, (task, label, members) in enumerate(self._cells):
                 at = np.flatnonzero(positions % len(self._cells) == number)
                 rows[at] = members[self._order(number, positions[at] // len(self._cells), len(members), draw)]
                 tasks[at], labels[at] = task, label
-            block_draws = np.stack([positions, tasks, rows, labels]).reshape(4, TOGETHER, size)
+            block_draws = np.stack([positions, tasks, rows, labels]).reshape(4, BLOCK_STEPS, size)
             self._blocks[draw] = (block, size), share, block_draws
-        return self._blocks[draw][2][:, place]
+        return self._blocks[draw][2][:, offset]
 
     def _images(self, tasks: NDArray[np.int64], rows: NDArray[np.int64], positions: NDArray[np.int64],
                 at_centre: bool, draw: str) -> Tensor:
@@ -70,11 +71,11 @@ class MemoryBatches:
         images = np.empty((len(rows), self.crop, self.crop, 3), np.uint8) if self._resident is None else None
         for task in np.unique(tasks).tolist():
             at = np.flatnonzero(tasks == task)
-            tops[at], lefts[at], mirrored[at] = self._places(task, rows[at], positions[at], at_centre, draw)
+            tops[at], lefts[at], mirrored[at] = self._crop_positions(task, rows[at], positions[at], at_centre, draw)
             if images is not None:
                 images[at] = self._stores[task].crops(rows[at], tops[at], lefts[at], self.crop)
         if self._resident is not None:
-            on_device = [torch.from_numpy(each).to(self.device) for each in (tasks, rows, tops, lefts, mirrored == 1)]
+            on_device = [torch.from_numpy(array).to(self.device) for array in (tasks, rows, tops, lefts, mirrored == 1)]
             return self._resident.crops(*on_device, size=self.crop)
         assert images is not None
         flipped = np.flatnonzero(mirrored)
@@ -90,23 +91,23 @@ class MemoryBatches:
         loss with equal weights of the classes, and of the tasks within a class.
         """
         cells = (step * self._world * size + np.arange(self._world * size)) % len(self._cells)
-        own_cells = torch.from_numpy(cells[self._rank * size:(self._rank + 1) * size])
+        process_cells = torch.from_numpy(cells[self._rank * size:(self._rank + 1) * size])
         sizes = torch.from_numpy(np.bincount(cells, minlength=len(self._cells)))
         labels = torch.tensor([label for _, label, _ in self._cells])
         tasks = torch.bincount(labels[sizes > 0], minlength=2)
-        return (self._world / (sizes[own_cells] * tasks[labels[own_cells]] * (tasks > 0).sum())).to(self.device)
+        return (self._world / (sizes[process_cells] * tasks[labels[process_cells]] * (tasks > 0).sum())).to(self.device)
 
     def _order(self, cell: int, numbers: NDArray[np.int64], size: int, draw: str) -> NDArray[np.int64]:
         """Return the positions in a class of the pictures drawn at the `numbers`, which count from 0."""
-        passes, places = np.divmod(numbers, size)
-        drawn = np.empty(len(numbers), np.int64)
+        passes, remainders = np.divmod(numbers, size)
+        ordered = np.empty(len(numbers), np.int64)
         for number in np.unique(passes).tolist():
             order = np.argsort(bits(derive(self.seed, draw, "order", cell, number), np.arange(size)), kind="stable")
-            drawn[passes == number] = order[places[passes == number]]
-        return drawn
+            ordered[passes == number] = order[remainders[passes == number]]
+        return ordered
 
-    def _places(self, task: int, rows: NDArray[np.int64], positions: NDArray[np.int64], at_centre: bool,
-                draw: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    def _crop_positions(self, task: int, rows: NDArray[np.int64], positions: NDArray[np.int64], at_centre: bool,
+                        draw: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
         """Return tops and lefts of the crops of the pictures `rows` of a task, and whether they are mirrored, (N,)."""
         store, mirrored = self._stores[task], np.zeros(len(rows), bool)
         if at_centre:

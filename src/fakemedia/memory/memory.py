@@ -53,8 +53,8 @@ class StoredPictures(PixelStore):
 
     def rows_in(self, store: PixelStore) -> NDArray[np.int64] | None:
         """Return the rows of these pictures in `store`, (N,), by their content ids; None if one is missing."""
-        places = {name: row for row, name in enumerate(store.ids)}
-        rows = np.array([places.get(name, -1) for name in self.ids], np.int64)
+        row_of_id = {name: row for row, name in enumerate(store.ids)}
+        rows = np.array([row_of_id.get(name, -1) for name in self.ids], np.int64)
         return rows if self.policy == store.policy and (rows >= 0).all() else None
 
     def subset(self, rows: NDArray[np.int64]) -> StoredPictures:
@@ -135,18 +135,19 @@ def update_memory(memory: Memory, learned: Mapping[str, PixelStore], config: Bud
     for task, store in stores.items():
         task_cells = [(rows, counts[cell]) for cell, rows in cells.items() if cell[0] == task]
         if isinstance(store, StoredPictures):
-            selected = [_shrunk(store, rows, count, room) for rows, count in task_cells]
+            selected = [_reduced_rows(store, rows, count, room) for rows, count in task_cells]
             pictures[task] = store.subset(np.sort(np.concatenate(selected)))
         else:
-            features_of_store = features(store) if config.selection == "herding" else None
-            parts = [_chosen(store, rows, count, room, config, seed, features_of_store) for rows, count in task_cells]
+            store_features = features(store) if config.selection == "herding" else None
+            parts = [_selected_rows(store, rows, count, room, config, seed, store_features)
+                     for rows, count in task_cells]
             ranks = np.concatenate([np.arange(len(part)) for part in parts])
             pictures[task] = copy_pictures(store, np.concatenate(parts), ranks)
     return Memory(pictures)
 
 
-def _chosen(store: PixelStore, rows: NDArray[np.int64], count: int, room: float, config: Budget, seed: int,
-            features: NDArray[np.floating] | None) -> NDArray[np.int64]:
+def _selected_rows(store: PixelStore, rows: NDArray[np.int64], count: int, room: float, config: Budget, seed: int,
+                   features: NDArray[np.floating] | None) -> NDArray[np.int64]:
     """Return the rows that are kept of a class, in order of preference."""
     if features is None:
         ids = [store.ids[row] for row in rows]
@@ -157,7 +158,7 @@ def _chosen(store: PixelStore, rows: NDArray[np.int64], count: int, room: float,
     return rows[fit_budget(order, _bytes(store, rows), pictures=count, room=room)]
 
 
-def _shrunk(store: StoredPictures, rows: NDArray[np.int64], count: int, room: float) -> NDArray[np.int64]:
+def _reduced_rows(store: StoredPictures, rows: NDArray[np.int64], count: int, room: float) -> NDArray[np.int64]:
     order = np.argsort(store.images["rank"].to_numpy()[rows], kind="stable").tolist()
     return rows[fit_budget(order, _bytes(store, rows), pictures=count, room=room)]
 

@@ -20,7 +20,7 @@ def random_order(ids: Sequence[str], groups: Sequence[str], seed: int) -> list[i
     members: dict[str, list[int]] = {}
     for position in sorted(range(len(ids)), key=lambda position: derive(seed, ids[position])):
         members.setdefault(groups[position], []).append(position)
-    ranks = {position: rank for of_group in members.values() for rank, position in enumerate(of_group)}
+    ranks = {position: rank for group_members in members.values() for rank, position in enumerate(group_members)}
     keys = {group: (derive(seed, group), group) for group in members}
     return sorted(range(len(ids)), key=lambda position: (ranks[position], keys[groups[position]]))
 

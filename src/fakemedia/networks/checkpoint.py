@@ -66,7 +66,7 @@ def make_checkpoint(weights: Mapping[str, Tensor], method_state: Mapping[str, Te
                     meta: Mapping[str, Any]) -> Checkpoint:
     """Return the checkpoint of tensors copied to the CPU, ordered by name, its `meta` completed by the SHA-256 of both
     files."""
-    weights, method_state = _plain(weights), _plain(method_state)
+    weights, method_state = _on_cpu(weights), _on_cpu(method_state)
     hashes = {"weights_sha256": _sha256(serialize(weights)), "method_sha256": _sha256(serialize(method_state))}
     return Checkpoint(weights=weights, method_state=method_state, meta=json.loads(_json({**meta, **hashes})))
 
@@ -83,20 +83,20 @@ def save(checkpoint: Checkpoint, folder: Path, recipe: Recipe) -> None:
     manifest = make_manifest(recipe, files, content=checkpoint.content)
     with writing(folder):
         recover(folder)
-        with scratch_folder(folder) as new:
+        with scratch_folder(folder) as scratch:
             for name, data in {**files, FOLDER_MANIFEST: manifest_bytes(manifest)}.items():
-                _write(new / name, data)
-            sync(new)
-            _swap(new, folder)
+                _write(scratch / name, data)
+            sync(scratch)
+            _swap(scratch, folder)
 
 
-def _swap(new: Path, folder: Path) -> None:
+def _swap(scratch: Path, folder: Path) -> None:
     """Rename `new` to `folder`; an older one is kept as `_set_aside(folder)` until then."""
-    old = _set_aside(folder)
+    old = _old_folder(folder)
     if folder.exists():
         os.replace(folder, old)
     try:
-        os.replace(new, folder)
+        os.replace(scratch, folder)
     except OSError:
         if old.exists():
             os.replace(old, folder)
@@ -105,13 +105,13 @@ def _swap(new: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _set_aside(folder: Path) -> Path:
+def _old_folder(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
 
 
 def recover(folder: Path) -> None:
     """Complete the replacement of `folder` if its writer was killed during it."""
-    old = _set_aside(folder)
+    old = _old_folder(folder)
     if old.exists() and not folder.exists():
         with suppress(OSError):  # `load` finds it under the other name.
             os.replace(old, folder)
@@ -125,28 +125,28 @@ def load(folder: Path, *, state: bool = True) -> Checkpoint:
     Without `state` the method's state is not read, and empty: it may hold pictures, and scoring does not need it.
     """
     meta = read_meta(folder)
-    place = _place(folder)
-    return Checkpoint(meta=meta, weights=_read(place / WEIGHTS, meta["weights_sha256"]),
-                      method_state=_read_state(place, meta) if state else {})
+    current = _current_folder(folder)
+    return Checkpoint(meta=meta, weights=_read(current / WEIGHTS, meta["weights_sha256"]),
+                      method_state=_read_state(current, meta) if state else {})
 
 
-def _read_state(place: Path, meta: Mapping[str, Any]) -> dict[str, Tensor]:
-    manifest = read_manifest(place, folder=True)
+def _read_state(current: Path, meta: Mapping[str, Any]) -> dict[str, Tensor]:
+    manifest = read_manifest(current, folder=True)
     if manifest is not None and METHOD not in manifest.files:
         raise UserError("The checkpoint was exported without what its method needs to learn another task",
-                        where=place / METHOD, do="export it again with --state")
-    return _read(place / METHOD, meta["method_sha256"])
+                        where=current / METHOD, do="export it again with --state")
+    return _read(current / METHOD, meta["method_sha256"])
 
 
-def _place(folder: Path) -> Path:
-    """Return the path of the checkpoint `folder`: another one during a replacement, or after a kill in one."""
-    old = _set_aside(folder)
+def _current_folder(folder: Path) -> Path:
+    """Return the path of the checkpoint `folder`: another one during a replacement, or after an interrupted one."""
+    old = _old_folder(folder)
     return old if old.exists() and not folder.exists() else folder
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
     """Read the facts of a checkpoint without its tensors; UserError if they are missing or incomplete."""
-    path = _place(folder) / META
+    path = _current_folder(folder) / META
     try:
         data, manifest = path.read_bytes(), read_manifest(path.parent, folder=True)
         if manifest is not None and META in manifest.files:
@@ -167,14 +167,14 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 
 def is_made_by(folder: Path, recipe: Recipe) -> bool:
-    """Return whether `folder` holds a checkpoint that was made by `recipe`, all its files with their sizes.
+    """Return whether `folder` holds a checkpoint made by `recipe`, with all its files at their sizes.
 
     Their content is compared by `load`.
     """
     return is_current(folder, recipe, folder=True)
 
 
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
             for name, tensor in sorted(tensors.items())}
 

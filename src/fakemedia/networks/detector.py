@@ -124,7 +124,7 @@ class Detector(nn.Module):
         return (features - self.feature_mean) * self.feature_scale
 
     def make_room(self, weights: Mapping[str, Tensor]) -> None:
-        """Make room for the standardisation of features and the correction if `weights`, a state dict, hold them."""
+        """Allocate the buffers of the standardisation and of the correction that `weights`, a state dict, has."""
         for name in ("feature_mean", "feature_scale", "correction"):
             if name in weights:
                 setattr(self, name, torch.empty_like(weights[name]))

@@ -47,9 +47,9 @@ VERSION = 2
 """Version of the features: raised when those of a picture change."""
 CHUNK = 1024
 """Pictures per file."""
-LARGEST = float(np.finfo(np.float16).max)
-USUAL = ("cpu", "float32")
-"""Device and arithmetic that a recipe does not name; those of any other do."""
+MAX_FLOAT16 = float(np.finfo(np.float16).max)
+DEFAULT_ARITHMETIC = ("cpu", "float32")
+"""Device and precision that a recipe does not name; it names all others."""
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 Values = NDArray[np.float32]
@@ -93,8 +93,8 @@ def body_sha256(detector: Detector) -> str:
 
 
 def features_recipe(store: PixelStore, view: str, *, weights: str, taps: Taps, crop: int, seed: int,
-                    arithmetic: tuple[str, str] = USUAL) -> Recipe:
-    """Return what the features of `store` in one view depend on.
+                    arithmetic: tuple[str, str] = DEFAULT_ARITHMETIC) -> Recipe:
+    """Return the recipe of the features of `store` in one view: what they depend on.
 
     `weights` is the body's SHA-256, `arithmetic` the kind of device and the precision that compute them.
     """
@@ -102,7 +102,7 @@ def features_recipe(store: PixelStore, view: str, *, weights: str, taps: Taps, c
     return Recipe(producer="features", version=VERSION, inputs={"weights": weights, "store": store.fingerprint},
                   settings={"taps": taps, "view": view, "crop": crop, "policy": store.policy,
                             "seed": view_seed(view, seed), **({"augment": augment_version(augment)} if plus else {}),
-                            **({"arithmetic": arithmetic} if arithmetic != USUAL else {})})
+                            **({"arithmetic": arithmetic} if arithmetic != DEFAULT_ARITHMETIC else {})})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +111,8 @@ class FeatureCache:
 
     folder: Path
     detector: Detector | Callable[[], Detector]
-    """On the runtime's device, or what returns it if features must be computed; `weights` and `taps` are then given.
-    Its body's weights must not change while the cache is in use."""
+    """On the runtime's device, or a function that returns it if features must be computed; then with `weights` and
+    `taps`. Its body's weights must not change while the cache is in use."""
     crop: int
     """Side of the square that the network sees, pixels."""
     runtime: Runtime
@@ -135,7 +135,7 @@ class FeatureCache:
         features that do not fit in `runtime.features_gib` with those that are stored.
         """
         parts = [self._part(store, view) for view in read_views(views)]
-        values = self._held(parts, lambda: self._read(parts))
+        values = self._cached_values(parts, lambda: self._read(parts))
         assert values is not None
         return _features(parts, values)
 
@@ -144,38 +144,39 @@ class FeatureCache:
         parts = [self._part(store, view) for view in read_views(views)]
         if not all(part.folder.exists() for part in parts):
             return None
-        values = self._held(parts, lambda: _joined([part.read() for part in parts]))
+        values = self._cached_values(parts, lambda: _joined([part.read() for part in parts]))
         return None if values is None else _features(parts, values)
 
-    def _held(self, parts: Sequence[_Part], read: Callable[[], Values | None]) -> Values | None:
-        """Return what `read` returns, or returned before while the files of `parts` were the same ones.
+    def _cached_values(self, parts: Sequence[_Part], read: Callable[[], Values | None]) -> Values | None:
+        """Return the result of `read`, cached as long as the files of `parts` do not change.
 
-        Only a single process holds it: several must read together.
+        Only in a single process: several must read together.
         """
         if self.runtime.world > 1:
             return read()
-        held = self.runtime.held
-        values = held.get(_stamps(parts))
+        cache = self.runtime.array_cache
+        values = cache.get(_stamps(parts))
         if values is None:
             values = read()
-            if values is not None and values.nbytes <= held.maxsize:
-                held[_stamps(parts)] = values
+            if values is not None and values.nbytes <= cache.maxsize:
+                cache[_stamps(parts)] = values
         return values
 
     def _read(self, parts: Sequence[_Part]) -> Values | None:
         """Return the values of all `parts`, computing what is missing."""
-        kept = [part.read() for part in parts]
-        lacking = self.runtime.any_of(*(chunk is None for chunks in kept for chunk in chunks))
-        files = [(part, number) for part, chunks in zip(parts, kept, strict=True) for number in range(len(chunks))]
-        missing = [each for each, lacks in zip(files, lacking, strict=True) if lacks]
+        chunks = [part.read() for part in parts]
+        is_missing = self.runtime.any_of(*(chunk is None for part_chunks in chunks for chunk in part_chunks))
+        files = [(part, number) for part, part_chunks in zip(parts, chunks, strict=True)
+                 for number in range(len(part_chunks))]
+        missing = [file for file, absent in zip(files, is_missing, strict=True) if absent]
         if missing:
             self._check_fits(sum(part.pictures(number) for part, number in missing))
             self._compute(missing)
-            kept = [part.read() for part in parts]
+            chunks = [part.read() for part in parts]
         if self.runtime.rank == 0:
             for part in parts:
                 part.finish()
-        return _joined(kept)
+        return _joined(chunks)
 
     def compute(self, store: PixelStore, views: Sequence[str] = (CENTRE,)) -> Features:
         """Return what `read` returns without storing it, for a few pictures; every process computes all of them."""
@@ -207,28 +208,28 @@ class FeatureCache:
 
     @cached_property
     def _width(self) -> int:
-        """D, found with one black picture."""
+        """D, measured with one black picture."""
         with evaluating(self._detector):
             return features(self._detector, torch.zeros(1, 3, self.crop, self.crop, dtype=torch.uint8),
                             self._taps).shape[1]
 
     def _check_fits(self, pictures: int) -> None:
-        place, limit = self.within or self.folder, self.runtime.features_gib
-        held = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
-        needed = 2 * pictures * self._width
-        if held + needed > limit * GIB:
+        folder, limit = self.within or self.folder, self.runtime.features_gib
+        stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        required = 2 * pictures * self._width
+        if stored + required > limit * GIB:
             raise UserError(
-                f"The features of {pictures} pictures and views do not fit: they need {needed / GIB:.2f} GiB",
-                where=place, expected=f"{limit:.2f} GiB at most, of which {held / GIB:.2f} are "
+                f"The features of {pictures} pictures and views do not fit: they need {required / GIB:.2f} GiB",
+                where=folder, expected=f"{limit:.2f} GiB at most, of which {stored / GIB:.2f} are "
                 "taken", do="delete folders there that are not needed (one for each network, taps and crop), use fewer "
                 "views, or raise runtime.features_gib")
 
     def _compute(self, missing: list[tuple[_Part, int]]) -> None:
         """Compute and write this process's share of `missing`: parts and numbers of their files."""
-        mine = missing[self.runtime.rank::self.runtime.world]
-        with self._computing(missing[0][0].store, sum(part.pictures(number) for part, number in mine)) as (autocast,
+        share = missing[self.runtime.rank::self.runtime.world]
+        with self._computing(missing[0][0].store, sum(part.pictures(number) for part, number in share)) as (autocast,
                                                                                                           bar):
-            for part, number in mine:
+            for part, number in share:
                 part.write(number, self._values(part.store, part.rows(number), part.view, autocast, bar))
         self.runtime.wait()
 
@@ -242,17 +243,17 @@ class FeatureCache:
     def _values(self, store: PixelStore, rows: NDArray[np.int64], view: str, autocast: Autocast,
                 bar: tqdm) -> NDArray[np.float16]:
         """Return the features of the images `rows` of `store` in one view, (N, D)."""
-        found = []
+        outputs = []
         for start in range(0, len(rows), self.batch_size):
             images = view_crops(store, rows[start:start + self.batch_size], view, self.crop, self.seed)
             with autocast():
-                found.append(features(self._detector, torch.from_numpy(images).permute(0, 3, 1, 2), self._taps).cpu())
+                outputs.append(features(self._detector, torch.from_numpy(images).permute(0, 3, 1, 2), self._taps).cpu())
             bar.update(len(images))
-        chunk = torch.cat(found)
+        chunk = torch.cat(outputs)
         if not chunk.isfinite().all():
             raise UserError("The network's features are not finite numbers", where=f"{store.task}, {view}",
                             expected="finite numbers", do="use other weights, or runtime.precision: float32")
-        return chunk.clamp_(-LARGEST, LARGEST).half().numpy()
+        return chunk.clamp_(-MAX_FLOAT16, MAX_FLOAT16).half().numpy()
 
     @property
     def autocast(self) -> Autocast:
@@ -261,7 +262,7 @@ class FeatureCache:
 
     @property
     def _precision(self) -> Precision:
-        """The runtime's; on a CPU float32, unless bfloat16 is asked for by name.
+        """The runtime's; on a CPU float32, unless bfloat16 is requested explicitly.
 
         Which of the two is faster there differs between machines, and features must not depend on a timing.
         """
@@ -273,14 +274,14 @@ class FeatureCache:
 class _Part:
     """The files of one store in one view."""
 
-    place: Path
+    parent: Path
     recipe: Recipe
     store: PixelStore
     view: str
 
     @property
     def folder(self) -> Path:
-        return self.place / f"{self.view}-{self.recipe.fingerprint[:12]}"
+        return self.parent / f"{self.view}-{self.recipe.fingerprint[:12]}"
 
     @property
     def names(self) -> list[str]:
@@ -331,21 +332,21 @@ def _stamps(parts: Sequence[_Part]) -> tuple[Hashable, ...]:
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _joined(kept: Sequence[Sequence[NDArray[np.float16] | None]]) -> Values | None:
+def _joined(view_chunks: Sequence[Sequence[NDArray[np.float16] | None]]) -> Values | None:
     """Return the values of a store, (views, N, D), from the files of each view; None if one is missing."""
-    found = [[torch.from_numpy(chunk) for chunk in chunks if chunk is not None] for chunks in kept]
-    if any(len(own) < len(chunks) for own, chunks in zip(found, kept, strict=True)):
+    tensors = [[torch.from_numpy(chunk) for chunk in chunks if chunk is not None] for chunks in view_chunks]
+    if any(len(present) < len(chunks) for present, chunks in zip(tensors, view_chunks, strict=True)):
         return None
-    values = torch.empty(len(found), sum(map(len, found[0])), found[0][0].shape[1])
-    for of_view, chunks in zip(values, found, strict=True):
-        for place, chunk in zip(of_view.split(CHUNK), chunks, strict=True):
-            place.copy_(chunk)  # numpy takes seven times as long to convert float16
+    values = torch.empty(len(tensors), sum(map(len, tensors[0])), tensors[0][0].shape[1])
+    for view_values, chunks in zip(values, tensors, strict=True):
+        for target, chunk in zip(view_values.split(CHUNK), chunks, strict=True):
+            target.copy_(chunk)  # numpy takes seven times as long to convert float16
     return values.numpy()
 
 

@@ -57,7 +57,7 @@ def block_statistics(body: nn.Module, blocks: Blocks, inputs: Tensor) -> list[Te
     """
     statistics: list[Tensor] = []
     stops = not body.training and not torch.compiler.is_exporting()
-    with _kept(body, blocks, statistics, stops=stops), suppress(_Complete):
+    with _statistics_hooks(body, blocks, statistics, stops=stops), suppress(_Complete):
         body(inputs)
     return statistics
 
@@ -65,24 +65,24 @@ def block_statistics(body: nn.Module, blocks: Blocks, inputs: Tensor) -> list[Te
 def statistics_and_output(body: nn.Module, blocks: Blocks, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
     """Return the statistics of each block, and the output of `body`, (N, D), of one forward pass."""
     statistics: list[Tensor] = []
-    with _kept(body, blocks, statistics, stops=False):
+    with _statistics_hooks(body, blocks, statistics, stops=False):
         output = body(inputs)
     return statistics, output
 
 
 class _Complete(Exception):
-    """Ends a forward pass whose further layers nobody reads."""
+    """Ends a forward pass whose further layers are not needed."""
 
 
 @contextmanager
-def _kept(body: nn.Module, blocks: Blocks, statistics: list[Tensor], *, stops: bool) -> Iterator[None]:
+def _statistics_hooks(body: nn.Module, blocks: Blocks, statistics: list[Tensor], *, stops: bool) -> Iterator[None]:
     """Append the statistics of each block to `statistics` in a forward pass; _Complete after the last if it `stops`."""
-    def keep(_: nn.Module, __: tuple, output: Tensor) -> None:
+    def append_statistics(_: nn.Module, __: tuple, output: Tensor) -> None:
         statistics.append(blocks.statistics(output))
         if stops and len(statistics) == len(blocks.names):
             raise _Complete
 
-    hooks = [body.get_submodule(name).register_forward_hook(keep) for name in blocks.names]
+    hooks = [body.get_submodule(name).register_forward_hook(append_statistics) for name in blocks.names]
     try:
         yield
     finally:

@@ -133,7 +133,7 @@ def _downloaded(config: Config) -> Any:
     if not facts["url"] and facts["hf_hub_id"]:
         repository = facts["hf_hub_id"] + (name if facts["hf_hub_id"].endswith("/") else "")
         return _created(config, file=str(hub_file(repository, facts["hf_hub_filename"] or WEIGHTS)))
-    before = socket.getdefaulttimeout()
+    previous_timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_TIMEOUT)
     try:
         # From the release address: without a connection the hub client retries for most of a minute.
@@ -141,7 +141,7 @@ def _downloaded(config: Config) -> Any:
     except (OSError, RuntimeError) as error:
         raise no_weights(name, str(error)) from error
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(previous_timeout)
 
 
 def _created(config: Config, **source: str | None) -> Any:
@@ -168,18 +168,18 @@ def _facts(name: str) -> dict[str, Any]:
     try:
         return vars(timm.get_pretrained_cfg(name))
     except RuntimeError:
-        known = timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True)
-        raise unknown_name("tag", name, known, where="network") from None
+        tags = timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True)
+        raise unknown_name("tag", name, tags, where="network") from None
 
 
 def _check_fits(config: Config, name: str, facts: dict[str, Any]) -> None:
     """Raise UserError unless the weights of `name` are of the same architecture and normalisation."""
-    own, base = _facts(config.architecture), config.architecture.partition(".")[0]
+    expected_facts, base = _facts(config.architecture), config.architecture.partition(".")[0]
     if name.partition(".")[0] != base:
         raise UserError("The weights are of another architecture", where=f"pretrained: {config.pretrained}",
                         expected=f"{base}, found {name}", do=f"write architecture: {name}")
     for key in ("mean", "std"):
-        if key in facts and tuple(facts[key]) != tuple(own[key]):
+        if key in facts and tuple(facts[key]) != tuple(expected_facts[key]):
             raise UserError(f"The weights expect inputs of another {key}", where=f"pretrained: {config.pretrained}",
-                            expected=f"{tuple(own[key])}, found {tuple(facts[key])}",
+                            expected=f"{tuple(expected_facts[key])}, found {tuple(facts[key])}",
                             do=f"write architecture: {base}.<the tag of these weights>")

@@ -36,15 +36,15 @@ def tune(detector: Detector, tuning: Tune, seed: int = 0) -> Detector:
     if tuning.kind == "norm":
         norm_weights = [weight for layer in norm_layers(detector.body) for weight in layer.parameters(recurse=False)]
         if not norm_weights:
-            raise _no_place(detector, "normalisation layers with weights", "norm")
+            raise _missing_layers(detector, "normalisation layers with weights", "norm")
         for weight in norm_weights:
             weight.requires_grad_(True)
     if tuning.kind == "lora":
-        places = list(low_rank_places(detector.body))
-        if not places:
-            raise _no_place(detector, "attention or 1x1 convolutions", "lora")
+        layers = list(low_rank_layers(detector.body))
+        if not layers:
+            raise _missing_layers(detector, "attention or 1x1 convolutions", "lora")
         with seeded(seed):
-            for layer in places:
+            for layer in layers:
                 parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, tuning.rank, tuning.alpha))
     return detector.train(detector.training)
 
@@ -80,7 +80,7 @@ def norm_layers(body: nn.Module) -> Iterator[nn.Module]:
     return (layer for layer in body.modules() if "norm" in type(layer).__name__.lower())
 
 
-def low_rank_places(body: nn.Module) -> Iterator[Any]:
+def low_rank_layers(body: nn.Module) -> Iterator[Any]:
     """Yield the layers of `body` that get low-rank updates: linear ones of attention, and 1x1 convolutions."""
     for layer in body.modules():
         if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.groups == 1:
@@ -105,6 +105,6 @@ def parameter_groups(detector: Detector, weight_decay: float) -> list[dict[str, 
     return [group for group in groups if group["params"]]
 
 
-def _no_place(detector: Detector, layers: str, kind: str) -> UserError:
+def _missing_layers(detector: Detector, layers: str, kind: str) -> UserError:
     return UserError(f"The network {type(detector.body).__name__} has no {layers}", where=f"tune: {kind}",
                      expected=f"a network with {layers}", do="use tune: all or tune: head, or another network")

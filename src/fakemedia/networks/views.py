@@ -19,7 +19,7 @@ CENTRE = "centre"
 CORNERS = ("top_left", "top_right", "bottom_left", "bottom_right")
 QUARTERS = ("quarter_0", "quarter_1", "quarter_2", "quarter_3")
 """The crops at the centres of the four quarters of a picture, row by row: those that a picture is scored by."""
-SEVERAL = {"corners": CORNERS, "quarters": QUARTERS}
+VIEW_GROUPS = {"corners": CORNERS, "quarters": QUARTERS}
 FLIP = "_flip"
 AUGMENTED = "+"
 _RANDOM = re.compile(r"random(:?)(\d+)")
@@ -37,20 +37,20 @@ def read_views(names: Iterable[str], *, where: object = None) -> tuple[str, ...]
     """
     views: list[str] = []
     for name in names:
-        place, plus, augment = str(name).partition(AUGMENTED)
-        random_view = _RANDOM.fullmatch(place)
+        position, plus, augment = str(name).partition(AUGMENTED)
+        random_view = _RANDOM.fullmatch(position)
         if plus and augment not in plugin.names(KIND):
             raise unknown_name("augmentation", augment, plugin.names(KIND), where=where)
-        if place in SEVERAL:
-            views += [f"{each}{plus}{augment}" for each in SEVERAL[place]]
+        if position in VIEW_GROUPS:
+            views += [f"{view}{plus}{augment}" for view in VIEW_GROUPS[position]]
         elif random_view and random_view[1]:
             views += [f"random{number}{plus}{augment}" for number in range(int(random_view[2]))]
-        elif random_view or place.removesuffix(FLIP) in (CENTRE, *QUARTERS, *CORNERS):
+        elif random_view or position.removesuffix(FLIP) in (CENTRE, *QUARTERS, *CORNERS):
             views.append(str(name))
         else:
-            known = [CENTRE, *CORNERS, *(f"{place}{FLIP}" for place in (CENTRE, *CORNERS)), "quarters", "corners",
-                     "random:<n>"]
-            raise unknown_name("view", name, known, where=where)
+            choices = [CENTRE, *CORNERS, *(f"{position}{FLIP}" for position in (CENTRE, *CORNERS)), "quarters",
+                       "corners", "random:<n>"]
+            raise unknown_name("view", name, choices, where=where)
     if not views:
         raise UserError("There is no view", where=where, expected="one at least, such as centre")
     return tuple(dict.fromkeys(views))
@@ -77,22 +77,22 @@ def view_crops(store: PixelStore, rows: NDArray[np.int64], view: str, crop: int,
     `seed` draws those of a random or augmented view; each depends only on the seed, the view and the row.
     """
     tops, lefts = store.limits(rows, crop)
-    place, _, augment = view.partition(AUGMENTED)
-    mirrored = np.full(len(rows), place.endswith(FLIP))
-    place = place.removesuffix(FLIP)
-    if random_view := _RANDOM.fullmatch(place):
+    position, _, augment = view.partition(AUGMENTED)
+    mirrored = np.full(len(rows), position.endswith(FLIP))
+    position = position.removesuffix(FLIP)
+    if random_view := _RANDOM.fullmatch(position):
         number = int(random_view[2])
         mirrored = integers(derive(seed, "view flip", number), rows, 2).astype(bool)
         tops = integers(derive(seed, "view top", number), rows, tops + 1)
         lefts = integers(derive(seed, "view left", number), rows, lefts + 1)
-    elif place == CENTRE:
+    elif position == CENTRE:
         tops, lefts = centre(store.heights[rows], store.widths[rows], crop)
-    elif place in QUARTERS:
-        row, column = divmod(QUARTERS.index(place), 2)
+    elif position in QUARTERS:
+        row, column = divmod(QUARTERS.index(position), 2)
         tops = cell_starts(store.heights[rows], row, crop, tops)
         lefts = cell_starts(store.widths[rows], column, crop, lefts)
     else:
-        tops, lefts = tops * place.startswith("bottom"), lefts * place.endswith("right")
+        tops, lefts = tops * position.startswith("bottom"), lefts * position.endswith("right")
     images = store.crops(rows, tops, lefts, crop)
     images[mirrored] = images[mirrored, :, ::-1]
     change = make_augment(augment) if augment else None

@@ -62,11 +62,12 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _as_detector(state: Mapping[str, Tensor], classifier: str, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    head = {name: state.get(f"{classifier}.{name.removeprefix('head.')}") for name in own if name.startswith("head.")}
+def _as_detector(state: Mapping[str, Tensor], classifier: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    head = {name: state.get(f"{classifier}.{name.removeprefix('head.')}") for name in expected
+            if name.startswith("head.")}
     body = {f"body.{name}": tensor for name, tensor in state.items() if not name.startswith(f"{classifier}.")}
-    fits = all(_shape(tensor) == _shape(own[name]) for name, tensor in head.items())
-    return body | {name: tensor if fits and tensor is not None else own[name] for name, tensor in head.items()}
+    fits = all(_shape(tensor) == _shape(expected[name]) for name, tensor in head.items())
+    return body | {name: tensor if fits and tensor is not None else expected[name] for name, tensor in head.items()}
 
 
 def _shape(tensor: Tensor | None) -> str:

@@ -146,7 +146,7 @@ class Runtime:
         return self.total(torch.tensor(flags, dtype=torch.int32, device=self.device)).bool().tolist()
 
     @cached_property
-    def held(self) -> LRUCache[Hashable, NDArray[Any]]:
+    def array_cache(self) -> LRUCache[Hashable, NDArray[Any]]:
         """Arrays that this process has read and may need again, those used last."""
         return LRUCache(ARRAY_CACHE_BYTES, getsizeof=lambda array: array.nbytes)
 
