@@ -25,14 +25,14 @@ from fakemedia.methods.experts import Experts, ExpertsHead, task_centres
 from fakemedia.methods.moments import BLOCK, Moments, inner_products, moments, solved
 from fakemedia.methods.ridge import (
     STRENGTHS,
-    Judged,
     ProjectedHead,
     Solver,
     TaskSolver,
+    ValidationPictures,
     best_head,
-    judged,
     solver,
     task_solver,
+    validation_pictures,
 )
 from fakemedia.methods.slda import discriminant
 from fakemedia.networks.checkpoint import Checkpoint
@@ -152,8 +152,8 @@ def chosen(errors: list[list[float]], tasks: str, labels: list[int], sources: st
     """Return which of heads with the given outputs, all labels being wanted as 0 or 1, is taken."""
     outputs = torch.tensor(errors, dtype=torch.float64).sqrt().T
     wanted = torch.tensor([2.0 * label - 1 for label in labels], dtype=torch.float64)
-    pictures = Judged((wanted[:, None] + outputs).double(), np.array(labels), np.array(list(tasks)),
-                      np.array(list(sources)))
+    pictures = ValidationPictures((wanted[:, None] + outputs).double(), np.array(labels), np.array(list(tasks)),
+                                  np.array(list(sources)))
     heads = torch.eye(len(errors), dtype=torch.float64)
     return pictures.best(lambda number: (heads[number], torch.tensor(0.0)), len(errors))
 
@@ -193,8 +193,9 @@ def test_the_least_error_is_found_without_solving_all_heads(least: int) -> None:
         tried.append(number)
         return torch.tensor([heads[number]], dtype=torch.float64), torch.tensor(0.0)
 
-    pictures = Judged(torch.tensor([[1.0]] * 4 + [[-1.0]] * 4, dtype=torch.float64), np.array([0] * 4 + [1] * 4),
-                      np.array(["a"] * 8), np.array(list("abcdefgh")))
+    pictures = ValidationPictures(torch.tensor([[1.0]] * 4 + [[-1.0]] * 4, dtype=torch.float64),
+                                  np.array([0] * 4 + [1] * 4),
+                                  np.array(["a"] * 8), np.array(list("abcdefgh")))
     assert pictures.best(head, len(heads)) == least
     assert len(tried) == len(set(tried)) <= 6
 
@@ -207,7 +208,7 @@ def test_inner_products_of_more_columns_than_a_block() -> None:
 def test_the_strength_without_validation_and_as_given() -> None:
     sums = summed(0, 1)
     torch.testing.assert_close(best_head(solver(sums), None, None), solver(sums).head(1.0), rtol=0, atol=0)
-    pictures = judged({"a": TASKS[0]}, {"a": [str(number) for number in range(len(TASKS[0][1]))]})
+    pictures = validation_pictures({"a": TASKS[0]}, {"a": [str(number) for number in range(len(TASKS[0][1]))]})
     torch.testing.assert_close(best_head(solver(sums), 3.0, pictures), solver(sums).head(3.0), rtol=0, atol=0)
     weight, _ = best_head(solver(sums), None, pictures)
     assert any(torch.equal(weight, solver(sums).head(strength)[0]) for strength in STRENGTHS)

@@ -54,9 +54,9 @@ def trained(detector: nn.Module) -> dict[str, Tensor]:
     return {name: weight.detach().clone() for name, weight in detector.named_parameters() if weight.requires_grad}
 
 
-def larger(start: Tensor, one: Tensor, other: Tensor) -> Tensor:
+def larger(start: Tensor, previous: Tensor, trained: Tensor) -> Tensor:
     """Return for each weight the one of two that is farther from its start."""
-    return torch.where((other - start).abs() > (one - start).abs(), other, one)
+    return torch.where((trained - start).abs() > (previous - start).abs(), trained, previous)
 
 
 class Average(GradientMethod):
@@ -69,32 +69,32 @@ class Average(GradientMethod):
 
     def fit(self, stage: StageData, detector: Detector, trainer: Trainer) -> None:
         """Train `detector`; from the second stage on, average it with its weights before."""
-        before = trained(detector)
+        previous = trained(detector)
         if stage.index == 1 and self.config.kind == "magmax":
-            self.start = before
+            self.start = previous
         super().fit(stage, detector, trainer)
         fisher = self._fisher(stage, detector, trainer) if self.config.kind == "cofima" else {}
         if stage.index > 1 and (self.config.share < 1 or self.config.kind == "magmax"):
-            self._average(detector, before, fisher)
+            self._average(detector, previous, fisher)
             if not detector.keeps_statistics:
                 measure_statistics(detector, (batch.inputs for batch in trainer.batches(stage, detector)
                                               if batch.inputs is not None))
         self.fisher = {name: values + self.fisher.get(name, 0.0) for name, values in fisher.items()}
 
     @torch.no_grad()
-    def _average(self, detector: Detector, before: Mapping[str, Tensor], fisher: Mapping[str, Tensor]) -> None:
+    def _average(self, detector: Detector, previous: Mapping[str, Tensor], fisher: Mapping[str, Tensor]) -> None:
         for name, weight in detector.named_parameters():
-            if name not in before:
+            if name not in previous:
                 continue
             decay, share = 1 - self.config.share, self.config.share
             if self.config.kind == "magmax":
-                weight.copy_(larger(self.start.get(name, before[name]), before[name], weight))
+                weight.copy_(larger(self.start.get(name, previous[name]), previous[name], weight))
             elif self.config.kind == "cofima" and name in self.fisher:
-                least = self.config.fisher_least
-                old, new = decay * self.fisher[name].clamp(min=least), share * fisher[name].clamp(min=least)
-                weight.copy_((old * before[name] + new * weight) / (old + new))
+                minimum = self.config.fisher_least
+                old, new = decay * self.fisher[name].clamp(min=minimum), share * fisher[name].clamp(min=minimum)
+                weight.copy_((old * previous[name] + new * weight) / (old + new))
             else:
-                weight.copy_(decay * before[name] + share * weight)
+                weight.copy_(decay * previous[name] + share * weight)
 
     def _fisher(self, stage: StageData, detector: Detector, trainer: Trainer) -> dict[str, Tensor]:
         """Return the mean Fisher information of the trained weights over the first `fisher_images` images."""

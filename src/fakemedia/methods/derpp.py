@@ -2,8 +2,8 @@
 
 total = CE(new) + alpha * mean (z - z_kept)^2 + beta * CE(memory)
 
-z_kept are the logits (N, 2) that the network gave for the centre crop of a picture at the end of the stage that it was
-kept at (Buzzega et al. 2020). The second term uses these centre crops, the third random crops of other draws; all pass
+z_kept are the logits (N, 2) that the network gave for the centre crop of a picture at the end of the stage at which it
+was kept (Buzzega et al. 2020). The second term uses these centre crops, the third random crops of other draws; all pass
 through the network together, so that batch statistics are updated once per step. The first stage is fine-tuning.
 """
 
@@ -66,23 +66,23 @@ class DarkExperience(GradientMethod):
         self.memory = Budget(pictures=config.pictures, mib=config.mib, selection=config.selection)
         self.keys: dict[str, Tensor] = {}
         self.logits: dict[str, Tensor] = {}
-        self.held: MemoryBatches | None = None
+        self.memory_batches: MemoryBatches | None = None
         self.tasks = 0
         self.balance = torch.ones(0)
 
     def before_stage(self, stage: StageData, detector: Detector) -> None:
-        self.held, self.tasks = memory_batches(stage, "derpp"), len(stage.tasks)
+        self.memory_batches, self.tasks = memory_batches(stage, "derpp"), len(stage.tasks)
 
     def mix(self, batch: Batch, step: int) -> Batch:
-        if self.held is None:
+        if self.memory_batches is None:
             return batch
         size = len(batch.labels)
-        remembered = self.held.batch(step, size, at_centre=True, draw="logits")
-        learned, self.balance = self.held.batch(step, size), self.held.balance(step, size)
-        return joined(joined(batch, remembered, self.tasks), learned, self.tasks + len(self.logits))
+        logit_batch = self.memory_batches.batch(step, size, at_centre=True, draw="logits")
+        replay_batch, self.balance = self.memory_batches.batch(step, size), self.memory_batches.balance(step, size)
+        return joined(joined(batch, logit_batch, self.tasks), replay_batch, self.tasks + len(self.logits))
 
     def loss(self, detector: Detector, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        if self.held is None:
+        if self.memory_batches is None:
             return super().loss(detector, batch, logits)
         logits, third = logits.float(), len(batch.labels) // 3
         distilled, rehearsed = slice(third, 2 * third), slice(2 * third, None)
@@ -94,8 +94,8 @@ class DarkExperience(GradientMethod):
                 "total": new + self.config.alpha * distillation + self.config.beta * replayed}
 
     def _kept_logits(self, tasks: Tensor, rows: Tensor) -> Tensor:
-        assert self.held is not None
-        stored = [self.logits[task] for task in self.held.memory.stores]
+        assert self.memory_batches is not None
+        stored = [self.logits[task] for task in self.memory_batches.memory.stores]
         firsts = torch.tensor([0, *(len(values) for values in stored)], device=tasks.device).cumsum(0)
         return torch.cat(stored)[firsts[tasks] + rows]
 
@@ -107,13 +107,13 @@ class DarkExperience(GradientMethod):
             for task, store in memory.stores.items():
                 keys[task] = torch.tensor([derive(0, id) for id in store.ids])
                 if task in self.keys:
-                    places = {key: place for place, key in enumerate(self.keys[task].tolist())}
-                    logits[task] = self.logits[task][[places[key] for key in keys[task].tolist()]]
+                    rows = {key: row for row, key in enumerate(self.keys[task].tolist())}
+                    logits[task] = self.logits[task][[rows[key] for key in keys[task].tolist()]]
                 else:
                     outputs = [detector(batch.inputs).float()
                                for batch in trainer.examples({task: store}, detector, shared=True)]
-                    none = torch.zeros(0, 2, device=next(detector.parameters()).device)
-                    logits[task] = trainer.gather(outputs, none).clamp(-self.config.largest, self.config.largest)
+                    empty = torch.zeros(0, 2, device=next(detector.parameters()).device)
+                    logits[task] = trainer.gather(outputs, empty).clamp(-self.config.largest, self.config.largest)
         self.keys, self.logits = keys, logits
 
     def state_dict(self) -> dict[str, Tensor]:

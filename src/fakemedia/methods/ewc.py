@@ -63,8 +63,8 @@ def fisher_diagonal(network: nn.Module, inputs: Tensor, labels: Tensor) -> dict[
     totals = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     with torch.enable_grad(), torch.autocast(inputs.device.type, enabled=False):
         for image, label in zip(inputs.float(), labels, strict=True):
-            surprise = F.cross_entropy(network(image[None]), label[None])
-            gradients = torch.autograd.grad(surprise, list(parameters.values()))
+            log_loss = F.cross_entropy(network(image[None]), label[None])
+            gradients = torch.autograd.grad(log_loss, list(parameters.values()))
             for total, gradient in zip(totals.values(), gradients, strict=True):
                 total.addcmul_(gradient, gradient)
     return totals
@@ -79,24 +79,24 @@ class QuadraticPenalty(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, fisher: list[Tensor], anchor: list[Tensor], *parameters: Tensor) -> Tensor:
         differences = _foreach_sub(parameters, anchor)
-        pull = _foreach_mul(fisher, differences)
-        ctx.pull = pull
-        return _products(differences, pull)
+        weighted = _foreach_mul(fisher, differences)
+        ctx.weighted = weighted
+        return _products(differences, weighted)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        pull = ctx.pull
-        del ctx.pull  # becomes the gradient: a second backward pass has none
-        _foreach_mul_(pull, 2 * gradients[0])
-        return (None, None, *pull)
+        weighted = ctx.weighted
+        del ctx.weighted  # becomes the gradient: a second backward pass has none
+        _foreach_mul_(weighted, 2 * gradients[0])
+        return (None, None, *weighted)
 
 
-def _products(ones: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> Tensor:
+def _products(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> Tensor:
     """Return the sum of the elementwise products, none of which is negative; `ones` are overwritten on a GPU."""
-    if ones[0].device.type == "cpu":  # reads both once and writes nothing: a quarter less time for the penalty
-        return torch.stack([torch.dot(_flat(one), _flat(other)) for one, other in zip(ones, others, strict=True)]).sum()
-    _foreach_mul_(ones, others)
-    return torch.stack(_foreach_norm(ones, 1)).sum()
+    if first[0].device.type == "cpu":  # reads both once and writes nothing: a quarter less time for the penalty
+        return torch.stack([torch.dot(_flat(a), _flat(b)) for a, b in zip(first, second, strict=True)]).sum()
+    _foreach_mul_(first, second)
+    return torch.stack(_foreach_norm(first, 1)).sum()
 
 
 def _flat(tensor: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from fakemedia.core.rng import derive
 from fakemedia.evaluation.novelty import task_centres as centres
 from fakemedia.methods.method import Method, StageData, Trainer
 from fakemedia.methods.moments import by_task
-from fakemedia.methods.ridge import best_head, judged, task_solver
+from fakemedia.methods.ridge import best_head, task_solver, validation_pictures
 from fakemedia.networks.detector import Detector
 
 TRAINS_BODY = False
@@ -66,8 +66,8 @@ class ExpertsHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (N, 2) of features (N, D)."""
-        chosen = self.route(features)
-        margins = (features * self.weight[chosen]).sum(1) + self.bias[chosen]
+        experts = self.route(features)
+        margins = (features * self.weight[experts]).sum(1) + self.bias[experts]
         return torch.stack([-margins, margins], 1) / 2
 
 
@@ -79,8 +79,8 @@ def task_centres(features: Tensor, count: int, seed: int) -> Tensor:
 def _head(centres: Tensor, weight: Tensor, bias: Tensor) -> ExpertsHead:
     """Return the head of experts with centres (T, K, D), weight (T, D) and bias (T,), on their device."""
     head = ExpertsHead(*centres.shape).to(centres.device)
-    for own, values in zip((head.centres, head.weight, head.bias), (centres, weight, bias), strict=True):
-        own.copy_(values)
+    for parameter, values in zip((head.centres, head.weight, head.bias), (centres, weight, bias), strict=True):
+        parameter.copy_(values)
     return head
 
 
@@ -97,31 +97,33 @@ class Experts(Method):
     @torch.no_grad()
     def review(self, earlier: StageData, detector: Detector, trainer: Trainer) -> None:
         """Add an expert for each task of a stage."""
-        judges = {task: store for task, store in earlier.validation.items() if task in earlier.train}
-        validation = by_task(judges, detector, trainer) if self.config.strength is None else {}
+        validation_stores = {task: store for task, store in earlier.validation.items() if task in earlier.train}
+        validation = by_task(validation_stores, detector, trainer) if self.config.strength is None else {}
         for task, (features, labels) in by_task(earlier.train, detector, trainer, training=True).items():
             if not (labels.bincount(minlength=2) > 0).all():
                 raise UserError("The task has training pictures of one class only", where=f"{task}, method experts",
                                 expected="real and fake training pictures", do="use ridge or replay")
-            own = {task: validation[task]} if task in validation else {}
-            pictures = judged(own, {task: earlier.validation[task].sources for task in own})
+            task_validation = {task: validation[task]} if task in validation else {}
+            pictures = validation_pictures(task_validation, {
+                task: earlier.validation[task].sources for task in task_validation})
             weight, bias = best_head(task_solver(features, labels), self.config.strength, pictures)
             self._add(detector, task_centres(features, self.config.centres, derive(0, "centres", task)), weight, bias)
 
     @torch.no_grad()
     def unlearn(self, task: str, stage: StageData, detector: Detector, trainer: Trainer) -> None:
         """Remove the expert of `task`; the experts are in the order of the tasks seen."""
-        before = detector.head
-        if not isinstance(before, ExpertsHead) or len(before.weight) != len(stage.seen):
+        previous_head = detector.head
+        if not isinstance(previous_head, ExpertsHead) or len(previous_head.weight) != len(stage.seen):
             raise UserError("The checkpoint does not hold an expert for each task", where=f"stage {stage.key}",
                             expected=f"{len(stage.seen)} experts", do="train it again")
-        rows = [row for row, each in enumerate(stage.seen) if each != task]
-        detector.head = _head(before.centres[rows], before.weight[rows], before.bias[rows])
+        rows = [row for row, seen_task in enumerate(stage.seen) if seen_task != task]
+        detector.head = _head(previous_head.centres[rows], previous_head.weight[rows], previous_head.bias[rows])
 
     def _add(self, detector: Detector, centres: Tensor, weight: Tensor, bias: Tensor) -> None:
         parts = [centres[None], weight[None].float(), bias[None].float()]
-        if isinstance(before := detector.head, ExpertsHead):
-            parts = [torch.cat(pair) for pair in zip((before.centres, before.weight, before.bias), parts, strict=True)]
+        if isinstance(previous_head := detector.head, ExpertsHead):
+            parts = [torch.cat(pair) for pair in zip(
+                (previous_head.centres, previous_head.weight, previous_head.bias), parts, strict=True)]
         detector.head = _head(*parts)
 
     def shape(self, detector: Detector, weights: Mapping[str, Tensor]) -> None:

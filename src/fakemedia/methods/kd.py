@@ -80,7 +80,7 @@ class KnowledgeDistillation(GradientMethod):
     def __init__(self, config: Config) -> None:
         self.config = config
         self.memory = Budget(pictures=config.pictures) if config.pictures else None
-        self.held: MemoryBatches | None = None
+        self.memory_batches: MemoryBatches | None = None
         self.teacher: Detector | None = None
         self.weight = config.weight
         self.epochs_without_improvement = 0
@@ -90,28 +90,28 @@ class KnowledgeDistillation(GradientMethod):
         self.teacher = deepcopy(detector).eval().requires_grad_(False) if stage.index > 1 else None
         self.weight = self.config.weight
         self.epochs_without_improvement = 0
-        self.held = memory_batches(stage, "kd") if self.memory is not None else None
+        self.memory_batches = memory_batches(stage, "kd") if self.memory is not None else None
         self.tasks = len(stage.tasks)
 
     def mix(self, batch: Batch, step: int) -> Batch:
-        if self.held is None:
+        if self.memory_batches is None:
             return batch
-        return joined(batch, self.held.batch(step, len(batch.labels)), self.tasks)
+        return joined(batch, self.memory_batches.batch(step, len(batch.labels)), self.tasks)
 
     def loss(self, detector: Detector, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        new = len(batch.labels) if self.held is None else len(batch.labels) // 2
+        new = len(batch.labels) if self.memory_batches is None else len(batch.labels) // 2
         terms = {"total": F.cross_entropy(logits[:new].float(), batch.labels[:new])}
         if self.teacher is None:
             return terms
         with torch.inference_mode():
-            taught = self.teacher(batch.inputs)
+            teacher_logits = self.teacher(batch.inputs)
         cross_entropy = terms["total"]
         # The clone is an ordinary tensor: autograd refuses to keep those of inference mode.
-        followed = distillation(logits.float(), taught.clone().float(), self.config.temperature)
-        bracket = self.config.alpha * followed + (1 - self.config.alpha) * cross_entropy
+        distilled = distillation(logits.float(), teacher_logits.clone().float(), self.config.temperature)
+        bracket = self.config.alpha * distilled + (1 - self.config.alpha) * cross_entropy
         return {
             "cross_entropy": cross_entropy,
-            "distillation": followed,
+            "distillation": distilled,
             "total": cross_entropy + self.weight * bracket,
         }
 

@@ -60,8 +60,8 @@ class Facts:
 
 def facts(name: str) -> Facts:
     """Return what the file of the method `name` declares, without importing it."""
-    return Facts(**{each.name: plugin.constant("methods", name, each.name.upper(), each.default)
-                    for each in fields(Facts)})
+    return Facts(**{fact.name: plugin.constant("methods", name, fact.name.upper(), fact.default)
+                    for fact in fields(Facts)})
 
 
 @dataclass(frozen=True, kw_only=True)

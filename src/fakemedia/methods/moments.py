@@ -25,7 +25,7 @@ from fakemedia.store.pixels import PixelStore
 
 MEANS = "means."
 """Prefix of the names of the tasks' means in the state of a method."""
-REFINEMENTS, REFINED = 6, 1e-15
+REFINEMENTS, BACKWARD_ERROR = 6, 1e-15
 """Steps of refinement at most, and the backward error at which they end: a few roundings of float64."""
 BLOCK = 256
 """Columns of a symmetric product that are computed at once."""
@@ -51,7 +51,7 @@ class Moments:
         return self._stacked().nansum(0)
 
     def _stacked(self) -> Tensor:
-        """Return the means in one order, whatever that of the tasks: sums then are equal to the last digit."""
+        """Return the means in a fixed order of the tasks, so that sums are equal to the last digit."""
         return torch.stack([self.means[task] for task in sorted(self.means)])
 
     def plus(self, other: Moments) -> Moments:
@@ -66,19 +66,20 @@ class Moments:
         """Return the sums without those of the task of `other`; UserError unless its pictures are those in the sums."""
         self._check_size(other)
         (task, means), = other.means.items()
-        # The means tell: another picture moves them by a standard deviation over the number of pictures.
+        # The means show it: another picture moves them by a standard deviation over the number of pictures.
         deviation = (self.scatter.diagonal() / self.cells.sum()).sqrt()
         if not torch.allclose(self.means[task] / deviation, means / deviation, rtol=0, atol=1e-5, equal_nan=True):
             raise UserError(f"The training pictures of {task!r} are not those that were learned",
                             expected="the pictures, and a device that gives their features",
                             do="bring back the data as it was learned, and ingest it")
-        return Moments({name: each for name, each in self.means.items() if name != task}, self.scatter - other.scatter)
+        return Moments({name: task_means for name, task_means in self.means.items() if name != task},
+                       self.scatter - other.scatter)
 
     def _check_size(self, other: Moments) -> None:
-        own_size, other_size = len(self.scatter), len(other.scatter)
-        if own_size != other_size:
+        size, other_size = len(self.scatter), len(other.scatter)
+        if size != other_size:
             raise UserError("The statistics of the parent checkpoint are of other features",
-                            expected=f"{own_size} numbers a picture, found {other_size}",
+                            expected=f"{size} numbers a picture, found {other_size}",
                             do="use the taps and the projection that the parent was made with")
 
     def summed(self, total: Callable[[Tensor], Tensor]) -> Moments:
@@ -94,7 +95,7 @@ class Moments:
     @classmethod
     def load(cls, state: Mapping[str, Tensor]) -> Moments:
         """Return the sums that `state_dict` returned; UserError if an earlier version did."""
-        means = {name.removeprefix(MEANS): each for name, each in state.items() if name.startswith(MEANS)}
+        means = {name.removeprefix(MEANS): tensor for name, tensor in state.items() if name.startswith(MEANS)}
         if not means:
             raise UserError("The statistics of the parent checkpoint were written by an earlier version",
                             expected="the means of each task", do="train it again")
@@ -127,18 +128,18 @@ def moments(task: str, features: Tensor, labels: Tensor, counts: Tensor | None =
 
 
 def inner_products(values: Tensor) -> Tensor:
-    """Return those of the columns of `values` (N, D), (D, D), with half the work of any other product."""
+    """Return the inner products (D, D) of the columns of `values` (N, D), with half the work of a general product."""
     size = values.shape[1]
-    found = values.new_empty(size, size)
+    products = values.new_empty(size, size)
     for start in range(0, size, BLOCK):
         end = min(start + BLOCK, size)
         product = values[:, start:end].T @ values[:, start:]
-        found[start:end, start:], found[end:, start:end] = product, product[:, end - start:].T
-    return found
+        products[start:end, start:], products[end:, start:end] = product, product[:, end - start:].T
+    return products
 
 
-def solved(matrix: Tensor, strength: float, wanted: Tensor) -> Tensor:
-    """Return x with (matrix + strength I) x = wanted, (D,), for a symmetric positive definite matrix (D, D), float64.
+def solved(matrix: Tensor, strength: float, target: Tensor) -> Tensor:
+    """Return x with (matrix + strength I) x = target, (D,), for a symmetric positive definite matrix (D, D), float64.
 
     By Cholesky in float32 with iterative refinement in float64, which gives the digits of float64 in half the time
     (Higham 2002, "Accuracy and Stability of Numerical Algorithms", chapter 12); in float64 if it does not converge.
@@ -146,15 +147,15 @@ def solved(matrix: Tensor, strength: float, wanted: Tensor) -> Tensor:
     single = matrix.float()
     single.diagonal().add_(strength)
     factor, failed = torch.linalg.cholesky_ex(single)
-    found, size, norm = torch.zeros_like(wanted), wanted.norm(), matrix.norm() + strength
+    solution, size, norm = torch.zeros_like(target), target.norm(), matrix.norm() + strength
     for _ in range(0 if failed else REFINEMENTS):
-        rest = wanted - matrix @ found - strength * found
-        if rest.norm() <= REFINED * (size + norm * found.norm()):
-            return found
-        found = found + torch.cholesky_solve(rest.float()[:, None], factor)[:, 0]
+        residual = target - matrix @ solution - strength * solution
+        if residual.norm() <= BACKWARD_ERROR * (size + norm * solution.norm()):
+            return solution
+        solution = solution + torch.cholesky_solve(residual.float()[:, None], factor)[:, 0]
     damped = matrix.clone()
     damped.diagonal().add_(strength)
-    return torch.cholesky_solve(wanted[:, None], torch.linalg.cholesky(damped))[:, 0]
+    return torch.cholesky_solve(target[:, None], torch.linalg.cholesky(damped))[:, 0]
 
 
 class FromSums(Method):
@@ -178,8 +179,8 @@ class FromSums(Method):
     def review(self, earlier: StageData, detector: Detector, trainer: Trainer) -> None:
         """Add the tasks of a stage."""
         for task, store in earlier.train.items():
-            found = self._moments(task, store, detector, trainer)
-            self.sums = found if self.sums is None else self.sums.plus(found)
+            task_moments = self._moments(task, store, detector, trainer)
+            self.sums = task_moments if self.sums is None else self.sums.plus(task_moments)
 
     def unlearn(self, task: str, stage: StageData, detector: Detector, trainer: Trainer) -> None:
         """Subtract the sums of `task` and solve."""
@@ -253,5 +254,5 @@ def set_linear(detector: Detector, weight: Tensor, bias: Tensor) -> None:
 @torch.no_grad()
 def write_margin(linear: Any, weight: Tensor, bias: Tensor) -> None:
     """Let `linear`, a module with a weight (2, D) and a bias (2,), give logits with the margin weight h + bias."""
-    for own, value in ((linear.weight, weight), (linear.bias, bias)):
-        own.copy_(torch.stack([-value, value]) / 2)
+    for parameter, value in ((linear.weight, weight), (linear.bias, bias)):
+        parameter.copy_(torch.stack([-value, value]) / 2)

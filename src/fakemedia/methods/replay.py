@@ -72,7 +72,7 @@ def joined(batch: Batch, other: Batch, first: int) -> Batch:
 def class_weights(counts: NDArray[np.integer]) -> Tensor:
     """Return the weight of a picture of each class, float32, of mean 1 over the pictures; `counts` are (..., 2).
 
-    The classes that are there get the same total weight.
+    The classes that are present get the same total weight.
     """
     n_classes = (counts > 0).sum(-1, keepdims=True)
     return torch.from_numpy(counts.sum(-1, keepdims=True) / (n_classes * np.maximum(counts, 1))).float()
@@ -84,33 +84,34 @@ class Replay(GradientMethod):
     def __init__(self, config: Config) -> None:
         self.config = config
         self.memory = Budget(pictures=config.pictures, mib=config.mib, selection=config.selection)
-        self.held: MemoryBatches | None = None
+        self.memory_batches: MemoryBatches | None = None
         self.tasks = 0
         self.weights = torch.ones(0)
         """Weights of a picture of each class, of the new tasks and then of those of the memory, (2 (T + M),)."""
 
     def before_stage(self, stage: StageData, detector: Detector) -> None:
-        self.held, self.tasks = memory_batches(stage, "replay"), len(stage.tasks)
-        if self.held is None:
+        self.memory_batches, self.tasks = memory_batches(stage, "replay"), len(stage.tasks)
+        if self.memory_batches is None:
             return
         new = np.stack([np.bincount(store.labels, minlength=2) for store in stage.train.values()])
-        held = np.bincount([label for _, label, _ in cells(self.held.memory.stores)], minlength=2)
-        weights = torch.cat([class_weights(new), class_weights(held).expand(len(self.held.memory.stores), 2)])
+        memory_counts = np.bincount([label for _, label, _ in cells(self.memory_batches.memory.stores)], minlength=2)
+        weights = torch.cat([class_weights(new),
+                             class_weights(memory_counts).expand(len(self.memory_batches.memory.stores), 2)])
         self.weights = weights.flatten().to(next(detector.parameters()).device)
 
     def mix(self, batch: Batch, step: int) -> Batch:
         """Return the pictures of `batch`, and as many of the memory after them."""
-        if self.held is None:
+        if self.memory_batches is None:
             return batch
-        return joined(batch, self.held.batch(step, len(batch.labels)), self.tasks)
+        return joined(batch, self.memory_batches.batch(step, len(batch.labels)), self.tasks)
 
     def loss(self, detector: Detector, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        if self.held is None:
+        if self.memory_batches is None:
             return super().loss(detector, batch, logits)
         losses = F.cross_entropy(logits.float(), batch.labels, reduction="none")
         weighted = losses * self.weights.index_select(0, 2 * batch.tasks + batch.labels)
         learned, replayed = weighted.view(2, -1).mean(1)
-        earlier = len(self.held.memory.stores)
+        earlier = len(self.memory_batches.memory.stores)
         share = earlier / (earlier + self.tasks)
         return {"cross_entropy": learned, "replay": replayed, "total": (1 - share) * learned + share * replayed}
 

@@ -85,7 +85,7 @@ class Solver:
 
 
 def solver(sums: Moments) -> Solver:
-    """Return what heads are solved from; `sums` are raw."""
+    """Return the solver of the heads of `sums`, which are raw."""
     cells, totals = sums.cells, sums.totals
     count = cells.sum()
     mean = totals.sum(0) / count
@@ -103,7 +103,7 @@ class TaskSolver:
 
     rows: Tensor
     """The standardised features, each times the root of the picture's weight, (N, D)."""
-    wanted: Tensor
+    target: Tensor
     """y minus its mean, times the same roots, (N,)."""
     products: Tensor
     """Inner products of the rows, (N, N)."""
@@ -113,12 +113,12 @@ class TaskSolver:
 
     def head(self, strength: float) -> tuple[Tensor, Tensor]:
         """Return weight (D,) and bias (scalar) of raw features."""
-        weight = (self.rows.T @ solved(self.products, strength, self.wanted)) * self.scale
+        weight = (self.rows.T @ solved(self.products, strength, self.target)) * self.scale
         return weight, self.offset - weight @ self.mean
 
 
 def task_solver(features: Tensor, labels: Tensor) -> Solver | TaskSolver:
-    """Return what heads of one task are solved from: features (N, D) and labels (N,) of both classes."""
+    """Return the solver of the heads of one task, from features (N, D) and labels (N,) of both classes."""
     if len(features) >= features.shape[1]:
         return solver(moments("task", features, labels))
     values, y = features.double(), 2.0 * labels.double() - 1
@@ -138,7 +138,7 @@ def _inverse_deviation(variance: Tensor, mean: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ValidationPictures:
     """Pictures that choose among heads."""
 
     features: Tensor
@@ -153,12 +153,12 @@ class Judged:
         return np.square(margins - (2.0 * self.labels - 1))
 
     def best(self, head: Callable[[int], tuple[Tensor, Tensor]], count: int) -> int:
-        """Return the number of the head to take of `count`, the most regularised last.
+        """Return the number of the selected head of `count`, the most regularised last.
 
         From the middle one, heads are tried in the direction in which the error falls, until it rises: validation
-        errors of ridge regression have a single minimum, as a rule. The one taken is the last whose error, and that of
-        those before it, is not above the least by more than the standard error of that difference over source groups,
-        every class of every task with the same weight (Hastie et al. 2009, Section 7.10).
+        errors of ridge regression have a single minimum, as a rule. The selected one is the last whose error, and that
+        of those before it, is not above the minimum by more than the standard error of that difference over source
+        groups, every class of every task with the same weight (Hastie et al. 2009, Section 7.10).
         """
         cells = np.unique(np.char.add(self.tasks, self.labels.astype(np.str_)), return_inverse=True)[1]
         sizes = np.bincount(cells)
@@ -172,40 +172,41 @@ class Judged:
         def mean(number: int) -> float:
             return float(weights @ errors(number))
 
-        def fits(more: NDArray[np.float64]) -> bool:
-            """Return whether errors that are larger by `more` (N,) are larger by one standard error at most."""
-            centred = more - (np.bincount(cells, more) / sizes)[cells]
+        def is_within_error(increase: NDArray[np.float64]) -> bool:
+            """Return whether errors that are larger by `increase` (N,) are larger by one standard error at most."""
+            centred = increase - (np.bincount(cells, increase) / sizes)[cells]
             parts = np.bincount(groups, weights * centred)
             spread = np.sqrt(np.square(parts).sum() * len(parts) / max(len(parts) - 1, 1))
-            return weights @ more <= spread
+            return weights @ increase <= spread
 
-        least = count // 2
-        while least > 0 and mean(least - 1) <= mean(least):
-            least -= 1
-        while least < count - 1 and mean(least + 1) < mean(least):
-            least += 1
-        taken = least
-        while taken < count - 1 and fits(errors(taken + 1) - errors(least)):
-            taken += 1
-        return taken
+        best = count // 2
+        while best > 0 and mean(best - 1) <= mean(best):
+            best -= 1
+        while best < count - 1 and mean(best + 1) < mean(best):
+            best += 1
+        selected = best
+        while selected < count - 1 and is_within_error(errors(selected + 1) - errors(best)):
+            selected += 1
+        return selected
 
 
-def judged(validation: Mapping[str, tuple[Tensor, Tensor]], sources: Mapping[str, list[str]]) -> Judged | None:
+def validation_pictures(validation: Mapping[str, tuple[Tensor, Tensor]],
+                        sources: Mapping[str, list[str]]) -> ValidationPictures | None:
     """Return the pictures of `validation`, features (N, D) and labels (N,) by task; None if there are none."""
     if not validation:
         return None
-    return Judged(torch.cat([features for features, _ in validation.values()]).double(),
-                  torch.cat([labels for _, labels in validation.values()]).cpu().numpy(),
-                  np.repeat(list(validation), [len(labels) for _, labels in validation.values()]),
-                  np.concatenate([np.asarray(sources[task], np.str_) for task in validation]))
+    return ValidationPictures(torch.cat([features for features, _ in validation.values()]).double(),
+                              torch.cat([labels for _, labels in validation.values()]).cpu().numpy(),
+                              np.repeat(list(validation), [len(labels) for _, labels in validation.values()]),
+                              np.concatenate([np.asarray(sources[task], np.str_) for task in validation]))
 
 
-def best_head(found: Solver | TaskSolver, strength: float | None,
-              pictures: Judged | None) -> tuple[Tensor, Tensor]:
+def best_head(head_solver: Solver | TaskSolver, strength: float | None,
+              pictures: ValidationPictures | None) -> tuple[Tensor, Tensor]:
     """Return the head of `strength`, or if that is None the one of STRENGTHS that `pictures` choose."""
     if strength is not None or pictures is None:
-        return found.head(strength or DEFAULT_STRENGTH)
-    heads = cache(lambda number: found.head(STRENGTHS[number]))
+        return head_solver.head(strength or DEFAULT_STRENGTH)
+    heads = cache(lambda number: head_solver.head(STRENGTHS[number]))
     return heads(pictures.best(heads, len(STRENGTHS)))
 
 
@@ -218,8 +219,8 @@ class ProjectedHead(nn.Module):
     def __init__(self, size: int, width: int) -> None:
         """Draw P, `size` x `width`: the same for all stages, seeds and orders, so that sums can be added."""
         super().__init__()
-        drawn = generator(0, "projection", size, width).standard_normal((size, width), np.float32)
-        self.register_buffer("projection", torch.from_numpy(drawn / np.sqrt(width, dtype=np.float32)))
+        gaussian = generator(0, "projection", size, width).standard_normal((size, width), np.float32)
+        self.register_buffer("projection", torch.from_numpy(gaussian / np.sqrt(width, dtype=np.float32)))
         self.weight, self.bias = nn.Parameter(torch.zeros(2, size)), nn.Parameter(torch.zeros(2))
 
     def project(self, features: Tensor) -> Tensor:
@@ -243,11 +244,11 @@ class Ridge(FromSums):
 
     def solve(self, sums: Moments, stage: StageData, detector: Detector, trainer: Trainer) -> None:
         """Give `detector` the head of the strength that validation chooses."""
-        seen = {} if self.config.strength is not None else {
+        validation = {} if self.config.strength is not None else {
             task: (self.inputs(features, detector), labels)
             for task, (features, labels) in by_task(stage.validation, detector, trainer).items()}
-        weight, bias = best_head(solver(sums), self.config.strength, judged(seen, {
-            task: stage.validation[task].sources for task in seen}))
+        weight, bias = best_head(solver(sums), self.config.strength, validation_pictures(validation, {
+            task: stage.validation[task].sources for task in validation}))
         if self.config.projection:
             write_margin(self._projected(detector, sums.scatter), weight, bias)
         else:
