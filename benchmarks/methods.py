@@ -145,7 +145,7 @@ class Bench:
         if not isinstance(network.head, ExpertsHead):
             return float("nan")
         trainer = HeadTrainer(config=plan.training, runtime=self.runtime, seed=0, network=network,
-                              place=self.place.joinpath)
+                              feature_folder=self.place.joinpath)
         right = [network.head.route(torch.from_numpy(trainer.features(self.stores[self.split][task]).values[0]))
                  == number for number, task in enumerate(plan.tasks)]
         return 100 * float(np.mean([each.float().mean() for each in right]))

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from fakemedia.core.plan import Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
-from fakemedia.learning.cost import body_passes, passes, room
+from fakemedia.learning.cost import body_passes, passes, stage_bytes
 from tests.pipeline.conftest import add_sequences, bootstrap, change, run
 from tests.plans import changed, make_plan
 
@@ -139,8 +139,8 @@ def test_passes_and_room() -> None:
                      network=Plugin(name="convnet", settings={"width": 8, "depth": 2})).resolved()
     assert passes(training, 100, []) == 1000
     assert passes(training, 100, [30, 300]) == 1000 + 3 * (30 + 50) // 3
-    finetune, ewc = map(room, plan.methods)
+    finetune, ewc = map(stage_bytes, plan.methods)
     assert ewc.checkpoint > 1.9 * finetune.checkpoint
     assert finetune.resume > 3.9 * finetune.checkpoint
     last = changed(plan, select_on="none", optimizer="sgd")
-    assert 1.9 * finetune.checkpoint < room(last.method("finetune")).resume < 2.1 * finetune.checkpoint
+    assert 1.9 * finetune.checkpoint < stage_bytes(last.method("finetune")).resume < 2.1 * finetune.checkpoint

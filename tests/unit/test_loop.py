@@ -271,8 +271,8 @@ def test_states_that_cost_much_are_saved_seldom(train, tmp_path, monkeypatch):
         time.sleep(0.01)
 
     monkeypatch.setattr("fakemedia.learning.training_loop.ResumeFiles.save", save)
-    monkeypatch.setattr("fakemedia.learning.training_loop.CHEAP", 0.0)
-    monkeypatch.setattr("fakemedia.learning.training_loop.SAVING_SHARE", 1e-6)
+    monkeypatch.setattr("fakemedia.learning.training_loop.QUICK_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("fakemedia.learning.training_loop.MAX_SAVING_SHARE", 1e-6)
     train(folder=tmp_path / "x")
     assert saved == [1]
 

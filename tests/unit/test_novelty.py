@@ -91,7 +91,7 @@ def outputs(tmp_path: Path):
     def make(*, kept: bool) -> ViewOutputs:
         network = convnet.build(convnet.Config(width=8, depth=2), 0)
         return ViewOutputs(network=network, config=TrainingConfig(crop=SIDE, batch_size=5), runtime=cpu(),
-                           place=tmp_path.joinpath if kept else None)
+                           feature_folder=tmp_path.joinpath if kept else None)
 
     return make
 

@@ -12,7 +12,7 @@ from fakemedia.core.plan import Plan, Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import make_stages
 from fakemedia.learning.sequence import learn_stage
-from fakemedia.learning.steps import note_steps, steps
+from fakemedia.learning.steps import steps, warn_of_few_steps
 from fakemedia.runtime.device import Runtime
 from tests.plans import make_plan
 
@@ -50,11 +50,11 @@ def test_a_stage_with_a_twentieth_of_the_steps_is_named(stores, caplog: pytest.L
     for epochs, lines in ((10, 0), (14, 1)):
         caplog.clear()
         for stage in STAGES:
-            note_steps(plan(a={"epochs": epochs}, b={"batch_size": 6}), "finetune", stage, stores)
+            warn_of_few_steps(plan(a={"epochs": epochs}, b={"batch_size": 6}), "finetune", stage, stores)
         assert len(caplog.records) == lines
     assert "stage 02_b: 2 steps, while stage 01_a takes 42" in caplog.text
     caplog.clear()
-    note_steps(plan(a={"epochs": 14}, b={"batch_size": 6}), "finetune", STAGES[1], {"b": stores["b"]})
+    warn_of_few_steps(plan(a={"epochs": 14}, b={"batch_size": 6}), "finetune", STAGES[1], {"b": stores["b"]})
     assert not caplog.records
 
 

@@ -25,7 +25,7 @@ from fakemedia.core.types import SPLITS
 if TYPE_CHECKING:
     from fakemedia.core.plan import Plan
     from fakemedia.core.types import Stage
-    from fakemedia.learning.cost import Room
+    from fakemedia.learning.cost import StageBytes
     from fakemedia.store.pixels import PixelStore
 
 DONE, INTERRUPTED, TO_TRAIN = "done", "begun", "to train"
@@ -49,7 +49,7 @@ class Planned:
     """Steps per epoch."""
     seconds: float | None
     """Upper limit for training and validation; None if unknown."""
-    room: Room
+    stage_bytes: StageBytes
     memory: int
     """Bytes on the device while it is trained, at most, beside resident pixels."""
 
@@ -59,7 +59,7 @@ def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]
 
     Raises UserError for a configuration that a run would refuse.
     """
-    from fakemedia.learning.cost import body_passes, passes, room
+    from fakemedia.learning.cost import body_passes, passes, stage_bytes
     from fakemedia.learning.device_memory import stage_memory
     from fakemedia.learning.resume import resume_path
     from fakemedia.learning.sequence import check_stages
@@ -74,7 +74,7 @@ def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]
         check_stages(plan, method.label, stores)
     sizes, notes = _sizes(lineage, plan)
     rates = _Rates(context, plan, next(iter(stores.values()), None))
-    rooms = {method.label: room(plan.method(method.label)) for method in plan.methods}
+    stage_sizes = {method.label: stage_bytes(plan.method(method.label)) for method in plan.methods}
     memories = {method.label: stage_memory(plan.method(method.label), context.runtime) for method in plan.methods}
     rows, cached_tasks = [], {seed: set() for seed in plan.seeds}
     for method, seed, stage in _stages(plan):
@@ -93,7 +93,7 @@ def forecast(context: Context, sequence: str) -> tuple[list[Planned], list[str]]
                             if read_tune(method_plan.tune).kind == "head"
                             else passes(config, images, [counts[task]["val"] for task in validated]))
         rows.append(Planned(
-            method=method, seed=seed, stage=stage, epochs=config.epochs, images=images, room=rooms[method],
+            method=method, seed=seed, stage=stage, epochs=config.epochs, images=images, stage_bytes=stage_sizes[method],
             memory=memories[method],
             status=DONE if is_current else INTERRUPTED if resume_path(folder).exists() else TO_TRAIN,
             steps=None if images is None else steps(config, images),
@@ -112,7 +112,7 @@ def forecast_text(context: Context, sequence: str) -> str:
     table = pd.DataFrame([{
         "method": row.method, "seed": row.seed, "stage": row.stage.key, "status": row.status,
         "images": _number(row.images), "steps": _number(row.steps and row.epochs * row.steps),
-        "time": "-" if row.status == DONE else _time(row.seconds), "disk": _size(row.room.checkpoint),
+        "time": "-" if row.status == DONE else _time(row.seconds), "disk": _size(row.stage_bytes.checkpoint),
     } for row in rows])
     pending = [row for row in rows if row.status != DONE]
     total = f"{len(pending)} of {len(rows)} stages to train"
@@ -120,8 +120,9 @@ def forecast_text(context: Context, sequence: str) -> str:
         unknown = any(row.seconds is None for row in pending)
         total += (f": {_number(None if unknown else sum(row.epochs * (row.steps or 0) for row in pending))} steps, "
                   f"at most {_time(None if unknown else sum(row.seconds or 0 for row in pending))}; "
-                  f"{_size(sum(row.room.checkpoint for row in pending))} of checkpoints, and "
-                  f"{_size(max(row.room.resume for row in pending))} while a stage trains; memory of the device beside "
+                  f"{_size(sum(row.stage_bytes.checkpoint for row in pending))} of checkpoints, and "
+                  f"{_size(max(row.stage_bytes.resume for row in pending))} while a stage trains; "
+                  "memory of the device beside "
                   f"its pictures at most {_size(max(row.memory for row in pending))}")
     lines = [f"Sequence {sequence}: images per epoch, steps of all epochs", table.to_string(index=False), total + ".",
              *notes]
@@ -154,14 +155,14 @@ class _Rates:
                        "features are not included.")
 
     def _recorded(self, method: str, first: bool) -> tuple[float, str] | None:
-        from fakemedia.learning.cost import noted_rate
+        from fakemedia.learning.cost import recorded_rate
 
         if read_tune(self.plan.method(method).tune).kind == "head":
             return None  # the rate of its epochs, which pass over features
         for label, seed, stage in _stages(self.plan):
             if label == method and (stage.index == 1) == first:
                 folder = _folder(self.context, self.plan, method, seed, stage)
-                rate = noted_rate(self.plan.method(method).at(stage), folder, self.context.runtime)
+                rate = recorded_rate(self.plan.method(method).at(stage), folder, self.context.runtime)
                 if rate is not None:
                     return rate, EARLIER
         return None

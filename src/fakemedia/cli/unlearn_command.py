@@ -32,7 +32,7 @@ def unlearn(run: str, task: str, seed: int | None, out: Path) -> None:
     pictures of the other tasks. The checkpoint of the run is left as it is.
     """
     from fakemedia.catalog.handles import find_checkpoint
-    from fakemedia.learning.one_step import calibrate_checkpoint, check_place
+    from fakemedia.learning.one_step import calibrate_checkpoint, check_output_folder
     from fakemedia.learning.unlearn import check_unlearns
     from fakemedia.learning.unlearn import unlearn as without
     from fakemedia.networks.checkpoint import load
@@ -46,7 +46,7 @@ def unlearn(run: str, task: str, seed: int | None, out: Path) -> None:
                         do="kedro rollback, to let the version before the update serve")
     context = load_context()
     source = find_checkpoint(run if seed is None else f"{run}/{seed}", context)
-    check_place(out, source)
+    check_output_folder(out, source)
     checkpoint, collection = load(source), context.plan(sequence).collection
     check_unlearns(checkpoint, task)
     validation = {name: _store(context, collection, name, "val")

@@ -15,7 +15,7 @@ from fakemedia.learning.trainer import StageTrainer
 from fakemedia.networks.detector import Detector
 from fakemedia.store.pixels import PixelStore
 
-LEAST_SOURCES = CalibrationConfig.least_sources
+MIN_SOURCES = CalibrationConfig.least_sources
 logger = logging.getLogger(__name__)
 
 
@@ -23,13 +23,13 @@ def affine_correction(detector: Detector, validation: Mapping[str, PixelStore], 
     """Return the a and b that correct the log-odds of `detector` to a d + b, float32 (2,), on its device.
 
     They are fitted on all pictures of `validation`, stores by task, each class of each task with the same weight.
-    Every process computes the same. 1 and 0, with a warning, where the pictures come from fewer than LEAST_SOURCES
+    Every process computes the same. 1 and 0, with a warning, where the pictures come from fewer than MIN_SOURCES
     source photographs: what fits these need not fit others.
     """
     sources = len({source for store in validation.values() for source in store.sources})
-    if sources < LEAST_SOURCES:
+    if sources < MIN_SOURCES:
         logger.warning("%s: the log-odds stay uncorrected: the validation pictures come from %d source photographs, "
-                       "and a correction needs at least %d.", trainer.label, sources, LEAST_SOURCES)
+                       "and a correction needs at least %d.", trainer.label, sources, MIN_SOURCES)
         return torch.tensor([1.0, 0.0], device=trainer.runtime.device)
     logits = np.concatenate([predict_batches(detector, trainer.evaluation_batches(store),
                                              autocast=trainer.runtime.autocast) for store in validation.values()])

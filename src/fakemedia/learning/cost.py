@@ -36,14 +36,14 @@ from fakemedia.store.batches import Batch, TrainBatches
 from fakemedia.store.pixels import PixelStore
 from fakemedia.store.policies import NATIVE
 
-STEPS = 2
+TIMED_STEPS = 2
 """Steps that are timed, after as many for warm-up."""
 FIRST, SECOND = make_stages([("first",), ("second",)])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
-    """What a stage writes, bytes."""
+class StageBytes:
+    """The size of what a stage writes, bytes."""
 
     checkpoint: int
     """Weights and state of the method for the next stage; kept."""
@@ -63,24 +63,24 @@ def passes(config: TrainingConfig, images: int, sizes: Sequence[int]) -> int:
 
 
 def body_passes(method: MethodPlan, sizes: Mapping[str, Mapping[str, int]], train_tasks: Sequence[str],
-                validation_tasks: Sequence[str], done: set[Hashable]) -> int:
+                validation_tasks: Sequence[str], passed: set[Hashable]) -> int:
     """Return the images that pass through the frozen body at a stage of a head: each once in each view.
 
-    `sizes` are the images of each task by split. `done` holds what earlier stages and labels passed, and is updated:
-    their features are kept.
+    `sizes` are the images of each task by split. `passed` holds what earlier stages and labels passed, and is updated:
+    their features are stored.
     """
     views = len(with_augmented(method.training.views, method.training.augment))
     body = (repr(method.network), method.training.crop, method.training.augment, views)
     total = 0
-    for split, tasks, times in (("train", train_tasks, views), ("val", validation_tasks, 1)):
+    for split, tasks, count in (("train", train_tasks, views), ("val", validation_tasks, 1)):
         for task in tasks:
-            if (body, split, task) not in done:
-                done.add((body, split, task))
-                total += sizes[task][split] * times
+            if (body, split, task) not in passed:
+                passed.add((body, split, task))
+                total += sizes[task][split] * count
     return total
 
 
-def room(method: MethodPlan) -> Room:
+def stage_bytes(method: MethodPlan) -> StageBytes:
     """Return the bytes that a stage of `method` writes, by creating the network and the method's state.
 
     `method` is resolved. The state of the first stage is used for all: what grows with the stages counts once. The
@@ -88,13 +88,14 @@ def room(method: MethodPlan) -> Room:
     """
     network, learner, _ = prepared(method, Runtime(accelerator="cpu"))
     optimizer = make_optimizer(network, method.training)
-    for parameter in filter(lambda each: each.requires_grad, network.parameters()):
+    for parameter in filter(lambda parameter: parameter.requires_grad, network.parameters()):
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     weights = _bytes(network.state_dict())
-    state_bytes = _bytes(learner.state_dict()) + _kept(learner, method.training.crop)
+    state_bytes = _bytes(learner.state_dict()) + _memory_bytes(learner, method.training.crop)
     best = weights if method.training.select_on != "none" else 0
-    return Room(checkpoint=weights + state_bytes, resume=weights + best + state_bytes + _bytes(optimizer.state_dict()))
+    return StageBytes(checkpoint=weights + state_bytes,
+                      resume=weights + best + state_bytes + _bytes(optimizer.state_dict()))
 
 
 def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first: bool) -> float | None:
@@ -109,7 +110,7 @@ def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first
     if not isinstance(learner, GradientMethod):
         return None
     rates: list[float] = []
-    trainer = _FewSteps(
+    trainer = _TimingTrainer(
         config=replace(method.training, epochs=2, schedule="constant", lr=1e-6, patience=None), runtime=runtime, seed=0,
         on_epoch=lambda record: rates.append(record["images_per_second"]))
     level = logging.getLogger("fakemedia.learning").level
@@ -121,8 +122,8 @@ def timed_rate(method: MethodPlan, store: PixelStore, runtime: Runtime, *, first
     return rates[-1]
 
 
-def noted_rate(method: MethodPlan, folder: Path, runtime: Runtime) -> float | None:
-    """Return the images per second that the stage saved as `folder` was trained with, median over its epochs.
+def recorded_rate(method: MethodPlan, folder: Path, runtime: Runtime) -> float | None:
+    """Return the images per second recorded for the stage saved as `folder`, the median over its epochs.
 
     None if there is none, or if it was of another network, batch size, crop, method, device or precision.
     """
@@ -135,28 +136,29 @@ def noted_rate(method: MethodPlan, folder: Path, runtime: Runtime) -> float | No
                                               "method": asdict(method.plugin), "computed_with": runtime.facts()}
     keys = ("batch_size", "crop", "flip", "augment", "optimizer")
     is_same = all(meta["training"].get(key) == config[key] for key in keys)
-    if not records or not is_same or any(_plain(meta.get(key)) != _plain(value) for key, value in facts.items()):
+    if not records or not is_same or any(_as_json(meta.get(key)) != _as_json(value) for key, value in facts.items()):
         return None
     rates = sorted(record["images_per_second"] for record in records)
     return rates[len(rates) // 2]
 
 
-class _FewSteps(StageTrainer):
+class _TimingTrainer(StageTrainer):
     """Trains on a few batches of an epoch."""
 
     def training_batches(self, stage: StageData, *, shared: bool) -> TrainBatches:
         config = self.config
-        return _FewBatches(list(stage.train.values()), batch_size=config.batch_size, crop=config.crop, flip=config.flip,
-                           seed=0, augment=make_augment(config.augment)).to(self.runtime.device, self.runtime.room())
+        return _TimingBatches(list(stage.train.values()), batch_size=config.batch_size, crop=config.crop,
+                              flip=config.flip, seed=0,
+                              augment=make_augment(config.augment)).to(self.runtime.device, self.runtime.room())
 
 
-class _FewBatches(TrainBatches):
+class _TimingBatches(TrainBatches):
     @property
     def steps(self) -> int:
-        return min(super().steps, STEPS)
+        return min(super().steps, TIMED_STEPS)
 
 
-class _TwoImages(StageTrainer):
+class _UntrainedTrainer(StageTrainer):
     """Passes over the pictures of a stage in order, without training."""
 
     def train(self, method: GradientMethod, stage: StageData, detector: Detector) -> None:
@@ -179,7 +181,7 @@ def prepared(method: MethodPlan, runtime: Runtime) -> tuple[Detector, Method, St
     network: Detector = plugin.create("networks", method.network.name, settings, 0)
     network = runtime.place(tune(network, read_tune(method.tune)))
     learner: Method = plugin.create("methods", method.method, method.settings, 0)
-    trainer = _TwoImages(config=method.training, runtime=runtime, seed=0)
+    trainer = _UntrainedTrainer(config=method.training, runtime=runtime, seed=0)
     images = _two_images(method.training.crop)
     learner.fit(StageData(**vars(FIRST), train={images.task: images}), network, trainer)
     second = StageData(**vars(SECOND), train={images.task: images})
@@ -192,7 +194,7 @@ def prepared(method: MethodPlan, runtime: Runtime) -> tuple[Detector, Method, St
     return network, learner, second
 
 
-def _kept(method: Method, side: int) -> int:
+def _memory_bytes(method: Method, side: int) -> int:
     """Return the bytes of the pictures that `method` keeps at most, if they are `side` x `side` pixels."""
     if method.memory is None:
         return 0
@@ -208,5 +210,5 @@ def _bytes(state: Any) -> int:
     return sum(map(_bytes, values))
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))

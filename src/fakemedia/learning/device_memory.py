@@ -20,7 +20,7 @@ from fakemedia.runtime.device import Precision, Runtime
 from fakemedia.runtime.modes import evaluating
 from fakemedia.store.batches import Batch
 
-FEW = (2, 4)
+PROBE_IMAGES = (2, 4)
 """Images of the two passes; what a further one adds is the same for all."""
 WORKSPACE = 2**28
 """Bytes for the workspaces of convolutions and for what the allocator cannot use."""
@@ -42,7 +42,7 @@ def stage_memory(method: MethodPlan, runtime: Runtime) -> int:
     evaluation = runtime.evaluation_batch(training.batch_size) * image
     if frozen or not isinstance(learner, GradientMethod):
         return constant + evaluation
-    trainable = [per_image for per_image in network.parameters() if per_image.requires_grad]
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     gradients = tensor_bytes(trainable)
     optimizer = make_optimizer(network, training)
     for parameter in trainable:
@@ -62,7 +62,7 @@ def step_bytes(network: Detector, method: GradientMethod, crop: int, precision: 
     """
     static = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
     totals = []
-    for images in FEW:
+    for images in PROBE_IMAGES:
         saved: dict[int, int] = {}
 
         def keep(tensor: Tensor, saved: dict[int, int] = saved) -> Tensor:
@@ -80,8 +80,8 @@ def step_bytes(network: Detector, method: GradientMethod, crop: int, precision: 
                 keep(tensor)
         totals.append(sum(saved.values()))
         del terms
-    per_image = (totals[1] - totals[0]) // (FEW[1] - FEW[0])
-    return max(totals[0] - FEW[0] * per_image, 0), per_image
+    per_image = (totals[1] - totals[0]) // (PROBE_IMAGES[1] - PROBE_IMAGES[0])
+    return max(totals[0] - PROBE_IMAGES[0] * per_image, 0), per_image
 
 
 @torch.no_grad()
@@ -89,16 +89,16 @@ def widest(network: Detector, crop: int, precision: Precision) -> int:
     """Return the bytes of an image in the layer whose inputs and outputs are largest, and of the image itself."""
     largest = [0]
 
-    def note(_: nn.Module, inputs: Any, output: Any) -> None:
+    def update_largest(_: nn.Module, inputs: Any, output: Any) -> None:
         largest[0] = max(largest[0], tensor_bytes(inputs) + tensor_bytes(output))
 
-    hooks = [layer.register_forward_hook(note) for layer in network.modules() if not list(layer.children())]
-    images = _batch(FEW[0], crop).images
+    hooks = [layer.register_forward_hook(update_largest) for layer in network.modules() if not list(layer.children())]
+    images = _batch(PROBE_IMAGES[0], crop).images
     with _autocast(precision):
         network(network.prepare(images))
     for hook in hooks:
         hook.remove()
-    return largest[0] // FEW[0] + 5 * 3 * crop * crop
+    return largest[0] // PROBE_IMAGES[0] + 5 * 3 * crop * crop
 
 
 def tensor_bytes(value: Any) -> int:
@@ -121,8 +121,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _all_tensors(values: Iterable[Any]) -> Iterator[Tensor]:
-    for each in values:
-        yield from _tensors(each)
+    for item in values:
+        yield from _tensors(item)
 
 
 def _batch(images: int, crop: int) -> Batch:

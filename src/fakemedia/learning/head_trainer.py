@@ -32,7 +32,7 @@ from fakemedia.networks.views import CENTRE, read_views, view_seed, with_augment
 from fakemedia.store.batches import Batch, Draws, TrainBatches
 from fakemedia.store.pixels import PixelStore
 
-EVALUATED = 4096
+EVALUATION_BATCH = 4096
 """Pictures whose features the head evaluates at once."""
 
 
@@ -81,26 +81,26 @@ class FrozenBody:
 
 
 @contextmanager
-def fitting(trainer: StageTrainer, network: Detector, tuned: Tune, place: Callable[[str], Path] | None,
+def fitting(trainer: StageTrainer, network: Detector, tuned: Tune, feature_folder: Callable[[str], Path] | None,
             standardised: Mapping[str, PixelStore], train: Mapping[str, PixelStore],
             body: FrozenBody | None = None) -> Iterator[tuple[StageTrainer, Detector]]:
     """Yield what a method receives: `trainer` and `network`, or, if only the head is tuned, those of features.
 
-    `place` gives the folder for the features of a task; None: a temporary one, for a single process. `train` holds the
-    training stores that a memory may have been selected from. From now on the head sees features standardised by the
-    pictures of `standardised`, if any, so that one learning rate suits all features. The final head becomes that of
-    `network`, whose body may be missing if `body` is given.
+    `feature_folder` gives the folder for the features of a task; None: a temporary one, for a single process. `train`
+    holds the training stores that a memory may have been selected from. From now on the head sees features
+    standardised by the pictures of `standardised`, if any, so that one learning rate suits all features. The final head
+    becomes that of `network`, whose body may be missing if `body` is given.
     """
     if tuned.kind != "head":
         yield trainer, network
         return
     with TemporaryDirectory() as scratch:
-        made = HeadTrainer(**vars(trainer), network=network, train_stores=train, body=body,
-                           place=place or (lambda task: Path(scratch) / task))
+        head_trainer = HeadTrainer(**vars(trainer), network=network, train_stores=train, body=body,
+                                   feature_folder=feature_folder or (lambda task: Path(scratch) / task))
         if standardised:
-            _standardise(network, [made.features(store).values[0] for store in standardised.values()])
+            _standardise(network, [head_trainer.features(store).values[0] for store in standardised.values()])
         head = Head(network, standardised=True)
-        yield made, head
+        yield head_trainer, head
         network.head = head.head
 
 
@@ -110,7 +110,8 @@ def _standardise(network: Detector, features: Sequence[NDArray[np.float32]]) -> 
     mean, deviation = values.mean(0), values.std(0)
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6 * (1 + np.abs(mean)))
     device = next(network.parameters()).device
-    network.feature_mean, network.feature_scale = (torch.from_numpy(each).float().to(device) for each in (mean, scale))
+    network.feature_mean, network.feature_scale = (torch.from_numpy(statistic).float().to(device)
+                                                   for statistic in (mean, scale))
 
 
 class FeatureBatches(TrainBatches):
@@ -150,8 +151,8 @@ class FeatureMemory(MemoryBatches):
                 at_centre: bool, draw: str) -> Tensor:
         first = at_centre or self._views == 1
         views = 0 if first else integers(derive(self.seed, draw, "view"), positions, self._views)
-        places = views * self._starts[-1] + self._starts[tasks] + rows
-        return self._inputs.index_select(0, torch.from_numpy(places))  # indexing takes three times as long
+        indices = views * self._starts[-1] + self._starts[tasks] + rows
+        return self._inputs.index_select(0, torch.from_numpy(indices))  # indexing takes three times as long
 
 
 def _starts(stores: Sequence[PixelStore]) -> NDArray[np.int64]:
@@ -165,7 +166,7 @@ class HeadTrainer(StageTrainer):
 
     network: Detector
     """On the runtime's device; only its head changes."""
-    place: Callable[[str], Path]
+    feature_folder: Callable[[str], Path]
     """Returns the folder for the features of a task."""
     train_stores: Mapping[str, PixelStore] = field(default_factory=dict)
     """Training stores by task: the features of a memory's pictures are read among theirs, where these are kept."""
@@ -197,9 +198,9 @@ class HeadTrainer(StageTrainer):
         return Validation(stage.validation, images, config, self.seed, self.runtime, batches)
 
     @property
-    def _examined(self) -> int:
+    def _example_batch(self) -> int:
         """Images of a batch of examples: features cost nothing to classify."""
-        return EVALUATED
+        return EVALUATION_BATCH
 
     def evaluation_batches(self, store: PixelStore, rows: NDArray[np.int64] | None = None,
                            room: int = 0) -> Iterable[Batch]:
@@ -230,10 +231,11 @@ class HeadTrainer(StageTrainer):
 
     def _batches(self, values: Tensor, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Batch]:
         values = values if len(rows) == len(values) else values[torch.from_numpy(rows)]
-        return [Batch(images=values[start:start + self._examined], labels=torch.from_numpy(labels[part]),
+        return [Batch(images=values[start:start + self._example_batch], labels=torch.from_numpy(labels[part]),
                       tasks=torch.zeros(len(part), dtype=torch.int64), rows=torch.from_numpy(part),
                       ).to(self.runtime.device)
-                for start in range(0, len(rows), self._examined) for part in [rows[start:start + self._examined]]]
+                for start in range(0, len(rows), self._example_batch)
+                for part in [rows[start:start + self._example_batch]]]
 
     def _standardised(self, features: Features) -> Tensor:
         """Return the values of `features` as the head sees them, (views, N, D), in the host's memory."""
@@ -241,7 +243,7 @@ class HeadTrainer(StageTrainer):
         return values if mean is None or scale is None else (values - mean.cpu()).mul_(scale.cpu())
 
     def _stacked(self, stores: Sequence[PixelStore], views: Sequence[str]) -> Tensor:
-        """Return what the head sees of the pictures of `stores`, one store after another, (views, N, D)."""
+        """Return the head's inputs for the pictures of `stores`, one store after another, (views, N, D)."""
         parts = [self._standardised(self.features(store, views)) for store in stores]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
@@ -261,26 +263,27 @@ class HeadTrainer(StageTrainer):
             values = np.concatenate([part.values for part in parts], 1)[:, store.rows]
             return Features(values=values, labels=store.labels, task=store.task, views=parts[0].views)
         key = (store.fingerprint, tuple(views))
-        if key not in self._held:
-            held = isinstance(store, StoredPictures)
-            self._held[key] = self._of_memory(store, views) if held else self._cache(store.task).read(store, views)
-        return self._held[key]
+        if key not in self._features_read:
+            in_memory = isinstance(store, StoredPictures)
+            self._features_read[key] = (self._memory_features(store, views) if in_memory
+                                        else self._cache(store.task).read(store, views))
+        return self._features_read[key]
 
-    def _of_memory(self, store: StoredPictures, views: Sequence[str]) -> Features:
+    def _memory_features(self, store: StoredPictures, views: Sequence[str]) -> Features:
         """Return the features of pictures of a memory, from those of the training store that they are from.
 
         The few pictures change at every stage: features that must be computed are not stored.
         """
-        whole = self.train_stores.get(store.task)
-        drawn = any(view_seed(view, 0) is not None for view in read_views(views))
-        rows = None if whole is None or drawn else store.rows_in(whole)
-        found = None if whole is None or rows is None else self._cache(whole.task).find(whole, views)
-        if found is None:
+        train_store = self.train_stores.get(store.task)
+        is_random = any(view_seed(view, 0) is not None for view in read_views(views))
+        rows = None if train_store is None or is_random else store.rows_in(train_store)
+        stored = None if train_store is None or rows is None else self._cache(train_store.task).find(train_store, views)
+        if stored is None:
             return self._cache(store.task).compute(store, views)
-        return replace(found, values=found.values[:, rows], labels=store.labels)
+        return replace(stored, values=stored.values[:, rows], labels=store.labels)
 
     @cached_property
-    def _held(self) -> dict[tuple[str, tuple[str, ...]], Features]:
+    def _features_read(self) -> dict[tuple[str, tuple[str, ...]], Features]:
         return {}
 
     @cached_property
@@ -290,10 +293,10 @@ class HeadTrainer(StageTrainer):
     def _cache(self, task: str) -> FeatureCache:
         if task not in self._caches:
             size = self.runtime.evaluation_batch(self.config.batch_size)
-            places = [self.place(each) for each in (task, f"{task}-")]
+            folders = [self.feature_folder(name) for name in (task, f"{task}-")]
             self._caches[task] = FeatureCache(
-                folder=places[0], detector=lambda: self.frozen.network, crop=self.config.crop, runtime=self.runtime,
-                batch_size=size, within=Path(commonpath(places)), weights=self.frozen.sha256, taps=self.frozen.taps)
+                folder=folders[0], detector=lambda: self.frozen.network, crop=self.config.crop, runtime=self.runtime,
+                batch_size=size, within=Path(commonpath(folders)), weights=self.frozen.sha256, taps=self.frozen.taps)
         return self._caches[task]
 
     @cached_property

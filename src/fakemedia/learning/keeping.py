@@ -52,7 +52,8 @@ def check_own_reals(train: Mapping[str, PixelStore], name: str, *, where: object
 def _check_declared(task: str, name: str, *, where: object) -> None:
     """Raise UserError if the method `name` declares that every task needs real pictures, as `task` has none."""
     if facts(name).needs_own_reals:
-        others = [each for each in plugin.names("methods") if not facts(each).needs_own_reals and facts(each).unlearns]
+        others = [label for label in plugin.names("methods")
+                  if not facts(label).needs_own_reals and facts(label).unlearns]
         raise UserError(f"The task {task} has no real pictures, and the method {name} needs some of every task",
                         where=where, expected="real pictures, or a method that holds what it knows of those of earlier "
                         f"tasks: {', '.join(others)}, or replay", do="add real pictures to the task, or take another "
@@ -84,8 +85,8 @@ def check_reals(train: Mapping[str, PixelStore], earlier: Mapping[str, PixelStor
                         expected="an earlier task with real pictures", do="put a task with real pictures first")
 
 
-def kept(memory: Memory, learned: Mapping[str, PixelStore], config: Budget, seed: int, detector: Detector,
-         trainer: StageTrainer) -> Memory:
+def memory_after(memory: Memory, learned: Mapping[str, PixelStore], config: Budget, seed: int, detector: Detector,
+                 trainer: StageTrainer) -> Memory:
     """Return the memory after the tasks of `learned`; herding uses the features of `detector`."""
     if not learned:
         return memory

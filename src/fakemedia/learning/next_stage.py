@@ -21,7 +21,7 @@ from fakemedia.runtime.device import Runtime
 from fakemedia.store.pixels import PixelStore
 
 Stores = Mapping[str, PixelStore]
-Places = Callable[[str], Path]
+FeatureFolders = Callable[[str], Path]
 
 
 def next_plan(parent: Checkpoint, task: str, method: MethodPlan | None = None) -> Plan:
@@ -36,9 +36,10 @@ def next_plan(parent: Checkpoint, task: str, method: MethodPlan | None = None) -
                         do=f"name the new pictures otherwise, such as {task}_2")
     network = Plugin(**meta["network"])
     training = configure(TrainingConfig, meta["training"], where=f"checkpoint {meta['fingerprint']}")
-    own = MethodPlan(label=meta["method"]["name"], method=meta["method"]["name"], settings=meta["method"]["settings"],
-                     network=network, tune=meta["tune"], training=training)
-    planned = method or own
+    parent_method = MethodPlan(label=meta["method"]["name"], method=meta["method"]["name"],
+                               settings=meta["method"]["settings"], network=network, tune=meta["tune"],
+                               training=training)
+    planned = method or parent_method
     if planned.is_joint:
         raise UserError(f"The method {planned.method} learns all tasks together: it does not go on from a detector",
                         where=f"checkpoint {meta['fingerprint']}", expected="a continual method, such as ridge or "
@@ -47,9 +48,9 @@ def next_plan(parent: Checkpoint, task: str, method: MethodPlan | None = None) -
         raise UserError("The label has another network, or trains other weights of it, than the detector",
                         where=f"--label {planned.label}", expected=f"{network.name}, tune: {meta['tune']}")
     planned = replace(planned, network=network)
-    before = Stage(index=index, name=meta["stage"]["name"], tasks=seen, seen=seen)
+    parent_stage = Stage(index=index, name=meta["stage"]["name"], tasks=seen, seen=seen)
     last = Stage(index=index + 1, name=task, tasks=(task,), seen=(*seen, task))
-    return Plan(sequence="update", collection="update", stages=(before, last), network=network, training=training,
+    return Plan(sequence="update", collection="update", stages=(parent_stage, last), network=network, training=training,
                 seeds=(meta["seed"],), methods=(planned,), real="stored").resolved()
 
 
@@ -61,27 +62,27 @@ def check_next_fakes(plan: Plan) -> None:
 
 
 def check_labels(parent: Checkpoint, train: PixelStore, validation: Stores, *, runtime: Runtime,
-                 features: Places) -> None:
-    """Raise UserError if the pictures of a new task look to `parent` as if their labels were swapped.
+                 features: FeatureFolders) -> None:
+    """Raise UserError if, by the scores of `parent`, the labels of a new task look swapped.
 
     `train` holds them, `validation` those of the tasks that `parent` knows.
     """
     if not ((train.labels == REAL).any() and (train.labels == FAKE).any()):
         return
     scores = score_checkpoint(parent, {**validation, train.task: train}, runtime=runtime, features=features)
-    own = scores["task"] == train.task
-    known, reals, fakes = (scores.loc[which & (scores["label"] == label), "logit"].to_numpy()
-                           for which, label in ((~own, REAL), (own, REAL), (own, FAKE)))
-    if len(known) and look_swapped(known, reals, fakes):
+    is_new = scores["task"] == train.task
+    known_reals, reals, fakes = (scores.loc[rows & (scores["label"] == label), "logit"].to_numpy()
+                                 for rows, label in ((~is_new, REAL), (is_new, REAL), (is_new, FAKE)))
+    if len(known_reals) and look_swapped(known_reals, reals, fakes):
         raise UserError(f"The pictures called fake of the task {train.task} look more like the known real pictures "
-                        f"(distance {distance(known, fakes):.2f}) than those called real "
-                        f"({distance(known, reals):.2f}): the labels look swapped", where=f"task {train.task}",
+                        f"(distance {distance(known_reals, fakes):.2f}) than those called real "
+                        f"({distance(known_reals, reals):.2f}): the labels look swapped", where=f"task {train.task}",
                         expected="real pictures that look like those of the tasks learned",
                         do="check the folders 0_real and 1_fake; if they are right, learn the task in a sequence")
 
 
 def learn_next(plan: Plan, parent: Checkpoint, train: Stores, validation: Stores, folder: Path, *, runtime: Runtime,
-               calibration: CalibrationConfig, features: Places) -> Checkpoint:
+               calibration: CalibrationConfig, features: FeatureFolders) -> Checkpoint:
     """Learn the last stage of a `next_plan` on top of `parent`, calibrate, measure novelty; save it as `folder`.
 
     `train` and `validation` hold the stores of all tasks; `features` gives the folder for the features of a task.
@@ -89,7 +90,7 @@ def learn_next(plan: Plan, parent: Checkpoint, train: Stores, validation: Stores
     method keeps no real pictures.
     """
     label, stage = plan.methods[0].label, plan.stages[-1]
-    check_reals({task: train[task] for task in stage.tasks}, {task: each for task, each in train.items()
+    check_reals({task: train[task] for task in stage.tasks}, {task: store for task, store in train.items()
                                                               if task not in stage.tasks},
                 make_method(plan.methods[0], 0, stage), where=f"stage {stage.key}, {label}")
     learned = learn_stage(plan=plan, method=label, seed=plan.seeds[0], stage=stage, parent=parent, train=train,

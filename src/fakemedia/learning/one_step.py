@@ -50,7 +50,7 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
     if len({*sources, target}) <= len(sources):
         raise UserError("Two datasets have one name", where=", ".join([*sources, target]),
                         expected="a task folder of a different name for each task")
-    check_place(output_dir, input_model)
+    check_output_folder(output_dir, input_model)
     parent = load(input_model) if input_model is not None else None
     if parent is not None and parent.meta["network"]["name"] != network:
         raise UserError("The input model is of another network", where=input_model, expected=network,
@@ -58,7 +58,7 @@ def learn_step(*, network: str, input_model: Path | None, output_dir: Path, sour
     options = {"epochs": epochs, "batch_size": batch_size, "crop": crop}
     plan = _plan(network, parent, method, pretrained, preset, options, seed, sources, target)
     stores_by_task = {_task(folder): folder_stores(folder, cache) for folder in (*source_datasets, target_dataset)}
-    stores = {split: {task: of_task[split] for task, of_task in stores_by_task.items()} for split in SPLITS}
+    stores = {split: {task: task_stores[split] for task, task_stores in stores_by_task.items()} for split in SPLITS}
     learned = learn_stage(plan=plan, method=method, seed=seed, stage=plan.stages[-1], parent=parent,
                           train=stores["train"], validation=stores["val"], folder=output_dir, runtime=runtime)
     calibrate_checkpoint(learned, stores["train"], stores["val"], output_dir, runtime, calibration)
@@ -76,7 +76,7 @@ def _task(folder: Path) -> str:
     return check_name(folder.resolve().name)
 
 
-def check_place(output_dir: Path, input_model: Path | None) -> None:
+def check_output_folder(output_dir: Path, input_model: Path | None) -> None:
     """Raise UserError unless `output_dir` is new, empty or an older checkpoint, which is replaced."""
     if input_model is not None and output_dir.resolve() == input_model.resolve():
         raise UserError("The output would replace the input model", where=output_dir, expected="a folder of its own")
@@ -92,14 +92,15 @@ def _plan(network: str, parent: Checkpoint | None, method: str, pretrained: str 
     training = plugin.configure(TrainingConfig, settings, where="kedro step", presets=TRAINING_PRESETS)
     presets = getattr(plugin.load("methods", method), "PRESETS", {})
     weights = {} if pretrained is None else {"pretrained": pretrained}
-    of_network = dict(parent.meta["network"]["settings"]) if parent else weights
-    start = Plugin(name=network, settings=of_network)
+    network_settings = dict(parent.meta["network"]["settings"]) if parent else weights
+    start = Plugin(name=network, settings=network_settings)
     learned = parent.meta["method"] if parent is not None else {"name": "", "settings": {}}
-    chosen = {"preset": preset} if preset in presets else dict(learned["settings"]) if learned["name"] == method else {}
+    settings_of_method = ({"preset": preset} if preset in presets else
+                          dict(learned["settings"]) if learned["name"] == method else {})
     return Plan(
         sequence="step", collection="step", stages=make_stages([tuple(sources), (target,)] if sources else [(target,)]),
         network=start, training=training, seeds=(seed,),
-        methods=(MethodPlan(label=method, method=method, settings=chosen, network=start, training=training,
+        methods=(MethodPlan(label=method, method=method, settings=settings_of_method, network=start, training=training,
                             tune=parent.meta["tune"] if parent else "all"),),
     ).resolved()
 
@@ -111,8 +112,8 @@ def folder_stores(folder: Path, cache: Path) -> dict[str, PixelStore]:
     workers = cores()
     index = build_index(source, folder.name, workers=workers)
     check_index(index)
-    place = cache / f"{folder.name}-{fingerprint(folder)[:8]}"
-    return {split: ensure_store(index, source, split, place / split, workers=workers) for split in SPLITS}
+    task_cache = cache / f"{folder.name}-{fingerprint(folder)[:8]}"
+    return {split: ensure_store(index, source, split, task_cache / split, workers=workers) for split in SPLITS}
 
 
 def calibrate_checkpoint(checkpoint: Checkpoint, train: dict[str, PixelStore], validation: dict[str, PixelStore],

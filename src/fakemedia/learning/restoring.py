@@ -26,7 +26,7 @@ def restore_network(checkpoint: Checkpoint) -> Detector:
 
 
 def frozen_body(checkpoint: Checkpoint | None, runtime: Runtime) -> FrozenBody | None:
-    """Return the body of `checkpoint`, to be built when it is needed; None if it is not recorded that it is frozen."""
+    """Return the body of `checkpoint`, built when it is first needed; None unless it is recorded as frozen."""
     if checkpoint is None or "body" not in checkpoint.meta:
         return None
     return FrozenBody(build=lambda: runtime.place(restore_network(checkpoint)), **checkpoint.meta["body"])
@@ -34,9 +34,10 @@ def frozen_body(checkpoint: Checkpoint | None, runtime: Runtime) -> FrozenBody |
 
 def same_network(network: Plugin, checkpoint: Checkpoint | None) -> bool:
     """Return whether the network of `checkpoint` is `network`, with the same settings but for its first weights."""
-    own, other = ({**each.settings, "pretrained": ""} for each in (network, Plugin(**checkpoint.meta["network"]))
-                  ) if checkpoint is not None else ({}, None)
-    return checkpoint is not None and checkpoint.meta["network"]["name"] == network.name and own == other
+    settings, saved_settings = ({**described.settings, "pretrained": ""}
+                                for described in (network, Plugin(**checkpoint.meta["network"]))
+                                ) if checkpoint is not None else ({}, None)
+    return checkpoint is not None and checkpoint.meta["network"]["name"] == network.name and settings == saved_settings
 
 
 def body_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -59,34 +60,35 @@ def restore_head(checkpoint: Checkpoint) -> Detector:
     return network
 
 
-def restore(named: Plugin, seed: int, checkpoint: Checkpoint | None) -> Detector:
+def restore(start: Plugin, seed: int, checkpoint: Checkpoint | None) -> Detector:
     """Return the start network, or the network of `checkpoint`."""
     if checkpoint is None:
-        return plugin.create("networks", named.name, named.settings, derive(seed, "network"))
+        return plugin.create("networks", start.name, start.settings, derive(seed, "network"))
     saved_name = checkpoint.meta["network"]["name"]
-    if saved_name != named.name:
+    if saved_name != start.name:
         raise UserError("The checkpoint is of another network", where=f"checkpoint {checkpoint.meta['fingerprint']}",
-                        expected=f"{named.name}, found {saved_name}",
-                        do=f"name the network {saved_name}, or start from a checkpoint of {named.name}")
-    settings = {**named.settings, "pretrained": "none"}
-    taps, configured = (given.get("taps", "head") for given in (checkpoint.meta["network"]["settings"], settings))
+                        expected=f"{start.name}, found {saved_name}",
+                        do=f"name the network {saved_name}, or start from a checkpoint of {start.name}")
+    settings = {**start.settings, "pretrained": "none"}
+    taps, configured = (network_settings.get("taps", "head")
+                        for network_settings in (checkpoint.meta["network"]["settings"], settings))
     if taps != configured:
         raise UserError("The checkpoint is of other features of the network",
                         where=f"checkpoint {checkpoint.meta['fingerprint']}",
                         expected=f"taps: {configured}, found {taps}",
                         do=f"use taps: {taps}, or start from a checkpoint with taps: {configured}")
-    network: Detector = plugin.create("networks", named.name, settings, derive(seed, "network"))
+    network: Detector = plugin.create("networks", start.name, settings, derive(seed, "network"))
     network.make_room(checkpoint.weights)
-    given = _shapes(checkpoint.weights)
-    if _shapes(network.state_dict()) != given and "method" in checkpoint.meta:
+    saved_shapes = _shapes(checkpoint.weights)
+    if _shapes(network.state_dict()) != saved_shapes and "method" in checkpoint.meta:
         method = checkpoint.meta["method"]
         plugin.create("methods", method["name"], method["settings"], seed).shape(network, checkpoint.weights)
-    own = _shapes(network.state_dict())
-    if own != given:
-        first = next(name for name in [*own, *given] if own.get(name) != given.get(name))
+    shapes = _shapes(network.state_dict())
+    if shapes != saved_shapes:
+        first = next(name for name in [*shapes, *saved_shapes] if shapes.get(name) != saved_shapes.get(name))
         raise UserError("The checkpoint is of the same network in another size",
                         where=f"checkpoint {checkpoint.meta['fingerprint']}, tensor {first}",
-                        expected=f"shape {own.get(first)}, found {given.get(first)}",
+                        expected=f"shape {shapes.get(first)}, found {saved_shapes.get(first)}",
                         do="give the network the settings that the checkpoint was made with: "
                            f"{checkpoint.meta['network']['settings']}")
     network.load_state_dict(checkpoint.weights)

@@ -44,7 +44,7 @@ class ResumeFiles:
     def load(self) -> dict[str, Any] | None:
         """Return the state and, under "best_weights", the best weights, tensors on the CPU; None if there is none.
 
-        A damaged state, and one of another identity, are named in a warning.
+        A warning names a damaged state, and one of another identity.
         """
         path = resume_path(self.folder)
         if not path.exists():
@@ -52,13 +52,13 @@ class ResumeFiles:
         try:
             state = _read(path)
             identity = state["identity"]
-            others = [name for name in self.identity | identity if self.identity.get(name) != identity.get(name)]
-            if not others:
+            differing = [name for name in self.identity | identity if self.identity.get(name) != identity.get(name)]
+            if not differing:
                 best = state["best_file"]
                 weights = None if best is None else _read(best_path(self.folder, best))
                 self._best_epoch = best
                 return {**state, "best_weights": weights}
-            reason = f"is of other {' and other '.join(others)}"
+            reason = f"is of other {' and other '.join(differing)}"
         except Exception:  # damaged bytes make the unpickler raise many kinds of errors
             reason = "is damaged"
         logger.warning("The resume state %s %s: the stage starts again.", path, reason)
@@ -68,7 +68,7 @@ class ResumeFiles:
         """Write `state` (tensors, numbers, strings, lists and dicts) and the `best` epoch with its weights atomically.
 
         Weights of an epoch that are already saved are not written again. Raises UserError if the disk is full or the
-        place cannot be written; what was saved before is then still there.
+        folder cannot be written; the state saved before is then kept.
         """
         epoch = None if best is None else best[0]
         if best is not None and epoch != self._best_epoch:

@@ -32,7 +32,7 @@ from fakemedia.learning.keeping import (
     check_memory,
     check_own_reals,
     check_reals,
-    kept,
+    memory_after,
     with_stored_reals,
     write_memory,
 )
@@ -46,7 +46,7 @@ from fakemedia.learning.restoring import (
     same_network,
 )
 from fakemedia.learning.resume import remove_resume
-from fakemedia.learning.steps import note_steps
+from fakemedia.learning.steps import warn_of_few_steps
 from fakemedia.learning.trainer import StageTrainer
 from fakemedia.learning.training_loop import to_device
 from fakemedia.learning.view_outputs import ViewOutputs, score_stores, validate_stores
@@ -106,7 +106,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         decoder = _with_decoder_of(parent, decoder, where=f"{method}, stage {stage.key}")
         _check_faces(parent, faces, where=f"{method}, stage {stage.key}")
     if isinstance(learner, GradientMethod) and runtime.rank == 0:
-        note_steps(plan, method, stage, train)
+        warn_of_few_steps(plan, method, stage, train)
     computed_with = runtime.facts()
     tuned = read_tune(planned.tune)
     body = frozen_body(parent, runtime) if tuned.kind == "head" and same_network(planned.network, parent) else None
@@ -121,8 +121,9 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         identity={"parameters or data": replace(recipe, inputs={**recipe.inputs, "parent": ""}).fingerprint,
                   "parent checkpoint": start or "",
                   "versions": fingerprint(VERSIONS), "code": _code_hash(), "device": fingerprint(computed_with)})
-    judging = {task: validation[task] for task in plan.validated_tasks(method, stage)}
-    data = StageData(**vars(stage), train=learned, validation=judging, seed=derive(seed, "batches", stage.key))
+    selection_stores = {task: validation[task] for task in plan.validated_tasks(method, stage)}
+    data = StageData(**vars(stage), train=learned, validation=selection_stores,
+                     seed=derive(seed, "batches", stage.key))
     memory = Memory.read(parent.method_state) if parent is not None and learner.memory is not None else Memory()
     standardised = learned if parent is None and isinstance(learner, GradientMethod) else {}
     with runtime.reproducible(), fitting(
@@ -135,7 +136,8 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
             learner.load_state_dict(to_device(without_memory(parent.method_state), runtime.device))
         if learner.memory is not None:
             if reviewed:
-                memory = kept(memory, reviewed_stores, learner.memory, derive(seed, "memory"), detector, trainer)
+                memory = memory_after(memory, reviewed_stores, learner.memory, derive(seed, "memory"), detector,
+                                      trainer)
                 learner.remember(memory, detector, trainer)
             check_memory(learner.memory, memory, learned, where=f"stage {stage.key}, {method}")
             data = replace(data, memory=trainer.memory_batches(memory, derive(seed, "replay", stage.key)))
@@ -143,7 +145,7 @@ def learn_stage(*, plan: Plan, method: str, seed: int, stage: Stage, parent: Che
         learner.fit(data, detector, trainer)
         accuracies = _validated(planned, data, detector, trainer)
         if learner.memory is not None:
-            memory = kept(memory, learned, learner.memory, derive(seed, "memory"), detector, trainer)
+            memory = memory_after(memory, learned, learner.memory, derive(seed, "memory"), detector, trainer)
             learner.remember(memory, detector, trainer)
         if planned.training.correction == "affine":
             network.correction = detector.correction = affine_correction(detector, validation, trainer)
@@ -184,22 +186,23 @@ def _check_tune(method: MethodPlan, parent: Checkpoint | None) -> None:
 
 def _with_decoder_of(parent: Checkpoint, decoder: dict[str, str], *, where: str) -> dict[str, str]:
     """Return the decoders of the pictures of `parent` and of a stage upon it; a warning names those that differ."""
-    before = parent.meta.get("decoder", {})
-    changed = differences(before, decoder)
+    parent_decoder = parent.meta.get("decoder", {})
+    changed = differences(parent_decoder, decoder)
     if changed:
         logger.warning("%s: pictures were decoded by %s, with which the parent was trained: pixels of lossy formats "
                        "may differ. To decode all pictures alike, delete the pixel stores, data/03_primary.", where,
                        ", ".join(changed))
-    return merged([before, decoder])
+    return merged([parent_decoder, decoder])
 
 
 def _check_faces(parent: Checkpoint, faces: str, *, where: str) -> None:
     """Warn if the pictures of a stage are not cropped to faces as those of `parent` were, where that is known."""
-    before = parent.meta.get("faces", faces)
-    if before != faces:
+    parent_faces = parent.meta.get("faces", faces)
+    if parent_faces != faces:
         logger.warning("%s: its pictures are %s, while those that the parent was trained with are %s: set the faces of "
-                       "the collection alike.", where, *(f"faces that {each} found" if each else "not cropped to faces"
-                                                         for each in (faces, before)))
+                       "the collection alike.", where,
+                       *(f"faces that {detector} found" if detector else "not cropped to faces"
+                         for detector in (faces, parent_faces)))
 
 
 def _is_saved(folder: Path, recipe: Recipe, runtime: Runtime) -> bool:
@@ -260,8 +263,8 @@ def check_stages(plan: Plan, method: str, stores: Stores) -> None:
                          flip=config.flip, seed=0)
     memory = make_method(plan.method(method), 0, plan.stages[0]).memory
     if memory is not None:
-        known = {task: stores[task] for task in plan.tasks if task in stores}
-        check_memory(memory, Memory(), known, where=f"sequences.{plan.sequence}.methods.{method}")
+        existing = {task: stores[task] for task in plan.tasks if task in stores}
+        check_memory(memory, Memory(), existing, where=f"sequences.{plan.sequence}.methods.{method}")
 
 
 def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, runtime: Runtime,
@@ -291,10 +294,10 @@ def validate_checkpoint(checkpoint: Checkpoint, train: Stores, validation: Store
 
 
 def _outputs(checkpoint: Checkpoint, runtime: Runtime, features: Callable[[str], Path] | None) -> ViewOutputs:
-    place = features if checkpoint.meta["tune"] == "head" else None
-    body = None if place is None else frozen_body(checkpoint, runtime)
+    feature_folder = features if checkpoint.meta["tune"] == "head" else None
+    body = None if feature_folder is None else frozen_body(checkpoint, runtime)
     network = restore_network(checkpoint) if body is None else restore_head(checkpoint)
-    return ViewOutputs(network=runtime.place(network), runtime=runtime, body=body, place=place,
+    return ViewOutputs(network=runtime.place(network), runtime=runtime, body=body, feature_folder=feature_folder,
                        config=TrainingConfig(**checkpoint.meta["training"]))
 
 
@@ -308,13 +311,13 @@ def learn_plan(plan: Plan, stores: Mapping[str, Stores], *, runtime: Runtime, fo
     what `reporting.results.gather` takes. Raises UserError as `learn_stage` does.
     """
     tables = []
-    runs = [(each.label, seed) for each in plan.methods for seed in plan.seeds_of(each.label)]
+    runs = [(method_plan.label, seed) for method_plan in plan.methods for seed in plan.seeds_of(method_plan.label)]
     for method, seed in runs:
         learned = None
         for stage in plan.learned(method):
-            place = folder / method / f"seed{seed}" / stage.key if folder is not None else None
+            stage_folder = folder / method / f"seed{seed}" / stage.key if folder is not None else None
             learned = learn_stage(plan=plan, method=method, seed=seed, stage=stage, parent=learned,
-                                  train=stores["train"], validation=stores["val"], folder=place, runtime=runtime,
+                                  train=stores["train"], validation=stores["val"], folder=stage_folder, runtime=runtime,
                                   features=features)
             scores = score_checkpoint(learned, stores["test"], runtime=runtime, features=features)
             tables.append(scores.assign(method=method, seed=seed, stage=stage.index))
@@ -331,11 +334,11 @@ def score_robustness(checkpoint: Checkpoint, suite: Stores, config: RobustnessCo
     with runtime.reproducible():
         return score_perturbed(
             network, suite, config.conditions(), per_task_max=config.per_task_max, crop=checkpoint.crop,
-            batch_size=_evaluated(checkpoint, runtime), autocast=runtime.autocast,
+            batch_size=_evaluation_batch(checkpoint, runtime), autocast=runtime.autocast,
             label=f"perturb {checkpoint.meta['method']['name']} seed {checkpoint.meta['seed']}")
 
 
-def _evaluated(checkpoint: Checkpoint, runtime: Runtime) -> int:
+def _evaluation_batch(checkpoint: Checkpoint, runtime: Runtime) -> int:
     return runtime.evaluation_batch(checkpoint.meta["training"]["batch_size"])
 
 

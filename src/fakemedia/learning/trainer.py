@@ -17,7 +17,7 @@ from fakemedia.core.training import TrainingConfig
 from fakemedia.learning.optimizers import Schedule, make_optimizer
 from fakemedia.learning.resume import ResumeFiles
 from fakemedia.learning.training_loop import Trained, TrainingLoop, copied_state
-from fakemedia.learning.validation import HELD, Validation
+from fakemedia.learning.validation import VALIDATION_CACHE_BYTES, Validation
 from fakemedia.memory.draws import MemoryBatches
 from fakemedia.memory.memory import Memory
 from fakemedia.methods.method import GradientMethod, StageData
@@ -48,7 +48,7 @@ class StageTrainer:
     label: str = ""
     on_epoch: Callable[[Mapping[str, Any]], None] | None = None
     on_saved: Callable[[Path], None] | None = None
-    """Called with `folder` after each save of the state, which takes longer by that."""
+    """Called with `folder` after each save of the state, and counted as part of its time."""
     trained: Trained | None = None
     """The result of `train`; None before."""
 
@@ -100,8 +100,8 @@ class StageTrainer:
             images, size = batch.images, len(batch.images)
             if memory is not None:
                 count = min(size - 1, max(1, round(size * new / (new + len(memory.memory.stores)))))
-                remembered = memory.batch(step, size - count, draw="statistics", whole=True)
-                images = torch.cat([images[:count], remembered.images])
+                memory_batch = memory.batch(step, size - count, draw="statistics", whole=True)
+                images = torch.cat([images[:count], memory_batch.images])
             yield images
 
     def batches(self, stage: StageData, detector: Detector, *, epoch: int = 0) -> Iterator[Batch]:
@@ -127,11 +127,11 @@ class StageTrainer:
 
     def _rows(self, count: int) -> NDArray[np.int64]:
         """Return this process's share of `count` rows: complete batches, so that each is computed as by one process."""
-        batches = np.arange(count) // self._examined
+        batches = np.arange(count) // self._example_batch
         return np.flatnonzero(batches % self.runtime.world == self.runtime.rank)
 
     @property
-    def _examined(self) -> int:
+    def _example_batch(self) -> int:
         """Images of a batch of examples."""
         return self.runtime.evaluation_batch(self.config.batch_size)
 
@@ -167,15 +167,15 @@ class StageTrainer:
 
     def _validation(self, stage: StageData, images: int) -> Validation:
         def batches(rows: Mapping[str, NDArray[np.int64]]) -> Sequence[Iterable[Batch]]:
-            return [self.evaluation_batches(stage.validation[task], numbers, HELD // len(rows))
+            return [self.evaluation_batches(stage.validation[task], numbers, VALIDATION_CACHE_BYTES // len(rows))
                     for task, numbers in rows.items()]
 
         return Validation(stage.validation, images, self.config, self.seed, self.runtime, batches)
 
     def evaluation_batches(self, store: PixelStore, rows: NDArray[np.int64] | None = None,
                            room: int = 0) -> Iterable[Batch]:
-        """Return the centre crops of images `rows` of `store`, in order; see `EvalBatches.held` for `room`."""
-        batches = EvalBatches(store, batch_size=self._examined, crop=self.config.crop, rows=rows)
+        """Return the centre crops of images `rows` of `store`, in order; see `EvalBatches.cached` for `room`."""
+        batches = EvalBatches(store, batch_size=self._example_batch, crop=self.config.crop, rows=rows)
         return batches.cached(self.runtime.device, room)
 
     def memory_batches(self, memory: Memory, seed: int) -> MemoryBatches | None:

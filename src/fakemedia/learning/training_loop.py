@@ -28,11 +28,11 @@ from fakemedia.store.batches import TrainBatches
 
 CLOCK = ("seconds", "images_per_second", "memory_mib")
 """Keys of a record that depend on the machine."""
-TOGETHER = 16
+AGREEMENT_STEPS = 16
 """Steps after which several processes agree whether to save or to stop; a single one checks after every step."""
-CHEAP, SAVING_SHARE = 0.2, 0.05
-"""A state that takes more than CHEAP seconds to save is saved at the end of an epoch only if that costs at most
-SAVING_SHARE of the time since the last one."""
+QUICK_SAVE_SECONDS, MAX_SAVING_SHARE = 0.2, 0.05
+"""A state that takes more than QUICK_SAVE_SECONDS to save is saved at the end of an epoch only if that costs at most
+MAX_SAVING_SHARE of the time since the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +85,11 @@ class TrainingLoop:
     """The loss terms of its steps already read from the device, float32 (steps, terms)."""
     unread: list[Tensor] = field(default_factory=list)
     """Those of the latest steps, on the device."""
-    begun: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.monotonic)
     """When this run started the epoch."""
-    saved: float = field(default_factory=time.monotonic)
+    saved_at: float = field(default_factory=time.monotonic)
     """When the state was saved last, and the seconds that it took."""
-    saving: float = 0.0
+    save_seconds: float = 0.0
 
     def run(self, label: str, on_epoch: Callable[[Mapping[str, Any]], None] | None) -> Trained:
         """Train the epochs that are left and leave the selected weights in the detector; see `StageTrainer.train`."""
@@ -146,7 +146,7 @@ class TrainingLoop:
                                   "memory_mib": self.runtime.memory_mib()}
         self.history.append(record)
         self.schedule.after_epoch()
-        self.step, self.seconds, self.losses, self.begun = 0, 0.0, torch.empty(0), time.monotonic()
+        self.step, self.seconds, self.losses, self.started_at = 0, 0.0, torch.empty(0), time.monotonic()
         self.method.after_epoch(validated="accuracy" in record, improved=self._improved(record))
         return record
 
@@ -176,10 +176,10 @@ class TrainingLoop:
             if self.step == self.train.steps:
                 self.runtime.align(self.detector)
             progress.step(self.train.batch_size)
-            if self.runtime.world > 1 and self.step % TOGETHER and self.step < self.train.steps:
+            if self.runtime.world > 1 and self.step % AGREEMENT_STEPS and self.step < self.train.steps:
                 continue
             stop, save, show = self.runtime.any_of(
-                stop_requested(), time.monotonic() - self.saved > 60 * self.runtime.save_minutes, progress.due())
+                stop_requested(), time.monotonic() - self.saved_at > 60 * self.runtime.save_minutes, progress.due())
             if stop:
                 raise KeyboardInterrupt
             if save:
@@ -190,7 +190,7 @@ class TrainingLoop:
 
     def _seconds(self) -> float:
         """Return the seconds that the epoch has taken so far, over all runs that worked on it."""
-        return self.seconds + time.monotonic() - self.begun
+        return self.seconds + time.monotonic() - self.started_at
 
     def _read_losses(self) -> None:
         """Read the loss terms from the device, averaged over the processes; UserError if one is not finite."""
@@ -244,7 +244,8 @@ class TrainingLoop:
         if self.files is None or self.runtime.rank > 0:
             return
         write_file(history_path(self.files.folder), _json_lines(self.history))
-        if self.saving < CHEAP or time.monotonic() - self.saved > self.saving / SAVING_SHARE:
+        if (self.save_seconds < QUICK_SAVE_SECONDS
+                or time.monotonic() - self.saved_at > self.save_seconds / MAX_SAVING_SHARE):
             self._save()
 
     def _save(self) -> None:
@@ -252,7 +253,7 @@ class TrainingLoop:
         if self.files is None:
             return
         self._read_losses()
-        begun = time.monotonic()
+        started_at = time.monotonic()
         if self.runtime.rank == 0:
             at_best = self.best_epoch == self.epoch and self.step == 0
             best = None if self.best_weights is None or at_best else (self.best_epoch, self.best_weights)
@@ -263,8 +264,8 @@ class TrainingLoop:
                 "best_epoch": self.best_epoch, "best_accuracy": self.best_accuracy, "history": self.history,
                 "step": self.step, "seconds": self._seconds(), "terms": list(self.terms), "losses": self.losses,
             }, best)
-        self.saved = time.monotonic()
-        self.saving = self.saved - begun
+        self.saved_at = time.monotonic()
+        self.save_seconds = self.saved_at - started_at
 
     def _restore(self, state: dict[str, Any] | None) -> None:
         if state is None:

@@ -37,7 +37,7 @@ def check_unlearns(checkpoint: Checkpoint, task: str) -> None:
     name, seen = checkpoint.meta["method"]["name"], checkpoint.meta["stage"]["seen"]
     where = f"checkpoint {checkpoint.meta['fingerprint']}, method {name}"
     if not facts(name).unlearns:
-        alternatives = [each for each in plugin.names("methods") if facts(each).unlearns]
+        alternatives = [method for method in plugin.names("methods") if facts(method).unlearns]
         raise UserError(f"The method {name} cannot unlearn a task exactly: its weights come from steps that depended "
                         "on all pictures learned so far", where=where, expected=f"one of {', '.join(alternatives)}",
                         do="train again without the task")
@@ -60,10 +60,10 @@ def unlearn(checkpoint: Checkpoint, task: str, *, train: PixelStore | None, vali
     check_unlearns(checkpoint, task)
     meta, seed = checkpoint.meta, checkpoint.meta["seed"]
     index, seen = meta["stage"]["index"], tuple(meta["stage"]["seen"])
-    remaining = tuple(each for each in seen if each != task)
+    remaining = tuple(name for name in seen if name != task)
     stage = Stage(index=index, name=f"without_{task}", tasks=remaining, seen=remaining)
-    validation = {each: validation[each] for each in remaining}
-    judging = {} if meta["training"]["select_on"] == "none" else validation
+    validation = {name: validation[name] for name in remaining}
+    selection_stores = {} if meta["training"]["select_on"] == "none" else validation
     spec, pictures = Plugin(**meta["method"]), {} if train is None else {task: train}
     method: Method = plugin.create("methods", spec.name, spec.settings, derive(seed, "strategy", stage.key))
     network = restore_network(checkpoint)
@@ -75,18 +75,19 @@ def unlearn(checkpoint: Checkpoint, task: str, *, train: PixelStore | None, vali
             trainer, network, read_tune(meta["tune"]), features, {}, pictures) as (fitter, detector):
         method.load_state_dict(to_device(checkpoint.method_state, runtime.device))
         method.unlearn(task, StageData(index=index, name=meta["stage"]["name"], tasks=(task,), seen=seen,
-                                       train=pictures, validation=judging), detector, fitter)
+                                       train=pictures, validation=selection_stores), detector, fitter)
         if config.correction == "affine":
             network.correction = detector.correction = affine_correction(detector, validation, fitter)
-        accuracies = fitter.accuracies(StageData(**vars(stage), validation=judging), detector)
-    used_validation = validation if config.correction == "affine" else judging
-    stores = {f"{each.task} {each.split}": each.fingerprint for each in (*pictures.values(), *used_validation.values())}
+        accuracies = fitter.accuracies(StageData(**vars(stage), validation=selection_stores), detector)
+    used_validation = validation if config.correction == "affine" else selection_stores
+    stores = {f"{store.task} {store.split}": store.fingerprint
+              for store in (*pictures.values(), *used_validation.values())}
     recipe = Recipe(producer="unlearned", version=VERSION, settings={"task": task, "stage": stage},
                     inputs={"parent": checkpoint.content, **stores})
     unlearned = make_checkpoint(merge(network).state_dict(), method.state_dict(), {
         **meta, "fingerprint": recipe.fingerprint, "parent": checkpoint.content,
         "parent_weights_sha256": meta["weights_sha256"], "stage": asdict(stage), "validation": accuracies,
-        "data": {each: splits for each, splits in meta["data"].items() if each != task},
+        "data": {name: splits for name, splits in meta["data"].items() if name != task},
         "unlearned": [*meta.get("unlearned", []), task], "versions": VERSIONS, "computed_with": runtime.facts()})
     if folder is not None:
         save(unlearned, folder, recipe)

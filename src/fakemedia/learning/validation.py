@@ -20,18 +20,18 @@ from fakemedia.store.pixels import PixelStore
 
 PASSES = 3
 """Cost of training on an image, in forward passes (the backward pass costs two)."""
-HELD = 2**29
+VALIDATION_CACHE_BYTES = 2**29
 """Bytes of validation crops that a stage keeps on the device."""
-LEAST_VALIDATION = 16
-"""Least number of validation images of a task, at any cost."""
+MIN_VALIDATION = 16
+"""Minimum number of validation images of a task, at any cost."""
 
 
 def validation_images(config: TrainingConfig, train_images: int, tasks: int) -> int | None:
-    """Return the most validation images of a task, if an epoch trains on `train_images`; None: all."""
+    """Return the maximum number of validation images of a task, if an epoch trains on `train_images`; None: all."""
     limits = [] if config.validation_max is None else [config.validation_max]
     if config.validation_share is not None:
         passes = PASSES * train_images * config.validation_every * config.validation_share
-        limits.append(max(LEAST_VALIDATION, int(passes / tasks)))
+        limits.append(max(MIN_VALIDATION, int(passes / tasks)))
     return min(limits, default=None)
 
 
@@ -59,10 +59,10 @@ class Validation:
         """Return the accuracy of `detector` at the threshold 0.5 by task, percent, over the images of all processes."""
         labels = list(self._labels.values())
         sizes = [len(part) for part in labels]
-        right = [0 for _ in labels]
+        correct = [0 for _ in labels]
         if any(sizes):  # Each process has a share, which is empty if there are fewer images than processes.
             logits = predict_batches(detector, chain.from_iterable(self._batches), autocast=self._runtime.autocast)
             parts = np.split(logits, np.cumsum(sizes)[:-1])
-            right = [int(((part > 0) == (truth == FAKE)).sum()) for part, truth in zip(parts, labels, strict=True)]
-        totals = self._runtime.total(torch.tensor([right, sizes], device=self._runtime.device)).tolist()
+            correct = [int(((part > 0) == (truth == FAKE)).sum()) for part, truth in zip(parts, labels, strict=True)]
+        totals = self._runtime.total(torch.tensor([correct, sizes], device=self._runtime.device)).tolist()
         return {task: 100.0 * count / images for task, count, images in zip(self._labels, *totals, strict=True)}

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from fakemedia.core.training import TrainingConfig
 from fakemedia.evaluation.novelty import CENTRES, MOST, Novelty, limit, nearest, packed, spread, task_centres, unit
-from fakemedia.evaluation.novelty import unpacked as as_kept
+from fakemedia.evaluation.novelty import unpacked as as_stored
 from fakemedia.evaluation.predict import logits_and_features, margins, score_table
-from fakemedia.learning.head_trainer import EVALUATED, FrozenBody, Head, HeadTrainer
+from fakemedia.learning.head_trainer import EVALUATION_BATCH, FrozenBody, Head, HeadTrainer
 from fakemedia.networks.detector import Detector
 from fakemedia.networks.views import CENTRE, QUARTERS, view_crops
 from fakemedia.runtime.device import Runtime
@@ -37,7 +37,7 @@ class ViewOutputs:
     """On the runtime's device."""
     config: TrainingConfig
     runtime: Runtime
-    place: Callable[[str], Path] | None
+    feature_folder: Callable[[str], Path] | None
     """Returns the folder that keeps the features of a task's pictures, if the head alone was trained; None: every
     picture passes through the network."""
     body: FrozenBody | None = None
@@ -47,29 +47,30 @@ class ViewOutputs:
              rows: NDArray[np.int64] | None = None) -> tuple[Floats, Features]:
         """Return z_fake - z_real (N,) and features (N, D) of the pictures `rows` of `store` (default: all)."""
         rows = np.arange(len(store)) if rows is None else rows
-        network = self.network if self._kept is None else Head(self.network)
-        autocast = {} if self._kept else {"autocast": self.runtime.autocast}
+        network = self.network if self._head_trainer is None else Head(self.network)
+        autocast = {} if self._head_trainer else {"autocast": self.runtime.autocast}
         with evaluating(network):
-            outputs = [tuple(each.cpu() for each in logits_and_features(network, images, **autocast))
+            outputs = [tuple(tensor.cpu() for tensor in logits_and_features(network, images, **autocast))
                        for images in self._images(store, view, rows)]
         return (margins(torch.cat([logits for logits, _ in outputs])),
                 torch.cat([features for _, features in outputs]).numpy())
 
     @cached_property
-    def _kept(self) -> HeadTrainer | None:
-        return None if self.place is None else HeadTrainer(config=self.config, runtime=self.runtime, seed=0,
-                                                           network=self.network, place=self.place, body=self.body)
+    def _head_trainer(self) -> HeadTrainer | None:
+        return None if self.feature_folder is None else HeadTrainer(config=self.config, runtime=self.runtime, seed=0,
+                                                                    network=self.network,
+                                                                    feature_folder=self.feature_folder, body=self.body)
 
     @property
     def _size(self) -> int:
-        return self.runtime.evaluation_batch(self.config.batch_size) if self._kept is None else EVALUATED
+        return self.runtime.evaluation_batch(self.config.batch_size) if self._head_trainer is None else EVALUATION_BATCH
 
     def _images(self, store: PixelStore, view: str, rows: NDArray[np.int64]) -> Iterator[Tensor]:
         """Yield the pictures `rows` in batches, uint8 (n, 3, crop, crop); their features (n, D) if they are kept."""
         parts = np.split(rows, range(self._size, len(rows), self._size))
         crop = self.config.crop
-        if self._kept is not None:
-            values = self._kept.features(store, (view,)).values[0]
+        if self._head_trainer is not None:
+            values = self._head_trainer.features(store, (view,)).values[0]
             values = values if len(rows) == len(values) else values[rows]
             yield from torch.from_numpy(values).split(self._size)
         elif view == CENTRE:
@@ -104,17 +105,17 @@ def validate_stores(outputs: ViewOutputs, train: Mapping[str, PixelStore], valid
     Columns as in `score_stores`, and logit_crops (float64): the mean logit of the crops QUARTERS, as a picture is
     scored. The centres of the novelty are those of training pictures.
     """
-    of_tasks = [task_centres(unit(outputs.read(store, rows=spread(len(store), MOST))[1]), CENTRES, 0)
-                for store in train.values()]
-    text, width = packed(np.concatenate(of_tasks)), of_tasks[0].shape[1]
-    centres = as_kept(text, width)
+    centres_by_task = [task_centres(unit(outputs.read(store, rows=spread(len(store), MOST))[1]), CENTRES, 0)
+                       for store in train.values()]
+    text, width = packed(np.concatenate(centres_by_task)), centres_by_task[0].shape[1]
+    centres = as_stored(text, width)
 
     def columns(store: PixelStore) -> dict[str, Floats]:
         logits, features = outputs.read(store)
         crops = [outputs.read(store, view) for view in _views(store, outputs.config.crop)]
-        return {"logit": logits, "logit_crops": np.mean([of_view for of_view, _ in crops], axis=0),
+        return {"logit": logits, "logit_crops": np.mean([view_logits for view_logits, _ in crops], axis=0),
                 "novelty": nearest(features, centres),
-                "distance": np.mean([nearest(of_view, centres) for _, of_view in crops], axis=0)}
+                "distance": np.mean([nearest(view_features, centres) for _, view_features in crops], axis=0)}
 
     scores = score_table(validation, columns)
     novelty = Novelty(centres=text, width=width, threshold=limit(scores["novelty"].to_numpy()),
