@@ -206,13 +206,14 @@ def test_what_calibration_promises(split, target: float, least_sources: int) -> 
     config = CalibrationConfig(target=target, least_sources=least_sources)
     found = calibrate(scores(labels, logits, tasks), config=config)
     weights = cal.equal_weights(labels, tasks)
-    assert cal.TEMPERATURES[0] <= found.temperature <= cal.TEMPERATURES[1]
+    assert cal.TEMPERATURE_RANGE[0] <= found.temperature <= cal.TEMPERATURE_RANGE[1]
     assert 0 <= found.unsure_low <= found.threshold <= found.unsure_high <= 1
     if len(np.unique(labels)) == 2:
         before = log_loss(labels, expit(logits), sample_weight=weights)
         assert log_loss(labels, expit(logits / found.temperature), sample_weight=weights) <= before + 1e-9
         assert metrics.auc(labels, cal.log_odds(logits, found.temperature)) == pytest.approx(
-            metrics.auc(labels, np.clip(logits, -cal.LIMIT * found.temperature, cal.LIMIT * found.temperature)))
+            metrics.auc(labels, np.clip(logits, -cal.MAX_LOG_ODDS * found.temperature,
+                                        cal.MAX_LOG_ODDS * found.temperature)))
     right = found.is_fake(logits) == (labels == 1)
     assert weights @ right >= weights @ metrics.correct(labels, logits) - 1e-9
     sure = found.is_sure(logits)
@@ -229,17 +230,17 @@ def test_what_calibration_promises(split, target: float, least_sources: int) -> 
     ([0, 0, 0], [-1.0, 2.0, 3.0], 1),
     ([1, 1, 1], [-1.0, 2.0, 3.0], 1),
     ([0, 1, 0, 1], [0.0, 0.0, 0.0, 0.0], 1),
-    ([0, 1, 0, 1], [2.0, 2.0, 2.0, 2.0], cal.TEMPERATURES[1]),
-    ([0, 0, 1, 1], [-5.0, -4.0, 4.0, 5.0], cal.TEMPERATURES[0]),
-    ([1, 1, 0, 0], [-5.0, -4.0, 4.0, 5.0], cal.TEMPERATURES[1]),
-    ([0, 1], [-1e300, 1e300], cal.TEMPERATURES[0]),
+    ([0, 1, 0, 1], [2.0, 2.0, 2.0, 2.0], cal.TEMPERATURE_RANGE[1]),
+    ([0, 0, 1, 1], [-5.0, -4.0, 4.0, 5.0], cal.TEMPERATURE_RANGE[0]),
+    ([1, 1, 0, 0], [-5.0, -4.0, 4.0, 5.0], cal.TEMPERATURE_RANGE[1]),
+    ([0, 1], [-1e300, 1e300], cal.TEMPERATURE_RANGE[0]),
 ], ids=["real only", "fake only", "zero", "constant", "separable", "upside down", "huge"])
 def test_little_to_go_by(labels: list[int], logits: list[float], temperature: float) -> None:
     found = calibrate(scores(labels, logits), config=CONFIG)
     assert found.temperature == pytest.approx(temperature)
     assert np.isfinite(found.probability(np.array(logits))).all()
     assert (found.unsure_low, found.unsure_high) == (0, 1)
-    if temperature == cal.TEMPERATURES[0]:
+    if temperature == cal.TEMPERATURE_RANGE[0]:
         assert found.threshold == 0.5
 
 
@@ -348,13 +349,13 @@ class TestAffine:
     def test_a_lost_order_is_not_reversed(self) -> None:
         labels, logits = overconfident()
         a, b = cal.fit_affine(labels, -logits, uniform(labels))
-        assert a == pytest.approx(1 / cal.TEMPERATURES[1])
+        assert a == pytest.approx(1 / cal.TEMPERATURE_RANGE[1])
         assert b == pytest.approx(math.log(labels.mean() / (1 - labels.mean())), abs=0.02)
 
     def test_separable_logits_are_separated_at_zero(self) -> None:
         labels, logits = np.array([0, 0, 1, 1]), np.array([4.0, 5.0, 7.0, 8.0])
         a, b = cal.fit_affine(labels, logits, uniform(labels))
-        assert a == pytest.approx(1 / cal.TEMPERATURES[0])
+        assert a == pytest.approx(1 / cal.TEMPERATURE_RANGE[0])
         assert a * 6 + b == pytest.approx(0, abs=1e-6)
 
     @pytest.mark.parametrize(("labels", "logits"), [([1, 1], [1.0, 2.0]), ([0, 1], [3.0, 3.0])])

@@ -3,8 +3,8 @@
 There are two: of the logit of the centre crop, and of the mean logit of several crops, which varies less.
 
 The calibrated probability is P(fake) = sigmoid(logit / T) with the temperature T (Guo et al., ICML 2017); its log-odds
-are logit / T, kept within +-LIMIT. An image is classified as fake if P(fake) is above the threshold, and as unsure
-if P(fake) is in the band around it (see `evaluation.unsure_band`). `labels` are integers (N,), 0 real and 1 fake;
+are logit / T, kept within +-MAX_LOG_ODDS. An image is classified as fake if P(fake) is above the threshold, and as
+unsure if P(fake) is in the band around it (see `evaluation.unsure_band`). `labels` are integers (N,), 0 real, 1 fake;
 `logits` float64 (N,), z_fake - z_real; `weights` float64 (N,), the weight of each image, as `equal_weights` gives them.
 """
 
@@ -35,9 +35,9 @@ VERSION = 4
 """Version of `calibrate`: raised when its results change."""
 CALIBRATION_FILE = "calibration.json"
 """The calibration's file in a checkpoint's folder."""
-TEMPERATURES = (0.1, 1000.0)
+TEMPERATURE_RANGE = (0.1, 1000.0)
 """Smallest and largest temperature: separable images would need 0, logits without any information infinity."""
-LIMIT = 30.0
+MAX_LOG_ODDS = 30.0
 """Largest log-odds: P(fake) stays 1e-13 away from 0 and 1, where float64 still distinguishes probabilities."""
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +191,8 @@ def _refuse_constant(name: str) -> float:
 
 
 def log_odds(logits: Floats, temperature: float) -> Floats:
-    """Return logit / T within +-LIMIT, in the shape of `logits` (...)."""
-    return np.clip(logits / temperature, -LIMIT, LIMIT)
+    """Return logit / T within +-MAX_LOG_ODDS, in the shape of `logits` (...)."""
+    return np.clip(logits / temperature, -MAX_LOG_ODDS, MAX_LOG_ODDS)
 
 
 def equal_weights(labels: Labels, tasks: Sequence[str]) -> Floats:
@@ -211,7 +211,7 @@ def _cells(labels: Labels, tasks: Sequence[str]) -> NDArray[np.int64]:
 
 
 def fit_temperature(labels: Labels, logits: Floats, weights: Floats) -> float:
-    """Return the T in TEMPERATURES whose logits / T have the smallest negative log-likelihood (Guo et al., Eq. 9).
+    """Return the T in TEMPERATURE_RANGE whose logits / T have the smallest negative log-likelihood (Guo et al., Eq. 9).
 
     It is convex in 1 / T: the minimum is where its derivative is zero, or at an end. 1 where a class is absent or no
     logit differs from zero.
@@ -223,17 +223,17 @@ def fit_temperature(labels: Labels, logits: Floats, weights: Floats) -> float:
 
 
 def _temperature(slope: Callable[[float], float]) -> float:
-    """Return the T in TEMPERATURES where `slope`, an increasing function of -log T, is zero, or the nearest end."""
-    low, high = (-math.log(temperature) for temperature in reversed(TEMPERATURES))
+    """Return the T in TEMPERATURE_RANGE where `slope`, increasing in -log T, is zero, or the nearest end."""
+    low, high = (-math.log(temperature) for temperature in reversed(TEMPERATURE_RANGE))
     if slope(high) <= 0:
-        return TEMPERATURES[0]
+        return TEMPERATURE_RANGE[0]
     if slope(low) >= 0:
-        return TEMPERATURES[1]
+        return TEMPERATURE_RANGE[1]
     return math.exp(-root_scalar(slope, bracket=(low, high), xtol=1e-12).root)
 
 
 def fit_affine(labels: Labels, logits: Floats, weights: Floats) -> tuple[float, float]:
-    """Return the a and b for which a logit + b has the smallest negative log-likelihood, 1 / a in TEMPERATURES.
+    """Return the a and b for which a logit + b has the smallest negative log-likelihood, 1 / a in TEMPERATURE_RANGE.
 
     The bias correction of Wu et al. (CVPR 2019, Eq. 4) for two classes. a stays above 0: a wrong order is not reversed.
     1 and 0 where a class is absent or all logits are equal.
@@ -245,7 +245,7 @@ def fit_affine(labels: Labels, logits: Floats, weights: Floats) -> tuple[float, 
     def offset(scale: float) -> float:
         scaled = scale * logits
         return float(root_scalar(lambda shift: float(weights @ expit(scaled + shift)) - fakes, xtol=1e-12,
-                                 bracket=(-scaled.max() - 2 * LIMIT, -scaled.min() + 2 * LIMIT)).root)
+                                 bracket=(-scaled.max() - 2 * MAX_LOG_ODDS, -scaled.min() + 2 * MAX_LOG_ODDS)).root)
 
     def slope(log_scale: float) -> float:
         scale = math.exp(log_scale)
@@ -286,9 +286,9 @@ def calibrate(scores: pd.DataFrame, *, config: CalibrationConfig, weights_sha256
                         for name in ("logit", "logit_crops") if name in scores)
     accuracies = [float(weights @ (rule.is_fake(scores[name].to_numpy()) == (labels == FAKE)))
                   for rule, name in zip((centre, *several), ("logit", "logit_crops"), strict=False)]
-    better = accuracies[1] >= accuracies[0] - ROUNDING if several else None
+    several_better = accuracies[1] >= accuracies[0] - ROUNDING if several else None
     return Calibration(
-        **vars(centre), several=several[0] if several else None, several_better=better, target=config.target,
+        **vars(centre), several=several[0] if several else None, several_better=several_better, target=config.target,
         confidence=config.confidence, independent=len(test_rows), images=len(labels), sources=len(set(sources)),
         tasks=tuple(dict.fromkeys(tasks)),
         weights_sha256=weights_sha256,
@@ -314,13 +314,13 @@ def calibrated_metrics(labels: Labels, logits: Floats, calibration: Calibration)
     accuracy (at P = 0.5), accuracy_calibrated (at the threshold), coverage (images outside the unsure band),
     accuracy_sure (of those), all in percent; ece, ece_calibrated (15 bins, fractions). NaN for no images.
     """
-    right = calibration.is_fake(logits) == (labels == FAKE)
+    correct = calibration.is_fake(logits) == (labels == FAKE)
     sure = calibration.is_sure(logits)
     return {
         "accuracy": accuracy(labels, logits),
-        "accuracy_calibrated": _percent(right),
+        "accuracy_calibrated": _percent(correct),
         "coverage": _percent(sure),
-        "accuracy_sure": _percent(right[sure]),
+        "accuracy_sure": _percent(correct[sure]),
         "ece": expected_calibration_error(labels, logits),
         "ece_calibrated": expected_calibration_error(labels, logits / calibration.temperature),
     }
@@ -334,5 +334,5 @@ def _has_both_classes(labels: Labels) -> bool:
     return len(np.unique(labels)) == 2
 
 
-def _percent(right: NDArray[np.bool_]) -> float:
-    return 100 * float(right.mean()) if len(right) else np.nan
+def _percent(correct: NDArray[np.bool_]) -> float:
+    return 100 * float(correct.mean()) if len(correct) else np.nan

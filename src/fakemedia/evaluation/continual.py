@@ -21,13 +21,13 @@ Rows = NDArray[np.int64]
 CHANCE = 50.0
 RANGES = {"aa": (0.0, 100.0), "forgetting": (-100.0, 100.0), "bwt": (-100.0, 100.0), "fwt": (-CHANCE, 100.0 - CHANCE),
           "learning_accuracy": (0.0, 100.0), "c_auc": (0.0, 1.0), "fwt_auc": (0.0, 1.0)}
-"""Least and greatest value that each quantity of `summary` can take."""
+"""Lowest and highest value that each quantity of `summary` can take."""
 
 
 def bounds(names: Sequence[str]) -> tuple[Floats, Floats]:
-    """Return the least and the greatest values that the quantities `names` of `summary` can take, (N,) each."""
-    least, greatest = np.array([RANGES[name] for name in names]).T
-    return least, greatest
+    """Return the lowest and the highest values that the quantities `names` of `summary` can take, (N,) each."""
+    lowest, highest = np.array([RANGES[name] for name in names]).T
+    return lowest, highest
 
 
 def learned_at(stages: Sequence[Stage]) -> Rows:

@@ -10,7 +10,7 @@ degrees of freedom allow for the few units that the variance was estimated from 
 1946). The scale is that of log-odds between the ends of the quantity's range, by the delta method, so that the interval
 stays in the range and is wider on the longer side: for an AUC as in Pepe (The Statistical
 Evaluation of Medical Tests, 2003), for a correlation it is Fisher's z. Percentiles of the draws cannot go beyond the
-most extreme unit, which is too narrow with few units. Where nothing varies (every image is right) the interval is a
+most extreme unit, which is too narrow with few units. Where nothing varies (every image is correct) the interval is a
 point.
 """
 
@@ -49,9 +49,9 @@ def resampled_means(values: Floats, groups: NDArray[np.integer], weights: NDArra
     """
     present, rows = np.unique(groups, return_inverse=True)
     members = csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=(len(present), len(rows)))
-    counts_drawn = weights[:, present].astype(np.float64)
-    total = counts_drawn @ (members @ values)
-    count = counts_drawn @ members.sum(axis=1)
+    drawn_counts = weights[:, present].astype(np.float64)
+    total = drawn_counts @ (members @ values)
+    count = drawn_counts @ members.sum(axis=1)
     return np.divide(total, count[:, None], out=np.full(total.shape, np.nan), where=count[:, None] > 0)
 
 
@@ -86,8 +86,8 @@ def degrees_of_freedom(values: Floats, total: Floats, groups: ArrayLike) -> Floa
     groups, with `groups` - 1. NaN where there is a single group.
     """
     count = (~np.isnan(values)).sum(axis=0)
-    of_seeds = np.nan_to_num(variance(values)) / np.maximum(count, 1)
-    share = np.divide(of_seeds, total, out=np.zeros(total.shape), where=total > 0).clip(0, 1)
+    seed_variance = np.nan_to_num(variance(values)) / np.maximum(count, 1)
+    share = np.divide(seed_variance, total, out=np.zeros(total.shape), where=total > 0).clip(0, 1)
     freedom = np.where(np.asarray(groups) > 1, np.asarray(groups, dtype=np.float64) - 1, np.nan)
     return 1 / (share**2 / np.maximum(count - 1, 1) + (1 - share) ** 2 / freedom)
 

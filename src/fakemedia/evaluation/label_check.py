@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fakemedia.evaluation.continual import learning_accuracy
-from fakemedia.evaluation.metrics import auc as area
+from fakemedia.evaluation.metrics import auc as ranking_auc
 
 Floats = NDArray[np.float64]
-BACKWARDS = 0.2
+INVERTED_AUC = 0.2
 """AUC below which a detector ranks a task the wrong way round; 0.5 is chance."""
-NEARER, ERRORS = 0.1, 2.0
-"""By how much nearer to the known real pictures the fakes of a task must be than its real pictures, for swapped labels
-to be suspected: as a difference of AUC, and in standard errors of it."""
+MIN_AUC_DIFFERENCE, MIN_STANDARD_ERRORS = 0.1, 2.0
+"""How much closer to the known real pictures the fakes of a task must be than its real pictures before swapped labels
+are suspected: as a difference of AUC, and in standard errors of it."""
 
 
 def auc_before_learning(auc: Floats, learned: NDArray[np.int64]) -> Floats:
@@ -35,35 +35,37 @@ def auc_after_learning(auc: Floats, learned: NDArray[np.int64]) -> Floats:
 
 
 def label_notices(auc: Floats, learned: NDArray[np.int64], tasks: Sequence[str]) -> tuple[str, ...]:
-    """Return a sentence for each of `tasks` (T,) whose labels look swapped: its mean AUC is below BACKWARDS."""
+    """Return a sentence for each of `tasks` (T,) whose labels look swapped: its mean AUC is below INVERTED_AUC."""
     notices = []
     for task, before, after in zip(tasks, auc_before_learning(auc, learned), auc_after_learning(auc, learned),
                                    strict=True):
-        if after < BACKWARDS:
+        if after < INVERTED_AUC:
             notices.append(f"{task}: detectors that have just learned it rank its test images the wrong way round (AUC "
                            f"{after:.2f}): the labels of its test and training images contradict each other")
-        elif before < BACKWARDS:
+        elif before < INVERTED_AUC:
             notices.append(f"{task}: detectors that have not learned it rank it the wrong way round (AUC "
                            f"{before:.2f}): check whether its labels, or those of the tasks before it, are swapped; if "
                            "they are right, its traces are the opposite of theirs")
     return tuple(notices)
 
 
-def distance(known: Floats, logits: Floats) -> float:
-    """Return how far `logits` (N,) are from those of `known` pictures (K,): |AUC - 0.5|, 0 (alike) to 0.5 (apart)."""
-    labels = np.repeat([0, 1], [len(known), len(logits)])
-    return abs(float(area(labels, np.concatenate([known, logits]))) - 0.5)
+def distance(reference: Floats, logits: Floats) -> float:
+    """Return the distance of `logits` (N,) from those of `reference` pictures (K,): |AUC - 0.5|, 0 (alike) to 0.5."""
+    labels = np.repeat([0, 1], [len(reference), len(logits)])
+    return abs(float(ranking_auc(labels, np.concatenate([reference, logits]))) - 0.5)
 
 
-def look_swapped(known: Floats, reals: Floats, fakes: Floats) -> bool:
-    """Return whether the `fakes` (F,) of a new task look more like `known` real pictures (K,) than its `reals` (R,) do.
+def look_swapped(reference: Floats, reals: Floats, fakes: Floats) -> bool:
+    """Return whether the `fakes` (F,) of a task look more like `reference` real pictures (K,) than its `reals` (R,) do.
 
     All are logits of a detector that has not learned the task. It may rank a new generator the wrong way round, when
     the fakes look more real than real pictures; its real pictures look like known ones nevertheless. The standard
     error is that of two AUCs of 0.5: Mann and Whitney, Annals of Mathematical Statistics 18, 1947.
     """
-    error = np.sqrt(sum((len(known) + len(each) + 1) / (12 * len(known) * len(each)) for each in (reals, fakes)))
-    return distance(known, reals) - distance(known, fakes) > max(NEARER, ERRORS * error)
+    error = np.sqrt(sum((len(reference) + len(logits) + 1) / (12 * len(reference) * len(logits))
+                        for logits in (reals, fakes)))
+    return (distance(reference, reals) - distance(reference, fakes)
+            > max(MIN_AUC_DIFFERENCE, MIN_STANDARD_ERRORS * error))
 
 
 def _means(values: Floats) -> Floats:

@@ -86,8 +86,8 @@ def expected_calibration_error(labels: NDArray[np.integer], logits: Floats, bins
     if not len(labels):
         return np.nan
     confidence = expit(np.abs(logits))
-    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    excess = np.bincount(place, weights=correct(labels, logits) - confidence, minlength=bins)
+    bin_numbers = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    excess = np.bincount(bin_numbers, weights=correct(labels, logits) - confidence, minlength=bins)
     return float(np.abs(excess).sum() / len(labels))
 
 

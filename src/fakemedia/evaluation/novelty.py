@@ -35,10 +35,10 @@ CENTRES = 5
 """K, centres of a task, as in S-Prompts."""
 QUANTILE = 0.99
 """Share of new pictures of the tasks learned that are not unknown."""
-MOST = 200
+MAX_PICTURES = 200
 """Training pictures of a task, at most, that its centres are fitted to."""
-LEAST_NORM = 1e-12
-LEAST_DISTANCE = 1e-6
+MIN_NORM = 1e-12
+MIN_DISTANCE = 1e-6
 """The smallest threshold: shorter distances are rounding errors, as all are if all pictures are equal."""
 BLOCK = 1024
 """Pictures whose distances are computed in one matrix product."""
@@ -47,7 +47,7 @@ BLOCK = 1024
 def novelty_recipe(*, checkpoint: str, crop: int, data: Mapping[str, str]) -> Recipe:
     """Return the recipe of a checkpoint's novelty, from content hashes; those of `data` by "task split"."""
     return Recipe(producer="novelty", version=VERSION, inputs={"checkpoint": checkpoint, **data},
-                  settings={"crop": crop, "centres": CENTRES, "pictures": MOST, "quantile": QUANTILE})
+                  settings={"crop": crop, "centres": CENTRES, "pictures": MAX_PICTURES, "quantile": QUANTILE})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +70,8 @@ class Novelty:
     """Hash of the checkpoint's weights."""
 
     def __post_init__(self) -> None:
-        if self.width < 1 or not all(math.isfinite(each) and each > 0 for each in (self.threshold,
-                                                                                   self.crops_threshold)):
+        if self.width < 1 or not all(math.isfinite(threshold) and threshold > 0
+                                     for threshold in (self.threshold, self.crops_threshold)):
             raise ValueError("a width of at least 1 and thresholds above 0")
         if not self._values.size:
             raise ValueError("centres as base64 of float16 numbers, `width` for each")
@@ -121,7 +121,7 @@ def read_novelty(path: Path) -> Novelty | None:
 def unit(features: NDArray[np.floating]) -> Floats:
     """Return the features (N, D) scaled to length 1, float64."""
     values = features.astype(np.float64)
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), LEAST_NORM)
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), MIN_NORM)
 
 
 def task_centres(features: NDArray[np.floating], count: int, seed: int) -> NDArray[np.floating]:
@@ -161,7 +161,7 @@ def limit(distances: Floats) -> float:
     The order statistic of split conformal prediction (Vovk et al. 2005); the largest, if there are too few.
     """
     rank = min(math.ceil((len(distances) + 1) * QUANTILE), len(distances))
-    return max(float(np.sort(distances)[rank - 1]), LEAST_DISTANCE)
+    return max(float(np.sort(distances)[rank - 1]), MIN_DISTANCE)
 
 
 def is_unknown(novelty: Floats) -> NDArray[np.bool_]:
@@ -169,6 +169,6 @@ def is_unknown(novelty: Floats) -> NDArray[np.bool_]:
     return novelty > 1
 
 
-def spread(count: int, most: int) -> NDArray[np.int64]:
-    """Return at most `most` of `count` rows, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+def spread(count: int, maximum: int) -> NDArray[np.int64]:
+    """Return at most `maximum` of `count` rows, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, maximum)).round().astype(np.int64))

@@ -43,12 +43,12 @@ def score_perturbed(network: Any, suite: Mapping[str, PixelStore], conditions: S
     images = [(task, store, row) for task, store in suite.items()
               for row in select_rows(store, per_task_max, derive(0, "robustness", task)).tolist()]
 
-    def made(item: tuple[str, PixelStore, int]) -> NDArray[np.uint8]:
+    def perturbed(item: tuple[str, PixelStore, int]) -> NDArray[np.uint8]:
         _, store, row = item
         return perturbed_crops(store[row], store.ids[row], conditions, crop)
 
     chunk = max(1, batch_size // len(conditions))
-    crops = thread_map(made, images, workers=cores(), total=len(images), title=label, progress=progress,
+    crops = thread_map(perturbed, images, workers=cores(), total=len(images), title=label, progress=progress,
                        ahead=2 * chunk)
     with evaluating(network):
         logits = margins(torch.cat([

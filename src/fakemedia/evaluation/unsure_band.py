@@ -27,19 +27,19 @@ from fakemedia.core.types import FAKE
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer]
-STEP = 1 / 32
+SHARE_STEP = 1 / 32
 """From one band of the sequence to the next, as a share of the pictures."""
-FIRST = (0.25, 0.75)
-"""Least and greatest share of the pictures that the first band leaves sure."""
+FIRST_SHARE_RANGE = (0.25, 0.75)
+"""Lowest and highest share of the pictures that the first band leaves sure."""
 FIRST_PICTURES = 2.5
-"""Independent pictures that the first band leaves sure where FIRST allows, as a multiple of `pictures_needed`, so that
-one or two errors do not end the sequence."""
+"""Independent pictures that the first band leaves sure where FIRST_SHARE_RANGE allows, as a multiple of
+`pictures_needed`, so that one or two errors do not end the sequence."""
 ROUNDING = 1e-9
 """Differences between sums of weights that are rounding: a picture weighs more in any split of a sensible size."""
 
 
 def pictures_needed(target: float, confidence: float) -> int:
-    """Return the fewest independent pictures, all right, that show an accuracy of `target` with `confidence`.
+    """Return the fewest independent pictures, all correct, that show an accuracy of `target` with `confidence`.
 
     >>> pictures_needed(0.95, 0.95)
     59
@@ -98,13 +98,13 @@ def fit_band(labels: Integers, odds: Floats, weights: Floats, test_rows: NDArray
     minimum = pictures_needed(target, confidence)
     if len(test_rows) < minimum or len(np.unique(labels)) < 2:
         return None
-    wanted_share = float(np.clip(FIRST_PICTURES * minimum / len(test_rows), *FIRST))
-    first_share = min(1.0, max(minimum / len(test_rows), wanted_share))
-    low, high = band_ends(odds, weights, np.append(np.arange(first_share, 1, STEP), 1.0))
+    target_share = float(np.clip(FIRST_PICTURES * minimum / len(test_rows), *FIRST_SHARE_RANGE))
+    first_share = min(1.0, max(minimum / len(test_rows), target_share))
+    low, high = band_ends(odds, weights, np.append(np.arange(first_share, 1, SHARE_STEP), 1.0))
     test_odds, fake = odds[test_rows][:, None], (labels[test_rows] == FAKE)[:, None]
     is_real, is_fake = test_odds <= low, test_odds > high
     sure = (is_real | is_fake).sum(axis=0)
-    right = ((is_real & ~fake) | (is_fake & fake)).sum(axis=0)
-    passes = binom.sf(right - 1, sure, target) <= 1 - confidence
+    correct = ((is_real & ~fake) | (is_fake & fake)).sum(axis=0)
+    passes = binom.sf(correct - 1, sure, target) <= 1 - confidence
     last = int(np.argmin(np.append(passes, False))) - 1
     return None if last < 0 else (float(low[last]), float(high[last]))

@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fakemedia.core.training import TrainingConfig
-from fakemedia.evaluation.novelty import CENTRES, MOST, Novelty, limit, nearest, packed, spread, task_centres, unit
+from fakemedia.evaluation.novelty import (
+    CENTRES,
+    MAX_PICTURES,
+    Novelty,
+    limit,
+    nearest,
+    packed,
+    spread,
+    task_centres,
+    unit,
+)
 from fakemedia.evaluation.novelty import unpacked as as_stored
 from fakemedia.evaluation.predict import logits_and_features, margins, score_table
 from fakemedia.learning.head_trainer import EVALUATION_BATCH, FrozenBody, Head, HeadTrainer
@@ -105,7 +115,7 @@ def validate_stores(outputs: ViewOutputs, train: Mapping[str, PixelStore], valid
     Columns as in `score_stores`, and logit_crops (float64): the mean logit of the crops QUARTERS, as a picture is
     scored. The centres of the novelty are those of training pictures.
     """
-    centres_by_task = [task_centres(unit(outputs.read(store, rows=spread(len(store), MOST))[1]), CENTRES, 0)
+    centres_by_task = [task_centres(unit(outputs.read(store, rows=spread(len(store), MAX_PICTURES))[1]), CENTRES, 0)
                        for store in train.values()]
     text, width = packed(np.concatenate(centres_by_task)), centres_by_task[0].shape[1]
     centres = as_stored(text, width)

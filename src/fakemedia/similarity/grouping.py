@@ -35,10 +35,10 @@ def record(grouping: Grouping, plan: Plan, data: Mapping[str, str]) -> dict[str,
     `plan.similarity_identity`.
     """
     assert plan.grouping is not None
-    named = plan.measures[plan.grouping.measure]
+    measure = plan.measures[plan.grouping.measure]
     return {
         "sequence": plan.sequence, "groups": [list(group) for group in grouping.groups],
-        "silhouette": grouping.silhouette, **asdict(plan.grouping), "measured": asdict(named),
+        "silhouette": grouping.silhouette, **asdict(plan.grouping), "measured": asdict(measure),
         "images": plan.similarity.images, "network": plan.similarity.network, "crop": plan.training.crop,
         "settings_fingerprint": plan.similarity_identity, "data": dict(data),
     }
@@ -79,16 +79,18 @@ def group_tasks(distances: pd.DataFrame, config: GroupingConfig,
     Raises UserError for a table that is not a distance matrix, more groups than tasks, `auto` with fewer than three
     tasks, and a difficulty that is missing or not finite.
     """
-    by_name = symmetric(distances).sort_index(axis=0).sort_index(axis=1)
-    count = _best_count(by_name) if config.n_groups == "auto" else config.n_groups
-    if count > len(by_name):
-        raise UserError(f"There are more groups ({count}) than tasks ({len(by_name)})", where="n_groups",
-                        expected=f"1 to {len(by_name)}")
-    labels = _cut(by_name, count)
-    groups = [tuple(by_name.index[labels == label]) for label in dict.fromkeys(labels)]
-    arrange = _arranger(config, by_name, list(distances.index), _checked(difficulty, by_name.index, config.order))
+    sorted_distances = symmetric(distances).sort_index(axis=0).sort_index(axis=1)
+    count = _best_count(sorted_distances) if config.n_groups == "auto" else config.n_groups
+    if count > len(sorted_distances):
+        raise UserError(f"There are more groups ({count}) than tasks ({len(sorted_distances)})", where="n_groups",
+                        expected=f"1 to {len(sorted_distances)}")
+    labels = _cut(sorted_distances, count)
+    groups = [tuple(sorted_distances.index[labels == label]) for label in dict.fromkeys(labels)]
+    arrange = _arranger(config, sorted_distances, list(distances.index),
+                        _checked_difficulty(difficulty, sorted_distances.index, config.order))
     arranged = {group: tuple(task for (task,) in arrange([(task,) for task in group])) for group in groups}
-    return Grouping(groups=tuple(arranged[group] for group in arrange(groups)), silhouette=_silhouette(by_name, labels))
+    return Grouping(groups=tuple(arranged[group] for group in arrange(groups)),
+                    silhouette=_silhouette(sorted_distances, labels))
 
 
 def _cut(distances: pd.DataFrame, count: int) -> NDArray[np.int64]:
@@ -121,7 +123,8 @@ def _path(distances: NDArray[np.float64], *, far: bool) -> list[int]:
     return path
 
 
-def _checked(difficulty: Mapping[str, float] | None, tasks: Iterable[str], order: Order) -> Mapping[str, float]:
+def _checked_difficulty(difficulty: Mapping[str, float] | None, tasks: Iterable[str],
+                        order: Order) -> Mapping[str, float]:
     if order != "hardest_first":
         return {}
     for task in tasks:
@@ -135,7 +138,7 @@ def _arranger(config: GroupingConfig, distances: pd.DataFrame, original_order: l
               difficulty: Mapping[str, float]) -> Callable[[list[Group]], list[Group]]:
     """Return the function that orders groups, of several tasks or of one task each."""
 
-    def between(a: Group, b: Group) -> float:
+    def mean_distance(a: Group, b: Group) -> float:
         return float(distances.loc[list(a), list(b)].to_numpy().mean())
 
     def arrange(groups: list[Group]) -> list[Group]:
@@ -147,7 +150,7 @@ def _arranger(config: GroupingConfig, distances: pd.DataFrame, original_order: l
         if config.order == "random":
             rng = generator(config.seed, "grouping", *(task for group in groups for task in group))
             return [groups[i] for i in rng.permutation(len(groups))]
-        matrix = np.array([[between(a, b) for b in groups] for a in groups])
+        matrix = np.array([[mean_distance(a, b) for b in groups] for a in groups])
         return [groups[i] for i in _path(matrix, far=config.order == "dissimilar_first")]
 
     return arrange

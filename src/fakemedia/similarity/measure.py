@@ -58,9 +58,9 @@ class TaskSample:
         """Features of the frozen network, (N, D); UserError without a network or if a feature is not finite."""
         network = require_network(self)
         features = self._cached("features", lambda: extract_features(network, self.images))
-        broken = int((~np.isfinite(features)).any(axis=1).sum())
-        if broken:
-            raise UserError(f"The features of {broken} images by the network are not finite",
+        not_finite = int((~np.isfinite(features)).any(axis=1).sum())
+        if not_finite:
+            raise UserError(f"The features of {not_finite} images by the network are not finite",
                             where=f"task {self.task}", expected="finite features",
                             do="check the weights of the network that the measures start from")
         return features
@@ -80,7 +80,7 @@ class TaskSample:
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayCache:
-    """Arrays in files whose names say what they were computed from."""
+    """Arrays in files whose names contain the fingerprint of their inputs."""
 
     folder: Path
     keys: Mapping[str, str]
@@ -138,8 +138,8 @@ def distance_matrix(measure: Measure, samples: Sequence[TaskSample], *, progress
     """
     check_samples(measure, samples)
     tasks = [sample.task for sample in samples]
-    quiet = None if progress else True
-    summaries = [measure.summarise(sample) for sample in tqdm(samples, desc="tasks", unit="task", disable=quiet)]
+    disable = None if progress else True
+    summaries = [measure.summarise(sample) for sample in tqdm(samples, desc="tasks", unit="task", disable=disable)]
     matrix = np.zeros((len(tasks), len(tasks)))
     for i, first in enumerate(summaries):
         for j, second in enumerate(summaries):
@@ -217,7 +217,7 @@ def network_inputs(network: Any, images: NDArray[np.uint8]) -> Iterator[torch.Te
 
 
 def extract_features(network: Any, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the network's features in evaluation mode, float64 (N, D); the network's mode is left as it was."""
+    """Return the network's features in evaluation mode, float64 (N, D); the network's mode is restored."""
     training = network.training
     network.eval()
     try:
