@@ -21,8 +21,8 @@ from fakemedia.ingest.parts import index_content
 from fakemedia.ingest.perceptual import near_pairs, perceptual_facts
 from fakemedia.reporting.audit_page import (
     CAPTION,
-    DRAWN,
-    POINTS,
+    MAX_POINTS,
+    MAX_TASKS,
     audit_caption,
     audit_figure,
     audit_page,
@@ -207,11 +207,11 @@ def test_thirty_tasks_take_one_merge_and_a_figure_of_those_that_differ_most(monk
     assert len(merges) == 1
     figure = audit_figure(indexes)
     titles = [axes.get_title(loc="left") for axes in figure.axes[::2]]
-    assert titles == [f"task{number:02d}" for number in range(1, 2 * DRAWN, 2)]
+    assert titles == [f"task{number:02d}" for number in range(1, 2 * MAX_TASKS, 2)]
     assert figure.get_figheight() < 11
-    assert all(len(line.get_xdata()) <= POINTS for axes in figure.axes for line in axes.lines)
-    assert audit_caption(30).endswith(f"Of 30 tasks, the {DRAWN} where they differ most are shown.")
-    assert audit_caption(DRAWN) == CAPTION
+    assert all(len(line.get_xdata()) <= MAX_POINTS for axes in figure.axes for line in axes.lines)
+    assert audit_caption(30).endswith(f"Of 30 tasks, the {MAX_TASKS} where they differ most are shown.")
+    assert audit_caption(MAX_TASKS) == CAPTION
 
 
 def test_the_page_tells_all(tmp_path: Path) -> None:

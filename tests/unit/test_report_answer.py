@@ -11,7 +11,7 @@ import pytest
 from fakemedia.core.rng import generator
 from fakemedia.core.types import make_stages
 from fakemedia.reporting.answer import Answer, answer
-from fakemedia.reporting.estimates import LEAST_SEEDS
+from fakemedia.reporting.estimates import MIN_SEEDS
 from fakemedia.reporting.grids import best_note, cost_grid, difference_note, method_note, seeds_note
 from fakemedia.reporting.results import gather
 from fakemedia.reporting.tables import Tables, make_tables
@@ -153,7 +153,7 @@ def test_a_task_of_one_class_leaves_open_whether_a_threshold_helps() -> None:
 
 def test_methods_with_different_numbers_of_seeds_are_compared_only_where_both_have_enough() -> None:
     """ewc alone has one seed; then the baseline alone."""
-    scores, all_seeds = results(MATRICES), tuple(range(LEAST_SEEDS))
+    scores, all_seeds = results(MATRICES), tuple(range(MIN_SEEDS))
     one = {"finetune": all_seeds, "kd": all_seeds, "ewc": (0,), "joint": all_seeds}
     kept = scores.loc[(scores["method"] != "ewc") | (scores["seed"] == 0)]
     tables, whole = tabulated(kept, planned=one), tabulated(scores)

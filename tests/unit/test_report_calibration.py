@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from fakemedia.evaluation.calibration import Calibration, CalibrationConfig, calibrate, calibrated_metrics
-from fakemedia.reporting.calibration_table import COLUMNS, OF_CHECKPOINT, calibration_table
+from fakemedia.reporting.calibration_table import CHECKPOINT_COLUMNS, COLUMNS, calibration_table
 
 from ..scores import make_scores
 
@@ -49,12 +49,12 @@ def test_calibrated_on_validation_and_measured_on_test(table: pd.DataFrame) -> N
     test = run[run["task"] == "warp"]
     expected = calibrated_metrics(test["label"].to_numpy(), test["logit"].to_numpy(), calibration)
     assert {name: row[name] for name in expected} == pytest.approx(expected)
-    assert [row[name] for name in OF_CHECKPOINT] == [getattr(calibration, name) for name in OF_CHECKPOINT]
+    assert [row[name] for name in CHECKPOINT_COLUMNS] == [getattr(calibration, name) for name in CHECKPOINT_COLUMNS]
     assert row["threshold"] > 0.5
 
 
 def test_a_checkpoint_has_one_calibration(table: pd.DataFrame) -> None:
-    assert (table.groupby(["method", "seed", "stage"])[list(OF_CHECKPOINT)].nunique() == 1).all(axis=None)
+    assert (table.groupby(["method", "seed", "stage"])[list(CHECKPOINT_COLUMNS)].nunique() == 1).all(axis=None)
 
 
 def test_checkpoints_without_a_calibration_are_left_out() -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fakemedia.core.types import make_stages
-from fakemedia.reporting.examples import MOST, find_examples
+from fakemedia.reporting.examples import MAX_EXAMPLES, find_examples
 from fakemedia.reporting.gallery import draw_section
 from fakemedia.reporting.report_page import report_page
 from fakemedia.reporting.results import gather
@@ -54,7 +54,7 @@ def test_errors_of_the_best_method_and_the_baseline_are_shown(given: Given) -> N
     for label, sign in ((0, 1), (1, -1)):
         shown = [example for example in found.worst["finetune"] if example.label == label]
         wrong = sign * last.loc[last["label"] == label, "logit"]
-        assert len(shown) == min(MOST, int((wrong > 0).sum()))
+        assert len(shown) == min(MAX_EXAMPLES, int((wrong > 0).sum()))
         assert abs(shown[0].probability - 0.5) == pytest.approx(1 / (1 + np.exp(-wrong.max())) - 0.5)
         assert all((example.probability > 0.5) == (label == 0) for example in shown)
 

@@ -19,7 +19,7 @@ from fakemedia.reporting.figures.training_curves import training_figure
 from fakemedia.reporting.gallery import FIGURES, draw_section
 from fakemedia.reporting.novelty_table import novelty_table
 from fakemedia.reporting.profiles import FINAL, LEARNED, Profiles, make_profiles
-from fakemedia.reporting.rendering import LARGEST_SVG, render, stacked
+from fakemedia.reporting.rendering import MAX_SVG_BYTES, render, stacked
 from fakemedia.reporting.results import Results, gather
 from fakemedia.reporting.robustness_table import robustness_table
 from fakemedia.reporting.sections import SCORES as SCORE_SECTION
@@ -222,7 +222,7 @@ def test_everything_is_drawn_once_and_what_is_undefined_is_left_out(tables: Tabl
     assert {figure.section for figure in FIGURES} == set(SECTIONS)
     for each in drawn:
         assert {"pdf", "png"} <= set(each.files) <= {"pdf", "png", "svg", "jpg"}
-        assert len(each.files.get("svg", b"")) <= LARGEST_SVG
+        assert len(each.files.get("svg", b"")) <= MAX_SVG_BYTES
         assert each.caption
         assert "{" not in each.caption
     one_class = gathered(SCORES[SCORES.label == 0])

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fakemedia.reporting.estimates import LEAST_SEEDS, SIGNIFICANT
+from fakemedia.reporting.estimates import MIN_SEEDS, SIGNIFICANT
 from fakemedia.reporting.formats import interval, number
 from fakemedia.reporting.tables import Tables
 
-CHANCE = 55.0
+CHANCE_ACCURACY = 55.0
 """Accuracy, percent, up to which a task counts as not known: half of the images are of each class."""
 USABLE = 80.0
 """Accuracy, percent, that a detector must reach on the real and on the fake images of every task to be usable."""
-LOST = 10.0
+FORGETTING_POINTS = 10.0
 """Points of forgetting from which on a task is named."""
-NAMED = 3
+MAX_NAMED = 3
 """Tasks that are named, at most."""
-SEPARABLE = 0.8
+SEPARABLE_AUC = 0.8
 """AUC from which on another threshold would separate most images of a task."""
 
 
@@ -46,14 +46,15 @@ def answer(tables: Tables) -> Answer:
         return Answer(("No method has been scored after the last stage: there is no result yet.",),
                       f"{run} --only-missing-outputs")
     best = max(ranked, key=lambda method: averages[method])
-    if not any(value > CHANCE for value in _learned(tables)):
+    if not any(value > CHANCE_ACCURACY for value in _learned(tables)):
         return Answer((
             "Nothing was learned: every method is at chance (50 %) on every task, even just after learning it.",
             "No detector is fit for use. Train for more epochs, with another learning rate, or from pretrained "
             "weights.", *_missing(tables)), run)
-    usable = next((each for each in (best, tables.upper) if each in averages and not _failures(tables, each)), None)
+    usable = next((method for method in (best, tables.upper)
+                   if method in averages and not _failures(tables, method)), None)
     command = (f"{run} --only-missing-outputs" if tables.notices
-               else f"{run} --params n_seeds={LEAST_SEEDS}" if min(map(tables.seeds_of, ranked)) < LEAST_SEEDS
+               else f"{run} --params n_seeds={MIN_SEEDS}" if min(map(tables.seeds_of, ranked)) < MIN_SEEDS
                else f"kedro score my_pictures --checkpoint {tables.sequence}/{usable}" if usable
                else f"{run} --only-missing-outputs")
     return Answer((_against_baseline(tables, ranked, best), *_gap(tables, ranked, averages), *_forgotten(tables, best),
@@ -64,16 +65,16 @@ def _against_baseline(tables: Tables, ranked: Sequence[str], best: str) -> str:
     base = tables.baseline
     rows = {row["method"]: row for row in tables.differences.to_dict("records")
             if row["metric"] == "aa" and row["method"] in ranked and not np.isnan(row["mean"])}
-    pair = tables.seeds_of(base), tables.seeds_of(best)
-    rests = f"{_count(min(pair), 'seed')}, {_count(tables.groups, 'source photograph')}"
+    seed_counts = tables.seeds_of(base), tables.seeds_of(best)
+    basis = f"{_count(min(seed_counts), 'seed')}, {_count(tables.groups, 'source photograph')}"
     if not rows:
-        return f"Only {best} was scored, so there is nothing to compare it with ({rests})."
-    if min(pair) < LEAST_SEEDS:
+        return f"Only {best} was scored, so there is nothing to compare it with ({basis})."
+    if min(seed_counts) < MIN_SEEDS:
         row = rows.get(best)
         lead = (f"{best} is ahead of {base} by {row['mean']:.1f} points of average accuracy" if row and row["mean"] > 0
                 else f"no method is ahead of {base} in average accuracy")
-        return (f"Whether any method beats {base} is not known: {lead}, but fewer than {LEAST_SEEDS} seeds show no "
-                f"significant difference ({rests}).")
+        return (f"Whether any method beats {base} is not known: {lead}, but fewer than {MIN_SEEDS} seeds show no "
+                f"significant difference ({basis}).")
     significant = {method: row for method, row in rows.items() if row["p"] < SIGNIFICANT}
     better = [f"{method} by {row['mean']:.1f} points {interval(row['low'], row['high'], 1)}"
               for method, row in significant.items() if row["mean"] > 0]
@@ -81,7 +82,7 @@ def _against_baseline(tables: Tables, ranked: Sequence[str], best: str) -> str:
     sentence = (f"Better than {base} in average accuracy: {_list(better)}" if better
                 else f"No method beats {base} in average accuracy: the differences are not significant"
                 if not worse else f"No method beats {base} in average accuracy")
-    return sentence + (f"; worse: {_list(worse)}" if worse else "") + f" ({rests})."
+    return sentence + (f"; worse: {_list(worse)}" if worse else "") + f" ({basis})."
 
 
 def _gap(tables: Tables, ranked: Sequence[str], averages: dict[str, float]) -> list[str]:
@@ -94,7 +95,7 @@ def _gap(tables: Tables, ranked: Sequence[str], averages: dict[str, float]) -> l
     if others and shares["mean"].isna().all():
         return [f"{gap}: the gap is not significant."]
     sentence = f"{gap}, a gap of {averages[upper] - averages[base]:.1f} points"
-    if not others or min(map(tables.seeds_of, (base, upper))) < LEAST_SEEDS:
+    if not others or min(map(tables.seeds_of, (base, upper))) < MIN_SEEDS:
         return [f"{sentence}."]
     closed = [f"{row['method']} closes {number(row['mean'], 0)} % of it" for row in shares.to_dict("records")
               if row["low"] > 0]
@@ -104,31 +105,31 @@ def _gap(tables: Tables, ranked: Sequence[str], averages: dict[str, float]) -> l
 def _forgotten(tables: Tables, best: str) -> list[str]:
     """Name the tasks that the best method has forgotten, and whether another threshold could recover them."""
     points = {task: value for task, value in _tasks(tables, best, "forgetting").items() if not np.isnan(value)}
-    lost = sorted((task for task in points if points[task] >= LOST), key=lambda task: -points[task])
+    lost = sorted((task for task in points if points[task] >= FORGETTING_POINTS), key=lambda task: -points[task])
     if not lost:
-        return [f"{best} has forgotten no task by {LOST:.0f} points or more."] if points else []
+        return [f"{best} has forgotten no task by {FORGETTING_POINTS:.0f} points or more."] if points else []
     last_rows = tables.matrices.loc[(tables.matrices["method"] == best) & (tables.matrices["measure"] == "auc")
                                     & (tables.matrices["stage"] == len(tables.stages))]
     aucs = dict(zip(last_rows["task"], last_rows["mean"], strict=True))
     after, before = _tasks(tables, best, "final_accuracy"), _tasks(tables, best, "learning_accuracy")
-    named = _list([f"{task} ({before[task]:.0f} to {after[task]:.0f} %, AUC {number(aucs[task], 2)})"
-                   for task in lost[:NAMED]])
-    summary = named if len(lost) <= NAMED else f"{len(lost)} of {len(after)} tasks, most of all {named}"
+    named_tasks = _list([f"{task} ({before[task]:.0f} to {after[task]:.0f} %, AUC {number(aucs[task], 2)})"
+                         for task in lost[:MAX_NAMED]])
+    summary = named_tasks if len(lost) <= MAX_NAMED else f"{len(lost)} of {len(after)} tasks, most of all {named_tasks}"
     return [f"{best} has forgotten {summary}{_thresholds([aucs[task] for task in lost], lost)}."]
 
 
 def _thresholds(aucs: Sequence[float], lost: Sequence[str]) -> str:
     """Return a phrase on whether another threshold would recover the tasks `lost`; empty if an AUC is undefined."""
-    recoverable = [task for task, auc in zip(lost, aucs, strict=True) if auc >= SEPARABLE]
+    recoverable = [task for task, auc in zip(lost, aucs, strict=True) if auc >= SEPARABLE_AUC]
     pronoun = "it" if len(lost) == 1 else "them"
     if np.isnan(aucs).any():
         return ""
     if not recoverable:
-        return f": no threshold brings {pronoun} back (AUC below {SEPARABLE})"
+        return f": no threshold brings {pronoun} back (AUC below {SEPARABLE_AUC})"
     if len(recoverable) == len(lost):
         return f": another threshold could bring {pronoun} back"
-    some = _list(recoverable) if len(recoverable) <= NAMED else f"{len(recoverable)} of them"
-    return f": another threshold could bring {some} back, the rest not (AUC below {SEPARABLE})"
+    named_tasks = _list(recoverable) if len(recoverable) <= MAX_NAMED else f"{len(recoverable)} of them"
+    return f": another threshold could bring {named_tasks} back, the rest not (AUC below {SEPARABLE_AUC})"
 
 
 def _advice(tables: Tables, best: str) -> str:
@@ -151,7 +152,7 @@ def _failures(tables: Tables, method: str) -> str:
     kinds = {task: [kind for kind, accuracies in (("real", real), ("fake", fake)) if accuracies[task] < USABLE]
              for task in real}
     failed = [f"the {_list(names)} images of {task}" for task, names in kinds.items() if names]
-    return _list(failed) if len(failed) <= NAMED else f"real or fake images of {len(failed)} of {len(kinds)} tasks"
+    return _list(failed) if len(failed) <= MAX_NAMED else f"real or fake images of {len(failed)} of {len(kinds)} tasks"
 
 
 def _equals(tables: Tables, best: str) -> list[str]:

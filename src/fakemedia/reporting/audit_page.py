@@ -45,15 +45,15 @@ WORDS = {"pass": "No problems found.", "warn": "Read the warnings before you tra
 CAPTION = ("Left: codec, JPEG quality and colour mode of real and fake images. Right: their sizes. Where the two "
            "differ, a detector can separate them without using traces.")
 CLASSES = ("real", "fake")
-DRAWN = 12
-"""Tasks that the figure shows at most."""
-POINTS = 400
-"""Images of one class whose sizes the figure shows at most."""
-SAMPLE = 100_000
-"""Images of one task that the figure is made from at most."""
+MAX_TASKS = 12
+"""Maximum number of tasks in the figure."""
+MAX_POINTS = 400
+"""Maximum number of images of one class whose sizes the figure shows."""
+SAMPLE_SIZE = 100_000
+"""Maximum number of images of one task that the figure is drawn from."""
 CONTAINER = ("task", "label", "codec", "quality", "mode", "width", "height", "error")
-SHOWN = 20
-"""Findings of one kind in one task that the page lists; the table has all."""
+MAX_LISTED = 20
+"""Maximum number of findings of one kind in one task on the page; the table has all."""
 
 
 def gather_findings(indexes: Sequence[Table], findings: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -94,24 +94,24 @@ def _container(index: pd.DataFrame) -> pd.Series:
 def audit_figure(tables: Sequence[Table]) -> Figure:
     """Return the containers (codec, JPEG quality, mode) and the sizes of real and fake images, one row per task.
 
-    Of more than DRAWN tasks it has those where real and fake differ most; of more than SAMPLE images of a task some
-    drawn at random, and of more than POINTS of a class sizes at even distances.
+    Of more than MAX_TASKS tasks it has those where real and fake differ most; of more than SAMPLE_SIZE images of a task
+    a random sample, and of more than MAX_POINTS of a class sizes at even distances.
     """
-    samples = [indexed(table).sample(SAMPLE, CONTAINER) for table in tables]
+    samples = [indexed(table).sample(SAMPLE_SIZE, CONTAINER) for table in tables]
     frames = _most_different([rows.loc[rows["error"] == ""] for rows in samples])
     figure = new_figure(TWO_COLUMNS, 0.8 + 0.75 * len(frames))
     axes = figure.subplots(len(frames), 2, squeeze=False, sharex="col")
     kinds = sorted({str(kind) for index in frames for kind in _container(index).unique()})
     for row, index in enumerate(frames):
         bars, sizes = axes[row]
-        for label, (name, place) in enumerate(zip(CLASSES, (0.2, -0.2), strict=True)):
+        for label, (name, offset) in enumerate(zip(CLASSES, (0.2, -0.2), strict=True)):
             class_rows = index.loc[index["label"] == label]
             left = 0.0
             for kind, share in _container(class_rows).value_counts(normalize=True).sort_index().items():
                 colour = COLOURS[kinds.index(str(kind)) % len(COLOURS)]
-                bars.barh(place, 100 * share, 0.36, left=left, color=colour, edgecolor="white", linewidth=0.4)
+                bars.barh(offset, 100 * share, 0.36, left=left, color=colour, edgecolor="white", linewidth=0.4)
                 left += 100 * share
-            class_rows = class_rows.iloc[::max(1, -(-len(class_rows) // POINTS))]
+            class_rows = class_rows.iloc[::max(1, -(-len(class_rows) // MAX_POINTS))]
             sizes.plot(class_rows["width"], class_rows["height"], "o" if label == 0 else "x", markersize=3, alpha=0.5,
                        color=COLOURS[label], label=name, markerfacecolor="none")
         bars.set_yticks([0.2, -0.2], CLASSES)
@@ -120,24 +120,26 @@ def audit_figure(tables: Sequence[Table]) -> Figure:
         sizes.set_ylabel("height, px")
     axes[-1, 0].set_xlabel("images, %")
     axes[-1, 1].set_xlabel("width, px")
-    for place, kind in enumerate(kinds):
-        axes[0, 0].bar(0, 0, color=COLOURS[place % len(COLOURS)], label=kind)
+    for position, kind in enumerate(kinds):
+        axes[0, 0].bar(0, 0, color=COLOURS[position % len(COLOURS)], label=kind)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=min(4, len(kinds)))
     axes[0, 1].legend(loc="upper right", ncols=2, bbox_to_anchor=(1, 1.45))
     return figure
 
 
-def audit_caption(tasks: int, most: int = 0) -> str:
-    """Return the caption of the figure of `tasks` tasks, the largest of which has `most` images."""
-    return (CAPTION + (f" Of {tasks} tasks, the {DRAWN} where they differ most are shown." if tasks > DRAWN else "")
-            + (f" Of a task with more than {SAMPLE:,} images, that many are drawn at random." if most > SAMPLE else ""))
+def audit_caption(tasks: int, largest: int = 0) -> str:
+    """Return the caption of the figure of `tasks` tasks, the largest of which has `largest` images."""
+    return (CAPTION
+            + (f" Of {tasks} tasks, the {MAX_TASKS} where they differ most are shown." if tasks > MAX_TASKS else "")
+            + (f" Of a task with more than {SAMPLE_SIZE:,} images, that many are drawn at random."
+               if largest > SAMPLE_SIZE else ""))
 
 
 def _most_different(indexes: list[pd.DataFrame]) -> list[pd.DataFrame]:
-    """Return the DRAWN tasks where real and fake differ most in container or size, in their order."""
+    """Return the MAX_TASKS tasks where real and fake differ most in container or size, in their order."""
     differences = [_difference(index) for index in indexes]
-    largest = sorted(range(len(indexes)), key=lambda row: -differences[row])[:DRAWN]
+    largest = sorted(range(len(indexes)), key=lambda row: -differences[row])[:MAX_TASKS]
     return [indexes[row] for row in sorted(largest)]
 
 
@@ -179,12 +181,12 @@ def _findings(findings: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
     for severity, heading in ((FAULT, "Faults"), (WARNING, "Warnings"), (NOTE, "Notes")):
         kinds = []
         for kind, rows in findings.loc[findings["severity"] == severity].groupby("finding", sort=False):
-            listed = rows.groupby("task", sort=False).head(SHOWN)
+            listed = rows.groupby("task", sort=False).head(MAX_LISTED)
             columns = {"Task": listed["task"], "Image": listed["path"], "Repeats": listed["other"],
                        "Detail": listed["detail"], "Left out": listed["left_out"].map({True: "yes", False: ""})}
             filled_columns = {name: column.astype(str) for name, column in columns.items() if (column != "").any()}
             kinds.append({"name": str(kind), "count": len(rows), "meaning": MEANINGS[str(kind)],
-                          "shortened": SHOWN if len(listed) < len(rows) else 0,
+                          "shortened": MAX_LISTED if len(listed) < len(rows) else 0,
                           "table": _table(list(filled_columns), list(zip(*filled_columns.values(), strict=True)))})
         if kinds:
             parts.append((heading, kinds))

@@ -10,8 +10,8 @@ from fakemedia.core.types import Stage
 from fakemedia.evaluation.calibration import Calibration, calibrated_metrics
 
 RUN = ["method", "seed", "stage"]
-OF_CHECKPOINT = ("temperature", "threshold", "unsure_low", "unsure_high", "sources", "independent")
-COLUMNS = (*RUN, "task", "seen", "images", *OF_CHECKPOINT, "accuracy", "accuracy_calibrated", "coverage",
+CHECKPOINT_COLUMNS = ("temperature", "threshold", "unsure_low", "unsure_high", "sources", "independent")
+COLUMNS = (*RUN, "task", "seen", "images", *CHECKPOINT_COLUMNS, "accuracy", "accuracy_calibrated", "coverage",
            "accuracy_sure", "ece", "ece_calibrated")
 
 
@@ -21,18 +21,18 @@ def calibration_table(scores: pd.DataFrame, calibrations: Mapping[tuple[str, int
 
     `scores` is the long table of test scores (`results.COLUMNS`), `calibrations` are those that the checkpoints have,
     by (method, seed, stage). `seen` says whether the checkpoint had learned the task, and was calibrated on it too;
-    OF_CHECKPOINT are its calibration's; the rest is as in `evaluation.calibration.calibrated_metrics`. Checkpoints
+    CHECKPOINT_COLUMNS are its calibration's; the rest is as in `evaluation.calibration.calibrated_metrics`. Checkpoints
     without a calibration are left out.
     """
     seen = {stage.index: stage.seen for stage in stages}
     rows = []
-    for (method, seed, stage, task), of_task in scores.groupby([*RUN, "task"], sort=False):  # type: ignore[misc]
+    for (method, seed, stage, task), task_scores in scores.groupby([*RUN, "task"], sort=False):  # type: ignore[misc]
         calibration = calibrations.get((method, seed, stage))
         if calibration is not None:
             rows.append({
                 "method": method, "seed": seed, "stage": stage, "task": task, "seen": task in seen[stage],
-                "images": len(of_task),
-                **{name: getattr(calibration, name) for name in OF_CHECKPOINT},
-                **calibrated_metrics(of_task["label"].to_numpy(), of_task["logit"].to_numpy(), calibration),
+                "images": len(task_scores),
+                **{name: getattr(calibration, name) for name in CHECKPOINT_COLUMNS},
+                **calibrated_metrics(task_scores["label"].to_numpy(), task_scores["logit"].to_numpy(), calibration),
             })
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 
 DECIMALS = 2
-"""Of places in points: a hundredth of a point is a seven-thousandth of an inch."""
-COARSER = 8
-"""By what the grid of letters, 4,096 units high, becomes coarser: at 8 points still 64 steps a point."""
-UNSEEN = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>|(?<=<g) id=\"[^\"]*\"", re.DOTALL)
+"""Of coordinates in points: a hundredth of a point is a seven-thousandth of an inch."""
+GRID_REDUCTION = 8
+"""Factor by which the grid of letters, 4,096 units high, becomes coarser: at 8 points still 64 steps a point."""
+INVISIBLE = re.compile(
+    r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>|(?<=<g) id=\"[^\"]*\"", re.DOTALL)
 LETTER = re.compile(r'(<path id="[^"]*" d=")([^"]*)(" transform="scale\()0\.015625\)')
-PLACES = re.compile(r' d="[^"]*"|translate\([^)]*\)| (?:x|y|width|height)="[^"]*"')
+COORDINATES = re.compile(r' d="[^"]*"|translate\([^)]*\)| (?:x|y|width|height)="[^"]*"')
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def compact(svg: bytes) -> bytes:
-    """Return `svg` without comments, metadata, spaces and names of groups, with places rounded to DECIMALS."""
-    text = re.sub(r">\s+<", "><", UNSEEN.sub("", svg.decode())).replace("<g/>", "").replace("DejaVuSans-", "g")
-    text = LETTER.sub(lambda match: f"{match[1]}{_rounded(match[2], 0, 1 / COARSER)}{match[3]}{COARSER / 64})", text)
-    text = PLACES.sub(lambda match: _rounded(match[0], DECIMALS), text)
+    """Return `svg` without comments, metadata, spaces and names of groups, with coordinates rounded to DECIMALS."""
+    text = re.sub(r">\s+<", "><", INVISIBLE.sub("", svg.decode())).replace("<g/>", "").replace("DejaVuSans-", "g")
+    text = LETTER.sub(
+        lambda match: f"{match[1]}{_rounded(match[2], 0, 1 / GRID_REDUCTION)}{match[3]}{GRID_REDUCTION / 64})", text)
+    text = COORDINATES.sub(lambda match: _rounded(match[0], DECIMALS), text)
     text = re.sub(r' d="([^"]*)"', lambda match: f' d="{_path(match[1])}"', text)
     text = re.sub(r'(<use [^>]*) transform="translate\((\S+) 0\)"/>', r'\1 x="\2"/>', text)
     text = re.sub(r'style="([^"]*)"', lambda match: f'style="{match[1].replace("; ", ";").replace(": ", ":")}"', text)

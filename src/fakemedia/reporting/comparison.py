@@ -51,9 +51,9 @@ def arrangement_labels(plans: Sequence[Plan]) -> dict[str, str]:
     """Return a short label for each sequence: its name, less the words that all names have in common at the start."""
     words = [plan.sequence.split("_") for plan in plans]
     prefix = 0
-    while all(len(each) > prefix + 1 and each[prefix] == words[0][prefix] for each in words):
+    while all(len(name_words) > prefix + 1 and name_words[prefix] == words[0][prefix] for name_words in words):
         prefix += 1
-    return {plan.sequence: " ".join(each[prefix:]) for plan, each in zip(plans, words, strict=True)}
+    return {plan.sequence: " ".join(name_words[prefix:]) for plan, name_words in zip(plans, words, strict=True)}
 
 
 def compare(scores: Mapping[str, pd.DataFrame], plans: Sequence[Plan], distances: Mapping[str, pd.DataFrame], *,
@@ -67,14 +67,15 @@ def compare(scores: Mapping[str, pd.DataFrame], plans: Sequence[Plan], distances
     common = _shared(scores, plans)
     results = {labels[plan.sequence]: gather(common[plan.sequence], sequence=plan.sequence, network=plan.network.name,
                                              stages=plan.stages) for plan in plans}
-    bootstraps = {label: measure(each, draws=draws, seed=seed) for label, each in results.items()}
+    bootstraps = {label: measure(result, draws=draws, seed=seed) for label, result in results.items()}
     reference = next(iter(results.values()))
     names, baseline = list(results), labels[plans[1].sequence]
     values, value_draws = (np.stack(parts, axis=-3) for parts in zip(*map(_metrics, bootstraps.values()), strict=True))
     weights = next(iter(bootstraps.values())).seed_weights
     ranges = continual.bounds(METRICS)
     baseline_row = names.index(baseline)
-    gains, gain_draws = (each - each[..., baseline_row:baseline_row + 1, :, :] for each in (values, value_draws))
+    gains, gain_draws = (metric_array - metric_array[..., baseline_row:baseline_row + 1, :, :]
+                         for metric_array in (values, value_draws))
     span = bounds_of_difference(ranges)
     differences = _table(names, reference.methods, over_seeds(gains, gain_draws, weights, groups=reference.groups,
                                                               bounds=span))
@@ -83,10 +84,10 @@ def compare(scores: Mapping[str, pd.DataFrame], plans: Sequence[Plan], distances
     p[baseline_row] = np.nan
     differences["p"] = holm(p.reshape(-1, p.shape[-1])).reshape(-1)
     distinct = {results[label].stages: bootstraps[label] for label in names}  # Equal stages are the same runs.
-    runs = {method: [Run(stages=stages, accuracy=each.accuracy[:, m]) for stages, each in distinct.items()]
+    runs = {method: [Run(stages=stages, accuracy=bootstrap.accuracy[:, m]) for stages, bootstrap in distinct.items()]
             for m, method in enumerate(reference.methods)}
     return Comparison(
-        sequence=plans[0].sequence, stages={label: each.stages for label, each in results.items()},
+        sequence=plans[0].sequence, stages={label: result.stages for label, result in results.items()},
         methods=reference.methods, seeds=reference.seeds, groups=reference.groups,
         arrangements=_table(names, reference.methods, over_seeds(values, value_draws, weights, groups=reference.groups,
                                                                  bounds=ranges)),
@@ -109,11 +110,11 @@ def _shared(scores: Mapping[str, pd.DataFrame], plans: Sequence[Plan]) -> dict[s
         rows = rows.assign(method=pd.Categorical(rows["method"], methods))
         rows = rows.sort_values(["source", "method", "seed", "stage", "task", "id"], kind="stable")
         by_sequence[sequence] = rows.assign(method=rows["method"].astype(str))
-        own_images = rows[["task", "id", "source"]].drop_duplicates().sort_values(["task", "id"], ignore_index=True)
-        if images is not None and not own_images.equals(images):
+        test_images = rows[["task", "id", "source"]].drop_duplicates().sort_values(["task", "id"], ignore_index=True)
+        if images is not None and not test_images.equals(images):
             raise UserError("The sequences were not scored on the same test images", where=sequence,
                             expected=f"those of {plans[0].sequence}", do="run them all again")
-        images = own_images
+        images = test_images
     return by_sequence
 
 
@@ -122,12 +123,12 @@ def _metrics(bootstrap: Bootstrap) -> tuple[Floats, Floats]:
     peak = continual.peak_stage(bootstrap.accuracy, bootstrap.learned)
     summaries = [continual.summary(accuracy, auc, bootstrap.learned, peak) for accuracy, auc in (
         (bootstrap.accuracy, bootstrap.auc), (bootstrap.accuracy_draws, bootstrap.auc_draws))]
-    values, draws = (np.stack([each[name] for name in METRICS], axis=-1) for each in summaries)
+    values, draws = (np.stack([summary[name] for name in METRICS], axis=-1) for summary in summaries)
     return values, draws
 
 
 def _table(arrangements: Sequence[str], methods: Sequence[str], values: tuple[Floats, Floats, Floats]) -> pd.DataFrame:
     """Return one row for each of `values`: mean, lower and upper end, (A, M, 3) each."""
     keys = pd.MultiIndex.from_product([arrangements, methods, METRICS], names=["arrangement", "method", "metric"])
-    columns = {name: each.reshape(-1) for name, each in zip(("mean", "low", "high"), values, strict=True)}
+    columns = {name: array.reshape(-1) for name, array in zip(("mean", "low", "high"), values, strict=True)}
     return pd.DataFrame(columns, index=keys).reset_index()

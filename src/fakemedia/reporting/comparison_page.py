@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 
 from fakemedia.reporting.comparison import METRICS, Comparison
-from fakemedia.reporting.estimates import LEAST_SEEDS, SIGNIFICANT
+from fakemedia.reporting.estimates import MIN_SEEDS, SIGNIFICANT
 from fakemedia.reporting.formats import Column, Grid, interval, to_latex, to_markdown, to_table
-from fakemedia.reporting.grids import METRICS as WRITTEN
+from fakemedia.reporting.grids import METRICS as METRIC_COLUMNS
 from fakemedia.reporting.pages import Cell, Table, render_page
 from fakemedia.reporting.rendering import RenderedFigure
 
 TARGETS = {"zero_shot": "zero-shot transfer", "forgetting": "forgetting"}
-WANTED = {"zero_shot": -1, "forgetting": 1}
+EXPECTED_SIGNS = {"zero_shot": -1, "forgetting": 1}
 """Sign of the correlation of a distance that predicts well."""
-NOTHING = dict.fromkeys(("mean", "low", "high", "p"), np.nan)
+UNDEFINED_ESTIMATE = dict.fromkeys(("mean", "low", "high", "p"), np.nan)
 PREDICTION_NOTE = (
     "Spearman's rank correlation over pairs of what a stage learns and a task that it does not, in all arrangements, "
     "means over seeds. Pairs share tasks: the interval is that of a bootstrap over tasks and seeds, not over pairs. Of "
@@ -46,18 +46,18 @@ def _verdict(row: Mapping[str, float], metric: str) -> str:
     points = f"{abs(row['mean']):.1f} points {'higher' if row['mean'] > 0 else 'lower'} " \
              f"{interval(row['low'], row['high'], 1)}"
     if np.isnan(row["p"]):
-        return f"{name} {points}, not judged, since fewer than {LEAST_SEEDS} seeds show no significant difference"
+        return f"{name} {points}, not judged, since fewer than {MIN_SEEDS} seeds show no significant difference"
     if row["p"] >= SIGNIFICANT:
         return f"{name} {points}, which is not significant"
-    better = (row["mean"] > 0) == WRITTEN[metric].higher
+    better = (row["mean"] > 0) == METRIC_COLUMNS[metric].higher
     return f"{name} {points}, {'better' if better else 'worse'}"
 
 
 def prediction_verdicts(comparison: Comparison) -> list[str]:
     """Return a sentence on each measure and method: whether it predicted transfer and forgetting."""
     estimates = _estimates(comparison.predictions, "measure", "method", "target")
-    testable = len(comparison.seeds) >= LEAST_SEEDS
-    return [f"{measure}, {method}, {TARGETS[target]}: {_prediction(row, WANTED[target], testable)}."
+    testable = len(comparison.seeds) >= MIN_SEEDS
+    return [f"{measure}, {method}, {TARGETS[target]}: {_prediction(row, EXPECTED_SIGNS[target], testable)}."
             for (measure, method, target), row in estimates.items()]
 
 
@@ -66,7 +66,7 @@ def _prediction(row: Mapping[str, float], sign: int, testable: bool) -> str:
         return "undefined, since all are equal"
     value = f"{row['mean']:+.2f} {interval(row['low'], row['high'], 2)}"
     if not testable:
-        return f"{value}, not judged, since there are fewer than {LEAST_SEEDS} seeds"
+        return f"{value}, not judged, since there are fewer than {MIN_SEEDS} seeds"
     if not (row["low"] > 0 or row["high"] < 0):
         return f"{value}, no significant prediction"
     return f"{value}, {'predicted' if row['mean'] * sign > 0 else 'the wrong way round'}"
@@ -87,26 +87,29 @@ def note(comparison: Comparison) -> str:
     return (f"Mean over {_seeds(comparison)}; in brackets the 95 % interval of a bootstrap over "
             f"{comparison.groups} source groups{' and seeds' if len(comparison.seeds) > 1 else ''}, the same draws for "
             "every arrangement: differences are paired. Bold: significant at 5 % with Holm's correction for the number "
-            f"of arrangements and methods; nothing is judged from fewer than {LEAST_SEEDS} seeds. Forgetting leaves "
+            f"of arrangements and methods; nothing is judged from fewer than {MIN_SEEDS} seeds. Forgetting leaves "
             "out the tasks learned last.")
 
 
 def grids(comparison: Comparison) -> list[Grid]:
     """Return the tables of the comparison: arrangements and, where distances were measured, their predictions."""
-    against = [replace(WRITTEN[metric], short=f"{WRITTEN[metric].short} vs {comparison.baseline}", higher=None)
+    against = [replace(METRIC_COLUMNS[metric], short=f"{METRIC_COLUMNS[metric].short} vs {comparison.baseline}",
+                       higher=None)
                for metric in ("aa", "forgetting")]
     rows = [(method, arrangement) for method in comparison.methods for arrangement in comparison.stages]
     values = _estimates(comparison.arrangements, "method", "arrangement", "metric")
     differences = _estimates(comparison.differences, "method", "arrangement", "metric")
     cells = [[*(values[*row, metric] for metric in METRICS),
-              *(differences.get((*row, metric), NOTHING) for metric in ("aa", "forgetting"))] for row in rows]
+              *(differences.get((*row, metric), UNDEFINED_ESTIMATE) for metric in ("aa", "forgetting"))]
+             for row in rows]
     main = _grid(comparison, "comparison", "Arrangements of the same tasks", note(comparison),
-                 ("Method", "Arrangement"), rows, [*(WRITTEN[metric] for metric in METRICS), *against], cells)
+                 ("Method", "Arrangement"), rows, [*(METRIC_COLUMNS[metric] for metric in METRICS), *against], cells)
     predictions = _estimates(comparison.predictions, "measure", "method", "target")
     pairs = list(dict.fromkeys((measure, method) for measure, method, _ in predictions))
     if not pairs:
         return [main]
-    targets = [Column(short=f"{name[0].upper()}{name[1:]} (perfect: {WANTED[target]:+d})", decimals=2, higher=None)
+    targets = [Column(short=f"{name[0].upper()}{name[1:]} (perfect: {EXPECTED_SIGNS[target]:+d})", decimals=2,
+                      higher=None)
                for target, name in TARGETS.items()]
     return [main, _grid(comparison, "prediction", "Rank correlation of distances with what was seen in training",
                         PREDICTION_NOTE, ("Measure", "Method"), pairs, targets,

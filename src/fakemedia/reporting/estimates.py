@@ -25,10 +25,10 @@ from fakemedia.reporting.results import Results
 
 Floats = NDArray[np.float64]
 Quantity = Callable[[Floats, Floats], Floats]
-LEAST_SEEDS = 3
+MIN_SEEDS = 3
 """Fewer seeds show no significant difference: how far training runs differ is then hardly known."""
 SIGNIFICANT = 0.05
-SHARES: Bounds = (-10_000.0, 10_000.0)
+SHARE_BOUNDS: Bounds = (-10_000.0, 10_000.0)
 """Percent; wide enough that the ends do not bend the interval of a share of a gap."""
 
 
@@ -132,7 +132,7 @@ def estimate_difference(bootstrap: Bootstrap, quantity: Quantity, baseline: int,
     Paired: within each seed, that both must have, and within each draw. `bounds` are those of the quantity. The
     p-values, (M, ...), are corrected for the number of methods compared; see `p_values`.
     """
-    values, draws = (quantity(*each) for each in _matrices(bootstrap))
+    values, draws = (quantity(*matrices) for matrices in _matrices(bootstrap))
     gaps, gap_draws = values - values[:, [baseline]], draws - draws[:, :, [baseline]]
     span = bounds_of_difference(bounds)
     p = p_values(gaps, gap_draws, bootstrap.seed_weights, groups=bootstrap.groups, bounds=span)
@@ -145,10 +145,10 @@ def among_best(bootstrap: Bootstrap, quantity: Quantity, bounds: Bounds, *, high
     """Return which methods are not significantly worse than the best one, (M, C), for a quantity (..., C).
 
     `higher` (C,) says whether more is better; methods that are not `ranked` (M,) are neither best nor compared. None
-    is marked where fewer than LEAST_SEEDS seeds have the best one, or where all that are compared are equal, and no
+    is marked where fewer than MIN_SEEDS seeds have the best one, or where all that are compared are equal, and no
     method that fewer seeds have together with the best one: it was not compared.
     """
-    values, draws = (quantity(*each) for each in _matrices(bootstrap))
+    values, draws = (quantity(*matrices) for matrices in _matrices(bootstrap))
     mean = mean_over_seeds(values)
     merit = np.where(ranked[:, None] & ~np.isnan(mean), np.where(higher, mean, -mean), -np.inf)
     best = merit.argmax(axis=0)[None, None]
@@ -158,7 +158,7 @@ def among_best(bootstrap: Bootstrap, quantity: Quantity, bounds: Bounds, *, high
     comparable = np.isfinite(merit)
     p[~comparable] = np.nan
     np.put_along_axis(p, best[0], np.nan, axis=0)
-    compared = (~np.isnan(differences)).sum(axis=0) >= LEAST_SEEDS
+    compared = (~np.isnan(differences)).sum(axis=0) >= MIN_SEEDS
     differ = comparable.any(axis=0) & (np.where(comparable, merit, np.inf).min(axis=0) < merit.max(axis=0))
     return comparable & compared & differ & ~(holm(p) < SIGNIFICANT)
 
@@ -169,17 +169,17 @@ def _matrices(bootstrap: Bootstrap) -> tuple[tuple[Floats, Floats], tuple[Floats
 
 def p_values(differences: Floats, draws: Floats, seed_weights: NDArray[np.float32], *, groups: ArrayLike,
              bounds: Bounds) -> Floats:
-    """Return two-sided p-values of `differences` (K, ...), NaN where fewer than LEAST_SEEDS seeds have one.
+    """Return two-sided p-values of `differences` (K, ...), NaN where fewer than MIN_SEEDS seeds have one.
 
     A p-value is below 0.05 where the 95 % interval of `t_interval` excludes 0; `bounds` lie around 0.
     """
     mean, total, freedom = _spread(differences, draws, seed_weights, groups)
     span = np.asarray(bounds[1], dtype=np.float64)
-    place = (np.clip(mean / span, -0.999999, 0.999999) + 1) / 2
-    odds = np.abs(logit(place)) * 2 * span * place * (1 - place)
+    position = (np.clip(mean / span, -0.999999, 0.999999) + 1) / 2
+    odds = np.abs(logit(position)) * 2 * span * position * (1 - position)
     t = np.divide(odds, np.sqrt(total), out=np.full(np.shape(mean), np.nan), where=total > 0)
     p = np.where((total == 0) & (mean == 0), 1.0, 2 * stdtr(freedom, -t))
-    return np.where((~np.isnan(differences)).sum(axis=0) >= LEAST_SEEDS, p, np.nan)
+    return np.where((~np.isnan(differences)).sum(axis=0) >= MIN_SEEDS, p, np.nan)
 
 
 def holm(p: Floats) -> Floats:
@@ -211,7 +211,8 @@ def gap_closed(bootstrap: Bootstrap, baseline: int, upper: int | None) -> tuple[
     """
     if upper is None:
         return tuple(np.full(bootstrap.accuracy.shape[1], np.nan) for _ in range(3))  # type: ignore[return-value]
-    values, draws = (continual.average_accuracy(each) for each in (bootstrap.accuracy, bootstrap.accuracy_draws))
+    values, draws = (continual.average_accuracy(accuracy)
+                     for accuracy in (bootstrap.accuracy, bootstrap.accuracy_draws))
     gains, gain_draws = values - values[:, [baseline]], draws - draws[:, :, [baseline]]
     gains = np.where(np.isnan(gains[:, [upper]]), np.nan, gains)
     mean = mean_over_seeds(gains)
@@ -221,5 +222,5 @@ def gap_closed(bootstrap: Bootstrap, baseline: int, upper: int | None) -> tuple[
         return gap_closed(bootstrap, baseline, None)
     share = 100 * mean / gap
     share[[baseline, upper]] = np.nan
-    linear, linear_draws = (share + (100 * each - share * each[..., [upper]]) / gap for each in (gains, gain_draws))
-    return over_seeds(linear, linear_draws, bootstrap.seed_weights, groups=bootstrap.groups, bounds=SHARES)
+    linear, linear_draws = (share + (100 * gain - share * gain[..., [upper]]) / gap for gain in (gains, gain_draws))
+    return over_seeds(linear, linear_draws, bootstrap.seed_weights, groups=bootstrap.groups, bounds=SHARE_BOUNDS)

@@ -16,7 +16,7 @@ from fakemedia.core.types import FAKE, REAL
 from fakemedia.reporting.tables import Tables
 from fakemedia.store.pixels import PixelStore
 
-MOST = 6
+MAX_EXAMPLES = 6
 """Pictures of each kind of error that are shown, at most."""
 
 
@@ -41,7 +41,7 @@ class Examples:
     worst: Mapping[str, Sequence[Example]]
     """By method: real pictures called fake, then fake ones that are not, each from the worst."""
     missing: Sequence[str]
-    """The tasks whose pixels are not there."""
+    """The tasks whose pixels are not available."""
 
 
 def find_examples(scores: pd.DataFrame, tables: Tables, stores: Mapping[str, Path]) -> Examples:
@@ -51,34 +51,34 @@ def find_examples(scores: pd.DataFrame, tables: Tables, stores: Mapping[str, Pat
     `stores` are the folders of the tasks' pixel stores of test pictures. A task whose store is missing, damaged or
     holds no pixels is left out, and named.
     """
-    open_stores = {task: store for task, folder in stores.items() if (store := _opened(folder)) is not None}
+    open_stores = {task: store for task, folder in stores.items() if (store := _open_store(folder)) is not None}
     rows = {task: {id: row for row, id in enumerate(store.ids)} for task, store in open_stores.items()}
     frame = scores.loc[(scores["stage"] == len(tables.stages)) & scores["task"].isin(list(open_stores))]
     frame = frame.loc[[id in rows[task] for id, task in zip(frame["id"], frame["task"], strict=True)]]
-    by_method = {str(method): rows_by_method.loc[rows_by_method["seed"] == rows_by_method["seed"].min()]
-                 for method, rows_by_method in frame.groupby("method", sort=False)}
+    by_method = {str(method): method_rows.loc[method_rows["seed"] == method_rows["seed"].min()]
+                 for method, method_rows in frame.groupby("method", sort=False)}
 
-    def shown(selection: pd.DataFrame) -> list[Example]:
+    def to_examples(selection: pd.DataFrame) -> list[Example]:
         return [Example(task=row["task"], label=int(row["label"]), probability=float(expit(row["logit"])),
                         picture=np.array(open_stores[row["task"]][rows[row["task"]][row["id"]]]))
                 for row in selection.to_dict("records")]
 
     any_method = next(iter(by_method.values()), frame)
-    return Examples(pairs={task: shown(pair) for task in stores if len(pair := _pair(any_method, task))},
-                    worst={method: shown(_worst(by_method[method])) for method in compared(tables)
+    return Examples(pairs={task: to_examples(pair) for task in stores if len(pair := _pair(any_method, task))},
+                    worst={method: to_examples(_worst(by_method[method])) for method in compared(tables)
                            if method in by_method},
                     missing=[task for task in stores if task not in open_stores])
 
 
 def compared(tables: Tables) -> list[str]:
-    """Return the best method after the last stage, without the upper bound, and the baseline; those that are known."""
+    """Return the best method after the last stage, without the upper bound, and the baseline, if they have scores."""
     rows = tables.summary.loc[(tables.summary["metric"] == "aa") & ~tables.summary["method"].isin(tables.unranked)]
-    known = rows.dropna(subset="mean")
-    best: Iterable[str] = known.sort_values("mean", ascending=False, kind="stable")["method"].head(1)
-    return list(dict.fromkeys([*best, *known.loc[known["method"] == tables.baseline, "method"]]))
+    defined = rows.dropna(subset="mean")
+    best: Iterable[str] = defined.sort_values("mean", ascending=False, kind="stable")["method"].head(1)
+    return list(dict.fromkeys([*best, *defined.loc[defined["method"] == tables.baseline, "method"]]))
 
 
-def _opened(folder: Path) -> PixelStore | None:
+def _open_store(folder: Path) -> PixelStore | None:
     """Return the store in `folder` if its pictures can be read."""
     try:
         store = PixelStore.open(folder)
@@ -88,17 +88,17 @@ def _opened(folder: Path) -> PixelStore | None:
 
 
 def _pair(scores: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Return a real and a fake picture of `task`, one source group if both are of one; what there is of them."""
-    of_task = scores.loc[scores["task"] == task]
-    real, fake = (of_task.loc[of_task["label"] == label] for label in (REAL, FAKE))
-    both = fake.loc[fake["source"].isin(real["source"])]
-    fake = (fake if both.empty else both).head(1)
+    """Return a real and a fake picture of `task`, of one source group if possible; only one if the other is missing."""
+    task_scores = scores.loc[scores["task"] == task]
+    real, fake = (task_scores.loc[task_scores["label"] == label] for label in (REAL, FAKE))
+    same_group = fake.loc[fake["source"].isin(real["source"])]
+    fake = (fake if same_group.empty else same_group).head(1)
     same_source = real.loc[real["source"].isin(fake["source"])]
     return pd.concat([(real if same_source.empty else same_source).head(1), fake])
 
 
 def _worst(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the real pictures called fake and the fake ones that are not, from the worst, MOST of either.
+    """Return the real pictures called fake and the fake ones that are not, from the worst, MAX_EXAMPLES of either.
 
     One of each task and source group comes before a second one.
     """
@@ -107,5 +107,5 @@ def _worst(scores: pd.DataFrame) -> pd.DataFrame:
         errors = scores.assign(wrong=loss).loc[(scores["label"] == label) & (loss > 0)]
         errors = errors.sort_values("wrong", ascending=False, kind="stable")
         turn = errors.groupby(["task", "source"]).cumcount()
-        errors_by_class.append(errors.assign(turn=turn).sort_values("turn", kind="stable").head(MOST))
+        errors_by_class.append(errors.assign(turn=turn).sort_values("turn", kind="stable").head(MAX_EXAMPLES))
     return pd.concat(errors_by_class)

@@ -14,9 +14,9 @@ from fakemedia.reporting.pages import Cell, Table
 Floats = NDArray[np.float64]
 UNDEFINED = "\N{EN DASH}"
 NO_VARIATION = "no variation"
-WIDE = 7
+WIDE_COLUMNS = 7
 """Number of columns from which LaTeX puts the intervals into a separate row below the values."""
-NARROW = 3
+NARROW_COLUMNS = 3
 """Number of columns up to which a LaTeX table takes one column of the page."""
 
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
@@ -102,7 +102,7 @@ def to_latex(grid: Grid, label: str) -> str:
     def plain(text: str) -> str:
         return escape_latex(text).replace("-", "$-$") if text not in (UNDEFINED, NO_VARIATION) else escape_latex(text)
 
-    lines, is_wide = [], len(grid.columns) >= WIDE
+    lines, is_wide = [], len(grid.columns) >= WIDE_COLUMNS
     for key, cells in _rows(grid):
         values = [rf"\textbf{{{plain(cell.text)}}}" if cell.bold else plain(cell.text) for cell in cells]
         spans = [plain(cell.span) for cell in cells]
@@ -119,7 +119,7 @@ def to_latex(grid: Grid, label: str) -> str:
     if is_wide:
         keys = len(grid.header)
         header = [*header[:keys], *(rf"\rotatebox{{35}}{{{text}}}" for text in header[keys:])]
-    kind, width = ("table", r"\columnwidth") if len(grid.columns) <= NARROW else ("table*", r"\textwidth")
+    kind, width = ("table", r"\columnwidth") if len(grid.columns) <= NARROW_COLUMNS else ("table*", r"\textwidth")
     return "\n".join([
         r"% needs \usepackage{booktabs,graphicx}",
         *(f"% {line}" for line in wrap(grid.note, 116)),

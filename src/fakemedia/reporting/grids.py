@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fakemedia.evaluation.perturbations.perturbation import UNPERTURBED
-from fakemedia.reporting.estimates import LEAST_SEEDS, SIGNIFICANT
+from fakemedia.reporting.estimates import MIN_SEEDS, SIGNIFICANT
 from fakemedia.reporting.formats import Column, Grid, interval, number, to_latex, to_markdown
 from fakemedia.reporting.tables import ALL_TASKS, Tables
 
@@ -60,12 +60,12 @@ COSTS = {
                           long="What the method carries beside the weights after the last stage, MB"),
 }
 SCALES = {"seconds": 1 / 60, "stored_bytes": 1e-6, "state_bytes": 1e-6}
-NOTICED = 0.8
-"""AUC of novelty from which on it notices new generators."""
+NOTICEABLE_AUC = 0.8
+"""AUC of novelty from which on it detects new generators."""
 HEADLINES = ("aa", "forgetting", "c_auc")
-MIRRORED = 0.5
+MIRROR_TOLERANCE = 0.5
 """Points up to which backward transfer counts as the negative of forgetting, and is left out."""
-FEW_GROUPS = 10
+MIN_GROUPS = 10
 """Below this, as with two seeds, the intervals may cover less than they say (docs/reference/metrics.md)."""
 
 
@@ -85,14 +85,14 @@ def printed(frame: pd.DataFrame, grids: Sequence[Grid], sequence: str) -> Printe
 
 
 def method_note(tables: Tables) -> str:
-    """Return the sentences that say how the means and intervals of these tables came about."""
+    """Return the sentences that explain how the means and intervals of these tables were computed."""
     counts = sorted({tables.seeds_of(method) for method in tables.methods})
     has_seeds = counts[-1] > 1
     scope = ("other photographs and training runs like these" if counts[0] > 1 else
              "other photographs like these; how far training runs differ is not known from one seed")
     scope += ", and other training runs where there are several seeds" if has_seeds and counts[0] == 1 else ""
-    caveats = (["source groups"] if 1 < tables.groups < FEW_GROUPS else []) + (
-        ["seeds"] if any(1 < count < LEAST_SEEDS for count in counts) else [])
+    caveats = (["source groups"] if 1 < tables.groups < MIN_GROUPS else []) + (
+        ["seeds"] if any(1 < count < MIN_SEEDS for count in counts) else [])
     short = f" Intervals over so few {' and '.join(caveats)} may be too short." if caveats else ""
     return (f"{seeds_note(tables)}; in brackets the 95 % interval for "
             f"{scope} (bootstrap over {tables.groups} source groups{' and seeds' if has_seeds else ''}, the same draws "
@@ -113,11 +113,11 @@ def seeds_note(tables: Tables) -> str:
 
 def best_note(tables: Tables) -> str:
     """Return the sentences that say what is set in bold."""
-    if tables.most_seeds < LEAST_SEEDS:
-        return f"No method is set in bold: fewer than {LEAST_SEEDS} seeds show no significant difference."
+    if tables.max_seeds < MIN_SEEDS:
+        return f"No method is set in bold: fewer than {MIN_SEEDS} seeds show no significant difference."
     upper = f"; not ranked, since an upper bound: {', '.join(tables.unranked)}" if tables.unranked else ""
-    skipped = [method for method in tables.methods if tables.seeds_of(method) < LEAST_SEEDS]
-    skipped = f" Not compared, with fewer than {LEAST_SEEDS} seeds: {', '.join(skipped)}." if skipped else ""
+    skipped = [method for method in tables.methods if tables.seeds_of(method) < MIN_SEEDS]
+    skipped = f" Not compared, with fewer than {MIN_SEEDS} seeds: {', '.join(skipped)}." if skipped else ""
     return ("Bold: the best method and all that are not significantly worse (paired differences, 5 %, Holm's "
             f"correction for the number of methods){upper}.{skipped}")
 
@@ -125,9 +125,9 @@ def best_note(tables: Tables) -> str:
 def difference_note(tables: Tables) -> str:
     """Return the sentences that say how differences are compared, and what of them is set in bold."""
     marked = ("Bold: significant at 5 % with Holm's correction for the number of methods."
-              if tables.seeds_of(tables.baseline) >= LEAST_SEEDS else best_note(tables)
-              if tables.most_seeds < LEAST_SEEDS else
-              f"None is set in bold: fewer than {LEAST_SEEDS} seeds of {tables.baseline} show no significant one.")
+              if tables.seeds_of(tables.baseline) >= MIN_SEEDS else best_note(tables)
+              if tables.max_seeds < MIN_SEEDS else
+              f"None is set in bold: fewer than {MIN_SEEDS} seeds of {tables.baseline} show no significant one.")
     return f"Paired by seed and by draw. {marked}"
 
 
@@ -166,7 +166,7 @@ def _pick(frame: pd.DataFrame, keys: Sequence[str], columns: Sequence[str], by: 
 def shown_metrics(tables: Tables) -> tuple[str, ...]:
     """Return the metrics of the main comparison: BWT where it is not -F, gap closed where there is a gap."""
     means = tables.summary.pivot(index="method", columns="metric", values="mean")
-    mirrored = np.allclose(means["bwt"], -means["forgetting"], atol=MIRRORED, equal_nan=True)
+    mirrored = np.allclose(means["bwt"], -means["forgetting"], atol=MIRROR_TOLERANCE, equal_nan=True)
     left_out = {"bwt": mirrored, "gap_closed": means["gap_closed"].isna().all(), "fwt_auc": True}
     return tuple(name for name in METRICS if not left_out.get(name, means[name].isna().all()))
 
@@ -196,12 +196,12 @@ def accuracy_grid(tables: Tables) -> Grid:
     """Return the accuracy on each task after the last stage, with their mean and pooled: one row per method."""
     tasks = list(dict.fromkeys(tables.tasks["task"]))
     final = tables.tasks.loc[tables.tasks["measure"] == "final_accuracy"].rename(columns={"task": "metric"})
-    both = pd.concat([final, tables.summary.loc[tables.summary["metric"].isin(["aa", "pooled"])]])
+    frame = pd.concat([final, tables.summary.loc[tables.summary["metric"].isin(["aa", "pooled"])]])
     columns = [*tasks, "aa", "pooled"]
     return Grid(name="accuracy", title="Accuracy (%) on each task after the last stage", where=_where(tables),
                 note=f"{method_note(tables)} {best_note(tables)}", **_methods(tables),
                 columns=tuple(Column(short=name) for name in [*tasks, "Mean", "Pooled"]),
-                **_pick(both, tables.methods, columns, "method", "metric"))
+                **_pick(frame, tables.methods, columns, "method", "metric"))
 
 
 def detection_table(tables: Tables) -> pd.DataFrame:
@@ -263,7 +263,8 @@ def robustness_grid(robustness: pd.DataFrame, tables: Tables, measure: str = "ac
     table = robustness.loc[(robustness["measure"] == measure) & robustness["strength"].isna()]
     names = list(dict.fromkeys(table["perturbation"]))
     name, decimals = {"accuracy": ("Accuracy (%)", 1), "auc": ("AUC", 3)}[measure]
-    columns = tuple(Column(short="unchanged" if each == UNPERTURBED else each, decimals=decimals) for each in names)
+    columns = tuple(Column(short="unchanged" if perturbation == UNPERTURBED else perturbation, decimals=decimals)
+                    for perturbation in names)
     return Grid(name=f"robustness-{measure}", where=_where(tables), note=method_note(tables), **_methods(tables),
                 title=f"{name} after the last stage on perturbed test images, mean over tasks and strengths",
                 columns=columns, **_pick(table, tables.methods, names, "method", "perturbation"))
@@ -271,8 +272,8 @@ def robustness_grid(robustness: pd.DataFrame, tables: Tables, measure: str = "ac
 
 def novelty_grid(novelty: pd.DataFrame, tables: Tables) -> Grid:
     """Return the means of `novelty_table.novelty_table` over the stages before the last: one row per method."""
-    before = novelty.loc[novelty["auc"].notna()].groupby(["method", "seed"], sort=False)[list(NOVELTY)].mean()
-    by_method = before.groupby("method")
+    by_run = novelty.loc[novelty["auc"].notna()].groupby(["method", "seed"], sort=False)[list(NOVELTY)].mean()
+    by_method = by_run.groupby("method")
     values = {name: table.reindex(tables.methods).to_numpy(dtype=np.float64) for name, table in (
         ("mean", by_method.mean()), ("low", by_method.min()), ("high", by_method.max()))}
     single_seed = np.array([tables.seeds_of(method) == 1 for method in tables.methods])[:, None]
@@ -284,11 +285,11 @@ def novelty_grid(novelty: pd.DataFrame, tables: Tables) -> Grid:
 
 def novelty_sentence(novelty: pd.DataFrame) -> str:
     """Return a sentence on what novelty detects, mean over all methods; empty where no task was still to come."""
-    before = novelty.loc[novelty["auc"].notna()]
-    if before.empty:
+    defined = novelty.loc[novelty["auc"].notna()]
+    if defined.empty:
         return ""
-    means = before[list(NOVELTY)].mean()
-    verdict = ("novelty notices many new generators here" if means["auc"] >= NOTICED else
+    means = defined[list(NOVELTY)].mean()
+    verdict = ("novelty notices many new generators here" if means["auc"] >= NOTICEABLE_AUC else
                "novelty is no protection from new generators here")
     return (f"Of the images of the tasks learned {number(means['known'], 1)} % are called unknown (the threshold "
             f"intends 1 %), of the fakes of tasks still to come {number(means['new_fake'], 1)} %, AUC "
@@ -309,13 +310,13 @@ def cost_grid(costs: pd.DataFrame, tables: Tables) -> Grid:
 
 def _range_note(tables: Tables) -> str:
     """Return over how many seeds the means and the ranges of a table are."""
-    ranges = ", in brackets the lowest and the highest" if tables.most_seeds > 1 else ""
+    ranges = ", in brackets the lowest and the highest" if tables.max_seeds > 1 else ""
     return f"{seeds_note(tables)}{ranges}."
 
 
 def _explained(columns: Mapping[str, Column]) -> str:
     """Return the explanation of the columns as a sentence."""
-    return "; ".join(f"{each.short}: {each.long[0].lower()}{each.long[1:]}" for each in columns.values()) + "."
+    return "; ".join(f"{column.short}: {column.long[0].lower()}{column.long[1:]}" for column in columns.values()) + "."
 
 
 def headline_text(tables: Tables) -> str:

@@ -20,7 +20,7 @@ from fakemedia.core.hashing import fingerprint
 FACTS = "run.json"
 METRICS = "metrics.csv"
 REPORT = "report.html"
-KEPT = (REPORT, "headline.txt", METRICS, "calibration.csv", "audit/audit.html")
+KEPT_FILES = (REPORT, "headline.txt", METRICS, "calibration.csv", "audit/audit.html")
 """The files of a report that are kept, beside its tables as CSV."""
 TABLE = "runs.csv"
 LINK = re.compile(r'<a href="([^"#:]+)">(.*?)</a>')
@@ -63,7 +63,7 @@ def keep_run(report: Path, runs: Path, *, sequence: str, configuration: Mapping[
     UserError if the disk is full: nothing is half-written.
     """
     configuration = json.loads(json.dumps(configuration, default=str))
-    files = [name for name in KEPT if (report / name).is_file()]
+    files = [name for name in KEPT_FILES if (report / name).is_file()]
     files += sorted(path.relative_to(report).as_posix() for path in (report / "tables").glob("*.csv"))
     content = fingerprint({"configuration": configuration, "metrics": (report / METRICS).read_text(encoding="utf-8")})
     existing, _ = kept_runs(runs)
@@ -97,8 +97,8 @@ def write_table(runs: Path) -> None:
     tables = [run.metrics().assign(run=run.id, finished=run.facts["finished"]) for run in kept_runs(runs)[0]]
     if tables:
         table = pd.concat(tables, ignore_index=True)
-        first = ["run", "finished"]
-        table = table[[*first, *(column for column in table if column not in first)]]
+        leading = ["run", "finished"]
+        table = table[[*leading, *(column for column in table if column not in leading)]]
         write_file(runs.with_name(TABLE), table.to_csv(index=False).encode())
 
 
@@ -141,12 +141,12 @@ def flat_settings(value: Any, key: str = "") -> dict[str, str]:
     """Return the leaves of nested mappings and lists as JSON texts by dotted key; named items of a list by name."""
     if isinstance(value, Mapping) and value:
         parts = value.items()
-    elif isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
-        parts = ((each.get("label") or each.get("index") or place, each) for place, each in enumerate(value))
+    elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+        parts = ((item.get("label") or item.get("index") or position, item) for position, item in enumerate(value))
     else:
         return {key: json.dumps(value)}
-    return {name: leaf for part, each in parts
-            for name, leaf in flat_settings(each, f"{key}.{part}".lstrip(".")).items()}
+    return {name: leaf for part, item in parts
+            for name, leaf in flat_settings(item, f"{key}.{part}".lstrip(".")).items()}
 
 
 def _read(path: Path) -> pd.DataFrame:

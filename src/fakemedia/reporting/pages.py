@@ -67,7 +67,7 @@ def anchor(title: str) -> str:
 
 def address(figure: RenderedFigure) -> Markup:
     """Return a figure as a data address: its SVG or JPEG file if there is one, else its PNG file in PALETTE colours."""
-    kind, media = next(each for each in MEDIA if each[0] in figure.files)
+    kind, media = next(kind_and_media for kind_and_media in MEDIA if kind_and_media[0] in figure.files)
     if kind == "svg":  # As text, which takes three quarters of base64.
         text = figure.files[kind].decode().replace("'", "&apos;").replace('"', "'")
         return Markup(f"data:image/{media},{quote(text, safe=PLAIN)}")

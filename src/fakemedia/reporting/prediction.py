@@ -1,4 +1,4 @@
-"""Did the distance between tasks predict what was seen of them in training?
+"""Did the distance between tasks predict what was measured in training?
 
 Two things are read from the accuracy matrices R. *Zero-shot transfer*: R[i, j] of a task j that no stage up to i has
 learned. *Forgetting*: R[i - 1, j] - R[i, j] of a task j learned before stage i, the points that stage i costs it.
@@ -58,21 +58,21 @@ class Pairs:
 
 def observe(runs: Sequence[Run], tasks: Sequence[str], target: str) -> Pairs:
     """Return the pairs of all `runs` for `target`, one of TARGETS; stages without scores are left out."""
-    learned, later, outcomes = [], [], []
+    learned, tested, outcomes = [], [], []
     for run in runs:
         order = run.stages[-1].seen
         for i, stage in enumerate(run.stages):
             share = np.isin(tasks, stage.tasks) / len(stage.tasks)
-            before = [task for task in stage.seen if task not in stage.tasks]
-            for task in (before if target == "forgetting" else [task for task in order if task not in stage.seen]):
+            earlier = [task for task in stage.seen if task not in stage.tasks]
+            for task in (earlier if target == "forgetting" else [task for task in order if task not in stage.seen]):
                 column = run.accuracy[:, :, order.index(task)]
                 value = column[:, i - 1] - column[:, i] if target == "forgetting" else column[:, i]
                 if np.isfinite(value).any():
                     learned.append(share)
-                    later.append(tasks.index(task))
+                    tested.append(tasks.index(task))
                     outcomes.append(value)
-    return Pairs(learned=np.array(learned).reshape(-1, len(tasks)), tested=np.array(later, np.int64),
-                 observed=np.array(outcomes).reshape(len(later), len(runs[0].accuracy)).T)
+    return Pairs(learned=np.array(learned).reshape(-1, len(tasks)), tested=np.array(tested, np.int64),
+                 observed=np.array(outcomes).reshape(len(tested), len(runs[0].accuracy)).T)
 
 
 def weighted_rank_correlation(x: Floats, y: Floats, weights: Floats) -> float:
@@ -89,9 +89,9 @@ def weighted_rank_correlation(x: Floats, y: Floats, weights: Floats) -> float:
 
 def _ranks(values: Floats, weights: Floats) -> Floats:
     """Return the mean ranks that `values` have when each is repeated `weights` times."""
-    _, place = np.unique(values, return_inverse=True)
-    counts = np.bincount(place, weights)
-    return (np.cumsum(counts) - counts / 2)[place]
+    _, inverse = np.unique(values, return_inverse=True)
+    counts = np.bincount(inverse, weights)
+    return (np.cumsum(counts) - counts / 2)[inverse]
 
 
 def predictions(runs: Mapping[str, Sequence[Run]], distances: Mapping[str, pd.DataFrame],
@@ -106,17 +106,17 @@ def predictions(runs: Mapping[str, Sequence[Run]], distances: Mapping[str, pd.Da
         tasks = list(table.index)
         values = table.to_numpy(np.float64)
         task_weights = draw_weights(len(tasks), draws, generator(seed, "bootstrap", "tasks")).astype(np.float64)
-        for method, arranged in runs.items():
+        for method, arrangements in runs.items():
             for target in TARGETS:
-                pairs = observe(arranged, tasks, target)
+                pairs = observe(arrangements, tasks, target)
                 separation = np.einsum("nt,tn->n", pairs.learned, values[:, pairs.tested])
                 unit_weights = np.ones(len(separation))
                 correlation = weighted_rank_correlation(separation, mean_over_seeds(pairs.observed), unit_weights)
                 by_seed = [weighted_rank_correlation(separation, outcomes, unit_weights) for outcomes in pairs.observed]
                 draw_values = [weighted_rank_correlation(
-                    separation, mean_over_seeds(pairs.observed[None], of_seeds[None])[0],
-                    of_tasks[pairs.tested] * (pairs.learned @ of_tasks))
-                    for of_tasks, of_seeds in zip(task_weights, seed_weights[:draws], strict=True)]
+                    separation, mean_over_seeds(pairs.observed[None], seed_draw[None])[0],
+                    task_draw[pairs.tested] * (pairs.learned @ task_draw))
+                    for task_draw, seed_draw in zip(task_weights, seed_weights[:draws], strict=True)]
                 total = variance(np.array(draw_values))
                 low, high = t_interval(np.array(correlation), total,
                                        degrees_of_freedom(np.array(by_seed), total, len(tasks)), CORRELATION)

@@ -125,10 +125,10 @@ def _reliability(results: Results, method: str, weights: NDArray[np.float32], se
             continue
         chance = expit(logits / temperature)
         errors.append(metrics.expected_calibration_error(fake[finite].astype(np.int64), logits[finite] / temperature))
-        place = np.where(finite, np.minimum((np.nan_to_num(chance) * CALIBRATION_BINS).astype(np.int64),
-                                            CALIBRATION_BINS - 1), -1)
+        bins = np.where(finite, np.minimum((np.nan_to_num(chance) * CALIBRATION_BINS).astype(np.int64),
+                                           CALIBRATION_BINS - 1), -1)
         for number in range(CALIBRATION_BINS):
-            in_bin = place == number
+            in_bin = bins == number
             images[k, number] = in_bin.sum()
             if in_bin.any():
                 share[k, number], probability[k, number] = 100 * fake[in_bin].mean(), chance[in_bin].mean()

@@ -14,7 +14,7 @@ from PIL import Image
 from fakemedia.reporting.compact_svg import compact
 from fakemedia.reporting.style import ONE_COLUMN, RC
 
-LARGEST_SVG = 120_000
+MAX_SVG_BYTES = 120_000
 """Bytes above which a figure has no SVG file: pages then show its PNG file."""
 JPEG_DPI, JPEG_QUALITY = 130, 80
 
@@ -36,7 +36,7 @@ def render_figure(name: str, figure: Figure, caption: str, *, photographs: bool 
     """Return `figure` rendered in every kind; one of photographs has a small JPEG file in place of SVG."""
     web_kind: Literal["jpg", "svg"] = "jpg" if photographs else "svg"
     files = {"pdf": render(figure, "pdf"), "png": render(figure, "png"), web_kind: render(figure, web_kind)}
-    if len(files.get("svg", b"")) > LARGEST_SVG:
+    if len(files.get("svg", b"")) > MAX_SVG_BYTES:
         del files["svg"]
     return RenderedFigure(name=name, caption=caption, wide=bool(figure.get_figwidth() > ONE_COLUMN), files=files)
 

@@ -32,7 +32,7 @@ from fakemedia.reporting.rendering import RenderedFigure
 from fakemedia.reporting.sections import SECTIONS
 from fakemedia.reporting.tables import RUN_METRICS, Tables
 
-WORSE = 0.5
+WORSE_POINTS = 0.5
 """Points of accuracy from which on calibration counts as having made a task worse."""
 VERDICTS = {"pass": "No problems found.", "warn": "There are warnings.", "fail": "The data have faults."}
 CALIBRATION = (
@@ -112,7 +112,7 @@ def _detector(tables: Tables) -> str:
 
 def _named(figures: Sequence[RenderedFigure], start: str) -> list[RenderedFigure]:
     """Return the figures whose names start so."""
-    return [each for each in figures if each.name.startswith(start)]
+    return [figure for figure in figures if figure.name.startswith(start)]
 
 
 def _grouped(tables: Tables) -> str:
@@ -128,7 +128,7 @@ def _made_worse(calibration: pd.DataFrame | None, tables: Tables) -> str:
     means = last.groupby(["method", "task"], sort=False)[["accuracy", "accuracy_calibrated"]].mean().reset_index()
     gain = means["accuracy_calibrated"] - means["accuracy"]
     return ", ".join(f"{row['method']} on {row['task']} ({number(points, 1)} points)"
-                     for row, points in zip(means.to_dict("records"), gain, strict=True) if points <= -WORSE)
+                     for row, points in zip(means.to_dict("records"), gain, strict=True) if points <= -WORSE_POINTS)
 
 
 def _splits(tables: Tables) -> Table:

@@ -57,7 +57,7 @@ def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence
     """Lay out the long table `frame` (COLUMNS; stage from 1, logit float64 = z_fake - z_real) by task and run.
 
     A task whose test images are all fake is judged with the real ones of the nearest earlier task that has some. Runs,
-    stages and tasks may be missing; `methods` and `seeds` are those expected, whether there or not, and `planned` the
+    stages and tasks may be missing; `methods` and `seeds` are the expected ones, present or missing, and `planned` the
     seeds of a method that has not all. Raises UserError for a missing column, no scores, a task or stage that the
     sequence does not have, logits that are not finite, and runs that were scored on different images.
     """
@@ -105,19 +105,19 @@ def gather(frame: pd.DataFrame, *, sequence: str, network: str, stages: Sequence
 def earlier_reals(frame: pd.DataFrame, tasks: Sequence[str]) -> dict[str, str]:
     """Return, for each of `tasks` whose test images are all fake, the nearest earlier task that has real ones."""
     scored, real = set(frame["task"]), set(frame.loc[frame["label"] == REAL, "task"])
-    lender, nearest = {}, None
+    donors, nearest = {}, None
     for task in tasks:
         if task in real:
             nearest = task
         elif nearest is not None and task in scored:
-            lender[task] = nearest
-    return lender
+            donors[task] = nearest
+    return donors
 
 
 def with_reals(frame: pd.DataFrame, borrowed: Mapping[str, str]) -> pd.DataFrame:
     """Return the scores with those of real images of other tasks, `borrowed` by task.
 
-    So accuracy and AUC of a task say more than how many of its fakes are found.
+    Without them, accuracy and AUC of a task would only be the share of its fakes that are detected, or undefined.
     """
     real = frame.loc[frame["label"] == REAL]
     parts = [real.loc[real["task"] == other].assign(task=task) for task, other in borrowed.items()]
@@ -144,7 +144,7 @@ def _task_scores(shape: tuple[int, int, int], cell: NDArray[np.int64], ids: NDAr
 
 
 def notices(results: Results) -> tuple[str, ...]:
-    """Name what is not there (tasks, seeds, the last stage, and stages that another seed of the method has), and
+    """Name what is missing (tasks, seeds, the last stage, and stages that another seed of the method has), and
     the tasks whose test images are of one class, which leaves their AUC undefined."""
     scored = [~np.isnan(task.logits[..., 0]) for task in results.scores if task is not None]
     run = np.logical_or.reduce(scored)

@@ -14,23 +14,23 @@ from fakemedia.reporting.kept_runs import KeptRun, flat_settings
 from fakemedia.reporting.pages import Cell, Table, render_page
 from fakemedia.reporting.rendering import render_figure
 
-SHOWN = ("aa", "pooled", "gap_closed", "forgetting", "learning_accuracy", "c_auc")
+SHOWN_METRICS = ("aa", "pooled", "gap_closed", "forgetting", "learning_accuracy", "c_auc")
 KEYS = ["run", "network", "method"]
 CAPTION = ("Average accuracy and forgetting of every run. Bars: 95 % intervals over test photographs and, where a run "
            "has several, seeds.")
 NOTE = ("Means over the seeds of a run, with 95 % intervals. Runs may differ in tasks, test pictures and settings: "
         "intervals that do not overlap say that numbers differ, not why.")
-MOST_SETTINGS = 60
+MAX_SETTINGS = 60
 
 
 def runs_table(runs: Sequence[KeptRun]) -> pd.DataFrame:
-    """Return KEYS, seeds, metric, mean, low and high of every label of every run; one row for each metric in SHOWN."""
+    """Return KEYS, seeds, metric, mean, low and high of every label of every run; one row for each of SHOWN_METRICS."""
     tables = []
     for run in runs:
         metrics = run.metrics()
         facts = metrics.groupby("method", sort=False).agg(network=("network", "first"), seeds=("seed", "nunique"))
         summary = run.summary()
-        tables.append(summary.loc[summary["metric"].isin(SHOWN), ["method", "metric", "mean", "low", "high"]]
+        tables.append(summary.loc[summary["metric"].isin(SHOWN_METRICS), ["method", "metric", "mean", "low", "high"]]
                       .merge(facts, on="method").assign(run=run.id))
     return pd.concat(tables, ignore_index=True).loc[:, [*KEYS, "seeds", "metric", "mean", "low", "high"]]
 
@@ -38,8 +38,8 @@ def runs_table(runs: Sequence[KeptRun]) -> pd.DataFrame:
 def differing_settings(runs: Sequence[KeptRun]) -> list[tuple[str, list[str]]]:
     """Return the settings that are not the same in all runs: dotted key, and its value in each run."""
     flat = [flat_settings(run.facts["configuration"]) for run in runs]
-    keys = sorted({key for each in flat for key in each})
-    values_by_key = [(key, [each.get(key, "") for each in flat]) for key in keys]
+    keys = sorted({key for settings in flat for key in settings})
+    values_by_key = [(key, [settings.get(key, "") for settings in flat]) for key in keys]
     return [(key, values) for key, values in values_by_key if len(set(values)) > 1]
 
 
@@ -51,9 +51,9 @@ def runs_page(runs: Sequence[KeptRun], damaged: Sequence[str]) -> str:
     return render_page(
         "runs.html", title="One finished run" if len(runs) == 1 else f"{len(runs)} runs compared",
         results=to_table(_grid(table)), note=NOTE, pictures=[figure],
-        runs=_overview(runs), damaged=damaged, left_out=max(0, len(settings) - MOST_SETTINGS),
+        runs=_overview(runs), damaged=damaged, left_out=max(0, len(settings) - MAX_SETTINGS),
         settings=_plain_table(["Setting", *(run.id for run in runs)],
-                              [[key, *values] for key, values in settings[:MOST_SETTINGS]]) if settings else None)
+                              [[key, *values] for key, values in settings[:MAX_SETTINGS]]) if settings else None)
 
 
 def _overview(runs: Sequence[KeptRun]) -> Table:
@@ -72,7 +72,9 @@ def _plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 def _grid(table: pd.DataFrame) -> Grid:
     keys = list(dict.fromkeys(table[KEYS].itertuples(index=False, name=None)))
     columns = table.set_index([*KEYS, "metric"])
-    mean, low, high = (np.array([[columns[part].get((*key, metric), np.nan) for metric in SHOWN] for key in keys])
+    mean, low, high = (np.array([[columns[part].get((*key, metric), np.nan) for metric in SHOWN_METRICS]
+                                 for key in keys])
                        for part in ("mean", "low", "high"))
     return Grid(name="runs", title="Finished runs", where="", note=NOTE, header=("Run", "Network", "Label"),
-                keys=tuple(keys), columns=tuple(METRICS[metric] for metric in SHOWN), mean=mean, low=low, high=high)
+                keys=tuple(keys), columns=tuple(METRICS[metric] for metric in SHOWN_METRICS), mean=mean, low=low,
+                high=high)

@@ -18,7 +18,7 @@ from fakemedia.similarity.agreement import rank_agreement
 from fakemedia.similarity.fingerprint import Trace
 from fakemedia.similarity.grouping import hierarchy, symmetric
 
-WIDE = 8
+WIDE_FROM = 8
 """Tasks from which on a figure takes two columns."""
 DISTANCES = ("Distance between tasks by {}, from row to column: dark is alike. The branches of the tree meet at the "
              "mean distance of what they join.")
@@ -49,7 +49,7 @@ def distance_figure(distances: pd.DataFrame, merges: NDArray[np.float64], measur
     tree = dendrogram(merges, no_plot=True)
     table = distances.iloc[tree["leaves"], tree["leaves"]]
     tasks, values = list(table.columns), table.to_numpy(dtype=float)
-    width = ONE_COLUMN if len(tasks) < WIDE else TWO_COLUMNS * 0.75
+    width = ONE_COLUMN if len(tasks) < WIDE_FROM else TWO_COLUMNS * 0.75
     figure = new_figure(width, width * 0.78)
     branches, axes = figure.subplots(1, 2, width_ratios=(0.22, 1))
     for across, along in zip(tree["dcoord"], tree["icoord"], strict=True):

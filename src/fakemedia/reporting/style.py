@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
 """Widths in inches."""
-POINTS = 72
-"""In an inch."""
+INCH_POINTS = 72
+"""Points of an inch."""
 LEGEND_MARK, LETTER = 32, 3.6
 """Widths of the mark of a legend's entry with its spaces, and of a letter, points."""
 
@@ -48,7 +48,7 @@ class LineStyle:
 
 
 def line_styles(methods: Sequence[str]) -> dict[str, LineStyle]:
-    """Return the style of each method, by its place in the list; distinguishable without colour up to 70 methods."""
+    """Return the style of each method, by its position in the list; distinguishable without colour up to 70 methods."""
     return {method: LineStyle(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
             for i, method in enumerate(methods)}
 
@@ -76,17 +76,17 @@ def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     """Put one legend above all panels of `figure`, as many entries in a row as fit; nothing if there are no handles."""
     if handles:
         longest = max(len(str(handle.get_label())) for handle in handles)
-        columns = max(1, min(len(handles), int(figure.get_figwidth() * POINTS / (LEGEND_MARK + LETTER * longest))))
+        columns = max(1, min(len(handles), int(figure.get_figwidth() * INCH_POINTS / (LEGEND_MARK + LETTER * longest))))
         figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, columnspacing=1.4)
 
 
-def panels(count: int, *, most: int = 4, height: float = 1.6, extra: float = 0.5,
+def panels(count: int, *, max_columns: int = 4, height: float = 1.6, extra: float = 0.5,
            **options: Any) -> tuple[Figure, list[Axes]]:
-    """Return a figure with `count` panels of that height, inches, at most `most` in a row, and `extra` for the legend.
+    """Return a figure with `count` panels of that height, inches, and `extra` inches for the legend.
 
-    Up to two panels take one column of a page, more take both.
+    At most `max_columns` panels are in a row. Up to two panels take one column of a page, more take both.
     """
-    columns = min(count, 2 if count <= 2 else most)
+    columns = min(count, 2 if count <= 2 else max_columns)
     rows = -(-count // columns)
     figure = new_figure(ONE_COLUMN if count <= 2 else TWO_COLUMNS, rows * height + extra)
     panel_axes = figure.subplots(rows, columns, squeeze=False, **options).ravel().tolist()

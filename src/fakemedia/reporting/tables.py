@@ -33,7 +33,7 @@ from fakemedia.reporting.results import Results, notices
 Floats = NDArray[np.float64]
 RUN_METRICS = ("aa", "forgetting", "bwt", "fwt", "c_auc", "fwt_auc")
 SUMMARY_METRICS = ("aa", "pooled", "gap_closed", "forgetting", "learning_accuracy", "bwt", "fwt", "c_auc", "fwt_auc")
-COMPARED = tuple(name for name in SUMMARY_METRICS if name != "gap_closed")
+COMPARED_METRICS = tuple(name for name in SUMMARY_METRICS if name != "gap_closed")
 """The metrics that methods are compared by."""
 SPLIT_METRICS = ("accuracy", "accuracy_real", "accuracy_fake", "auc", "ap", "eer", "ece", "tpr_1", "tpr_5")
 LESS_IS_BETTER = ("forgetting",)
@@ -88,8 +88,8 @@ class Tables:
         return len(self.planned.get(method, self.seeds))
 
     @property
-    def most_seeds(self) -> int:
-        """The seeds of the method that runs with most."""
+    def max_seeds(self) -> int:
+        """The largest number of seeds of a method."""
         return max(map(self.seeds_of, self.methods))
 
     @property
@@ -100,13 +100,13 @@ class Tables:
 
 
 def _summary(bootstrap: Bootstrap) -> Quantity:
-    """Return the quantity (..., C) that holds COMPARED."""
+    """Return the quantity (..., C) that holds COMPARED_METRICS."""
     peak = continual.peak_stage(bootstrap.accuracy, bootstrap.learned)
     share = bootstrap.images / bootstrap.images.sum()
 
     def quantity(accuracy: Floats, auc: Floats) -> Floats:
         values = {**continual.summary(accuracy, auc, bootstrap.learned, peak), "pooled": accuracy[..., -1, :] @ share}
-        return np.stack([values[name] for name in COMPARED], axis=-1)
+        return np.stack([values[name] for name in COMPARED_METRICS], axis=-1)
 
     return quantity
 
@@ -207,14 +207,15 @@ def _summary_tables(results: Results, bootstrap: Bootstrap, baseline: str,
                     upper: str | None, unranked: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return `Tables.summary` and `Tables.differences`."""
     methods, quantity = results.methods, _summary(bootstrap)
-    place, ranges = methods.index(baseline), continual.bounds(["aa" if name == "pooled" else name for name in COMPARED])
-    summary = _long({"method": methods, "metric": COMPARED}, estimate(bootstrap, quantity, ranges)).assign(
+    base, ranges = methods.index(baseline), continual.bounds(
+        ["aa" if name == "pooled" else name for name in COMPARED_METRICS])
+    summary = _long({"method": methods, "metric": COMPARED_METRICS}, estimate(bootstrap, quantity, ranges)).assign(
         best=among_best(bootstrap, quantity, ranges, ranked=_ranked(methods, unranked),
-                        higher=[name not in LESS_IS_BETTER for name in COMPARED]).reshape(-1))
+                        higher=[name not in LESS_IS_BETTER for name in COMPARED_METRICS]).reshape(-1))
     gap = _long({"method": methods, "metric": ["gap_closed"]},
-                gap_closed(bootstrap, place, None if upper is None else methods.index(upper))).assign(best=False)
-    mean, low, high, p = estimate_difference(bootstrap, quantity, place, ranges)
-    differences = _long({"method": methods, "metric": COMPARED}, (mean, low, high)).assign(p=p.reshape(-1))
+                gap_closed(bootstrap, base, None if upper is None else methods.index(upper))).assign(best=False)
+    mean, low, high, p = estimate_difference(bootstrap, quantity, base, ranges)
+    differences = _long({"method": methods, "metric": COMPARED_METRICS}, (mean, low, high)).assign(p=p.reshape(-1))
     differences.insert(1, "baseline", baseline)
     return (pd.concat([summary, gap], ignore_index=True),
             differences.loc[differences["method"] != baseline].reset_index(drop=True))
@@ -256,12 +257,12 @@ def _stage_tables(results: Results, bootstrap: Bootstrap) -> tuple[pd.DataFrame,
     """Return averages over the tasks seen, and the matrices themselves, by stage."""
     stages = [stage.index for stage in results.stages]
     curves, matrices = [], []
-    for place, (name, bounds) in enumerate((("accuracy", PERCENT), ("auc", FRACTION))):
+    for position, (name, bounds) in enumerate((("accuracy", PERCENT), ("auc", FRACTION))):
         index = {"method": results.methods, "measure": [name], "stage": stages}
-        curves.append(_long(index, estimate(bootstrap, lambda *each, of=place: continual.average_over_seen(
-            each[of], bootstrap.learned), bounds)))
+        curves.append(_long(index, estimate(bootstrap, lambda *pair, number=position: continual.average_over_seen(
+            pair[number], bootstrap.learned), bounds)))
         matrices.append(_long({**index, "task": results.tasks}, estimate(
-            bootstrap, lambda *each, of=place: each[of], bounds, bootstrap.task_groups)))
+            bootstrap, lambda *pair, number=position: pair[number], bounds, bootstrap.task_groups)))
     return pd.concat(curves, ignore_index=True), pd.concat(matrices, ignore_index=True)
 
 
@@ -270,6 +271,7 @@ def _zero_shot_table(results: Results, bootstrap: Bootstrap) -> pd.DataFrame:
     groups = [*bootstrap.task_groups, bootstrap.groups]
     index = {"method": results.methods, "measure": [""], "task": [*results.tasks, ALL_TASKS]}
     return pd.concat([_long({**index, "measure": [name]}, estimate(
-        bootstrap, lambda *each, of=place: _with_mean(continual.zero_shot(each[of], bootstrap.learned), later), bounds,
-        groups)) for place, (name, bounds) in enumerate((("accuracy", PERCENT), ("auc", FRACTION)))],
+        bootstrap, lambda *pair, number=position: _with_mean(
+            continual.zero_shot(pair[number], bootstrap.learned), later), bounds,
+        groups)) for position, (name, bounds) in enumerate((("accuracy", PERCENT), ("auc", FRACTION)))],
         ignore_index=True)

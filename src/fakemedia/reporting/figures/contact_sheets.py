@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fakemedia.core.types import FAKE, REAL
-from fakemedia.reporting.examples import MOST, Example
+from fakemedia.reporting.examples import MAX_EXAMPLES, Example
 from fakemedia.reporting.style import TWO_COLUMNS, new_figure, styled
 
-LARGEST = 160
+MAX_SIDE = 160
 """Pixels of the longer side above which a picture is shown smaller."""
-LETTERS = 20
+MAX_LETTERS = 20
 """Letters that fit above a picture."""
-CAPTION = 0.36
+CAPTION_HEIGHT = 0.36
 """Height of what is written above a picture, inches."""
 CLASSES = {REAL: "real", FAKE: "fake"}
 
@@ -25,9 +25,9 @@ CLASSES = {REAL: "real", FAKE: "fake"}
 @styled
 def pairs_figure(pairs: Mapping[str, Sequence[Example]]) -> Figure:
     """Draw a real and a fake picture of each task, side by side."""
-    shown = [(example.picture, f"{_short(task)}\n{CLASSES[example.label]}")
-             for task, pair in pairs.items() for example in pair]
-    return _sheet([shown[start:start + MOST] for start in range(0, len(shown), MOST)])
+    captioned = [(example.picture, f"{_short(task)}\n{CLASSES[example.label]}")
+                 for task, pair in pairs.items() for example in pair]
+    return _sheet([captioned[start:start + MAX_EXAMPLES] for start in range(0, len(captioned), MAX_EXAMPLES)])
 
 
 @styled
@@ -40,18 +40,18 @@ def errors_figure(errors: Sequence[Example]) -> Figure:
 
 
 def _short(task: str) -> str:
-    return task if len(task) <= LETTERS - 6 else f"{task[:LETTERS - 7]}\N{HORIZONTAL ELLIPSIS}"
+    return task if len(task) <= MAX_LETTERS - 6 else f"{task[:MAX_LETTERS - 7]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _sheet(rows: Sequence[Sequence[tuple[NDArray[np.uint8], str]]]) -> Figure:
-    """Return pictures (H, W, 3) in rows of MOST places, each below its text."""
-    figure = new_figure(TWO_COLUMNS, len(rows) * (TWO_COLUMNS / MOST + CAPTION))
-    for places, row in zip(figure.subplots(len(rows), MOST, squeeze=False), rows, strict=True):
-        for axes, (picture, text) in zip(places, row, strict=False):
+    """Return pictures (H, W, 3) in rows of MAX_EXAMPLES cells, each below its text."""
+    figure = new_figure(TWO_COLUMNS, len(rows) * (TWO_COLUMNS / MAX_EXAMPLES + CAPTION_HEIGHT))
+    for cells, row in zip(figure.subplots(len(rows), MAX_EXAMPLES, squeeze=False), rows, strict=True):
+        for axes, (picture, text) in zip(cells, row, strict=False):
             image = Image.fromarray(picture)
-            image.thumbnail((LARGEST, LARGEST))
+            image.thumbnail((MAX_SIDE, MAX_SIDE))
             axes.imshow(np.asarray(image), interpolation="none")
             axes.set_title(text, fontsize=6.5, loc="left")
-        for axes in places:
+        for axes in cells:
             axes.set_axis_off()
     return figure

@@ -20,15 +20,15 @@ def timeline_figure(windows: pd.DataFrame, statistics: Mapping[str, str]) -> Fig
     `windows` is one stream of `monitoring.timeline`, judged windows alone. Filled dots are above the threshold, orange
     ones an alarm.
     """
-    figure, panel_axes = panels(len(statistics), most=2, height=1.5)
+    figure, panel_axes = panels(len(statistics), max_columns=2, height=1.5)
     for axes, (name, title) in zip(panel_axes, statistics.items(), strict=True):
         rows = windows[["number", name, f"{name}_threshold"]].astype(float)
         axes.plot(rows["number"], rows[name], color=COLOURS[0], linewidth=0.8)
         axes.step(rows["number"], rows[f"{name}_threshold"], where="mid", color=THRESHOLD, linewidth=0.8,
                   linestyle=(0, (2, 2)))
-        alarm = [name in str(each).split() for each in windows["alarm"]]
+        is_alarm = [name in str(text).split() for text in windows["alarm"]]
         above = rows[name] > rows[f"{name}_threshold"]
-        colours = [ALARM if each else COLOURS[0] for each in alarm]
+        colours = [ALARM if alarm else COLOURS[0] for alarm in is_alarm]
         fills = [colour if filled else "white" for colour, filled in zip(colours, above, strict=True)]
         axes.scatter(rows["number"], rows[name], s=12, c=fills, edgecolors=colours, linewidths=0.8, zorder=3)
         axes.set_title(title)

@@ -11,7 +11,7 @@ from fakemedia.reporting.style import COLOURS, ONE_COLUMN, TWO_COLUMNS, new_figu
 
 MEASURES = {"accuracy": ("Accuracy (%)", 100.0, 0), "auc": ("AUC", 1.0, 2)}
 """Label, greatest value and decimals; chance is half of the greatest value."""
-MANY = 8
+MAX_NARROW_TASKS = 8
 """Tasks from which on a figure takes two columns."""
 
 
@@ -30,7 +30,7 @@ def matrix_figure(matrices: pd.DataFrame, method: str, measure: str = "accuracy"
     keys = table.drop_duplicates("stage").set_index("stage")["key"]
     values = matrix.to_numpy()
     n_rows, n_columns = values.shape
-    width = ONE_COLUMN if n_columns <= MANY else TWO_COLUMNS
+    width = ONE_COLUMN if n_columns <= MAX_NARROW_TASKS else TWO_COLUMNS
     cell = (width - 1.45) / n_columns
     figure = new_figure(width, min(max(cell * 0.8, 0.2), 0.34) * max(n_rows, 1) + 1.15)
     axes = figure.add_subplot()

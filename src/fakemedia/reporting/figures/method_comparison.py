@@ -31,11 +31,11 @@ def curve_figure(curves: pd.DataFrame, stages: Sequence[Stage], measure: str = "
     figure = new_figure(ONE_COLUMN if len(stages) <= 8 else TWO_COLUMNS, 2.4)
     axes = figure.add_subplot()
     handles = []
-    for place, (method, line_style) in enumerate(line_styles(methods).items()):
+    for position, (method, line_style) in enumerate(line_styles(methods).items()):
         rows = table.loc[table["method"] == method]
         if rows.empty:
             continue
-        x = rows["stage"] + (place - (len(methods) - 1) / 2) * min(0.08, 0.4 / len(methods))
+        x = rows["stage"] + (position - (len(methods) - 1) / 2) * min(0.08, 0.4 / len(methods))
         options = {"color": line_style.colour, "marker": line_style.marker, "linestyle": line_style.dashes,
                    "label": method}
         axes.vlines(x, rows["low"], rows["high"], color=line_style.colour, linewidth=0.9)
@@ -62,7 +62,7 @@ def task_figure(tasks: pd.DataFrame, measure: str) -> Figure:
     """
     methods = list(dict.fromkeys(tasks["method"]))
     table = tasks.loc[(tasks["measure"] == measure) & tasks["mean"].notna()]
-    names, values = _shown(table, "task", methods)
+    names, values = _plotted(table, "task", methods)
     figure = new_figure(ONE_COLUMN if len(names) * len(values) <= 32 else TWO_COLUMNS, 2.4)
     _dots(figure.add_subplot(), table.set_index("task"), names, values, line_styles(methods), measure)
     add_legend(figure, _markers(values, line_styles(methods)))
@@ -77,7 +77,7 @@ def group_figure(by_group: pd.DataFrame) -> Figure:
     legend_methods: list[str] = []
     for axes, measure in zip(figure.subplots(1, 2), ("final_accuracy", "forgetting"), strict=True):
         table = by_group.loc[(by_group["measure"] == measure) & by_group["mean"].notna()]
-        names, values = _shown(table, "group", methods)
+        names, values = _plotted(table, "group", methods)
         _dots(axes, table.set_index("group"), names, values, line_styles(methods), measure)
         legend_methods += [method for method in values if method not in legend_methods]
     add_legend(figure, _markers([method for method in methods if method in legend_methods], line_styles(methods)))
@@ -102,7 +102,7 @@ def real_fake_figure(tasks: pd.DataFrame) -> Figure:
     return figure
 
 
-def _shown(table: pd.DataFrame, column: str, methods: Sequence[str]) -> tuple[list[str], list[str]]:
+def _plotted(table: pd.DataFrame, column: str, methods: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the names in `column`, and the methods that have a value for every one of them."""
     names = list(dict.fromkeys(table[column]))
     rows = table["method"].value_counts()

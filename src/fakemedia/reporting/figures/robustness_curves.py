@@ -49,5 +49,5 @@ def robustness_figure(robustness: pd.DataFrame, methods: Sequence[str], measure:
 def _unit(perturbation: str) -> str:
     """Return the unit of a perturbation's strengths: `UNIT` of its file."""
     kind = "evaluation.perturbations"
-    known = perturbation in plugin.names(kind)
-    return plugin.constant(kind, perturbation, "UNIT", "strength") if known else "strength"
+    is_plugin = perturbation in plugin.names(kind)
+    return plugin.constant(kind, perturbation, "UNIT", "strength") if is_plugin else "strength"

@@ -40,8 +40,8 @@ def roc_figure(rocs: pd.DataFrame, matrices: pd.DataFrame, method: str) -> Figur
                 continue
             axes.plot(curve["fpr"], curve["tpr"], color=colour, linestyle=dashes)
             lines.append((f"{task_aucs['mean'].loc[stages[moment]]:.3f}", colour))
-        for place, (text, colour) in enumerate([*reversed(lines), ("AUC", "0.3")]):
-            axes.text(0.97, 0.05 + 0.11 * place, text, color=colour, transform=axes.transAxes, ha="right", fontsize=6.5,
+        for line, (text, colour) in enumerate([*reversed(lines), ("AUC", "0.3")]):
+            axes.text(0.97, 0.05 + 0.11 * line, text, color=colour, transform=axes.transAxes, ha="right", fontsize=6.5,
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8})
         axes.set_title(task)
         axes.set_aspect("equal")
@@ -103,15 +103,15 @@ def calibration_figure(profiles: Profiles, methods: Sequence[str]) -> Figure:
     rows = max(-(-len(plotted) // columns), 1)
     figure = new_figure(ONE_COLUMN if columns <= 2 else TWO_COLUMNS, 2.4 * rows + 0.5)
     axes = figure.subplots(2 * rows, columns, squeeze=False, sharex=True, height_ratios=[3, 1] * rows)
-    for place in range(rows * columns):
-        curve, counts = axes[2 * (place // columns):2 * (place // columns) + 2, place % columns]
-        if place < len(plotted):
-            _reliability(curve, counts, table.loc[table["method"] == plotted[place]], profiles.errors)
-            curve.set_title(plotted[place])
+    for panel in range(rows * columns):
+        curve, counts = axes[2 * (panel // columns):2 * (panel // columns) + 2, panel % columns]
+        if panel < len(plotted):
+            _reliability(curve, counts, table.loc[table["method"] == plotted[panel]], profiles.errors)
+            curve.set_title(plotted[panel])
         else:
             curve.remove()
             counts.remove()
-        if place % columns == 0 and place < len(plotted):
+        if panel % columns == 0 and panel < len(plotted):
             curve.set_ylabel("Images that\nare fake (%)")
             counts.set_ylabel("Images")
     figure.supxlabel("P(fake)", fontsize=7)
@@ -125,14 +125,14 @@ def _reliability(curve: Axes, counts: Axes, table: pd.DataFrame, errors: pd.Data
     """Draw the reliability of one method and, below it, how many images each of its bins holds."""
     ece = errors.set_index(["method", "calibrated"])["ece"]
     curve.plot([0, 1], [0, 100], color="0.7", linewidth=0.6)
-    for place, (calibrated, (_, colour, marker, dashes)) in enumerate(KINDS.items()):
+    for position, (calibrated, (_, colour, marker, dashes)) in enumerate(KINDS.items()):
         rows = table.loc[table["calibrated"] == calibrated]
         if rows.empty:
             continue
         curve.vlines(rows["probability"], rows["low"], rows["high"], color=colour, linewidth=0.8)
         curve.plot(rows["probability"], rows["mean"], color=colour, linestyle=dashes, linewidth=0.9, marker=marker,
                    markersize=3, zorder=3)
-        curve.text(0.03, 0.93 - 0.1 * place, f"ECE {ece[(rows['method'].iloc[0], calibrated)]:.3f}", color=colour,
+        curve.text(0.03, 0.93 - 0.1 * position, f"ECE {ece[(rows['method'].iloc[0], calibrated)]:.3f}", color=colour,
                    transform=curve.transAxes, fontsize=6.5, zorder=4,
                    bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8})
         edges = np.arange(CALIBRATION_BINS + 1) / CALIBRATION_BINS

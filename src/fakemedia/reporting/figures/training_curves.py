@@ -14,8 +14,8 @@ from fakemedia.core.types import Stage
 from fakemedia.reporting.style import COLOURS, DASHES, ONE_COLUMN, TWO_COLUMNS, add_legend, new_figure, styled
 
 TOTAL = "total"
-DECADES = 1e4
-"""How far below the largest loss the axis goes; what is smaller, or zero, is out of sight."""
+LOSS_RANGE = 1e4
+"""Ratio of the largest to the smallest loss on the axis; smaller values, and zero, are not visible."""
 
 
 @styled
@@ -33,7 +33,8 @@ def training_figure(histories: pd.DataFrame, stages: Sequence[Stage], methods: S
     grid = figure.subplots(max(len(plotted), 1), 2 if has_validation else 1, squeeze=False, sharex=True)
     terms = [column.removeprefix("loss.") for column in epochs if str(column).startswith("loss.")]
     terms = [TOTAL, *(term for term in terms if term != TOTAL)]
-    styles = {term: (COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]) for place, term in enumerate(terms)}
+    styles = {term: (COLOURS[position % len(COLOURS)], DASHES[position % len(DASHES)])
+              for position, term in enumerate(terms)}
     for (loss, *accuracy), method in zip(grid, plotted, strict=False):
         for (_, stage), rows in epochs.loc[epochs["method"] == method].groupby(["seed", "stage"]):
             x = stage - 1 + rows["epoch"] / rows["epoch"].max()
@@ -43,11 +44,12 @@ def training_figure(histories: pd.DataFrame, stages: Sequence[Stage], methods: S
                     loss.plot(x, rows[f"loss.{term}"], color=colour, linestyle=dashes, linewidth=0.9, marker=".",
                               markersize=2)
             for axes in accuracy:
-                known = rows["accuracy"].notna()
-                axes.plot(x[known], rows.loc[known, "accuracy"], color="black", linewidth=0.9, marker=".", markersize=2)
+                validated = rows["accuracy"].notna()
+                axes.plot(x[validated], rows.loc[validated, "accuracy"], color="black", linewidth=0.9, marker=".",
+                          markersize=2)
         loss.set_yscale("log")
         bottom, top = loss.get_ylim()
-        bottom = max(bottom, top / DECADES)
+        bottom = max(bottom, top / LOSS_RANGE)
         loss.set_ylim(bottom, top)
         loss.yaxis.set_major_locator(LogLocator(subs=(1, 3) if top / bottom < 100 else (1,)))
         loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
