@@ -63,14 +63,14 @@ class Detector:
         from fakemedia.scoring.clips import score_media
         from fakemedia.scoring.scores import score_files
 
-        media = _given(pictures)
+        media = _media_or_arrays(pictures)
         score: Any = score_files if isinstance(media, list) else score_media
         return score(self._model, media, crops=crops, batch_size=batch_size, progress=False)
 
 
 @dataclass(frozen=True)
 class SequenceResults:
-    """What a sequence has left in the project, read when it is first requested; made by `results`."""
+    """The results of a sequence in the project, each read when it is first requested; made by `results`."""
 
     context: Context
     plan: Plan
@@ -113,7 +113,7 @@ class SequenceResults:
         results = gather(self.scores, sequence=self.plan.sequence, network=self.plan.network.name,
                          stages=self.plan.stages, methods=[method.label for method in self.plan.methods],
                          seeds=self.plan.seeds,
-                         planned={each.label: self.plan.seeds_of(each.label) for each in self.plan.methods})
+                         planned={method.label: self.plan.seeds_of(method.label) for method in self.plan.methods})
         return tabulate(results, plan=self.plan, families=self.context.families(self.plan.collection))
 
     @property
@@ -158,16 +158,16 @@ def load(detector: str | Path) -> Detector:
     """Return the detector at a path (checkpoint folder, detector folder, .onnx file) or of a run.
 
     Inside a project it may be named `sequence/label[/seed][/stage]`, such as `demo/ridge`: the last stage of the
-    first seed. It computes on the device that the project configures, outside a project on the best there is. UserError
-    if there is none, or it is damaged.
+    first seed. It computes on the device that the project configures, outside a project on the best available.
+    UserError if there is no such detector, or it is damaged.
     """
     from fakemedia.catalog.handles import find_checkpoint
     from fakemedia.runtime.device import Runtime
     from fakemedia.scoring.open_model import open_model
 
     context = _context() if project_folder() else None
-    place = find_checkpoint(str(detector), context)
-    return Detector(open_model(place, lambda: context.runtime if context else Runtime()), str(detector))
+    path = find_checkpoint(str(detector), context)
+    return Detector(open_model(path, lambda: context.runtime if context else Runtime()), str(detector))
 
 
 def run(sequence: str | None = None, *, params: Mapping[str, Any] | None = None, tags: Iterable[str] = (),
@@ -200,7 +200,7 @@ def results(sequence: str | None = None, *, params: Mapping[str, Any] | None = N
             env: str | None = None) -> SequenceResults:
     """Return the results of a sequence of the project, None for its default one; nothing is run.
 
-    `params` and `env` as in `run`: they say which methods and seeds are read. UserError for an unknown sequence.
+    `params` and `env` as in `run`: they determine which methods and seeds are read. UserError for an unknown sequence.
     """
     context = _context(params=_nested(params or {}), env=env)
     return SequenceResults(context, context.plan(sequence or context.default_sequence))
@@ -218,29 +218,29 @@ def _nested(params: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in params.items():
         *outer, last = key.split(".")
-        place = nested
+        level = nested
         for part in outer:
-            place = place.setdefault(part, {})
-        place[last] = _nested(value) if isinstance(value, Mapping) else value
+            level = level.setdefault(part, {})
+        level[last] = _nested(value) if isinstance(value, Mapping) else value
     return nested
 
 
-def _given(pictures: Any) -> MediaFiles | list[NDArray[np.uint8]]:
-    """Return the files, or the arrays, that `pictures` are."""
+def _media_or_arrays(pictures: Any) -> MediaFiles | list[NDArray[np.uint8]]:
+    """Return `pictures` as files, or as arrays."""
     from PIL import Image
 
     from fakemedia.scoring.paths import find_media
 
     pictures_list = [pictures] if isinstance(pictures, str | Path | np.ndarray | Image.Image) else list(pictures)
     arrays: list[NDArray[np.uint8]] = []
-    paths = [str(each) for each in pictures_list if isinstance(each, str | Path)]
+    paths = [str(picture) for picture in pictures_list if isinstance(picture, str | Path)]
     if len(paths) == len(pictures_list) and pictures_list:
         return find_media(paths)
-    for number, each in enumerate(pictures_list):
-        pixels = _pixels(each, number) if isinstance(each, Image.Image) else each
+    for number, picture in enumerate(pictures_list):
+        pixels = _pixels(picture, number) if isinstance(picture, Image.Image) else picture
         if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 3
                 and pixels.shape[2] == 3 and pixels.size):
-            raise UserError(f"Picture {number} cannot be scored: {_kind(each)}", where="score",
+            raise UserError(f"Picture {number} cannot be scored: {_kind(picture)}", where="score",
                             expected="only paths, or only pictures in memory: arrays uint8 (H, W, 3), RGB, and Pillow "
                             "images")
         arrays.append(pixels)

@@ -24,8 +24,8 @@ def auc_before_learning(auc: Floats, learned: NDArray[np.int64]) -> Floats:
     `auc` is (..., S, T), `learned` (T,) the row of the stage that learned each task, as in `evaluation.continual`. NaN
     for tasks learned at the first stage, and where no detector was scored.
     """
-    before = np.arange(auc.shape[-2])[:, None] < learned
-    values = np.where(before, auc, np.nan).reshape(-1, auc.shape[-1])
+    is_before = np.arange(auc.shape[-2])[:, None] < learned
+    values = np.where(is_before, auc, np.nan).reshape(-1, auc.shape[-1])
     return _means(values)
 
 

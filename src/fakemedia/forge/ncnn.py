@@ -2,7 +2,7 @@
 
 The text (`.param`) has one line a layer: type, name, number of inputs and outputs, their names, then `key=value`. Keys
 of convolutions: 0 outputs, 1 kernel, 3 stride, 4 padding, 5 bias, 6 number of weights, 9 activation. The weights
-(`.bin`) of each layer follow a tag that tells their type, then come the biases in float32
+(`.bin`) of each layer follow a tag of their type, then come the biases in float32
 (github.com/Tencent/ncnn, docs/developer-guide/param-and-model-file-structure.md).
 """
 

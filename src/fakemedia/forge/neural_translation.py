@@ -45,7 +45,7 @@ def weights_file(config: Config) -> Path:
 
 
 def generator_from(state: Mapping[str, Tensor]) -> nn.Module:
-    """Return the generator with the weights `state`, which tell its width and its number of residual blocks.
+    """Return the generator with the weights `state`, which determine its width and its number of residual blocks.
 
     It maps images (N, 3, H, W) in -1..1, sides divisible by 4, to images of the same size and range. Raises
     RuntimeError or KeyError for weights of another network.

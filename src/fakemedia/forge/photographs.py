@@ -18,7 +18,7 @@ from fakemedia.core.types import SPLITS
 logger = logging.getLogger(__name__)
 PACKAGED = "packaged"
 SUFFIXES = frozenset({".avif", ".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Files with these endings are taken for photographs; of others, those in FORMATS."""
+"""Files with these endings are accepted as photographs; of others, those in FORMATS."""
 FORMATS = ("AVIF", "BMP", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 SHARES = {"val": 0.2, "test": 0.2}
 

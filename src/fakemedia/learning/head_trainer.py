@@ -40,7 +40,7 @@ class Head(Detector):
     """The head of a detector as a detector whose inputs are features, float32 (N, D); the weights are shared."""
 
     def __init__(self, detector: Detector, *, standardised: bool = False) -> None:
-        """Use the head of `detector` without its body; `standardised`: the inputs are, where the head wants that."""
+        """Use the head of `detector` without its body; `standardised`: its inputs are standardised already."""
         nn.Module.__init__(self)
         self.front, self.body, self.head = nn.Identity(), nn.Identity(), detector.head
         self.register_buffer("feature_mean", None if standardised else detector.feature_mean)
@@ -206,7 +206,7 @@ class HeadTrainer(StageTrainer):
                            room: int = 0) -> Iterable[Batch]:
         """Return the features of the centre crops of the images `rows` of `store`, in order, on the device.
 
-        They are standardised where the head wants that, as those of all batches and examples.
+        They are standardised where the head expects that, as those of all batches and examples.
         """
         rows = np.arange(len(store)) if rows is None else rows
         return self._batches(self._standardised(self.features(store))[0], store.labels, rows)

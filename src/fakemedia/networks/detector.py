@@ -30,7 +30,7 @@ class HeadShape:
 class Detector(nn.Module):
     """Classifies images as real (class 0) or fake (class 1).
 
-    `front`, without weights, changes normalised inputs (N, 3, H, W) if the network wants that; `body` maps them to its
+    `front`, without weights, changes normalised inputs (N, 3, H, W) if the network needs that; `body` maps them to its
     pooled output. `head` maps features (N, D), read from the body at `taps`, to logits (N, 2).
     """
 

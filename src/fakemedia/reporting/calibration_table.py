@@ -20,7 +20,7 @@ def calibration_table(scores: pd.DataFrame, calibrations: Mapping[tuple[str, int
     """Return one row for each task of each calibrated checkpoint, measured on test images; columns COLUMNS.
 
     `scores` is the long table of test scores (`results.COLUMNS`), `calibrations` are those that the checkpoints have,
-    by (method, seed, stage). `seen` says whether the checkpoint had learned the task, and was calibrated on it too;
+    by (method, seed, stage). `seen` is whether the checkpoint had learned the task, and was calibrated on it too;
     CHECKPOINT_COLUMNS are its calibration's; the rest is as in `evaluation.calibration.calibrated_metrics`. Checkpoints
     without a calibration are left out.
     """

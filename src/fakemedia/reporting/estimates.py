@@ -75,14 +75,14 @@ def measure(results: Results, *, draws: int = DRAWS, seed: int = 0) -> Bootstrap
         scored = ~np.isnan(task.logits[..., 0])
         logits, fake = task.logits[scored], task.labels == 1
         last = scored[..., -1]
-        right = metrics.correct(task.labels, logits).astype(np.float64)
-        accuracy[scored, t] = 100 * right.mean(axis=-1)
-        accuracy_draws[:, scored, t] = 100 * resampled_means(right.T, task.groups, weights)
+        is_correct = metrics.correct(task.labels, logits).astype(np.float64)
+        accuracy[scored, t] = 100 * is_correct.mean(axis=-1)
+        accuracy_draws[:, scored, t] = 100 * resampled_means(is_correct.T, task.groups, weights)
         for label, side in ((0, ~fake), (1, fake)):
             if side.any():
-                correct = metrics.correct(task.labels[side], task.logits[last, -1][:, side]).astype(np.float64)
-                by_class[last, label, t] = 100 * correct.mean(axis=-1)
-                by_class_draws[:, last, label, t] = 100 * resampled_means(correct.T, task.groups[side], weights)
+                class_correct = metrics.correct(task.labels[side], task.logits[last, -1][:, side]).astype(np.float64)
+                by_class[last, label, t] = 100 * class_correct.mean(axis=-1)
+                by_class_draws[:, last, label, t] = 100 * resampled_means(class_correct.T, task.groups[side], weights)
         if fake.any() and not fake.all():
             placements = metrics.placements(task.labels, logits)
             auc[scored, t] = placements[:, fake].mean(axis=-1)

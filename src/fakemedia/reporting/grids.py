@@ -66,7 +66,7 @@ HEADLINES = ("aa", "forgetting", "c_auc")
 MIRROR_TOLERANCE = 0.5
 """Points up to which backward transfer counts as the negative of forgetting, and is left out."""
 MIN_GROUPS = 10
-"""Below this, as with two seeds, the intervals may cover less than they say (docs/reference/metrics.md)."""
+"""Below this, as with two seeds, the intervals may cover less than 95 % (docs/reference/metrics.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def seeds_note(tables: Tables) -> str:
 
 
 def best_note(tables: Tables) -> str:
-    """Return the sentences that say what is set in bold."""
+    """Return the sentences that explain what is set in bold."""
     if tables.max_seeds < MIN_SEEDS:
         return f"No method is set in bold: fewer than {MIN_SEEDS} seeds show no significant difference."
     upper = f"; not ranked, since an upper bound: {', '.join(tables.unranked)}" if tables.unranked else ""
@@ -123,7 +123,7 @@ def best_note(tables: Tables) -> str:
 
 
 def difference_note(tables: Tables) -> str:
-    """Return the sentences that say how differences are compared, and what of them is set in bold."""
+    """Return the sentences that explain how differences are compared, and which are set in bold."""
     marked = ("Bold: significant at 5 % with Holm's correction for the number of methods."
               if tables.seeds_of(tables.baseline) >= MIN_SEEDS else best_note(tables)
               if tables.max_seeds < MIN_SEEDS else

@@ -19,7 +19,7 @@ COLUMNS = (*RUN, "images", *MEASURES)
 def novelty_table(scores: pd.DataFrame, *, stages: Sequence[Stage]) -> pd.DataFrame:
     """Return one row for each checkpoint, measured on test images; columns COLUMNS.
 
-    `scores` is the long table of test scores (`results.COLUMNS`), with the column novelty. `auc` says how well novelty
+    `scores` is the long table of test scores (`results.COLUMNS`), with the column novelty. `auc` is how well novelty
     separates fakes of the tasks not learned yet from all images of the tasks learned; the rest are the percentages
     that are called unknown of the `images` of the tasks learned (`known`), and of fake and real images of the others.
     NaN where every task is learned. Checkpoints without novelty are left out.

@@ -56,8 +56,8 @@ def report_page(tables: Tables, figures: Mapping[str, Sequence[RenderedFigure]],
     `calibration`, `novelty` and `robustness` are the tables of `history.cost_table`,
     `calibration_table.calibration_table`, `novelty_table.novelty_table` and `robustness_table.robustness_table`;
     `audit` is the verdict on the data as `audit_page.audit_summary` writes it; `weights` give the SHA-256 of the
-    last checkpoint of (method, seed); `notices` are shown beside those of the tables; `sources` say where each
-    number comes from: what, file, command; `configuration` is any JSON value (other values are shown as text);
+    last checkpoint of (method, seed); `notices` are shown beside those of the tables; `sources` give the origin of
+    each number: what, file, command; `configuration` is any JSON value (other values are shown as text);
     `versions` give the version of each package; `provenance` says when, where and from what the results were made;
     `no_pictures` name the tasks of which no example pictures can be shown.
     """
@@ -81,8 +81,8 @@ def report_page(tables: Tables, figures: Mapping[str, Sequence[RenderedFigure]],
         cost=None if costs.empty else cost_grid(costs, tables),
         audit=_audit(audit) if audit else None, runs=_runs(tables, weights or {}),
         sources=sources,
-        named=_named, grouped=_grouped(tables), worse=_made_worse(calibration, tables), provenance=provenance or {},
-        no_pictures=no_pictures,
+        named=_with_prefix, grouped=_grouped(tables), worse=_made_worse(calibration, tables),
+        provenance=provenance or {}, no_pictures=no_pictures,
         versions=Table(header=["Package", "Version"], text_columns=2,
                        rows=[[Cell(text=part) for part in row] for row in versions.items()]),
         configuration=yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True),
@@ -110,7 +110,7 @@ def _detector(tables: Tables) -> str:
     return networks.pop() if len(networks) == 1 else "a detector"
 
 
-def _named(figures: Sequence[RenderedFigure], start: str) -> list[RenderedFigure]:
+def _with_prefix(figures: Sequence[RenderedFigure], start: str) -> list[RenderedFigure]:
     """Return the figures whose names start so."""
     return [figure for figure in figures if figure.name.startswith(start)]
 
@@ -132,16 +132,16 @@ def _made_worse(calibration: pd.DataFrame | None, tables: Tables) -> str:
 
 
 def _splits(tables: Tables) -> Table:
-    written = [(name, column.decimals) for name, column in TASK_MEASURES.items()]
+    columns = [(name, column.decimals) for name, column in TASK_MEASURES.items()]
     return Table(header=["Method", "Task", *(column.short for column in TASK_MEASURES.values())], text_columns=2,
                  titles=["", "", *(column.long for column in TASK_MEASURES.values())],
-                 rows=[[Cell(text=row["method"]), Cell(text=row["task"]), *_numbers(row, written)]
+                 rows=[[Cell(text=row["method"]), Cell(text=row["task"]), *_numbers(row, columns)]
                        for row in detection_table(tables).to_dict("records")])
 
 
 def _runs(tables: Tables, weights: Mapping[tuple[str, int], str]) -> Table:
-    written = [(name, METRICS[name].decimals) for name in RUN_METRICS]
-    rows = [[Cell(text=row["method"]), Cell(text=str(row["seed"]), value=float(row["seed"])), *_numbers(row, written),
+    columns = [(name, METRICS[name].decimals) for name in RUN_METRICS]
+    rows = [[Cell(text=row["method"]), Cell(text=str(row["seed"]), value=float(row["seed"])), *_numbers(row, columns),
              *([Cell(text=weights.get((row["method"], row["seed"]), "")[:12])] if weights else [])]
             for row in tables.runs.to_dict("records")]
     last = ["Last weights, SHA-256"] if weights else []
@@ -149,7 +149,7 @@ def _runs(tables: Tables, weights: Mapping[tuple[str, int], str]) -> Table:
 
 
 def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
-    rows = [[Cell(text=task), Cell(text=facts["verdict"]), *(Cell(text=_used(facts, split)) for split in SPLITS),
+    rows = [[Cell(text=task), Cell(text=facts["verdict"]), *(Cell(text=_used_counts(facts, split)) for split in SPLITS),
              *(Cell(text=str(facts[key]), value=float(facts[key])) for key in ("images", "left_out")),
              Cell(text=", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in facts["findings"].items()))]
             for task, facts in audit["tasks"].items()]
@@ -158,7 +158,7 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
             "table": Table(header=header, rows=rows, text_columns=2)}
 
 
-def _used(facts: Mapping[str, Any], split: str) -> str:
+def _used_counts(facts: Mapping[str, Any], split: str) -> str:
     """Return the images of a split that are used, real + fake; nothing if the audit is older than these counts."""
     counts = facts.get("splits", {}).get(split)
     if counts is None:

@@ -76,7 +76,7 @@ class Cluster:
         return self._function.options(num_cpus=self._config.cores, num_gpus=gpus,
                                       max_retries=self._config.retries).remote(*arguments)
 
-    def each(self, calls: Iterable[tuple[Any, ...]], *, gpu: bool, what: Callable[..., str]) -> Iterator[Any]:
+    def map_unordered(self, calls: Iterable[tuple[Any, ...]], *, gpu: bool, what: Callable[..., str]) -> Iterator[Any]:
         """Yield the results of the function for the arguments `calls`, in the order of completion; a few calls are
         submitted ahead.
 
@@ -187,7 +187,7 @@ def spread(config: ClusterConfig, what: str, function: Callable[[T], R], jobs: I
     process is connected to; a worker that waits for them lends its cores. `what` names a job."""
     cluster = Cluster(config, call)
     function_reference = cluster.put((function, config.cores))
-    yield from cluster.each(((function_reference, job) for job in jobs), gpu=False, what=lambda *_: what)
+    yield from cluster.map_unordered(((function_reference, job) for job in jobs), gpu=False, what=lambda *_: what)
 
 
 def call(function_and_cores: tuple[Callable[[T], R], int], job: T) -> R:

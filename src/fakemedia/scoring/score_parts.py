@@ -156,8 +156,8 @@ def _on_cluster(config: ClusterConfig, job: Job, missing: Sequence[int]) -> Iter
         shards = [read_shard(job.folder / FILES, number) for number in {missing[0], missing[-1]}]
         cluster.check(job.folder, reads=[job.checkpoint, *((shard.files + shard.clips)[0] for shard in shards)])
         job_reference = cluster.put(job)
-        yield from cluster.each([(job_reference, number) for number in missing], gpu=True,
-                                what=lambda _, number: part(job.folder, number).name)
+        yield from cluster.map_unordered([(job_reference, number) for number in missing], gpu=True,
+                                         what=lambda _, number: part(job.folder, number).name)
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,7 @@
 """Pictures that are taken from a file: a frame of a video, a face, a tile of a sheet.
 
 They are PNG files in memory. A text chunk keeps what the audit compares of the file they are taken from, which shows
-whether codec, colour mode or JPEG quality tell real from fake.
+whether codec, colour mode or JPEG quality separate real from fake.
 """
 
 from __future__ import annotations

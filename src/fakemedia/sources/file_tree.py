@@ -19,7 +19,7 @@ from fakemedia.artefacts.addresses import read_file
 from fakemedia.artefacts.files import GIB, read_regular, replacing
 from fakemedia.core.errors import UserError
 from fakemedia.sources.data_folders import RemoteFolder
-from fakemedia.sources.split_names import shown
+from fakemedia.sources.split_names import storable
 from fakemedia.sources.walking import is_folder, walk
 
 ZIPS, TARS = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zip")
@@ -121,11 +121,11 @@ def _file_entries(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
     try:
         status = path.stat()
     except OSError:
-        yield shown(path.relative_to(root).as_posix()), Entry(0, 0, partial(read_regular, path))
+        yield storable(path.relative_to(root).as_posix()), Entry(0, 0, partial(read_regular, path))
         return
     if stat.S_ISREG(status.st_mode):
         entry = Entry(status.st_size, status.st_mtime_ns, partial(read_regular, path))
-        yield shown(path.relative_to(root).as_posix()), entry
+        yield storable(path.relative_to(root).as_posix()), entry
 
 
 def _archive_entries(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
@@ -139,7 +139,7 @@ def _archive_entries(path: Path, root: Path) -> Iterator[tuple[str, Entry]]:
             raise
         raise _damaged(path, error) from None
     for name, entry in members.items():
-        yield shown((prefix / name).as_posix()), entry
+        yield storable((prefix / name).as_posix()), entry
 
 
 def _checked_name(name: str, path: Path, members: dict[str, Entry]) -> str:

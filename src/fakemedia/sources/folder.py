@@ -19,7 +19,7 @@ from fakemedia.sources.groups import is_sources_table, with_sources
 from fakemedia.sources.layout import check_layout, class_folders, split_folders
 from fakemedia.sources.pictures import HEAD, PICTURES, respelled, skipped, unplaced
 from fakemedia.sources.source import Item, Note
-from fakemedia.sources.split_names import label_named, shown
+from fakemedia.sources.split_names import label_named, storable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,20 +57,20 @@ class FolderSource:
         """Return the images of `task`, sorted by path, and notes on other files; UserError as `items`."""
         check_layout(self._data, [task], fakes_only=True)
         items: list[Item] = []
-        others: dict[str, Counter[str]] = defaultdict(Counter)
+        other_files: dict[str, Counter[str]] = defaultdict(Counter)
         for folder in class_folders(self._data, task):
             for file in self._data.walk(folder.path):
-                relative = shown(file[len(folder.path) + 1:])
+                relative = storable(file[len(folder.path) + 1:])
                 subfolder, _, name = relative.rpartition("/")
                 if not PICTURES.includes(name, lambda file=file: self._data.reader(file, HEAD)()):
-                    others[folder.path][PurePosixPath(name).suffix.lower()] += 1
+                    other_files[folder.path][PurePosixPath(name).suffix.lower()] += 1
                     continue
-                path = f"{shown(folder.path)}/{relative}"
+                path = f"{storable(folder.path)}/{relative}"
                 size, mtime_ns = self._data.status(file)
                 items.append(Item(path=path, split=folder.split, label=folder.label, class_name=subfolder, source="",
                                   bytes=size, mtime_ns=mtime_ns))
         items = self._with_sources(task, sorted(items, key=lambda item: item.path))
-        return items, [*self._spellings(task), *skipped(others), *unplaced(self._unplaced(task))]
+        return items, [*self._spellings(task), *skipped(other_files), *unplaced(self._unplaced(task))]
 
     def reader(self, path: str) -> Callable[[], bytes]:
         """Return a function that reads the file `path`, relative to `root`; OSError if it cannot be read."""

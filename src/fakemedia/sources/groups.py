@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from fakemedia.core.errors import UserError
 from fakemedia.sources.source import Item
-from fakemedia.sources.split_names import same
+from fakemedia.sources.split_names import canonical
 from fakemedia.sources.text_table import decoded, header_of
 
 SOURCES_TABLE = "sources.csv"
@@ -30,16 +30,16 @@ def with_sources(items: Iterable[Item], table: bytes, folder: str, where: object
     sourced_items = []
     for item in items:
         path = item.path.removeprefix(f"{folder}/")
-        if same(path) not in groups:
+        if canonical(path) not in groups:
             raise UserError(f"The image {item.path} has no row in the table of sources", where=where,
                             expected="a row for every image of the task",
                             do="add the row, or remove the table to make each image its own source")
-        sourced_items.append(replace(item, source=groups[same(path)]))
+        sourced_items.append(replace(item, source=groups[canonical(path)]))
     return sourced_items
 
 
 def _groups(table: bytes, where: object) -> dict[str, str]:
-    """Return the source of each image by path, as `same` spells it."""
+    """Return the source of each image by path, as `canonical` spells it."""
     text = decoded(table, where)
     delimiter, columns = header_of(text, ("path", "source"), where)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
@@ -48,7 +48,7 @@ def _groups(table: bytes, where: object) -> dict[str, str]:
         next(rows)
         for number, values in enumerate(rows, start=2):
             row = dict(zip(columns, values, strict=False))
-            path, source = same(row.get("path", "")), row.get("source")
+            path, source = canonical(row.get("path", "")), row.get("source")
             if not path or not source or path in groups:
                 raise UserError(f"Row {number} of the table of sources cannot be used: {row}", where=where,
                                 expected="the columns path and source, both filled, each path once")

@@ -40,16 +40,16 @@ class Media:
     name: str
     """`images` or `videos`."""
     suffixes: tuple[str, ...]
-    """Files with these endings are taken for such without opening them."""
+    """Files with these endings are accepted without opening them."""
     starts: Callable[[bytes], bool]
-    """Whether a file that starts with these bytes is such."""
+    """Whether a file that starts with these bytes is of this kind."""
 
     def is_named(self, name: str) -> bool:
         """Return whether the name of a file has one of the suffixes."""
         return name.lower().endswith(self.suffixes)
 
     def includes(self, name: str, head: Callable[[], bytes]) -> bool:
-        """Return whether the file `name` is such; `head` returns its first HEAD bytes, or raises OSError."""
+        """Return whether the file `name` is of this kind; `head` returns its first HEAD bytes, or raises OSError."""
         if self.is_named(name):
             return True
         try:
@@ -67,7 +67,7 @@ def is_ignored(name: str) -> bool:
 
 
 def skipped(names: Mapping[str, Counter[str]], media: Media = PICTURES) -> list[Note]:
-    """Return notes about files that are none of `media`: `names` has, for each folder, how many have each ending.
+    """Return notes about files that are not `media`: `names` has, for each folder, how many have each ending.
 
     They warn, unless all of them are text.
     """

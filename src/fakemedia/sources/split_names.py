@@ -1,4 +1,4 @@
-"""How the folders of splits and classes may be spelled, and how names are shown and compared."""
+"""How the folders of splits and classes may be spelled, and how names are stored and compared."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def label_named(folder: str) -> int | None:
     return CLASS_NAMES.get(folder.lower())
 
 
-def shown(path: str) -> str:
+def storable(path: str) -> str:
     r"""Return `path` as text that can be stored: bytes that are no UTF-8 are written as `\xe9`."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def same(path: str) -> str:
+def canonical(path: str) -> str:
     """Return `path` so that two spellings of the same letters (NFC, NFD) are equal."""
-    return unicodedata.normalize("NFC", shown(path))
+    return unicodedata.normalize("NFC", storable(path))
 
 
 def on_disk(root: Path, path: str) -> str:
-    """Return the file under `root` that `path` means: as it is; as `shown` writes it; or in the other spelling (NFC,
+    """Return the file under `root` that `path` means: as it is; as `storable` writes it; or in the other spelling (NFC,
     NFD). The path as it is, if none of them exists."""
     raw = _ESCAPED.sub(lambda byte: bytes.fromhex(byte[1]).decode("utf-8", "surrogateescape"), path)
     spellings = (path, raw, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path))

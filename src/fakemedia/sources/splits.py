@@ -209,7 +209,7 @@ def _counts(total: int, shares: Mapping[str, float]) -> dict[str, int]:
 
 
 def _spread(counts: Mapping[str, int], total: int) -> list[str]:
-    """Return `total` splits in order: as many of each as `counts` says, and the last split for the rest."""
+    """Return `total` splits in order: as many of each as in `counts`, and the last split for the rest."""
     splits = [split for split, count in counts.items() for _ in range(count)][:total]
     return splits + [list(counts)[-1]] * (total - len(splits))
 

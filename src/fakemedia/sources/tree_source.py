@@ -80,7 +80,7 @@ class TaskFiles:
     items: list[Item] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
     """Tables of sources in the task's folders."""
-    others: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    other_files: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Files of other kinds, by class folder and ending."""
     names: dict[str, str] = field(default_factory=dict)
     """The usual name of each folder of a split or class, by its path."""
@@ -108,7 +108,7 @@ class TreeSource:
                                        class_name=placement.class_name, source="", bytes=entry.bytes,
                                        mtime_ns=entry.mtime_ns))
             else:
-                task.others[placement.folders[0][0]][PurePosixPath(name).suffix.lower()] += 1
+                task.other_files[placement.folders[0][0]][PurePosixPath(name).suffix.lower()] += 1
         tasks = {placement.path: placement.task for placement in self._placements.values()}
         for path in self.tree.entries:
             folder, _, name = path.rpartition("/")
@@ -187,7 +187,7 @@ class TreeSource:
         files = self._files_by_task[task]
         unread_notes = [Note(kind="skipped", path=path, warns=True, detail=f"{kind}, which is not read: unpack it")
                         for path, kind in self._entries_of(task, self.tree.unread).items()]
-        return [*respelled(files.names), *skipped(files.others, self.media),
+        return [*respelled(files.names), *skipped(files.other_files, self.media),
                 *unplaced(self._entries_of(task, self._unplaced), self.media), *unread_notes]
 
     def _entries_of(self, task: str, values_by_path: dict) -> dict:

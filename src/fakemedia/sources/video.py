@@ -23,7 +23,7 @@ from fakemedia.sources.tree_source import TreeSource, by_task, task_above_split
 VERSION = 2
 """Version of the frames: raised when other frames, or other pixels of them, are read."""
 SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
-"""Files with these endings are taken for videos; others if their first bytes say so."""
+"""Files with these endings are accepted as videos; others by their first bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
