@@ -184,7 +184,7 @@ def is_connected() -> bool:
 
 def spread(config: ClusterConfig, what: str, function: Callable[[T], R], jobs: Iterable[T]) -> Iterator[R]:
     """Yield `function` of each of `jobs` in the order of completion, computed by workers of the cluster that this
-    process is connected to; a worker that waits for them lends its cores. `what` names a job."""
+    process is connected to; a worker that waits for them gives up its cores meanwhile. `what` names a job."""
     cluster = Cluster(config, call)
     function_reference = cluster.put((function, config.cores))
     yield from cluster.map_unordered(((function_reference, job) for job in jobs), gpu=False, what=lambda *_: what)
