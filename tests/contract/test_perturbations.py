@@ -128,7 +128,7 @@ def test_a_picture_too_large_for_the_format_is_told() -> None:
 
 
 def test_conditions_begin_with_the_picture_as_it_is() -> None:
-    conditions = RobustnessConfig(perturbations={"jpeg": (50.0, 10.0), "blur": (1.0,)}).conditions()
+    conditions = RobustnessConfig(perturbations={"jpeg": (50.0, 10.0), "webp": (), "blur": (1.0,)}).conditions()
     assert [(each.name, each.strength) for each in conditions] == [
         (UNPERTURBED, 0.0), ("jpeg", 50.0), ("jpeg", 10.0), ("blur", 1.0)]
     assert (conditions[0](PICTURE, "id") == PICTURE).all()
@@ -137,8 +137,8 @@ def test_conditions_begin_with_the_picture_as_it_is() -> None:
 @pytest.mark.parametrize(("perturbations", "message"), [
     ({}, "no perturbations"),
     ({"jpg": [50]}, r"did you mean 'jpeg'"),
-    ({"jpeg": []}, r"here\.jpeg"),
-    ({"jpeg": [50, 50]}, r"each once"),
+    ({"jpeg": []}, "no perturbations"),
+    ({"jpeg": [50, 50]}, "once each"),
     ({"jpeg": [101]}, r"quality from 1 to 100"),
     ({"jpeg": [50.5]}, r"whole number"),
     ({"blur": [float("nan")]}, r"standard deviation from 0 to 50"),

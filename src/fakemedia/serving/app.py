@@ -36,7 +36,7 @@ FORM = {"requestBody": {"required": True, "content": {"multipart/form-data": {"s
 REASONS = {
     401: "No token, or another one", 408: "The request did not arrive in time",
     413: "Too many bytes, pixels or pictures", 415: "No multipart form, or no picture",
-    422: "An empty form, or a damaged picture", 429: "Too many requests at work",
+    422: "An empty form, or a damaged picture", 429: "Too many requests in progress",
     503: "Not ready, ending, or the scores took too long",
 }
 REFUSALS: dict[int | str, dict] = {status: {"model": Problem, "description": text} for status, text in REASONS.items()}

@@ -21,7 +21,7 @@ class Counters:
                                  buckets=LATENCY_BUCKETS, registry=registry)
         self.crops = Histogram("fakemedia_batch_crops", "Crops in a batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128),
                                registry=registry)
-        self.working = Gauge("fakemedia_requests_working", "Requests at work", registry=registry)
+        self.working = Gauge("fakemedia_requests_working", "Requests in progress", registry=registry)
         self.version = Gauge("fakemedia_version", "Version of the detector that serves", registry=registry)
         self.swaps = Counter("fakemedia_swaps", "Versions that began to serve", registry=registry)
         self.swap_failures = Counter("fakemedia_swap_failures", "Times that the alias could not be followed",

@@ -77,17 +77,18 @@ class Condition:
 def make_conditions(perturbations: Mapping[str, Sequence[float]], *, where: str) -> tuple[Condition, ...]:
     """Return the unperturbed condition and then every perturbation at each of its strengths, in the order given.
 
-    UserError without a perturbation or a strength, for an unknown name, and a strength out of range or given twice.
+    A perturbation without strengths is left out. UserError if none is left, for an unknown name, and for a strength out
+    of range or given twice.
     """
-    if not perturbations:
+    if not any(perturbations.values()):
         raise UserError("There are no perturbations", where=where,
                         expected=f"strengths for some of {', '.join(plugin.names('evaluation.perturbations'))}")
     conditions = [Condition(name=UNPERTURBED, strength=0.0, perturb=lambda pixels, seed: pixels)]
     for name, strengths in perturbations.items():
         plugin.load("evaluation.perturbations", name, where=where)
-        if not strengths or len(set(strengths)) < len(strengths):
+        if len(set(strengths)) < len(strengths):
             raise UserError(f"The strengths {list(strengths)} cannot be used", where=f"{where}.{name}",
-                            expected="a list of at least one strength, each once")
+                            expected="strengths given once each, or [] to leave the perturbation out")
         conditions += [
             Condition(name=name, strength=float(strength), perturb=plugin.create(
                 "evaluation.perturbations", name, {"strength": strength}, where=f"{where}.{name}"))
