@@ -23,9 +23,10 @@ from scipy.stats import binomtest
 from fakemedia.core.plan import MethodPlan, Plan, Plugin
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import FAKE, REAL, make_stages
-from fakemedia.evaluation.label_check import look_swapped
+from fakemedia.evaluation.label_check import distances_if_swapped
 from fakemedia.evaluation.metrics import auc
-from fakemedia.learning.sequence import learn_stage, score_checkpoint
+from fakemedia.learning.next_stage import class_outputs
+from fakemedia.learning.sequence import learn_stage
 from fakemedia.runtime.device import Runtime
 
 BACKWARDS = 0.2
@@ -41,13 +42,12 @@ def checks(given: argparse.Namespace, new: str, known: tuple[str, ...], stores: 
     train, validation = ({task: stores[task][split] for task in known} for split in ("train", "val"))
     learned = learn_stage(plan=plan, method="one", seed=0, stage=stages[0], parent=None, train=train,
                           validation=validation, folder=None, runtime=given.runtime, features=place.joinpath)
-    scores = score_checkpoint(learned, {**validation, new: stores[new]["train"]}, runtime=given.runtime,
-                              features=place.joinpath)
-    own = scores["task"] == new
-    old, reals, fakes = (scores.loc[which & (scores["label"] == label), "logit"].to_numpy()
-                         for which, label in ((~own, REAL), (own, REAL), (own, FAKE)))
-    area = float(auc(scores.loc[own, "label"].to_numpy(), scores.loc[own, "logit"].to_numpy()))
-    return np.array([[look_swapped(old, reals, fakes), look_swapped(old, fakes, reals)],
+    old, reals, fakes = class_outputs(learned, stores[new]["train"], validation, runtime=given.runtime,
+                                      features=place.joinpath)
+    area = float(auc(np.repeat([REAL, FAKE], [len(reals.logits), len(fakes.logits)]),
+                     np.concatenate([reals.logits, fakes.logits])))
+    return np.array([[distances_if_swapped(old, reals, fakes) is not None,
+                      distances_if_swapped(old, fakes, reals) is not None],
                      [area < BACKWARDS, 1 - area < BACKWARDS]])
 
 

@@ -1,11 +1,17 @@
-"""Signs that the labels of a task are swapped: from the AUC matrix, or from the logits of a detector."""
+"""Signs that the labels of a task are swapped: from the AUC matrix, or from a detector's outputs on its pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from fakemedia.evaluation.continual import learning_accuracy
 from fakemedia.evaluation.metrics import auc as ranking_auc
@@ -14,8 +20,22 @@ Floats = NDArray[np.float64]
 INVERTED_AUC = 0.2
 """AUC below which a detector ranks a task the wrong way round; 0.5 is chance."""
 MIN_AUC_DIFFERENCE, MIN_STANDARD_ERRORS = 0.1, 2.0
-"""How much closer to the known real pictures the fakes of a task must be than its real pictures before swapped labels
-are suspected: as a difference of AUC, and in standard errors of it."""
+"""By how much nearer to the known real pictures the fakes of a task must be than its real pictures, for swapped labels
+to be suspected: as a difference of AUC, and in standard errors of it."""
+FOLDS, MAX_COMPARED = 5, 500
+"""Folds of the cross-validation that tells two groups of pictures apart, and pictures of a group in it at most."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a detector that has not learned a task computes of some pictures of one class."""
+
+    logits: Floats
+    """(N,)."""
+    features: NDArray[np.float32]
+    """(N, D)."""
+    sources: NDArray[np.str_]
+    """(N,), the source photographs."""
 
 
 def auc_before_learning(auc: Floats, learned: NDArray[np.int64]) -> Floats:
@@ -49,23 +69,60 @@ def label_notices(auc: Floats, learned: NDArray[np.int64], tasks: Sequence[str])
     return tuple(notices)
 
 
-def distance(reference: Floats, logits: Floats) -> float:
-    """Return the distance of `logits` (N,) from those of `reference` pictures (K,): |AUC - 0.5|, 0 (alike) to 0.5."""
-    labels = np.repeat([0, 1], [len(reference), len(logits)])
-    return abs(float(ranking_auc(labels, np.concatenate([reference, logits]))) - 0.5)
+def distances_if_swapped(known: Sequence[Outputs], reals: Outputs, fakes: Outputs) -> tuple[float, float] | None:
+    """Return how far `reals` and `fakes` of a new task are from known real pictures if its labels look swapped.
 
-
-def look_swapped(reference: Floats, reals: Floats, fakes: Floats) -> bool:
-    """Return whether the `fakes` (F,) of a task look more like `reference` real pictures (K,) than its `reals` (R,) do.
-
-    All are logits of a detector that has not learned the task. It may rank a new generator the wrong way round, when
-    the fakes look more real than real pictures; its real pictures look like known ones nevertheless. The standard
-    error is that of two AUCs of 0.5: Mann and Whitney, Annals of Mathematical Statistics 18, 1947.
+    None if they do not. `known` are the real pictures of each task that the detector knows. The real pictures of a new
+    task look like known ones, whatever the detector takes its fakes for; the labels look swapped if the fakes are
+    nearer to them than the real pictures are. Distances, 0 (alike) to 0.5 (apart), are compared by logits, and by
+    features: those from the task that is nearest. The standard error is that of two AUCs of 0.5: Mann and Whitney,
+    Annals of Mathematical Statistics 18, 1947.
     """
-    error = np.sqrt(sum((len(reference) + len(logits) + 1) / (12 * len(reference) * len(logits))
-                        for logits in (reals, fakes)))
-    return (distance(reference, reals) - distance(reference, fakes)
-            > max(MIN_AUC_DIFFERENCE, MIN_STANDARD_ERRORS * error))
+    logits = np.concatenate([task.logits for task in known])
+    by_logits = [(logit_distance(logits, group.logits), len(logits)) for group in (reals, fakes)]
+    by_features = [_nearest(known, group) for group in (reals, fakes)]
+    sizes = len(reals.logits), len(fakes.logits)
+    for (of_reals, near_reals), (of_fakes, near_fakes) in (by_logits, by_features):
+        error = np.sqrt(sum((count + size + 1) / (12 * count * size)
+                            for count, size in zip((near_reals, near_fakes), sizes, strict=True)))
+        if of_reals - of_fakes > max(MIN_AUC_DIFFERENCE, MIN_STANDARD_ERRORS * error):
+            return of_reals, of_fakes
+    return None
+
+
+def _nearest(known: Sequence[Outputs], group: Outputs) -> tuple[float, int]:
+    """Return the least feature distance of `group` from a task of `known`, and that task's pictures; NaN if unknown."""
+    distances = [(feature_distance(task, group), len(task.logits)) for task in known]
+    return min((pair for pair in distances if not np.isnan(pair[0])), default=(float("nan"), 1))
+
+
+def logit_distance(known: Floats, logits: Floats) -> float:
+    """Return how far `logits` (N,) are from those of `known` pictures (K,): |AUC - 0.5|."""
+    labels = np.repeat([0, 1], [len(known), len(logits)])
+    return abs(float(ranking_auc(labels, np.concatenate([known, logits]))) - 0.5)
+
+
+def feature_distance(known: Outputs, others: Outputs) -> float:
+    """Return how well a linear classifier of features tells two groups of pictures apart: its AUC - 0.5, 0 at least.
+
+    The AUC is that of cross-validation in which a source photograph is in one fold only; NaN with fewer than two
+    photographs in a group.
+    """
+    groups = [_compared(group) for group in (known, others)]
+    features, sources = (np.concatenate(parts) for parts in zip(*groups, strict=True))
+    labels = np.repeat([0, 1], [len(group[1]) for group in groups])
+    folds = min(FOLDS, *(len(np.unique(group[1])) for group in groups))
+    if folds < 2:
+        return float("nan")
+    model = make_pipeline(StandardScaler(), RidgeClassifier(alpha=features.shape[1]))
+    scores: Any = cross_val_predict(model, features, labels, groups=sources, method="decision_function",
+                               cv=StratifiedGroupKFold(folds, shuffle=True, random_state=0))
+    return max(float(ranking_auc(labels, scores)) - 0.5, 0.0)
+
+
+def _compared(group: Outputs) -> tuple[Floats, NDArray[np.str_]]:
+    rows = np.linspace(0, len(group.features) - 1, min(len(group.features), MAX_COMPARED)).astype(int)
+    return group.features[rows].astype(np.float64), group.sources[rows]
 
 
 def _means(values: Floats) -> Floats:

@@ -6,16 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from fakemedia.core.errors import UserError
 from fakemedia.core.plan import MethodPlan, Plan, Plugin
 from fakemedia.core.plugin import configure
 from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import FAKE, REAL, Stage
 from fakemedia.evaluation.calibration import CalibrationConfig
-from fakemedia.evaluation.label_check import distance, look_swapped
+from fakemedia.evaluation.label_check import Outputs, distances_if_swapped
 from fakemedia.learning.keeping import check_fakes_alone, check_reals
 from fakemedia.learning.one_step import calibrate_checkpoint
-from fakemedia.learning.sequence import learn_stage, make_method, score_checkpoint
+from fakemedia.learning.sequence import learn_stage, make_method, view_outputs
 from fakemedia.networks.checkpoint import Checkpoint
 from fakemedia.runtime.device import Runtime
 from fakemedia.store.pixels import PixelStore
@@ -69,16 +71,29 @@ def check_labels(parent: Checkpoint, train: PixelStore, validation: Stores, *, r
     """
     if not ((train.labels == REAL).any() and (train.labels == FAKE).any()):
         return
-    scores = score_checkpoint(parent, {**validation, train.task: train}, runtime=runtime, features=features)
-    is_new = scores["task"] == train.task
-    known_reals, reals, fakes = (scores.loc[rows & (scores["label"] == label), "logit"].to_numpy()
-                                 for rows, label in ((~is_new, REAL), (is_new, REAL), (is_new, FAKE)))
-    if len(known_reals) and look_swapped(known_reals, reals, fakes):
+    known, reals, fakes = class_outputs(parent, train, validation, runtime=runtime, features=features)
+    distances = distances_if_swapped(known, reals, fakes) if known else None
+    if distances is not None:
+        of_reals, of_fakes = distances
         raise UserError(f"The pictures called fake of the task {train.task} look more like the known real pictures "
-                        f"(distance {distance(known_reals, fakes):.2f}) than those called real "
-                        f"({distance(known_reals, reals):.2f}): the labels look swapped", where=f"task {train.task}",
-                        expected="real pictures that look like those of the tasks learned",
+                        f"(distance {of_fakes:.2f}) than those called real ({of_reals:.2f}): the labels look swapped",
+                        where=f"task {train.task}", expected="real pictures that look like those of the tasks learned",
                         do="check the folders 0_real and 1_fake; if they are right, learn the task in a sequence")
+
+
+def class_outputs(parent: Checkpoint, train: PixelStore, validation: Stores, *, runtime: Runtime,
+                  features: Places) -> tuple[list[Outputs], Outputs, Outputs]:
+    """Return what `parent` computes of the real pictures of each task of `validation` that has some, and of the real
+    pictures and the fakes of `train`."""
+    outputs = view_outputs(parent, runtime, features)
+
+    def of_class(store: PixelStore, label: int) -> Outputs:
+        rows = np.flatnonzero(store.labels == label)
+        return Outputs(*outputs.read(store, rows=rows), np.asarray(store.sources, str)[rows])
+
+    with runtime.reproducible():
+        known = [of_class(store, REAL) for store in validation.values() if (store.labels == REAL).any()]
+        return known, of_class(train, REAL), of_class(train, FAKE)
 
 
 def learn_next(plan: Plan, parent: Checkpoint, train: Stores, validation: Stores, folder: Path, *, runtime: Runtime,

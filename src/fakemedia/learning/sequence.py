@@ -279,7 +279,7 @@ def score_checkpoint(checkpoint: Checkpoint, suite: Stores, *, runtime: Runtime,
     2,000, and so are these logits. Columns as in `learning.view_outputs.score_stores`.
     """
     with runtime.reproducible():
-        return score_stores(_outputs(checkpoint, runtime, features), suite, novelty, several=several)
+        return score_stores(view_outputs(checkpoint, runtime, features), suite, novelty, several=several)
 
 
 def validate_checkpoint(checkpoint: Checkpoint, train: Stores, validation: Stores, *, runtime: Runtime,
@@ -289,11 +289,12 @@ def validate_checkpoint(checkpoint: Checkpoint, train: Stores, validation: Store
     As `learning.view_outputs.validate_stores`; `features` as in `score_checkpoint`.
     """
     with runtime.reproducible():
-        return validate_stores(_outputs(checkpoint, runtime, features), train, validation,
+        return validate_stores(view_outputs(checkpoint, runtime, features), train, validation,
                                checkpoint.meta["weights_sha256"])
 
 
-def _outputs(checkpoint: Checkpoint, runtime: Runtime, features: Callable[[str], Path] | None) -> ViewOutputs:
+def view_outputs(checkpoint: Checkpoint, runtime: Runtime, features: Callable[[str], Path] | None) -> ViewOutputs:
+    """Return the reader of what `checkpoint` computes of pictures; `features` as in `score_checkpoint`."""
     feature_folder = features if checkpoint.meta["tune"] == "head" else None
     body = None if feature_folder is None else frozen_body(checkpoint, runtime)
     network = restore_network(checkpoint) if body is None else restore_head(checkpoint)
