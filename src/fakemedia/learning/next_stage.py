@@ -82,7 +82,7 @@ def check_labels(parent: Checkpoint, train: PixelStore, validation: Stores, *, r
 
 
 def class_outputs(parent: Checkpoint, train: PixelStore, validation: Stores, *, runtime: Runtime,
-                  features: Places) -> tuple[list[Outputs], Outputs, Outputs]:
+                  features: FeatureFolders) -> tuple[list[Outputs], Outputs, Outputs]:
     """Return what `parent` computes of the real pictures of each task of `validation` that has some, and of the real
     pictures and the fakes of `train`."""
     outputs = view_outputs(parent, runtime, features)
