@@ -33,7 +33,7 @@ def plain_errors(command: Callable) -> Callable:
             input_error = user_error(error)
             if input_error is None:
                 raise
-            launch.let_others_report()
+            launch.wait_for_first_report()
             raise click.ClickException(as_typed(str(input_error))) from error
 
     return wrapped

@@ -9,7 +9,8 @@ from fakemedia.core.plan import Plan
 def check_comparable(plan: Plan, other: Plan) -> None:
     """Raise UserError unless both sequences learn the same tasks, with a method and a seed in common."""
     where = f"sequences.{plan.sequence}.against: {other.sequence}"
-    labels = [method.label for method in plan.methods if method.label in {theirs.label for theirs in other.methods}]
+    labels = [method.label for method in plan.methods
+              if method.label in {other_method.label for other_method in other.methods}]
     if not labels:
         raise UserError("The sequences have no method in common", where=where, expected="one at least")
     facts, other_facts = ({"collection": sequence.collection, "tasks": sorted(sequence.tasks),

@@ -173,13 +173,13 @@ def configure(config: type[T], settings: Mapping[str, Any], *, where: object,
             expected=problem["msg"].removeprefix("Value error, "),
         ) from None
     for key, value in values.items():
-        expected = _mistaken(value, getattr(filled, key))
+        expected = _expected_kind(value, getattr(filled, key))
         if expected is not None:
             raise UserError(f"The value {value!r} does not fit the key {key!r}", where=where, expected=expected)
     return filled
 
 
-def _mistaken(value: Any, converted: Any) -> str | None:
+def _expected_kind(value: Any, converted: Any) -> str | None:
     """Return the expected kind of `value` if it was converted to another kind, `converted`; else None."""
     if isinstance(converted, float) and not math.isfinite(converted):
         return "a finite number"
@@ -192,7 +192,7 @@ def _mistaken(value: Any, converted: Any) -> str | None:
         pairs = [(value[key], item) for key, item in converted.items() if key in value]
     elif isinstance(value, (list, tuple)) and isinstance(converted, (list, tuple)):
         pairs = list(zip(value, converted, strict=False))
-    return next((expected for pair in pairs if (expected := _mistaken(*pair)) is not None), None)
+    return next((expected for pair in pairs if (expected := _expected_kind(*pair)) is not None), None)
 
 
 def create(kind: str, name: str, settings: Mapping[str, Any], *args: Any, where: object = None) -> Any:

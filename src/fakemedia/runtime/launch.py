@@ -40,7 +40,7 @@ def number() -> int:
 
 def restart(devices: int) -> NoReturn:
     """Replace this process by `devices` ones that run the same command, and by one that reports why they ended."""
-    os.environ[signals.COMMAND] = signals.typed()
+    os.environ[signals.COMMAND] = signals.command_line()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // devices)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # It warns that find_unused_parameters found none.
     launcher = [sys.executable, "-m", __name__, "--standalone", f"--nproc_per_node={devices}"]
@@ -54,7 +54,7 @@ def silence_other_ranks() -> None:
         logging.disable(logging.WARNING)
 
 
-def let_others_report() -> None:
+def wait_for_first_report() -> None:
     """Wait a moment before a rank above 0 reports an error: rank 0 may report the same, and end all processes."""
     if int(os.environ.get("LOCAL_RANK", 0)) > 0:
         time.sleep(REPORT_DELAY)

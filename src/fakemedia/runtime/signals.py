@@ -83,12 +83,12 @@ def deferred() -> Iterator[Callable[[], bool]]:
 
 def message(*, stopped: bool = True) -> str:
     """Return the message for a command that was stopped, or whose processes were killed."""
-    command = os.environ.get(COMMAND) or typed()
+    command = os.environ.get(COMMAND) or command_line()
     return (f"{'Stopped. ' if stopped else ''}Finished results are kept, and the last saved state of a stage in "
             f"training.\n  What to do: resume with the same command: {command}")
 
 
-def typed() -> str:
+def command_line() -> str:
     """Return the command of this process, as a user types it."""
     return f"{program()} {shlex.join(sys.argv[1:])}"
 
