@@ -20,10 +20,10 @@ Floats = NDArray[np.float64]
 INVERTED_AUC = 0.2
 """AUC below which a detector ranks a task the wrong way round; 0.5 is chance."""
 MIN_AUC_DIFFERENCE, MIN_STANDARD_ERRORS = 0.1, 2.0
-"""By how much nearer to the known real pictures the fakes of a task must be than its real pictures, for swapped labels
-to be suspected: as a difference of AUC, and in standard errors of it."""
+"""Swapped labels are suspected if the fakes of a task are closer to the known real pictures than its real pictures are
+by more than this: the minimum difference of AUC, and its minimum in standard errors."""
 FOLDS, MAX_COMPARED = 5, 500
-"""Folds of the cross-validation that tells two groups of pictures apart, and pictures of a group in it at most."""
+"""Folds of the cross-validation that separates two groups of pictures, and the maximum number of pictures per group."""
 
 
 @dataclass(frozen=True)
@@ -72,46 +72,46 @@ def label_notices(auc: Floats, learned: NDArray[np.int64], tasks: Sequence[str])
 def distances_if_swapped(known: Sequence[Outputs], reals: Outputs, fakes: Outputs) -> tuple[float, float] | None:
     """Return how far `reals` and `fakes` of a new task are from known real pictures if its labels look swapped.
 
-    None if they do not. `known` are the real pictures of each task that the detector knows. The real pictures of a new
-    task look like known ones, whatever the detector takes its fakes for; the labels look swapped if the fakes are
-    nearer to them than the real pictures are. Distances, 0 (alike) to 0.5 (apart), are compared by logits, and by
-    features: those from the task that is nearest. The standard error is that of two AUCs of 0.5: Mann and Whitney,
-    Annals of Mathematical Statistics 18, 1947.
+    None if they do not. `known` are the real pictures of each task that the detector has learned. The real pictures of
+    a new task resemble known ones, however the detector classifies its fakes; the labels look swapped if the fakes are
+    closer to the known real pictures than the real pictures are. Distances, 0 (indistinguishable) to 0.5 (separable),
+    are compared by logits, and by features: those from the nearest task. The standard error is that of two AUCs of 0.5:
+    Mann and Whitney, Annals of Mathematical Statistics 18, 1947.
     """
     logits = np.concatenate([task.logits for task in known])
     by_logits = [(logit_distance(logits, group.logits), len(logits)) for group in (reals, fakes)]
     by_features = [_nearest(known, group) for group in (reals, fakes)]
     sizes = len(reals.logits), len(fakes.logits)
-    for (of_reals, near_reals), (of_fakes, near_fakes) in (by_logits, by_features):
+    for (real_distance, real_count), (fake_distance, fake_count) in (by_logits, by_features):
         error = np.sqrt(sum((count + size + 1) / (12 * count * size)
-                            for count, size in zip((near_reals, near_fakes), sizes, strict=True)))
-        if of_reals - of_fakes > max(MIN_AUC_DIFFERENCE, MIN_STANDARD_ERRORS * error):
-            return of_reals, of_fakes
+                            for count, size in zip((real_count, fake_count), sizes, strict=True)))
+        if real_distance - fake_distance > max(MIN_AUC_DIFFERENCE, MIN_STANDARD_ERRORS * error):
+            return real_distance, fake_distance
     return None
 
 
 def _nearest(known: Sequence[Outputs], group: Outputs) -> tuple[float, int]:
-    """Return the least feature distance of `group` from a task of `known`, and that task's pictures; NaN if unknown."""
+    """Return the minimum feature distance of `group` from a task of `known`, and that task's size; (NaN, 1) if none."""
     distances = [(feature_distance(task, group), len(task.logits)) for task in known]
     return min((pair for pair in distances if not np.isnan(pair[0])), default=(float("nan"), 1))
 
 
-def logit_distance(known: Floats, logits: Floats) -> float:
-    """Return how far `logits` (N,) are from those of `known` pictures (K,): |AUC - 0.5|."""
-    labels = np.repeat([0, 1], [len(known), len(logits)])
-    return abs(float(ranking_auc(labels, np.concatenate([known, logits]))) - 0.5)
+def logit_distance(reference: Floats, logits: Floats) -> float:
+    """Return how far `logits` (N,) are from `reference` logits (K,): |AUC - 0.5|."""
+    labels = np.repeat([0, 1], [len(reference), len(logits)])
+    return abs(float(ranking_auc(labels, np.concatenate([reference, logits]))) - 0.5)
 
 
-def feature_distance(known: Outputs, others: Outputs) -> float:
-    """Return how well a linear classifier of features tells two groups of pictures apart: its AUC - 0.5, 0 at least.
+def feature_distance(reference: Outputs, group: Outputs) -> float:
+    """Return how well a linear classifier of features separates two groups of pictures: its AUC - 0.5, at least 0.
 
     The AUC is that of cross-validation in which a source photograph is in one fold only; NaN with fewer than two
     photographs in a group.
     """
-    groups = [_compared(group) for group in (known, others)]
-    features, sources = (np.concatenate(parts) for parts in zip(*groups, strict=True))
-    labels = np.repeat([0, 1], [len(group[1]) for group in groups])
-    folds = min(FOLDS, *(len(np.unique(group[1])) for group in groups))
+    samples = [_subsample(outputs) for outputs in (reference, group)]
+    features, sources = (np.concatenate(parts) for parts in zip(*samples, strict=True))
+    labels = np.repeat([0, 1], [len(sample[1]) for sample in samples])
+    folds = min(FOLDS, *(len(np.unique(sample[1])) for sample in samples))
     if folds < 2:
         return float("nan")
     model = make_pipeline(StandardScaler(), RidgeClassifier(alpha=features.shape[1]))
@@ -120,7 +120,7 @@ def feature_distance(known: Outputs, others: Outputs) -> float:
     return max(float(ranking_auc(labels, scores)) - 0.5, 0.0)
 
 
-def _compared(group: Outputs) -> tuple[Floats, NDArray[np.str_]]:
+def _subsample(group: Outputs) -> tuple[Floats, NDArray[np.str_]]:
     rows = np.linspace(0, len(group.features) - 1, min(len(group.features), MAX_COMPARED)).astype(int)
     return group.features[rows].astype(np.float64), group.sources[rows]
 

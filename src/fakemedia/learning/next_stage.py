@@ -67,23 +67,24 @@ def check_labels(parent: Checkpoint, train: PixelStore, validation: Stores, *, r
                  features: FeatureFolders) -> None:
     """Raise UserError if, by the scores of `parent`, the labels of a new task look swapped.
 
-    `train` holds them, `validation` those of the tasks that `parent` knows.
+    `train` holds the new task, `validation` the tasks that `parent` has learned.
     """
     if not ((train.labels == REAL).any() and (train.labels == FAKE).any()):
         return
     known, reals, fakes = class_outputs(parent, train, validation, runtime=runtime, features=features)
     distances = distances_if_swapped(known, reals, fakes) if known else None
     if distances is not None:
-        of_reals, of_fakes = distances
+        real_distance, fake_distance = distances
         raise UserError(f"The pictures called fake of the task {train.task} look more like the known real pictures "
-                        f"(distance {of_fakes:.2f}) than those called real ({of_reals:.2f}): the labels look swapped",
-                        where=f"task {train.task}", expected="real pictures that look like those of the tasks learned",
+                        f"(distance {fake_distance:.2f}) than those called real ({real_distance:.2f}): the labels look "
+                        "swapped", where=f"task {train.task}",
+                        expected="real pictures that look like those of the tasks learned",
                         do="check the folders 0_real and 1_fake; if they are right, learn the task in a sequence")
 
 
 def class_outputs(parent: Checkpoint, train: PixelStore, validation: Stores, *, runtime: Runtime,
                   features: FeatureFolders) -> tuple[list[Outputs], Outputs, Outputs]:
-    """Return what `parent` computes of the real pictures of each task of `validation` that has some, and of the real
+    """Return the outputs of `parent` for the real pictures of each task of `validation` that has some, and for the real
     pictures and the fakes of `train`."""
     outputs = view_outputs(parent, runtime, features)
 
