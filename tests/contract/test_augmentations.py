@@ -8,6 +8,7 @@ from skimage.data import astronaut
 
 from fakemedia.core import plugin
 from fakemedia.core.rng import generator
+from fakemedia.store.augmentations import tone
 from fakemedia.store.augmentations.augmentation import KIND, NONE, augment_version, augmented, make_augment
 from fakemedia.store.augmentations.blur_jpeg import Config, build
 
@@ -63,3 +64,21 @@ def test_blur_and_compression_are_independent_and_as_frequent_as_asked_for(proba
     augment = build(Config(probability=probability))
     kept = [np.array_equal(augment(PICTURE, seed), PICTURE) for seed in range(400)]
     assert np.mean(kept) == pytest.approx(unchanged, abs=0.06)
+
+
+@pytest.mark.parametrize(("probability", "unchanged"), [(0.0, 1.0), (0.5, 0.25), (1.0, 0.0)])
+def test_brightness_and_contrast_are_independent_and_as_frequent_as_asked_for(probability: float,
+                                                                              unchanged: float) -> None:
+    augment = tone.build(tone.Config(probability=probability))
+    kept = [np.array_equal(augment(PICTURE, seed), PICTURE) for seed in range(400)]
+    assert np.mean(kept) == pytest.approx(unchanged, abs=0.06)
+
+
+def test_the_tone_of_a_grey_crop_is_that_of_one_factor_of_brightness() -> None:
+    grey = np.full((8, 8, 3), 100, np.uint8)  # Contrast does not change it.
+    changed = np.array([make_augment("tone")(grey, seed).astype(int) for seed in range(400)])  # type: ignore[misc]
+    assert (changed == changed[:, :1, :1, :1]).all()
+    levels = changed[:, 0, 0, 0]
+    assert levels.min() in range(50, 54)
+    assert levels.max() in range(147, 151)
+    assert np.mean(levels == 100) == pytest.approx(0.5, abs=0.06)

@@ -51,9 +51,9 @@ class TrainingConfig:
     flip: bool = True
     """Mirror half of the training crops."""
     augment: str = "none"
-    """Changes of the training crops, each drawn by seed, picture and epoch: `none`, `blur_jpeg`, `blur_jpeg_01`, or
-    another file in `store/augmentations/`. If only the head is trained, each of `views` has an augmented one beside
-    it."""
+    """Changes of the training crops, each drawn by seed, picture and epoch: `none`, `blur_jpeg`, `blur_jpeg_01`,
+    `tone`, or another file in `store/augmentations/`. If only the head is trained, each of `views` has an augmented
+    one beside it."""
     views: tuple[str, ...] = ("centre",)
     """Crops of each training picture whose features are computed if only the head is trained (`tune: head`), one at
     random in each epoch, all of them in methods without epochs: `centre`, `quarters` (what `kedro score` sees),
