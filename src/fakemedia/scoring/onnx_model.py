@@ -26,8 +26,11 @@ PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 class OnnxModel:
     """The network in an ONNX file, in float32 by onnxruntime: on the GPU if its build supports that."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the file; UserError if it is missing, damaged, or not written by `export`."""
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
+        """Read the file; UserError if it is missing, damaged, or not written by `export`.
+
+        `threads` compute a batch on a CPU; 0: as many as there are cores.
+        """
         require_packages("onnxruntime")
         import onnxruntime
 
@@ -35,6 +38,7 @@ class OnnxModel:
         if not path.is_file():
             raise UserError("There is no ONNX file", where=path, do="make one with: kedro export CHECKPOINT --out ...")
         options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=providers)

@@ -36,14 +36,19 @@ class _Job:
 
 
 class Batcher:
-    """One thread that runs the network on the waiting crops, `max_crops` at once."""
+    """Threads that run the network on the waiting crops, each on `max_crops` at once."""
 
-    def __init__(self, *, max_crops: int, wait: float, on_batch: Callable[[int], None] = lambda crops: None) -> None:
+    def __init__(self, *, max_crops: int, wait: float, threads: int = 1,
+                 on_batch: Callable[[int], None] = lambda crops: None) -> None:
         """An incomplete batch waits `wait` seconds for more crops; `on_batch` gets the crops of each batch."""
         self._max_crops, self._wait, self._on_batch = max_crops, wait, on_batch
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
-        self._thread.start()
+        self._next: _Job | None = None
+        self._collecting = threading.Lock()
+        self._threads = [threading.Thread(target=self._run, name=f"batches-{number}", daemon=True)
+                         for number in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, model: Model, crops: NDArray[np.uint8], answer: Future[Computed]) -> None:
         """Complete `answer` with what `model` gives for the crops of one picture, uint8 (K, crop, crop, 3).
@@ -56,41 +61,43 @@ class Batcher:
             answer.set_result(Computed(logits=np.empty(0), embedding=None, novelty=np.nan))
 
     def close(self) -> None:
-        """Process the waiting jobs, then stop the thread."""
+        """Process the waiting jobs, then stop the threads."""
         self._jobs.put(None)
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
-        next_job: _Job | None = None
         while True:
-            job = next_job or self._jobs.get()
-            if job is None:
+            with self._collecting:
+                batch = self._collect()
+            if not batch:
                 return
-            batch, next_job, is_closed = self._collect(job)
             running = [job for job in batch if job.answer.set_running_or_notify_cancel()]
             if running:
                 self._compute(running)
-            if is_closed:
-                if next_job is not None and next_job.answer.set_running_or_notify_cancel():
-                    self._compute([next_job])
-                return
 
-    def _collect(self, first: _Job) -> tuple[list[_Job], _Job | None, bool]:
-        """Return the jobs of a batch for one model, the job that begins the next one, and whether this is the end."""
+    def _collect(self) -> list[_Job]:
+        """Return the jobs of the next batch, all for one model; none at the end."""
+        first, self._next = self._next or self._jobs.get(), None
+        if first is None:
+            self._jobs.put(None)  # For the other threads.
+            return []
         batch, crops, until = [first], len(first.crops), time.monotonic() + self._wait
         while crops < self._max_crops:
             try:
                 remaining = until - time.monotonic()
                 job = self._jobs.get(timeout=remaining) if remaining > 0 else self._jobs.get_nowait()
             except queue.Empty:
-                return batch, None, False
+                break
             if job is None:
-                return batch, None, True
+                self._jobs.put(None)
+                break
             if job.model is not first.model or crops + len(job.crops) > self._max_crops:
-                return batch, job, False
+                self._next = job
+                break
             batch.append(job)
             crops += len(job.crops)
-        return batch, None, False
+        return batch
 
     def _compute(self, batch: list[_Job]) -> None:
         crops = np.concatenate([job.crops for job in batch]) if len(batch) > 1 else batch[0].crops

@@ -13,10 +13,14 @@ import numpy as np
 from fakemedia.core.errors import UserError
 from fakemedia.registry.client import Registry
 from fakemedia.registry.versions import Version, find_version, open_version
+from fakemedia.runtime.threads import cores
 from fakemedia.scoring.model import Model
 from fakemedia.scoring.onnx_model import OnnxModel
 
 ONNX = "model.onnx"
+BATCHES = 2
+"""Batches that are computed at once, each by its share of the cores: while one waits for its slowest thread, or a
+picture is decoded, the other keeps the cores busy."""
 RETRY = 2.0
 """Seconds until a failed swap is tried again, though the registry has not changed."""
 LOGGER = logging.getLogger("fakemedia.serving")
@@ -36,7 +40,7 @@ def open_serving(registry: Registry, version: Version) -> Serving:
     if ONNX not in version.files:
         raise UserError(f"Version {version.number} has no ONNX file", where=folder, expected=ONNX,
                         do="register the checkpoint again with the extra onnx installed")
-    model = OnnxModel(folder / ONNX)
+    model = OnnxModel(folder / ONNX, threads=max(1, cores() // BATCHES))
     model.outputs(np.zeros((1, model.facts.crop, model.facts.crop, 3), np.uint8))
     return Serving(version=version, model=model)
 
