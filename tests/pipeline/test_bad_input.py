@@ -43,7 +43,7 @@ def nested(*keys: str, value: object) -> dict:
     (("runtime", "precision"), "float8", "precision"),
     (("robustness",), {"sequences": "tiny", "perturbations": {"jpg": [50]}}, "did you mean 'jpeg'"),
     (("robustness",), {"sequences": ["tiny"], "perturbations": {"jpeg": [300]}}, "a quality from 1 to 100"),
-    (("robustness",), {"sequences": ["tiny"], "perturbations": {"jpeg": []}}, "robustness.perturbations.jpeg"),
+    (("robustness",), {"sequences": ["tiny"], "perturbations": {"jpeg": [50, 50]}}, "robustness.perturbations.jpeg"),
     (("robustness",), {"sequences": ["tiny"], "per_task_max": 0}, "per_task_max of at least 2"),
     (("robustness", "sequences"), ["tini"], "did you mean 'tiny'"),
     (("runtime", "accelerator"), "gpu", "'auto', 'cpu', 'cuda' or 'mps'"),
