@@ -71,6 +71,12 @@ def test_one_photograph_cannot_be_compared() -> None:
     assert distances_if_swapped([outputs(REAL)], single, outputs(REAL, seed=2)) is None
 
 
+def test_photographs_that_cannot_be_divided_into_folds_are_not_compared() -> None:
+    reference, group = (Outputs(np.zeros(len(sources)), np.eye(len(sources), 4, dtype=np.float32), np.array([*sources]))
+                        for sources in ("dbddcdbdda", "cbcccccc"))
+    assert np.isnan(feature_distance(reference, group))
+
+
 def test_an_update_names_the_task_and_the_distances(monkeypatch: pytest.MonkeyPatch) -> None:
     stores = {task: cast(Any, SimpleNamespace(task=task, labels=np.repeat([0, 1], 80), sources=np.arange(160)))
               for task in ("old", "new")}

@@ -22,8 +22,8 @@ INVERTED_AUC = 0.2
 MIN_AUC_DIFFERENCE, MIN_STANDARD_ERRORS = 0.1, 2.0
 """Swapped labels are suspected if the fakes of a task are closer to the known real pictures than its real pictures are
 by more than this: the minimum difference of AUC, and its minimum in standard errors."""
-FOLDS, MAX_COMPARED = 5, 500
-"""Folds of the cross-validation that separates two groups of pictures, and the maximum number of pictures per group."""
+FOLDS = 5
+"""Folds of the cross-validation that separates two groups of pictures, at most."""
 
 
 @dataclass(frozen=True)
@@ -105,24 +105,22 @@ def logit_distance(reference: Floats, logits: Floats) -> float:
 def feature_distance(reference: Outputs, group: Outputs) -> float:
     """Return how well a linear classifier of features separates two groups of pictures: its AUC - 0.5, at least 0.
 
-    The AUC is that of cross-validation in which a source photograph is in one fold only; NaN with fewer than two
-    photographs in a group.
+    The AUC is that of cross-validation in which a source photograph is in one fold only; NaN where there are too few
+    photographs for that.
     """
-    samples = [_subsample(outputs) for outputs in (reference, group)]
-    features, sources = (np.concatenate(parts) for parts in zip(*samples, strict=True))
-    labels = np.repeat([0, 1], [len(sample[1]) for sample in samples])
-    folds = min(FOLDS, *(len(np.unique(sample[1])) for sample in samples))
-    if folds < 2:
+    features = np.concatenate([reference.features, group.features]).astype(np.float64)
+    sources = np.concatenate([reference.sources, group.sources])
+    labels = np.repeat([0, 1], [len(reference.sources), len(group.sources)])
+    n_folds = min(FOLDS, len(np.unique(reference.sources)), len(np.unique(group.sources)))
+    if n_folds < 2:
+        return float("nan")
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0)
+    folds = list(splitter.split(features, labels, sources))
+    if any(len(np.unique(labels[training])) < 2 for training, _ in folds):
         return float("nan")
     model = make_pipeline(StandardScaler(), RidgeClassifier(alpha=features.shape[1]))
-    scores: Any = cross_val_predict(model, features, labels, groups=sources, method="decision_function",
-                               cv=StratifiedGroupKFold(folds, shuffle=True, random_state=0))
+    scores: Any = cross_val_predict(model, features, labels, cv=folds, method="decision_function")
     return max(float(ranking_auc(labels, scores)) - 0.5, 0.0)
-
-
-def _subsample(group: Outputs) -> tuple[Floats, NDArray[np.str_]]:
-    rows = np.linspace(0, len(group.features) - 1, min(len(group.features), MAX_COMPARED)).astype(int)
-    return group.features[rows].astype(np.float64), group.sources[rows]
 
 
 def _means(values: Floats) -> Floats:

@@ -15,6 +15,7 @@ from fakemedia.core.training import TrainingConfig
 from fakemedia.core.types import FAKE, REAL, Stage
 from fakemedia.evaluation.calibration import CalibrationConfig
 from fakemedia.evaluation.label_check import Outputs, distances_if_swapped
+from fakemedia.evaluation.novelty import spread
 from fakemedia.learning.keeping import check_fakes_alone, check_reals
 from fakemedia.learning.one_step import calibrate_checkpoint
 from fakemedia.learning.sequence import learn_stage, make_method, view_outputs
@@ -24,6 +25,8 @@ from fakemedia.store.pixels import PixelStore
 
 Stores = Mapping[str, PixelStore]
 FeatureFolders = Callable[[str], Path]
+MAX_COMPARED = 500
+"""Pictures of a class that the check of the labels compares, at most."""
 
 
 def next_plan(parent: Checkpoint, task: str, method: MethodPlan | None = None) -> Plan:
@@ -85,11 +88,12 @@ def check_labels(parent: Checkpoint, train: PixelStore, validation: Stores, *, r
 def class_outputs(parent: Checkpoint, train: PixelStore, validation: Stores, *, runtime: Runtime,
                   features: FeatureFolders) -> tuple[list[Outputs], Outputs, Outputs]:
     """Return the outputs of `parent` for the real pictures of each task of `validation` that has some, and for the real
-    pictures and the fakes of `train`."""
+    pictures and the fakes of `train`; of each at most MAX_COMPARED pictures, evenly spread."""
     outputs = view_outputs(parent, runtime, features)
 
     def of_class(store: PixelStore, label: int) -> Outputs:
         rows = np.flatnonzero(store.labels == label)
+        rows = rows[spread(len(rows), MAX_COMPARED)]
         return Outputs(*outputs.read(store, rows=rows), np.asarray(store.sources, str)[rows])
 
     with runtime.reproducible():

@@ -19,7 +19,7 @@ from fakemedia.serving.answers import Problem, Score, Scores, answer, known
 from fakemedia.serving.batching import Batcher, Computed
 from fakemedia.serving.counters import Counters
 from fakemedia.serving.intake import read_request
-from fakemedia.serving.live_detector import BATCHES, LiveDetector, Serving
+from fakemedia.serving.live_detector import CONCURRENT_BATCHES, LiveDetector, Serving
 from fakemedia.serving.log import Row, ScoreLog
 from fakemedia.serving.page import PAGE_HEADERS, page
 from fakemedia.serving.pictures_in import Received, receive
@@ -61,7 +61,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(max_crops=self.config.batch, wait=self.config.wait_ms / 1000,
-                               threads=BATCHES, on_batch=self.counters.crops.observe)
+                               threads=CONCURRENT_BATCHES, on_batch=self.counters.crops.observe)
 
     async def score(self, request: Request) -> Scores:
         """Return the scores of the pictures of a request; Refused if it cannot be answered."""

@@ -38,7 +38,7 @@ class _Job:
 class Batcher:
     """Threads that run the network on the waiting crops, each on `max_crops` at once."""
 
-    def __init__(self, *, max_crops: int, wait: float, threads: int = 1,
+    def __init__(self, *, max_crops: int, wait: float, threads: int,
                  on_batch: Callable[[int], None] = lambda crops: None) -> None:
         """An incomplete batch waits `wait` seconds for more crops; `on_batch` gets the crops of each batch."""
         self._max_crops, self._wait, self._on_batch = max_crops, wait, on_batch

@@ -18,7 +18,7 @@ from fakemedia.scoring.model import Model
 from fakemedia.scoring.onnx_model import OnnxModel
 
 ONNX = "model.onnx"
-BATCHES = 2
+CONCURRENT_BATCHES = 2
 """Batches that are computed at once, each by its share of the cores: while one waits for its slowest thread, or a
 picture is decoded, the other keeps the cores busy."""
 RETRY = 2.0
@@ -40,7 +40,7 @@ def open_serving(registry: Registry, version: Version) -> Serving:
     if ONNX not in version.files:
         raise UserError(f"Version {version.number} has no ONNX file", where=folder, expected=ONNX,
                         do="register the checkpoint again with the extra onnx installed")
-    model = OnnxModel(folder / ONNX, threads=max(1, cores() // BATCHES))
+    model = OnnxModel(folder / ONNX, threads=max(1, cores() // CONCURRENT_BATCHES))
     model.outputs(np.zeros((1, model.facts.crop, model.facts.crop, 3), np.uint8))
     return Serving(version=version, model=model)
 

@@ -34,3 +34,9 @@ def augmented(crops: Crops, augment: Augment, key: int, counters: NDArray[np.int
     """Return the augmented `crops`, (N, H, W, 3): the seed of each depends on `key` and its counter (N,) alone."""
     seeds = integers(key, counters, 2**32 - 1).tolist()
     return np.stack([augment(crop, seed) for crop, seed in zip(crops, seeds, strict=True)])
+
+
+def check_probability(probability: float) -> None:
+    """Raise ValueError unless `probability` is from 0 to 1."""
+    if not 0 <= probability <= 1:
+        raise ValueError("a probability from 0 to 1")

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from fakemedia.core.rng import generator
-from fakemedia.store.augmentations.augmentation import Augment, Crops
+from fakemedia.store.augmentations.augmentation import Augment, Crops, check_probability
 from fakemedia.store.policies import recompressed
 
 ALIASES = {"blur_jpeg_01": {"probability": 0.1}}
@@ -27,8 +27,7 @@ class Config:
     """Probability of the blur, and, independently of it, of the compression (Wang et al. 2020: 0.5 or 0.1)."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise ValueError("a probability from 0 to 1")
+        check_probability(self.probability)
 
 
 def build(config: Config) -> Augment:

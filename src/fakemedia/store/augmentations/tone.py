@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from fakemedia.core.rng import generator
-from fakemedia.store.augmentations.augmentation import Augment, Crops
+from fakemedia.store.augmentations.augmentation import Augment, Crops, check_probability
 
 FACTORS = (0.5, 1.5)
 
@@ -24,8 +24,7 @@ class Config:
     """Probability of another brightness, and, independently of it, of another contrast."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise ValueError("a probability from 0 to 1")
+        check_probability(self.probability)
 
 
 def build(config: Config) -> Augment:
